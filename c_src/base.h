@@ -1,0 +1,122 @@
+/* base.h - the words every room uses: slices, errors, checks. */
+
+#ifndef BASE_H
+#define BASE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A borrowed run of bytes.  Never freed through the slice; not zero-terminated. */
+struct slice {
+    const uint8_t *data;
+    size_t len;
+};
+
+static inline struct slice slice_of(const void *data, size_t len)
+{
+    return (struct slice){(const uint8_t *)data, len};
+}
+
+static inline struct slice slice_str(const char *text)
+{
+    return slice_of(text, strlen(text));
+}
+
+static inline bool slice_eq(struct slice a, struct slice b)
+{
+    return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
+}
+
+static inline bool slice_is(struct slice a, const char *text)
+{
+    return slice_eq(a, slice_str(text));
+}
+
+/* For printf: "%.*s", SLICE_ARG(s). */
+#define SLICE_ARG(s) (int)(s).len, (const char *)(s).data
+
+/* What a room's function can answer.  Bugs do not answer: they abort (PRE, POST). */
+#define ERR_LIST(X)                                                                                \
+    X(ERR_OK, "ok")                                                                                \
+    X(ERR_BUSY, "a queue is at its limit; nothing was taken")                                      \
+    X(ERR_INVALID, "the input breaks a rule; the fault says where and why")                        \
+    X(ERR_GAP, "events are missing between what is folded and what was given")                     \
+    X(ERR_UNKNOWN_KIND, "no projection kind of that name is configured")                           \
+    X(ERR_NOT_OWNED, "the id is not under a projector-owned prefix")                               \
+    X(ERR_NOT_FOUND, "nothing of that name is here")                                               \
+    X(ERR_DRAINING, "the sidecar is draining and takes nothing new")                               \
+    X(ERR_STORE, "the store failed; nothing is promised")                                          \
+    X(ERR_SINK, "the sink refused the document, or did not answer in time")                        \
+    X(ERR_CLOSED, "the other side is gone")                                                        \
+    X(ERR_SYSTEM, "the operating system refused; errno says why")
+
+enum err {
+#define X(name, text) name,
+    ERR_LIST(X)
+#undef X
+};
+
+/* The sentence for ${e}, for logs and error replies; static storage. */
+static inline const char *err_text(enum err e)
+{
+    switch (e) {
+#define X(name, text)                                                                              \
+    case name:                                                                                     \
+        return text;
+        ERR_LIST(X)
+#undef X
+    }
+    return "?";
+}
+
+#define MUST_CHECK     __attribute__((warn_unused_result))
+#define PRINTF(fmt, a) __attribute__((format(printf, fmt, a)))
+
+/* Checks of our own code: on in production too.  Never for anything from outside. */
+_Noreturn static inline void base_broken(const char *what, const char *file, int line)
+{
+    fprintf(stderr, "<0>fatal bug %s:%d: %s\n", file, line, what);
+    abort();
+}
+#define PRE(x)  ((x) ? (void)0 : base_broken("precondition " #x, __FILE__, __LINE__))
+#define POST(x) ((x) ? (void)0 : base_broken("postcondition " #x, __FILE__, __LINE__))
+
+/*
+ * Memory.  Everything from outside is bounded before it is stored, so running
+ * out of memory is a crash, and a crash is a thing the store forgives.
+ */
+static inline void *base_alloc(size_t bytes)
+{
+    void *p = calloc(1, bytes ? bytes : 1);
+    PRE(p != NULL);
+    return p;
+}
+static inline void *base_realloc(void *old, size_t bytes)
+{
+    void *p = realloc(old, bytes ? bytes : 1);
+    PRE(p != NULL);
+    return p;
+}
+static inline char *base_strndup(const void *text, size_t len)
+{
+    char *p = base_alloc(len + 1);
+    if (len)
+        memcpy(p, text, len);
+    return p;
+}
+
+/*
+ * What was wrong with an input, and where: filled by the room that refuses it,
+ * shown to the caller as {invalid, Path, Why}.  Both are always terminated.
+ */
+struct fault {
+    char path[256]; /* "metadata.x[3]"; "" = the whole thing */
+    char why[256];
+    int64_t expected, got; /* for ERR_GAP only: sequence numbers */
+};
+
+#endif
