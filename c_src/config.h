@@ -37,6 +37,7 @@ void config_free(struct config *c);
  * config_read_file(c, path, fault), config_read_text(c, name, text, fault):
  * Read INI (inih).  ERR_INVALID: ${fault}->path is "FILE:LINE", ->why names section and key and
  * what would be right; unknown sections and keys are errors.  ERR_SYSTEM: the file cannot be read.
+ * What was set before the fault stays set.  Not thread-safe (inih has global switches).
  */
 enum err config_read_file(struct config *c, const char *path, struct fault *fault) MUST_CHECK;
 enum err config_read_text(struct config *c, const char *name, const char *text,
@@ -50,10 +51,22 @@ enum err config_read_text(struct config *c, const char *name, const char *text,
  */
 enum err config_read_environment(struct config *c, struct fault *fault) MUST_CHECK;
 
-/** config_finish(c, fault): What must fit together, checked; kinds_finish; once, at the end. */
+/**
+ * config_finish(c, fault):
+ * What must fit together, checked; "credentials:NAME" in sink.admin_key_file becomes that file in
+ * $CREDENTIALS_DIRECTORY; kinds_finish.  Once, at the end.  The cookie is config_read_cookie's.
+ */
 enum err config_finish(struct config *c, struct fault *fault) MUST_CHECK;
 
-/** config_print(c, out): The options in force as INI, secrets as "***". */
+/**
+ * config_read_cookie(c, fault):
+ * See that c->node_cookie holds the cookie: given directly, or in node.cookie_file, or in
+ * $HOME/.erlang.cookie.  The file must belong to this user and to nobody else (as erl wants it).
+ * ERR_INVALID: given twice, open to others, or no cookie; ERR_SYSTEM: cannot be read.
+ */
+enum err config_read_cookie(struct config *c, struct fault *fault) MUST_CHECK;
+
+/** config_print(c, out): The options in force, and the kinds, as INI; secrets as "***". */
 void config_print(const struct config *c, FILE *out);
 /** config_print_reference(out): Every option with default, bounds and meaning, as INI comments. */
 void config_print_reference(FILE *out);

@@ -22,5 +22,7 @@ const char *metric_name(enum metric m);
 
 /** metrics_put_openmetrics(out): All of them as OpenMetrics text, ending in "# EOF\n". */
 void metrics_put_openmetrics(struct buf *out);
+/** metrics_print_reference(out): The table of them for docs/OPERATIONS.md, as Markdown. */
+void metrics_print_reference(FILE *out);
 
 #endif

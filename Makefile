@@ -1,0 +1,78 @@
+# make            build the C node, Erlang and Elixir
+# make test       every test; installs what it needs; last line "N passed, N failed"
+# make demo       the main job, end to end, on this machine (SINK=file: without Node)
+# make check      include plan, format, unit tests, clang-tidy (SAN=address|undefined|thread: unit tests with it)
+# make setup      only install what is missing (Debian packages, npm modules of test/convex)
+#
+# V=1 shows the commands; OTP_ROOT=/path uses another Erlang/OTP; BUILD=dir another build folder.
+
+VERSION := $(shell sed -n 's/.*{vsn, *"\(.*\)"}.*/\1/p' src/convex_sidecar.app.src)
+SAN     ?=
+BUILD   ?= build$(if $(SAN),/$(SAN))
+PROGRAM := $(if $(SAN),$(BUILD)/convex_sidecar,priv/convex_sidecar)
+Q       := $(if $(V),,@)
+say      = $(if $(V),,@printf '  %-5s %s\n' $(1) $(2))
+
+ifdef OTP_ROOT
+export PATH := $(OTP_ROOT)/bin:$(PATH)
+endif
+EI      := $(shell erl -noshell -eval 'io:put_chars(code:lib_dir(erl_interface)), halt().' 2>/dev/null)
+EI_DIRS := $(wildcard $(EI) $(EI)/../../usr)
+PKGS    := lmdb msgpack libcurl jansson libmicrohttpd libcrypto inih libsystemd
+
+CC      ?= gcc
+WARN    := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes
+CFLAGS  ?= -O2 -g
+HARDEN  := $(if $(SAN),,-D_FORTIFY_SOURCE=2) -fstack-protector-strong -fPIE
+SANFLAG := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=undefined)
+CPPALL  := -D_GNU_SOURCE -DSIDECAR_VERSION='"$(VERSION)"' -Ic_src -I$(BUILD) \
+           $(EI_DIRS:%=-isystem %/include) $(shell pkg-config --cflags-only-I $(PKGS) 2>/dev/null)
+CALL     = $(CC) -std=c11 $(CFLAGS) $(WARN) $(HARDEN) $(SANFLAG) $(CPPALL) -pthread
+LIBS    := -pie -Wl,-z,relro,-z,now $(EI_DIRS:%=-L%/lib) -lei $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm
+
+ROOMS   := $(patsubst c_src/%.c,%,$(wildcard c_src/*.c))
+OBJECTS := $(ROOMS:%=$(BUILD)/%.o)
+TESTS   := $(patsubst test/unit/%_test.c,$(BUILD)/%_test,$(wildcard test/unit/*_test.c))
+
+.PHONY: all c erl test demo check plan format unit tidy setup clean fuzz torture
+all: c erl
+c: $(PROGRAM)
+erl: c
+	$(Q)ERL_FLAGS="$(ERL_FLAGS)" MIX_ENV=$(or $(MIX_ENV),prod) mix compile
+
+$(PROGRAM): $(OBJECTS)
+	$(call say,LD,$@)
+	$(Q)mkdir -p $(@D) && $(CALL) -o $@ $^ $(LIBS)
+$(BUILD)/%.o: c_src/%.c Makefile src/convex_sidecar.app.src | $(BUILD)
+	$(call say,CC,$<)
+	$(Q)$(CALL) -MMD -MP -c -o $@ $<
+$(BUILD)/rooms.a: $(filter-out $(BUILD)/main.o,$(OBJECTS))
+	$(Q)rm -f $@ && ar rcs $@ $^
+$(BUILD)/%_test: test/unit/%_test.c test/unit/test.h $(wildcard test/unit/fake_*.c) $(BUILD)/rooms.a
+	$(call say,CC,$<)
+	$(Q)$(CALL) -Wno-conversion -MMD -MP -o $@ $< $(BUILD)/rooms.a $(shell pkg-config --libs check) $(LIBS)
+$(BUILD)/dist_node: test/node/dist_node.c $(BUILD)/rooms.a
+	$(call say,CC,$<)
+	$(Q)$(CALL) -MMD -MP -o $@ $< $(BUILD)/rooms.a $(LIBS)
+$(BUILD):
+	$(Q)mkdir -p $@
+-include $(wildcard $(BUILD)/*.d)
+
+setup:
+	$(Q)tools/setup
+test: ; $(Q)tools/setup && exec tools/run-tests
+demo: ; $(Q)tools/setup $(if $(filter file,$(SINK)),--no-node) && $(MAKE) -s all MIX_ENV=prod && exec demo/run $(SINK)
+
+check:
+	$(Q)tools/setup --check && $(MAKE) -s plan format unit tidy
+plan:
+	$(Q)tools/check-plan
+format:
+	$(Q)clang-format-14 --dry-run --Werror c_src/*.[ch] test/unit/*.[ch] && echo "format: ok"
+unit: $(TESTS)
+	$(Q)tools/run-unit $(TESTS)
+tidy:
+	$(Q)tools/tidy "$(CPPALL)"
+
+clean:
+	rm -rf build _build priv/convex_sidecar

@@ -1,0 +1,514 @@
+/*
+ * http.c - HTTP calls over one curl_multi handle.
+ *
+ * The happy path: a call takes an easy handle from the free list (or makes one, with all options
+ * that never change), gets its URL, headers and body, and is added to the multi handle.  http_wait
+ * lets curl do its I/O, hands each ended call to its callback, and puts the handle back.
+ * Connections are kept and used again; the headers of one authorization are made once and shared.
+ *
+ * What can go wrong is told apart by one question: did the request begin to leave?  curl asks us
+ * just before it does (PREREQFUNCTION), so a call that never got there is HTTP_NOT_SENT, whatever
+ * the reason, and any other that brought no whole answer is HTTP_TIMEOUT, HTTP_TOO_LARGE or
+ * HTTP_BROKEN: the other side may have done what was asked.
+ *
+ * The admin key lives here in the shared header lines only, which are wiped when released; curl's
+ * own copy in a request buffer is beyond reach.  Nothing here logs a header.
+ *
+ * BUGS: removing a call while curl's resolver thread is at work waits for that thread.
+ *
+ * One thread: that of its owner (delivery).
+ */
+
+#include "http.h"
+#include "buf.h"
+#include "clock.h"
+#include "log.h"
+
+#include <curl/curl.h>
+#include <poll.h>
+#include <unistd.h>
+#include <utlist.h>
+
+/* An answer buffer is kept for the next call unless it grew beyond this. */
+#define KEPT_ANSWER_BYTES 65536
+/* Longest Retry-After that is believed: a day. */
+#define MAX_RETRY_AFTER_S 86400
+/* One sleep in curl_multi_poll at most; a wait without limit is many of them. */
+#define MAX_POLL_MS 60000
+
+/* The header lines of one authorization, shared by the calls that were started with it. */
+struct headers {
+    unsigned users;
+    struct curl_slist *post, *get;
+};
+
+struct call {
+    CURL *easy;
+    struct http *owner;
+    struct headers *headers;
+    uint8_t *body; /* heap; NULL for GET */
+    struct buf answer;
+    http_done *done;
+    void *arg;
+    int64_t began_us;
+    bool sent, too_large;
+    char error[CURL_ERROR_SIZE];
+    struct call *prev, *next; /* in `active` or `idle` */
+};
+
+struct http {
+    /* fixed after open */
+    CURLM *multi;
+    char *base_url, *extra_header;
+    char *ca_file, *user_agent; /* NULL: the system's, none */
+    long connect_timeout_ms, timeout_ms;
+    size_t max_answer_bytes;
+    bool is_loopback;
+    /* of the owner's thread */
+    struct headers *headers;
+    struct call *active, *idle;
+    bool in_wait, closing;
+    int64_t poll_failed_us; /* log_limited's memory */
+};
+
+/* An option whose refusal is our bug, or no memory. */
+#define SET(easy, option, value) PRE(curl_easy_setopt((easy), option, (value)) == CURLE_OK)
+
+/* ---- headers --------------------------------------------------------------------------------- */
+
+static struct curl_slist *add_line(struct curl_slist *lines, const char *line)
+{
+    struct curl_slist *longer = curl_slist_append(lines, line);
+
+    PRE(longer != NULL);
+    return longer;
+}
+
+static struct headers *headers_new(const char *authorization, const char *extra)
+{
+    struct headers *headers = base_alloc(sizeof *headers);
+    struct curl_slist *lines = NULL;
+
+    headers->users = 1;
+    lines = add_line(lines, "Content-Type: application/json");
+    lines = add_line(lines, "Expect:"); /* no 100-continue: it costs a round trip */
+    headers->post = lines;
+    for (int get = 0; get < 2; get++) {
+        lines = get ? NULL : headers->post;
+        lines = add_line(lines, "Accept: application/json");
+        if (extra)
+            lines = add_line(lines, extra);
+        if (authorization)
+            lines = add_line(lines, authorization);
+        *(get ? &headers->get : &headers->post) = lines;
+    }
+    return headers;
+}
+
+static void wipe_lines(struct curl_slist *lines)
+{
+    for (struct curl_slist *at = lines; at; at = at->next)
+        explicit_bzero(at->data, strlen(at->data));
+    curl_slist_free_all(lines);
+}
+
+static void headers_release(struct headers *headers)
+{
+    if (headers == NULL || --headers->users > 0)
+        return;
+    wipe_lines(headers->post);
+    wipe_lines(headers->get);
+    free(headers);
+}
+
+void http_set_authorization(struct http *h, const char *value)
+{
+    struct buf line = {0};
+
+    if (value) {
+        buf_printf(&line, "Authorization: %s", value);
+        for (size_t i = 0; i < line.len; i++)
+            PRE(line.data[i] >= 0x20 && line.data[i] != 0x7f);
+        buf_byte(&line, 0);
+    }
+    headers_release(h->headers);
+    h->headers = headers_new((const char *)line.data, h->extra_header);
+    if (line.data)
+        explicit_bzero(line.data, line.cap);
+    buf_free(&line);
+}
+
+/* ---- what curl calls ------------------------------------------------------------------------- */
+
+static size_t take_answer(char *data, size_t size, size_t count, void *arg)
+{
+    struct call *c = arg;
+    size_t len = size * count; /* size is 1, says curl */
+    size_t room = c->owner->max_answer_bytes - c->answer.len;
+
+    if (len > room) {
+        buf_add(&c->answer, data, room);
+        c->too_large = true;
+        return 0; /* any other number than len ends the transfer */
+    }
+    buf_add(&c->answer, data, len);
+    return len;
+}
+
+/* The connection is made, TLS and all; with the return the request begins to leave. */
+static int note_sent(void *arg, char *local_ip, char *ip, int local_port, int port)
+{
+    struct call *c = arg;
+
+    (void)local_ip, (void)ip, (void)local_port, (void)port;
+    c->sent = true;
+    return CURL_PREREQFUNC_OK;
+}
+
+/* ---- calls ----------------------------------------------------------------------------------- */
+
+static struct call *call_new(struct http *h)
+{
+    struct call *c = base_alloc(sizeof *c);
+
+    c->owner = h;
+    c->easy = curl_easy_init();
+    PRE(c->easy != NULL);
+    SET(c->easy, CURLOPT_PRIVATE, c);
+    SET(c->easy, CURLOPT_ERRORBUFFER, c->error);
+    SET(c->easy, CURLOPT_WRITEFUNCTION, take_answer);
+    SET(c->easy, CURLOPT_WRITEDATA, c);
+    SET(c->easy, CURLOPT_PREREQFUNCTION, note_sent);
+    SET(c->easy, CURLOPT_PREREQDATA, c);
+    SET(c->easy, CURLOPT_NOSIGNAL, 1L);
+    SET(c->easy, CURLOPT_PROTOCOLS_STR, "http,https");
+    SET(c->easy, CURLOPT_FOLLOWLOCATION, 0L);
+    SET(c->easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+    SET(c->easy, CURLOPT_CONNECTTIMEOUT_MS, h->connect_timeout_ms);
+    SET(c->easy, CURLOPT_TIMEOUT_MS, h->timeout_ms);
+    SET(c->easy, CURLOPT_TCP_KEEPALIVE, 1L);
+    SET(c->easy, CURLOPT_TCP_KEEPIDLE, 30L);
+    SET(c->easy, CURLOPT_TCP_KEEPINTVL, 15L);
+    SET(c->easy, CURLOPT_SSL_VERIFYPEER, 1L);
+    SET(c->easy, CURLOPT_SSL_VERIFYHOST, 2L);
+    if (h->ca_file)
+        SET(c->easy, CURLOPT_CAINFO, h->ca_file);
+    if (h->user_agent)
+        SET(c->easy, CURLOPT_USERAGENT, h->user_agent);
+    if (h->is_loopback) /* http_proxy in the environment is not meant for this machine */
+        SET(c->easy, CURLOPT_PROXY, "");
+    return c;
+}
+
+static void call_free(struct call *c)
+{
+    curl_easy_cleanup(c->easy);
+    headers_release(c->headers);
+    free(c->body);
+    buf_free(&c->answer);
+    free(c);
+}
+
+static struct call *call_take(struct http *h, const char *path, http_done *done, void *arg)
+{
+    struct call *c = h->idle;
+    struct buf url = {0};
+
+    PRE(path[0] == '/' && !h->closing);
+    if (c)
+        DL_DELETE(h->idle, c);
+    else
+        c = call_new(h);
+    buf_printf(&url, "%s%s", h->base_url, path);
+    buf_byte(&url, 0);
+    SET(c->easy, CURLOPT_URL, (char *)url.data);
+    buf_free(&url);
+    c->headers = h->headers;
+    c->headers->users++;
+    c->done = done;
+    c->arg = arg;
+    c->began_us = clock_mono_us();
+    return c;
+}
+
+static void call_start(struct http *h, struct call *c)
+{
+    DL_APPEND(h->active, c);
+    PRE(curl_multi_add_handle(h->multi, c->easy) == CURLM_OK);
+}
+
+/* Back to the free list, without anything of the call that was. */
+static void call_recycle(struct http *h, struct call *c)
+{
+    SET(c->easy, CURLOPT_HTTPHEADER, (struct curl_slist *)NULL);
+    SET(c->easy, CURLOPT_POSTFIELDS, (char *)NULL);
+    headers_release(c->headers);
+    free(c->body);
+    if (c->answer.cap > KEPT_ANSWER_BYTES)
+        buf_free(&c->answer);
+    c->headers = NULL;
+    c->body = NULL;
+    c->answer.len = 0;
+    c->sent = c->too_large = false;
+    c->error[0] = 0;
+    DL_PREPEND(h->idle, c);
+}
+
+void http_post_json(struct http *h, const char *path, struct slice body, http_done *done, void *arg)
+{
+    struct call *c = call_take(h, path, done, arg);
+
+    c->body = (uint8_t *)body.data; /* taken, so the const of the slice is off */
+    SET(c->easy, CURLOPT_POST, 1L);
+    SET(c->easy, CURLOPT_POSTFIELDS, body.len ? (const char *)body.data : "");
+    SET(c->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)body.len);
+    SET(c->easy, CURLOPT_HTTPHEADER, c->headers->post);
+    call_start(h, c);
+}
+
+void http_get(struct http *h, const char *path, http_done *done, void *arg)
+{
+    struct call *c = call_take(h, path, done, arg);
+
+    SET(c->easy, CURLOPT_HTTPGET, 1L);
+    SET(c->easy, CURLOPT_HTTPHEADER, c->headers->get);
+    call_start(h, c);
+}
+
+/* ---- endings --------------------------------------------------------------------------------- */
+
+static enum http_end end_of(const struct call *c, CURLcode code)
+{
+    if (code == CURLE_OK)
+        return HTTP_ANSWERED;
+    if (!c->sent)
+        return HTTP_NOT_SENT;
+    if (c->too_large)
+        return HTTP_TOO_LARGE;
+    return code == CURLE_OPERATION_TIMEDOUT ? HTTP_TIMEOUT : HTTP_BROKEN;
+}
+
+static long retry_after_ms(CURL *easy)
+{
+    curl_off_t seconds = 0;
+
+    if (curl_easy_getinfo(easy, CURLINFO_RETRY_AFTER, &seconds) != CURLE_OK || seconds <= 0)
+        return 0;
+    return (long)(seconds < MAX_RETRY_AFTER_S ? seconds : MAX_RETRY_AFTER_S) * 1000;
+}
+
+static void describe(const struct call *c, enum http_end end, CURLcode code, char *out, size_t size)
+{
+    if (end == HTTP_ABANDONED)
+        snprintf(out, size, "given up on shutdown");
+    else if (end == HTTP_TOO_LARGE)
+        snprintf(out, size, "the answer is over %zu bytes", c->owner->max_answer_bytes);
+    else if (end != HTTP_ANSWERED)
+        snprintf(out, size, "%s", c->error[0] ? c->error : curl_easy_strerror(code));
+}
+
+/* The call is over: tell, and use its handle again.  It has left curl's hands. */
+static void finish(struct call *c, enum http_end end, CURLcode code)
+{
+    struct http *h = c->owner;
+    struct http_answer answer = {
+        .end = end,
+        .body = buf_view(&c->answer),
+        .took_us = clock_mono_us() - c->began_us,
+    };
+
+    if (end == HTTP_ANSWERED) {
+        PRE(curl_easy_getinfo(c->easy, CURLINFO_RESPONSE_CODE, &answer.status) == CURLE_OK);
+        answer.retry_after_ms = retry_after_ms(c->easy);
+    }
+    describe(c, end, code, answer.detail, sizeof answer.detail);
+    DL_DELETE(h->active, c);
+    c->done(c->arg, &answer);
+    call_recycle(h, c);
+}
+
+/* Let curl do what can be done now; true when a call ended. */
+static bool advance(struct http *h)
+{
+    int count;
+    bool ended = false;
+
+    PRE(curl_multi_perform(h->multi, &count) == CURLM_OK);
+    for (CURLMsg *m; (m = curl_multi_info_read(h->multi, &count)) != NULL;) {
+        struct call *c;
+        CURLcode code = m->data.result;
+        PRE(m->msg == CURLMSG_DONE);
+        PRE(curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, (char **)&c) == CURLE_OK);
+        PRE(curl_multi_remove_handle(h->multi, c->easy) == CURLM_OK);
+        finish(c, end_of(c, code), code);
+        ended = true;
+    }
+    return ended;
+}
+
+/* Sleep until something is readable or ${left_ms} are over; true when it is ${wake_fd}. */
+static bool sleep_until_ready(struct http *h, int wake_fd, int left_ms)
+{
+    struct curl_waitfd wake = {.fd = wake_fd, .events = CURL_WAIT_POLLIN};
+    CURLMcode code = curl_multi_poll(h->multi, &wake, wake_fd >= 0, left_ms, NULL);
+
+    if (code != CURLM_OK) { /* poll(2) itself failed: no memory in the kernel; don't spin */
+        if (log_limited(&h->poll_failed_us, 10000))
+            log_event(LOG_ERROR, "http.poll_failed", "why=\"%s\"", curl_multi_strerror(code));
+        poll(NULL, 0, left_ms < 100 ? left_ms : 100);
+    }
+    return wake.revents != 0;
+}
+
+void http_wait(struct http *h, int wake_fd, int timeout_ms)
+{
+    int64_t until = timeout_ms < 0 ? INT64_MAX : clock_mono_ms() + timeout_ms;
+    bool woken = false;
+
+    PRE(!h->in_wait && !h->closing);
+    h->in_wait = true;
+    while (!advance(h) && !woken) {
+        int64_t left = until - clock_mono_ms();
+        if (left <= 0)
+            break;
+        woken = sleep_until_ready(h, wake_fd, (int)(left < MAX_POLL_MS ? left : MAX_POLL_MS));
+    }
+    h->in_wait = false;
+}
+
+/* ---- open and close -------------------------------------------------------------------------- */
+
+static enum err refuse(struct fault *fault, const char *option, const char *why)
+{
+    snprintf(fault->path, sizeof fault->path, "%s", option);
+    snprintf(fault->why, sizeof fault->why, "%s", why);
+    return ERR_INVALID;
+}
+
+static bool url_has(CURLU *url, CURLUPart part)
+{
+    char *text = NULL;
+    bool has = curl_url_get(url, part, &text, 0) == CURLUE_OK && text[0];
+
+    curl_free(text);
+    return has;
+}
+
+static bool is_loopback_host(const char *host)
+{
+    size_t len = strlen(host);
+
+    return strcmp(host, "localhost") == 0 || strncmp(host, "127.", 4) == 0 ||
+           strcmp(host, "[::1]") == 0 || (len > 10 && strcmp(host + len - 10, ".localhost") == 0);
+}
+
+/* Whether ${url} may be the beginning of every URL; NULL, or what is wrong with it. */
+static const char *url_fault(CURLU *url, const char *text)
+{
+    CURLUcode code = curl_url_set(url, CURLUPART_URL, text, 0);
+    char *scheme = NULL;
+    bool is_http = false;
+
+    if (code != CURLUE_OK)
+        return curl_url_strerror(code);
+    if (curl_url_get(url, CURLUPART_SCHEME, &scheme, 0) == CURLUE_OK)
+        is_http = strcmp(scheme, "http") == 0 || strcmp(scheme, "https") == 0;
+    curl_free(scheme);
+    if (!is_http)
+        return "must begin with http:// or https://";
+    if (!url_has(url, CURLUPART_HOST))
+        return "names no host";
+    if (url_has(url, CURLUPART_USER) || url_has(url, CURLUPART_PASSWORD))
+        return "must not hold a user or password";
+    if (url_has(url, CURLUPART_QUERY) || url_has(url, CURLUPART_FRAGMENT))
+        return "must not have a query or fragment";
+    return NULL;
+}
+
+static enum err read_base_url(struct http *h, const char *text, struct fault *fault)
+{
+    CURLU *url = curl_url();
+    char *whole = NULL, *host = NULL;
+    const char *why;
+    size_t len;
+
+    PRE(url != NULL);
+    why = url_fault(url, text);
+    if (why == NULL) {
+        PRE(curl_url_get(url, CURLUPART_URL, &whole, 0) == CURLUE_OK);
+        PRE(curl_url_get(url, CURLUPART_HOST, &host, 0) == CURLUE_OK);
+        for (len = strlen(whole); len && whole[len - 1] == '/';)
+            len--;
+        h->base_url = base_strndup(whole, len);
+        h->is_loopback = is_loopback_host(host);
+    }
+    curl_free(host);
+    curl_free(whole);
+    curl_url_cleanup(url);
+    return why ? refuse(fault, "base_url", why) : ERR_OK;
+}
+
+static char *copy_or_null(const char *text)
+{
+    return text && text[0] ? base_strndup(text, strlen(text)) : NULL;
+}
+
+enum err http_open(const struct http_options *options, struct http **out, struct fault *fault)
+{
+    struct http *h = base_alloc(sizeof *h);
+
+    PRE(options->max_connections > 0 && options->max_answer_bytes > 0);
+    PRE(options->timeout_ms > 0 && options->connect_timeout_ms > 0);
+    PRE(curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK);
+    if (read_base_url(h, options->base_url ? options->base_url : "", fault) != ERR_OK)
+        goto err0;
+    h->ca_file = copy_or_null(options->ca_file);
+    if (h->ca_file && access(h->ca_file, R_OK) != 0) {
+        (void)refuse(fault, "ca_file", "cannot be read");
+        goto err0;
+    }
+    h->extra_header = copy_or_null(options->extra_header);
+    h->user_agent = copy_or_null(options->user_agent);
+    h->connect_timeout_ms = options->connect_timeout_ms;
+    h->timeout_ms = options->timeout_ms;
+    h->max_answer_bytes = options->max_answer_bytes;
+    h->headers = headers_new(NULL, h->extra_header);
+    h->multi = curl_multi_init();
+    PRE(h->multi != NULL);
+    PRE(curl_multi_setopt(h->multi, CURLMOPT_MAXCONNECTS, options->max_connections) == CURLM_OK);
+    PRE(curl_multi_setopt(h->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, options->max_connections) ==
+        CURLM_OK);
+    *out = h;
+    return ERR_OK;
+
+err0:
+    http_close(h);
+    return ERR_INVALID;
+}
+
+void http_close(struct http *h)
+{
+    struct call *c, *next;
+
+    if (h == NULL)
+        return;
+    PRE(!h->in_wait);
+    h->closing = true;
+    while ((c = h->active) != NULL) {
+        PRE(curl_multi_remove_handle(h->multi, c->easy) == CURLM_OK);
+        finish(c, HTTP_ABANDONED, CURLE_OK);
+    }
+    DL_FOREACH_SAFE(h->idle, c, next)
+    {
+        call_free(c);
+    }
+    if (h->multi)
+        PRE(curl_multi_cleanup(h->multi) == CURLM_OK);
+    headers_release(h->headers);
+    free(h->user_agent);
+    free(h->ca_file);
+    free(h->extra_header);
+    free(h->base_url);
+    free(h);
+    curl_global_cleanup();
+}

@@ -1,0 +1,487 @@
+/*
+ * intake.c - the table of messages: what each request means and how it is answered.
+ *
+ * The happy path of a projection: dist hands over a call; its words are looked
+ * up in the table below; the document's first half is made (projection_prepare)
+ * and becomes a request, an intent of the outbox (E1).  The requests of one read
+ * are submitted together.  On the store thread request_apply makes the second
+ * half from what the store knows and puts it; after the commit request_settled
+ * writes the answer (E2), and the last request of a job sends it.
+ *
+ * A job is one call or cast: one request, or those of a batch.
+ *
+ * What can go wrong: the words are wrong (bad_request, invalid, unknown_kind,
+ * not_projector_owned: answered here, nothing submitted); the queue is full (busy:
+ * nothing of the job was taken); the round fails (store: nothing was promised).
+ * In every case each request is answered exactly once.
+ *
+ * Reading threads run everything up to the submit, the store thread the rest;
+ * a job belongs to one of them at a time.  Operators' words are in control.c.
+ */
+
+#include "intake.h"
+
+#include "answer.h"
+#include "buf.h"
+#include "clock.h"
+#include "control.h"
+#include "decide.h"
+#include "metrics.h"
+#include "outbox.h"
+#include "projection.h"
+
+enum {
+    BATCH_MAX = 10000,         /* requests in one batch */
+    GATHER_MAX = 1024,         /* requests gathered before they are submitted */
+    GATHER_BYTES = 4 << 20,    /* or their weight */
+    DEADLINE_MS = 30000,       /* of ack => written, unless the request says otherwise */
+    DEADLINE_MAX_MS = 86400000
+};
+
+struct intake {
+    /* fixed after open */
+    struct outbox *outbox;
+    struct intake_options options;
+    struct control *control;
+};
+
+/* One document asked for: an intent of the outbox. */
+struct request {
+    struct intent intent; /* first: the outbox hands this back */
+    struct job *job;
+    struct draft *draft;
+    struct fault fault;
+    int64_t deadline_ms;
+    bool reset, wait_written, want_summary;
+    /* made by apply */
+    struct decision decision;
+    struct answer_result result;
+    struct buf answer;
+};
+
+/* One call or cast.  The store thread owns it from the submit on. */
+struct job {
+    struct job *next_gathered;
+    struct intake *intake;
+    struct caller *caller; /* NULL: a cast */
+    bool is_batch;
+    size_t count, unsettled;
+    size_t cost_bytes;
+    struct request requests[];
+};
+
+/* What this reading thread has made and not yet submitted. */
+static _Thread_local struct gather {
+    struct job *first, **last;
+    size_t count, cost_bytes;
+} gather;
+
+/* ---- answers --------------------------------------------------------------- */
+
+static void job_free(struct job *j)
+{
+    for (size_t i = 0; i < j->count; i++) {
+        draft_free(j->requests[i].draft);
+        buf_free(&j->requests[i].answer);
+    }
+    free(j);
+}
+
+/* All requests are answered: send it and let the job go. */
+static void job_finish(struct job *j)
+{
+    if (j->caller && !j->is_batch) {
+        dist_reply(j->caller, buf_view(&j->requests[0].answer));
+    } else if (j->caller) {
+        struct buf all = {0};
+        term_put_tuple(&all, 2);
+        term_put_atom(&all, "ok");
+        if (j->count)
+            term_put_list(&all, (uint32_t)j->count);
+        for (size_t i = 0; i < j->count; i++)
+            buf_slice(&all, buf_view(&j->requests[i].answer));
+        term_put_nil(&all);
+        dist_reply(j->caller, buf_view(&all));
+        buf_free(&all);
+    }
+    job_free(j);
+}
+
+static void request_refuse(struct request *q, enum err e, const char *why)
+{
+    metric_add(e == ERR_BUSY ? METRIC_BUSY : METRIC_REFUSED, 1);
+    if (q->job->caller)
+        answer_error(&q->answer, e, &q->fault, why);
+}
+
+/* ---- on the store thread --------------------------------------------------- */
+
+/* E1 -> E2, if the round commits. */
+static enum err request_apply(struct intent *in, struct round *r)
+{
+    struct request *q = (struct request *)in;
+    struct checkpoint known = {0};
+    struct document document;
+
+    enum err e = round_checkpoint(r, draft_id(q->draft), &known);
+    if (e != ERR_OK && e != ERR_NOT_FOUND)
+        return e;
+    e = projection_finish(q->draft, known.fold, known.last_projected_us, round_now_us(r),
+                          &document, &q->fault);
+    if (e == ERR_OK)
+        e = round_put(r, &document, q->reset, &q->decision);
+    if (e != ERR_OK)
+        return e;
+    q->result = (struct answer_result){.document_id = document.id,
+                                       .decision = q->decision,
+                                       .seq = document.seq,
+                                       .hash = document.hash,
+                                       .summary = q->want_summary ? document.json
+                                                                  : slice_of(NULL, 0)};
+    if (!q->wait_written)
+        return ERR_OK;
+    q->result.confirmed = true;
+    return round_hold_written(r, in, document.id, clock_mono_us() + q->deadline_ms * 1000);
+}
+
+static void request_settled(struct intent *in, enum err e, const char *why)
+{
+    struct request *q = (struct request *)in;
+    struct job *j = q->job;
+
+    if (e != ERR_OK)
+        request_refuse(q, e, why);
+    else if (j->caller)
+        answer_result(&q->answer, &q->result);
+    PRE(j->unsettled > 0);
+    if (--j->unsettled == 0)
+        job_finish(j);
+}
+
+/* ---- submitting ------------------------------------------------------------ */
+
+/* Chain the requests of ${j} that have a draft behind *${tail}; returns the new tail. */
+static struct intent **job_chain(struct job *j, struct intent **tail)
+{
+    for (size_t i = 0; i < j->count; i++)
+        if (j->requests[i].draft) {
+            *tail = &j->requests[i].intent;
+            tail = &j->requests[i].intent.next;
+        }
+    *tail = NULL;
+    return tail;
+}
+
+static void job_refuse(struct job *j, enum err e)
+{
+    for (size_t i = 0; i < j->count; i++)
+        if (j->requests[i].draft)
+            request_refuse(&j->requests[i], e, "");
+    job_finish(j);
+}
+
+static void job_submit(struct job *j)
+{
+    struct intent *first;
+
+    job_chain(j, &first);
+    enum err e = outbox_submit(j->intake->outbox, first, j->unsettled, j->cost_bytes);
+    if (e != ERR_OK)
+        job_refuse(j, e);
+}
+
+/* Submit what was gathered in one go; where that is too much for the queue, job by job. */
+static void gather_submit(struct intake *i)
+{
+    struct intent *first = NULL, **tail = &first;
+    struct job *j = gather.first, *next;
+
+    for (struct job *k = j; k; k = k->next_gathered)
+        tail = job_chain(k, tail);
+    enum err e = gather.count == 0
+                     ? ERR_OK
+                     : outbox_submit(i->outbox, first, gather.count, gather.cost_bytes);
+    for (; e != ERR_OK && j; j = next) {
+        next = j->next_gathered;
+        job_submit(j);
+    }
+    gather = (struct gather){0};
+}
+
+static void gather_job(struct job *j)
+{
+    if (j->unsettled == 0) {
+        job_finish(j);
+        return;
+    }
+    if (gather.first == NULL)
+        gather.last = &gather.first;
+    *gather.last = j;
+    gather.last = &j->next_gathered;
+    gather.count += j->unsettled;
+    gather.cost_bytes += j->cost_bytes;
+    if (gather.count >= GATHER_MAX || gather.cost_bytes >= GATHER_BYTES)
+        gather_submit(j->intake);
+}
+
+/* ---- reading a request ----------------------------------------------------- */
+
+static enum err refuse_option(struct fault *fault, struct slice key, const char *why)
+{
+    snprintf(fault->path, sizeof fault->path, "opts.%.*s", (int)(key.len > 64 ? 64 : key.len),
+             (const char *)key.data);
+    snprintf(fault->why, sizeof fault->why, "%s", why);
+    return ERR_INVALID;
+}
+
+static bool read_range(term value, int64_t range[2])
+{
+    bool two = term_arity(value) == 2 && (term_type(value) == TERM_TUPLE ||
+                                          (term_type(value) == TERM_LIST && term_is_proper(value)));
+    if (term_type(value) == TERM_STRING && term_arity(value) == 2) {
+        struct slice bytes = term_raw(value); /* [1, 2] travels as STRING_EXT: tag, length, bytes */
+        range[0] = bytes.data[3];
+        range[1] = bytes.data[4];
+        return range[0] <= range[1];
+    }
+    return two && term_integer(term_items(value), &range[0]) &&
+           term_integer(term_next(term_items(value)), &range[1]) && range[0] >= 0 &&
+           range[0] <= range[1];
+}
+
+static enum err read_option(struct request *q, struct projection_options *o, struct slice key,
+                            term value)
+{
+    if (slice_is(key, "ack")) {
+        q->wait_written = term_is_text(value, "written");
+        if (!q->wait_written && !term_is_text(value, "kept"))
+            return refuse_option(&q->fault, key, "kept or written is wanted");
+    } else if (slice_is(key, "now")) {
+        o->now = term_is_nil_atom(value) ? NULL : value;
+    } else if (slice_is(key, "projection_version")) {
+        o->version = term_text(value);
+        if (o->version.data == NULL || term_is_nil_atom(value))
+            return refuse_option(&q->fault, key, "a binary is wanted");
+    } else if (slice_is(key, "seq_range")) {
+        o->has_range = true;
+        if (!read_range(value, o->range))
+            return refuse_option(&q->fault, key, "{First, Last} with First =< Last is wanted");
+    } else if (slice_is(key, "reset")) {
+        q->reset = o->reset = term_is(value, "true");
+        if (!o->reset && !term_is(value, "false"))
+            return refuse_option(&q->fault, key, "true or false is wanted");
+    } else if (slice_is(key, "deadline_ms")) {
+        if (!term_integer(value, &q->deadline_ms) || q->deadline_ms < 0 ||
+            q->deadline_ms > DEADLINE_MAX_MS)
+            return refuse_option(&q->fault, key, "milliseconds from 0 to a day are wanted");
+    } else if (slice_is(key, "return")) {
+        q->want_summary = term_is_text(value, "summary");
+        if (!q->want_summary)
+            return refuse_option(&q->fault, key, "summary is the one thing that can be returned");
+    } else {
+        return refuse_option(&q->fault, key, "there is no such option");
+    }
+    return ERR_OK;
+}
+
+/* Opts is a map or a proplist of pairs. */
+static enum err read_options(struct request *q, struct projection_options *o, term opts)
+{
+    bool is_map = term_type(opts) == TERM_MAP;
+    bool is_list = term_type(opts) == TERM_NIL || (term_type(opts) == TERM_LIST &&
+                                                   term_is_proper(opts));
+    uint32_t n = term_arity(opts);
+
+    if (!is_map && !is_list)
+        return refuse_option(&q->fault, slice_str(""), "a map or a proplist is wanted");
+    term at = n ? term_items(opts) : NULL;
+    for (uint32_t k = 0; k < n; k++, at = term_next(at)) {
+        term key = at, value;
+        if (is_map) {
+            value = at = term_next(at);
+        } else {
+            if (term_type(at) != TERM_TUPLE || term_arity(at) != 2)
+                return refuse_option(&q->fault, slice_str(""), "pairs {Option, Value} are wanted");
+            key = term_items(at);
+            value = term_next(key);
+        }
+        struct slice name = term_text(key);
+        if (name.data == NULL)
+            return refuse_option(&q->fault, slice_str(""), "option names are atoms or binaries");
+        enum err e = read_option(q, o, name, value);
+        if (e != ERR_OK)
+            return e;
+    }
+    return ERR_OK;
+}
+
+static enum err find_kind(const struct intake *i, struct request *q, term name,
+                          const struct kind **kind)
+{
+    struct slice text = term_text(name);
+
+    *kind = text.data ? kinds_find(i->options.kinds, text) : NULL;
+    if (*kind)
+        return ERR_OK;
+    snprintf(q->fault.path, sizeof q->fault.path, "%.*s", (int)(text.len > 200 ? 200 : text.len),
+             text.data ? (const char *)text.data : "");
+    return ERR_UNKNOWN_KIND;
+}
+
+/* {project, Kind, EntityId, Row, Events, Opts} or {upsert, Kind, DocumentId, Summary, Opts} */
+static enum err read_request(struct intake *i, struct request *q, term words)
+{
+    struct projection_options options = {.version = slice_str(i->options.projection_version),
+                                         .no_hash = !i->options.hash};
+    bool project = term_is(term_element(words, 0), "project") && term_arity(words) == 6;
+    bool upsert = term_is(term_element(words, 0), "upsert") && term_arity(words) == 5;
+    const struct kind *kind;
+
+    if (!project && !upsert) {
+        snprintf(q->fault.why, sizeof q->fault.why, "neither {project, ...} nor {upsert, ...}");
+        return ERR_INVALID;
+    }
+    enum err e = find_kind(i, q, term_element(words, 1), &kind);
+    if (e == ERR_OK)
+        e = read_options(q, &options, term_element(words, project ? 5 : 4));
+    if (e != ERR_OK)
+        return e;
+    struct slice id = term_text(term_element(words, 2));
+    if (id.data == NULL)
+        return ERR_NOT_OWNED;
+    if (upsert)
+        return projection_adopt(kind, id, term_element(words, 3), &options, &q->draft, &q->fault);
+    return projection_prepare(kind, id, term_element(words, 3), term_element(words, 4), &options,
+                              &q->draft, &q->fault);
+}
+
+/* ---- jobs ------------------------------------------------------------------ */
+
+static struct job *job_new(struct intake *i, struct caller *caller, size_t count, bool is_batch)
+{
+    struct job *j = base_alloc(sizeof *j + count * sizeof j->requests[0]);
+
+    j->intake = i;
+    j->caller = caller;
+    j->is_batch = is_batch;
+    j->count = count;
+    return j;
+}
+
+static void job_add(struct job *j, size_t index, term words)
+{
+    struct request *q = &j->requests[index];
+    struct intake *i = j->intake;
+    enum err e = control_is_draining(i->control) ? ERR_DRAINING : ERR_OK;
+
+    q->job = j;
+    q->deadline_ms = DEADLINE_MS;
+    q->intent.apply = request_apply;
+    q->intent.settled = request_settled;
+    if (e == ERR_OK)
+        e = read_request(i, q, words);
+    if (e != ERR_OK) {
+        request_refuse(q, e, "");
+        return;
+    }
+    q->intent.cost_bytes = sizeof *q + term_raw(words).len;
+    j->cost_bytes += q->intent.cost_bytes;
+    j->unsettled++;
+}
+
+static void take_one(struct intake *i, struct caller *caller, term words)
+{
+    struct job *j = job_new(i, caller, 1, false);
+
+    metric_add(METRIC_REQUESTS, 1);
+    job_add(j, 0, words);
+    gather_job(j);
+}
+
+static void take_batch(struct intake *i, struct caller *caller, term words)
+{
+    term list = term_element(words, 1);
+    uint32_t n = term_arity(list);
+    struct job *j = job_new(i, caller, n, true);
+    term at = n ? term_items(list) : NULL;
+
+    metric_add(METRIC_REQUESTS, n);
+    for (uint32_t k = 0; k < n; k++, at = term_next(at))
+        job_add(j, k, at);
+    gather_job(j);
+}
+
+static bool is_batch(term words)
+{
+    term list = term_element(words, 1);
+
+    return term_is(term_element(words, 0), "batch") && term_arity(words) == 2 &&
+           (term_type(list) == TERM_NIL || (term_type(list) == TERM_LIST && term_is_proper(list) &&
+                                            term_arity(list) <= BATCH_MAX));
+}
+
+static bool is_document(term words)
+{
+    return (term_is(term_element(words, 0), "project") && term_arity(words) == 6) ||
+           (term_is(term_element(words, 0), "upsert") && term_arity(words) == 5);
+}
+
+/* ---- what dist calls ------------------------------------------------------- */
+
+static void on_call(void *arg, struct caller *caller, term request)
+{
+    struct intake *i = arg;
+
+    if (is_document(request)) {
+        take_one(i, caller, request);
+    } else if (is_batch(request)) {
+        take_batch(i, caller, request);
+    } else if (!control_take(i->control, caller, request)) {
+        struct buf answer = {0};
+        metric_add(METRIC_REFUSED, 1);
+        answer_error_atom(&answer, "bad_request");
+        dist_reply(caller, buf_view(&answer));
+        buf_free(&answer);
+    }
+}
+
+static void on_cast(void *arg, term request)
+{
+    struct intake *i = arg;
+
+    if (is_document(request))
+        take_one(i, NULL, request);
+    else if (is_batch(request))
+        take_batch(i, NULL, request);
+    else
+        metric_add(METRIC_MESSAGES_UNKNOWN, 1);
+}
+
+static void on_gathered(void *arg)
+{
+    if (gather.first)
+        gather_submit(arg);
+}
+
+/* ---- open and close -------------------------------------------------------- */
+
+struct intake *intake_open(struct outbox *o, struct control *control,
+                           const struct intake_options *options)
+{
+    struct intake *i = base_alloc(sizeof *i);
+
+    i->outbox = o;
+    i->control = control;
+    i->options = *options;
+    return i;
+}
+
+struct dist_handler intake_handler(struct intake *i)
+{
+    return (struct dist_handler){i, on_call, on_cast, on_gathered};
+}
+
+void intake_close(struct intake *i)
+{
+    free(i);
+}

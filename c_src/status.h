@@ -1,0 +1,33 @@
+/* status.h - how the sidecar stands, as one map: for `status`, /status, /readyz and the log. */
+
+#ifndef STATUS_H
+#define STATUS_H
+
+#include "base.h"
+#include "buf.h"
+
+struct control;
+struct dispatch;
+struct dist;
+
+/* Where it is read from; main fills it.  Everything is borrowed. */
+struct status {
+    const char *node, *sink, *store;
+    int64_t started_us; /* wall clock */
+    struct dispatch *dispatch;
+    struct control *control;
+    struct dist *dist; /* NULL until it is open */
+};
+
+/** status_put_term(s, b): The map of docs/PROTOCOL.md, as a term.  Any thread; waits for nobody. */
+void status_put_term(const struct status *s, struct buf *b);
+/** status_put_json(s, b): The same as a JSON object. */
+void status_put_json(const struct status *s, struct buf *b);
+
+/**
+ * status_is_ready(s, why):
+ * Whether documents are taken and delivered; a line into ${why} for each thing that is not well.
+ */
+bool status_is_ready(const struct status *s, struct buf *why);
+
+#endif
