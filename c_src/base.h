@@ -50,6 +50,7 @@ static inline bool slice_is(struct slice a, const char *text)
     X(ERR_NOT_FOUND, "nothing of that name is here")                                               \
     X(ERR_DRAINING, "the sidecar is draining and takes nothing new")                               \
     X(ERR_STORE, "the store failed; nothing is promised")                                          \
+    X(ERR_FULL, "the store has reached its limit; nothing was kept")                               \
     X(ERR_SINK, "the sink refused the document, or did not answer in time")                        \
     X(ERR_CLOSED, "the other side is gone")                                                        \
     X(ERR_SYSTEM, "the operating system refused; errno says why")

@@ -32,7 +32,7 @@
 #define ALIVE2_REQ    120
 #define ALIVE2_RESP   121
 #define ALIVE2_X_RESP 118
-#define HIDDEN_NODE   104
+#define HIDDEN_NODE   72
 #define TCP_IPV4      0
 #define DIST_VERSION  6 /* lowest and highest: the handshake of OTP 23 and later */
 

@@ -84,24 +84,26 @@ static struct curl_slist *add_line(struct curl_slist *lines, const char *line)
     return longer;
 }
 
+static struct curl_slist *add_shared(struct curl_slist *lines, const char *authorization,
+                                     const char *extra)
+{
+    lines = add_line(lines, "Accept: application/json");
+    if (extra)
+        lines = add_line(lines, extra);
+    if (authorization)
+        lines = add_line(lines, authorization);
+    return lines;
+}
+
 static struct headers *headers_new(const char *authorization, const char *extra)
 {
     struct headers *headers = base_alloc(sizeof *headers);
-    struct curl_slist *lines = NULL;
 
     headers->users = 1;
-    lines = add_line(lines, "Content-Type: application/json");
-    lines = add_line(lines, "Expect:"); /* no 100-continue: it costs a round trip */
-    headers->post = lines;
-    for (int get = 0; get < 2; get++) {
-        lines = get ? NULL : headers->post;
-        lines = add_line(lines, "Accept: application/json");
-        if (extra)
-            lines = add_line(lines, extra);
-        if (authorization)
-            lines = add_line(lines, authorization);
-        *(get ? &headers->get : &headers->post) = lines;
-    }
+    headers->get = add_shared(NULL, authorization, extra);
+    headers->post = add_line(NULL, "Content-Type: application/json");
+    headers->post = add_line(headers->post, "Expect:"); /* no 100-continue: a round trip less */
+    headers->post = add_shared(headers->post, authorization, extra);
     return headers;
 }
 
@@ -304,7 +306,8 @@ static void describe(const struct call *c, enum http_end end, CURLcode code, cha
     else if (end == HTTP_TOO_LARGE)
         snprintf(out, size, "the answer is over %zu bytes", c->owner->max_answer_bytes);
     else if (end != HTTP_ANSWERED)
-        snprintf(out, size, "%s", c->error[0] ? c->error : curl_easy_strerror(code));
+        snprintf(out, size, "%.*s", (int)size - 1,
+                 c->error[0] ? c->error : curl_easy_strerror(code));
 }
 
 /* The call is over: tell, and use its handle again.  It has left curl's hands. */

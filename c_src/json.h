@@ -44,11 +44,22 @@ enum err json_put_term(struct buf *out, term t, enum json_rules rules, struct js
 
 /** json_put_string(out, text): Append ${text} (valid UTF-8) as a JSON string, RFC 8785 escapes. */
 void json_put_string(struct buf *out, struct slice text);
+/** json_try_string(out, text): The same for text from outside; false when it is not UTF-8. */
+bool json_try_string(struct buf *out, struct slice text) MUST_CHECK;
 /** json_put_integer(out, v): Append ${v}; {"$integer": ...} when beyond +-2^53. */
 void json_put_integer(struct buf *out, int64_t v);
 /** json_put_double(out, v): Append ${v} as ECMAScript's Number::toString; PRE: finite. */
 void json_put_double(struct buf *out, double v);
 /** json_is_utf8(text): Whether ${text} is well-formed UTF-8 (no surrogates, no overlong forms). */
 bool json_is_utf8(struct slice text);
+
+/**
+ * json_path_key(fault, key), json_path_index(fault, index):
+ * Put one step before ${fault}->path: what was refused lies in the field ${key}, in the element
+ * ${index}.  "x[3]" with the key metadata becomes "metadata.x[3]"; keys that are no plain names
+ * stand as ["..."]; what does not fit is cut from the end.
+ */
+void json_path_key(struct fault *fault, struct slice key);
+void json_path_index(struct fault *fault, size_t index);
 
 #endif

@@ -69,18 +69,23 @@ static _Thread_local struct {
 
 struct link *link_new(int fd, const struct link_options *options)
 {
-    struct link *l = base_alloc(sizeof *l);
     const int on = 1, idle_s = 60, interval_s = 15, tries = 4;
+    int wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 
+    if (wake_fd < 0) {
+        close(fd);
+        return NULL;
+    }
     /* A socketpair has none of these: a failure is no fault. */
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
     setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof idle_s);
     setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval_s, sizeof interval_s);
     setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &tries, sizeof tries);
+    struct link *l = base_alloc(sizeof *l);
     l->holders = 1;
     l->options = *options;
-    l->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    l->wake_fd = wake_fd;
     l->in = base_alloc(BUFFER_BYTES);
     l->cap = BUFFER_BYTES;
     l->fd = fd;
@@ -104,8 +109,7 @@ void link_drop(struct link *l)
     if (l->fd >= 0)
         close(l->fd);
     free(l->in);
-    if (l->wake_fd >= 0)
-        close(l->wake_fd);
+    close(l->wake_fd);
     free(l);
 }
 

@@ -31,7 +31,8 @@ struct link_events {
     void (*gathered)(void *arg);
 };
 
-/** link_new(fd, options): A link over the connected stream socket ${fd} (taken); held once. */
+/** link_new(fd, options): A link over the connected stream socket ${fd} (taken); held once.
+ * NULL: no descriptor left (errno). */
 struct link *link_new(int fd, const struct link_options *options);
 /** link_hold(l): One holder more; returns ${l}. */
 struct link *link_hold(struct link *l);

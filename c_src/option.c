@@ -42,8 +42,7 @@ static bool is_text(const struct option *o)
 const struct option *option_find(struct option_list list, const char *section, const char *key)
 {
     for (size_t i = 0; i < list.count; i++)
-        if (strcmp(list.options[i].section, section) == 0 &&
-            strcmp(list.options[i].key, key) == 0)
+        if (strcmp(list.options[i].section, section) == 0 && strcmp(list.options[i].key, key) == 0)
             return &list.options[i];
     return NULL;
 }
@@ -345,7 +344,7 @@ void option_suggest(struct option_list list, const char *section, const char *ke
                     size_t size)
 {
     const struct option *near = nearest(list, section, key);
-    char hint[2 * NAME_BYTES] = "`check-config --reference` lists all", name[NAME_BYTES];
+    char hint[2 * NAME_BYTES] = "priv/sidecar.ini lists all", name[NAME_BYTES];
 
     if (near != NULL && section != NULL)
         snprintf(hint, sizeof hint, "did you mean [%s] %s?", near->section, near->key);

@@ -20,12 +20,12 @@ enum option_type {
 struct option {
     const char *section, *key;
     enum option_type type;
-    const char *text;        /* TEXT, CHOICE: the default */
-    int64_t number;          /* NUMBER, BYTES, FLAG: the default */
-    int64_t min, max;        /* NUMBER, BYTES */
-    const char *choices;     /* CHOICE: "a|b|c" */
+    const char *text;    /* TEXT, CHOICE: the default */
+    int64_t number;      /* NUMBER, BYTES, FLAG: the default */
+    int64_t min, max;    /* NUMBER, BYTES */
+    const char *choices; /* CHOICE: "a|b|c" */
     const char *help;
-    size_t offset;           /* of the value in the struct that holds the options */
+    size_t offset; /* of the value in the struct that holds the options */
 };
 
 /* A list of options, grouped by section. */
@@ -37,7 +37,8 @@ struct option_list {
 /** option_find(list, section, key): That option, or NULL. */
 const struct option *option_find(struct option_list list, const char *section, const char *key);
 
-/** option_find_variable(list, name): The option of the variable SECTION_KEY (the prefix cut off). */
+/** option_find_variable(list, name): The option of the variable SECTION_KEY (the prefix cut off).
+ */
 const struct option *option_find_variable(struct option_list list, const char *name);
 
 /**

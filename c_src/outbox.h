@@ -97,9 +97,9 @@ struct intent {
     enum err (*apply)(struct intent *, struct round *);
     void (*settled)(struct intent *, enum err, const char *why);
     size_t cost_bytes;
-    /* the outbox's own, while held (round_hold_) */
-    struct intent *held_prev, *held_next;
-    uint64_t held_no, held_revision;
+    /* the outbox's own, from submit to settled (waiting.h says what held_ means) */
+    struct intent *held_next;
+    uint64_t held_no, held_revision, held_front;
     int64_t held_until_us;
     enum err applied;
 };

@@ -27,7 +27,7 @@ struct kind {
     char *mutation; /* "runtime:upsertRunSummary": for one document a call */
     struct kind_field fields[KIND_MAX_FIELDS];
     size_t field_count;
-    struct kind_slot *slots; /* the document's keys in canonical order; made by kinds_add */
+    struct kind_slot *slots; /* the document's keys in canonical order; made by kinds_finish */
     size_t slot_count;
 };
 
@@ -61,8 +61,8 @@ const struct kind *kinds_at(const struct kinds *k, size_t i);
 
 /* What a request may say beside row and events. */
 struct projection_options {
-    struct slice version;  /* projection_version; data NULL: the configured one */
-    term now;              /* DateTime or ISO 8601 text for projected_at; NULL: the clock */
+    struct slice version;  /* projection_version, the request's or the configured one; not for adopt */
+    term now;              /* DateTime or ISO 8601 text for projected_at; NULL or nil: the clock */
     bool has_range;        /* seq_range: [first, last] goes into runtime_source */
     int64_t range[2];
     bool reset;            /* forget the fold, start at the first event given */
@@ -133,7 +133,11 @@ enum err projection_finish(struct draft *d, struct slice fold, int64_t after_us,
 
 void draft_free(struct draft *d);
 
-/** projection_time(us, out): ISO 8601 in UTC, "2026-02-19T20:00:00.000000Z", terminated. */
+/* The years 0000 to 9999, which ISO 8601 can write. */
+#define PROJECTION_TIME_MIN_US (-62167219200000000)
+#define PROJECTION_TIME_MAX_US 253402300799999999
+
+/** projection_time(us, out): ISO 8601 in UTC, "2026-02-19T20:00:00.000000Z", terminated; PRE: in range. */
 void projection_time(int64_t us, char out[32]);
 /** projection_parse_time(text, us): Whether ${text} is ISO 8601 with an offset or Z; then ${us}. */
 bool projection_parse_time(struct slice text, int64_t *us);

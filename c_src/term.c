@@ -22,7 +22,8 @@ const uint8_t term_tag_types[256] = {
 #undef X
 };
 
-/* Read without its point, so that the locale's point does not matter. */
+/* Read digit by digit and handed to strtod without its point, so that the locale's point does not
+ * matter. */
 bool term_old_float(const uint8_t text[TERM_OLD_FLOAT_BYTES], double *v)
 {
     char plain[TERM_OLD_FLOAT_BYTES + 16];
@@ -60,30 +61,37 @@ bool term_old_float(const uint8_t text[TERM_OLD_FLOAT_BYTES], double *v)
     return isfinite(*v);
 }
 
-/* The magnitude of a big integer, when 64 bits hold it; zeros in front (at the end) do not count.
- */
-static bool big_magnitude(term t, bool *negative, uint64_t *magnitude)
+struct slice term_magnitude(term t, bool *negative)
 {
+    PRE(t[0] == TAG_SMALL_BIG || t[0] == TAG_LARGE_BIG);
     bool small = t[0] == TAG_SMALL_BIG;
     size_t n = small ? t[1] : be32(t + 1);
     const uint8_t *sign = t + (small ? 2 : 5);
 
     while (n > 0 && sign[n] == 0)
         n--;
-    if (n > 8)
-        return false;
     *negative = *sign != 0;
-    *magnitude = 0;
-    for (; n > 0; n--)
-        *magnitude = *magnitude << 8 | sign[n];
+    return slice_of(sign + 1, n);
+}
+
+static bool big_integer(term t, int64_t *v)
+{
+    bool negative;
+    struct slice bytes = term_magnitude(t, &negative);
+    uint64_t m = 0;
+
+    if (bytes.len > 8)
+        return false;
+    for (size_t i = bytes.len; i > 0; i--)
+        m = m << 8 | bytes.data[i - 1];
+    if (m > (uint64_t)INT64_MAX + negative)
+        return false;
+    *v = negative && m > 0 ? -(int64_t)(m - 1) - 1 : (int64_t)m;
     return true;
 }
 
 bool term_integer(term t, int64_t *v)
 {
-    bool negative;
-    uint64_t m;
-
     switch (t[0]) {
     case TAG_SMALL_INTEGER:
         *v = t[1];
@@ -93,10 +101,7 @@ bool term_integer(term t, int64_t *v)
         return true;
     case TAG_SMALL_BIG:
     case TAG_LARGE_BIG:
-        if (!big_magnitude(t, &negative, &m) || m > (uint64_t)INT64_MAX + negative)
-            return false;
-        *v = negative && m > 0 ? -(int64_t)(m - 1) - 1 : (int64_t)m;
-        return true;
+        return big_integer(t, v);
     default:
         return false;
     }
@@ -238,6 +243,12 @@ struct slice term_text(term t)
     default:
         return slice_of(NULL, 0);
     }
+}
+
+struct slice term_string(term t)
+{
+    PRE(t[0] == TAG_STRING);
+    return slice_of(t + 3, be16(t + 1));
 }
 
 bool term_is_latin1(term t)

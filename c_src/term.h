@@ -76,6 +76,13 @@ term term_get(term map, const char *key);
 
 /** term_integer(t, v): Whether ${t} is TERM_INTEGER; then its value is in ${v}. */
 bool term_integer(term t, int64_t *v);
+/**
+ * term_magnitude(t, negative):
+ * The bytes of a TERM_BIGNUM without its sign, the lowest first, no zeros behind them.
+ */
+struct slice term_magnitude(term t, bool *negative);
+/** term_string(t): The elements of a TERM_STRING, a byte each. */
+struct slice term_string(term t);
 /** term_float(t): The value of a TERM_FLOAT. */
 double term_float(term t);
 /** term_text(t): The bytes of an atom or binary; for any other type a slice with data NULL. */

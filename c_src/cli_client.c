@@ -1,0 +1,311 @@
+/*
+ * cli_client.c - one gen_server:call from C.
+ *
+ * The happy path: ei looks the sidecar's port up in epmd, connects and shakes hands under a name
+ * nobody else has (cli_PID_RANDOM at the same host, hidden, not in epmd).  Then come our own
+ * frames: {'$gen_call', {Pid, Ref}, Request} goes to the registered name, ticks are answered, and
+ * the first {Ref, Answer} is the result.
+ *
+ * Why not ei_receive: it reports an unknown name ({21, ...}, the call's end) as a lost connection,
+ * and believes what it decodes.  Here every frame is bounded and checked (term_check_some) first.
+ *
+ * What can go wrong: nobody there, another cookie, no answer in time, the connection ends, frames
+ * that are none.  All end the call with a sentence that says what to look at.  One thread.
+ */
+
+#include "cli_client.h"
+
+#include "clock.h"
+
+#include <ei.h>
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define MESSAGE_BYTES                                                                              \
+    16777216               /* of one frame: a page of dead letters, a document with its answer */
+#define FILES_MAX     1024 /* ei makes a table as long as the limit */
+#define NODE_BYTES    256
+#define ENCODED_BYTES 2048 /* a pid or reference: an atom of 255 characters and some integers */
+
+enum control {
+    CONTROL_SEND = 2,
+    CONTROL_REG_SEND = 6,
+    CONTROL_EXIT = 21,
+    CONTROL_SEND_SENDER = 22
+};
+enum { PASS_THROUGH = 112, VERSION = 131 };
+
+/* One call. */
+struct call {
+    ei_cnode self;
+    int fd;
+    int64_t deadline_ms;
+    struct buf ref; /* encoded: the answer's tag */
+    const struct cli_peer *peer;
+    struct fault *fault;
+};
+
+static enum err fail(struct call *c, enum err e, const char *why)
+{
+    snprintf(c->fault->path, sizeof c->fault->path, "%.250s", c->peer->node);
+    snprintf(c->fault->why, sizeof c->fault->why, "%s", why);
+    return e;
+}
+
+static int left_ms(const struct call *c)
+{
+    int64_t left = c->deadline_ms - clock_mono_ms();
+
+    return left <= 0 ? 0 : left > INT_MAX ? INT_MAX : (int)left;
+}
+
+/* ei allocates for every file there may be, and prints secrets when these variables say so. */
+static void tame_ei(void)
+{
+    struct rlimit files;
+
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur > FILES_MAX) {
+        files.rlim_cur = FILES_MAX;
+        setrlimit(RLIMIT_NOFILE, &files);
+    }
+    unsetenv("EI_TRACELEVEL");
+    unsetenv("ERL_DEBUG_DIST");
+    PRE(ei_init() == 0);
+}
+
+static enum err explain_connect(struct call *c, int error)
+{
+    switch (error) {
+    case EHOSTUNREACH:
+    case ECONNREFUSED:
+        return fail(c, ERR_CLOSED, "is it running? epmd does not know that name on this machine");
+    case ETIMEDOUT:
+        return fail(c, ERR_BUSY, "it did not take the connection in time; is it stuck?");
+    default:
+        return fail(c, ERR_CLOSED,
+                    "it refused the connection: is the cookie the same, and does node.allow_nodes "
+                    "let cli_* in?");
+    }
+}
+
+static enum err connect_peer(struct call *c)
+{
+    const char *host = strchr(c->peer->node, '@');
+    char alive[64], node[NODE_BYTES], peer[NODE_BYTES];
+    uint32_t random[2];
+
+    PRE(getrandom(random, sizeof random, 0) == (ssize_t)sizeof random);
+    snprintf(alive, sizeof alive, "cli_%d_%08x", (int)getpid(), random[0]);
+    if (host == NULL || strlen(host) + strlen(alive) >= sizeof node ||
+        strlen(c->peer->node) >= sizeof peer)
+        return fail(c, ERR_INVALID, "that is no node name: name@host is wanted");
+    snprintf(node, sizeof node, "%s%s", alive, host);
+    snprintf(peer, sizeof peer, "%s", c->peer->node);
+    tame_ei();
+    if (ei_connect_xinit(&c->self, host + 1, alive, node, NULL, c->peer->cookie, random[1]) < 0)
+        return fail(c, ERR_INVALID, "the node name or the cookie is too long");
+    c->fd = ei_connect_tmo(&c->self, peer, (unsigned)(left_ms(c) + 1));
+    return c->fd < 0 ? explain_connect(c, erl_errno) : ERR_OK;
+}
+
+static enum err lost(struct call *c)
+{
+    return fail(c, ERR_CLOSED, "the connection ended before the answer came; see its log");
+}
+
+/* Wait until ${events}; ERR_BUSY at the deadline. */
+static enum err wait_for(struct call *c, short events)
+{
+    struct pollfd p = {.fd = c->fd, .events = events};
+    int n;
+
+    do
+        n = poll(&p, 1, left_ms(c));
+    while (n < 0 && errno == EINTR);
+    if (n == 0)
+        return fail(c, ERR_BUSY, "it did not answer in time; --timeout SECONDS waits longer");
+    return n < 0 ? lost(c) : ERR_OK;
+}
+
+static bool would_wait(void)
+{
+    return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR;
+}
+
+static enum err send_all(struct call *c, struct slice bytes)
+{
+    enum err e = ERR_OK;
+
+    while (e == ERR_OK && bytes.len > 0) {
+        ssize_t n = send(c->fd, bytes.data, bytes.len, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (n >= 0)
+            bytes = slice_of(bytes.data + n, bytes.len - (size_t)n);
+        else if (would_wait())
+            e = wait_for(c, POLLOUT);
+        else
+            e = lost(c);
+    }
+    return e;
+}
+
+static enum err receive_all(struct call *c, uint8_t *out, size_t len)
+{
+    enum err e = ERR_OK;
+
+    while (e == ERR_OK && len > 0) {
+        ssize_t n = recv(c->fd, out, len, MSG_DONTWAIT);
+        if (n > 0) {
+            out += n;
+            len -= (size_t)n;
+        } else if (n < 0 && would_wait()) {
+            e = wait_for(c, POLLIN);
+        } else {
+            e = lost(c);
+        }
+    }
+    return e;
+}
+
+/* The request in a frame: control tuple {6, Self, '', Name}, message {'$gen_call', {Self, Ref}, R}.
+ */
+static enum err send_request(struct call *c, struct slice request)
+{
+    char encoded[ENCODED_BYTES];
+    erlang_ref ref;
+    struct buf pid = {0}, frame = {0};
+    int len = 0;
+
+    PRE(ei_encode_pid(encoded, &len, ei_self(&c->self)) == 0);
+    buf_add(&pid, encoded, (size_t)len);
+    len = 0;
+    PRE(ei_make_ref(&c->self, &ref) == 0 && ei_encode_ref(encoded, &len, &ref) == 0);
+    buf_add(&c->ref, encoded, (size_t)len);
+
+    buf_be32(&frame, 0); /* the length, below */
+    buf_byte(&frame, PASS_THROUGH);
+    term_put_version(&frame);
+    term_put_tuple(&frame, 4);
+    term_put_integer(&frame, CONTROL_REG_SEND);
+    term_put_raw(&frame, buf_view(&pid));
+    term_put_atom(&frame, "");
+    term_put_atom(&frame, c->peer->name);
+    term_put_version(&frame);
+    term_put_tuple(&frame, 3);
+    term_put_atom(&frame, "$gen_call");
+    term_put_tuple(&frame, 2);
+    term_put_raw(&frame, buf_view(&pid));
+    term_put_raw(&frame, buf_view(&c->ref));
+    term_put_raw(&frame, request);
+
+    uint32_t body = (uint32_t)(frame.len - 4);
+    for (int i = 0; i < 4; i++)
+        frame.data[i] = (uint8_t)(body >> (24 - 8 * i));
+    enum err e = send_all(c, buf_view(&frame));
+    buf_free(&frame);
+    buf_free(&pid);
+    return e;
+}
+
+/* One frame into ${message}; its length 0 is a tick, already answered. */
+static enum err receive_frame(struct call *c, struct buf *message)
+{
+    static const uint8_t tock[4] = {0};
+    uint8_t head[4];
+    enum err e = receive_all(c, head, sizeof head);
+
+    message->len = 0;
+    if (e != ERR_OK)
+        return e;
+    uint32_t len = be32(head);
+    if (len == 0)
+        return send_all(c, slice_of(tock, sizeof tock));
+    if (len > MESSAGE_BYTES)
+        return fail(c, ERR_INVALID, "its answer is longer than a sidecar's can be");
+    buf_reserve(message, len);
+    e = receive_all(c, message->data, len);
+    if (e == ERR_OK)
+        message->len = len;
+    return e;
+}
+
+/* One checked term behind its version byte, cut off the front of ${rest}; NULL: there is none. */
+static term take_term(struct call *c, struct slice *rest)
+{
+    struct fault ignored = {0};
+    size_t used = 0;
+
+    (void)c;
+    if (rest->len < 2 || rest->data[0] != VERSION)
+        return NULL;
+    struct slice body = slice_of(rest->data + 1, rest->len - 1);
+    if (term_check_some(body, 1, &used, &ignored) != ERR_OK)
+        return NULL;
+    *rest = slice_of(body.data + used, body.len - used);
+    return body.data;
+}
+
+static bool is_our_ref(const struct call *c, term t)
+{
+    return t != NULL && slice_eq(term_raw(t), buf_view(&c->ref));
+}
+
+/*
+ * What a frame means: ${answer} set, the call at its end (ERR_NOT_FOUND), or nothing to us.
+ * {2, '', Pid} and {22, From, Pid} carry a message; {21, Name, Pid, Ref, Reason} ends the call.
+ */
+static enum err read_frame(struct call *c, const struct buf *message, term *answer)
+{
+    struct slice rest = slice_of(message->data + 1, message->len - 1);
+    char why[200];
+    int64_t operation;
+
+    if (message->data[0] != PASS_THROUGH)
+        return fail(c, ERR_INVALID, "it does not speak the distribution protocol");
+    term control = take_term(c, &rest), first = control ? term_element(control, 0) : NULL;
+    if (first == NULL || !term_integer(first, &operation))
+        return fail(c, ERR_INVALID, "it sent a control message that is none");
+    if (operation == CONTROL_EXIT && is_our_ref(c, term_element(control, 3))) {
+        term reason = term_element(control, 4);
+        struct slice text = reason ? term_text(reason) : slice_str("?");
+        snprintf(why, sizeof why,
+                 "it ended the call (%.*s): is node.registered_name \"%.60s\" there?",
+                 (int)(text.len > 60 ? 60 : text.len), text.data ? (const char *)text.data : "",
+                 c->peer->name);
+        return fail(c, ERR_NOT_FOUND, why);
+    }
+    if (operation != CONTROL_SEND && operation != CONTROL_SEND_SENDER)
+        return ERR_OK;
+    term payload = take_term(c, &rest);
+    if (payload == NULL)
+        return fail(c, ERR_INVALID, "it sent a message that is no Erlang term");
+    if (is_our_ref(c, term_element(payload, 0)))
+        *answer = term_element(payload, 1);
+    return ERR_OK;
+}
+
+enum err cli_client_call(const struct cli_peer *peer, struct slice request, int64_t timeout_ms,
+                         struct buf *message, term *answer, struct fault *fault)
+{
+    struct call c = {
+        .fd = -1, .peer = peer, .fault = fault, .deadline_ms = clock_mono_ms() + timeout_ms};
+
+    *answer = NULL;
+    enum err e = connect_peer(&c);
+    if (e == ERR_OK)
+        e = send_request(&c, request);
+    while (e == ERR_OK && *answer == NULL) {
+        e = receive_frame(&c, message);
+        if (e == ERR_OK && message->len > 0)
+            e = read_frame(&c, message, answer);
+    }
+    if (c.fd >= 0)
+        ei_close_connection(c.fd);
+    buf_free(&c.ref);
+    explicit_bzero(&c.self, sizeof c.self);
+    return e;
+}

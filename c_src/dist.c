@@ -1,0 +1,701 @@
+/*
+ * dist.c - the C node: a hidden member of the BEAM cluster.
+ *
+ * The happy path: epmd has our name; a BEAM node connects, the accept thread
+ * gives the socket to a thread of its own, which shakes hands (node.h) and then
+ * reads for as long as the connection lives (link.h).  Each message is checked
+ * once (message.h); a call to our name becomes a struct caller, which whoever
+ * makes the answer gives back to dist_reply, from any thread.
+ *
+ * What can go wrong, and the one thing done then:
+ *   a silent peer            has its own thread and a deadline; blocks nobody
+ *   wrong cookie, no BEAM    counted, logged at most every 10 s an address
+ *   a name nobody has        the call exits with noproc at once
+ *   a message too large      drained; its caller gets an error
+ *   a malformed message      its connection ends
+ *   epmd ends                logged; registered again, every 2 s until it works
+ *   too many peers, no fds   the newcomer is closed; the others go on
+ *
+ * Threads: one accepts, watches epmd and joins what has ended; one for each
+ * connection.  A caller holds its link, not dist, and may outlive both.
+ */
+
+#include "dist.h"
+
+#include "clock.h"
+#include "epmd.h"
+#include "link.h"
+#include "log.h"
+#include "message.h"
+#include "metrics.h"
+#include "node.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fnmatch.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define HANDSHAKE_MS   7000 /* the BEAM's own limit */
+#define MAX_HANDSHAKES 64   /* under way at once */
+#define REPUBLISH_MS   2000
+#define BREATH_MS      100   /* without accepting, when there was no descriptor or thread left */
+#define QUIET_MS       10000 /* between two log lines of one kind */
+#define LOG_SLOTS      16    /* peer addresses share these, for QUIET_MS */
+#define QUOTED_BYTES   (4 * NODE_NAME_MAX)
+
+/* One connection, from accept to the join of its thread. */
+struct peer {
+    /* fixed when the thread starts */
+    struct dist *dist;
+    struct sockaddr_in address;
+    pthread_t thread;
+    /* its own thread; name before link is set */
+    char name[NODE_NAME_MAX];
+    int64_t logged_us;
+    /* under dist->lock */
+    struct peer *next;
+    int fd;         /* while it shakes hands, then -1 */
+    struct link *l; /* once it is welcome */
+    bool replaced;  /* by a newer connection of the same node */
+    bool finished;  /* to be joined */
+};
+
+struct dist {
+    /* fixed after open */
+    struct node *node;
+    struct dist_handler handler;
+    struct link_options link_options;
+    char *registered_name, *allow_nodes;
+    unsigned max_peers;
+    int wake_fd;
+    pthread_t accepter;
+    /* owned by the accept thread, once it runs */
+    int epmd_fd;
+    int64_t publish_at_ms, accept_at_ms, epmd_logged_us, crowd_logged_us;
+    /* any thread */
+    atomic_bool published, closing;
+    /* under lock */
+    pthread_mutex_t lock;
+    struct peer *peers;
+    unsigned handshakes;
+    int64_t refused_us[LOG_SLOTS];
+};
+
+/* Who waits for an answer.  The slices lie in bytes. */
+struct caller {
+    struct link *l; /* held */
+    struct slice self, name, from, tag;
+    uint8_t bytes[];
+};
+
+/* --- answers: any thread --- */
+
+static struct slice keep(uint8_t **to, struct slice s)
+{
+    struct slice kept = slice_of(*to, s.len);
+
+    memcpy(*to, s.data, s.len);
+    *to += s.len;
+    return kept;
+}
+
+static struct caller *caller_new(const struct peer *p, const struct message *m)
+{
+    struct slice self = node_self(p->dist->node), name = term_raw(m->name);
+    struct slice from = term_raw(m->from), tag = term_raw(m->tag);
+    struct caller *c = base_alloc(sizeof *c + self.len + name.len + from.len + tag.len);
+    uint8_t *to = c->bytes;
+
+    c->l = link_hold(p->l);
+    c->self = keep(&to, self);
+    c->name = keep(&to, name);
+    c->from = keep(&to, from);
+    c->tag = keep(&to, tag);
+    return c;
+}
+
+static void caller_free(struct caller *c)
+{
+    link_drop(c->l);
+    free(c);
+}
+
+void dist_reply(struct caller *caller, struct slice answer)
+{
+    struct buf *b = link_begin(caller->l);
+
+    if (b != NULL) {
+        message_put_reply(b, caller->self, caller->from, caller->tag, answer);
+        link_end(caller->l);
+    }
+    caller_free(caller);
+}
+
+/* A tag without a reference belongs to no monitor: such a caller waits for its timeout. */
+static void send_exit(struct link *l, struct slice name, struct slice from, term tag,
+                      const char *reason)
+{
+    struct slice ref = message_exit_ref(tag);
+    struct buf *b = ref.data != NULL ? link_begin(l) : NULL;
+
+    if (b != NULL) {
+        message_put_exit(b, name, from, ref, reason);
+        link_end(l);
+    }
+}
+
+void dist_exit(struct caller *caller, const char *reason)
+{
+    send_exit(caller->l, caller->name, caller->from, caller->tag.data, reason);
+    caller_free(caller);
+}
+
+void dist_cork(void)
+{
+    link_cork();
+}
+
+void dist_uncork(void)
+{
+    link_uncork();
+}
+
+/* --- messages: the reading thread of a peer --- */
+
+static const char *quoted(const struct peer *p, char out[QUOTED_BYTES])
+{
+    return log_quote(slice_str(p->name), out, QUOTED_BYTES);
+}
+
+/* net_adm:ping: without an answer it would wait for ever. */
+static bool is_ping(const struct message *m)
+{
+    return term_is(m->name, "net_kernel") && m->request != NULL &&
+           term_is(term_element(m->request, 0), "is_auth");
+}
+
+static void answer_ping(struct peer *p, const struct message *m)
+{
+    struct buf yes = {0};
+
+    term_put_atom(&yes, "yes");
+    dist_reply(caller_new(p, m), buf_view(&yes));
+    buf_free(&yes);
+}
+
+static void on_call(struct peer *p, const struct message *m)
+{
+    struct dist *d = p->dist;
+
+    if (term_is(m->name, d->registered_name)) {
+        d->handler.call(d->handler.arg, caller_new(p, m), m->request);
+    } else if (is_ping(m)) {
+        answer_ping(p, m);
+    } else {
+        metric_add(METRIC_MESSAGES_UNKNOWN, 1);
+        send_exit(p->l, term_raw(m->name), term_raw(m->from), m->tag, "noproc");
+    }
+}
+
+static void on_unlink(struct peer *p, const struct message *m)
+{
+    struct buf *b = link_begin(p->l);
+
+    if (b != NULL) {
+        message_put_unlinked(b, m);
+        link_end(p->l);
+    }
+}
+
+static bool on_message(void *arg, struct slice bytes)
+{
+    struct peer *p = arg;
+    struct dist *d = p->dist;
+    struct message m;
+    struct fault fault;
+    char name[QUOTED_BYTES];
+
+    metric_add(METRIC_MESSAGES, 1);
+    if (message_read(bytes, &m, &fault) != ERR_OK) {
+        log_event(LOG_WARNING, "dist.malformed", "node=%s bytes=%zu why=\"%s\"", quoted(p, name),
+                  bytes.len, fault.why);
+        return false;
+    }
+    if (m.kind == MESSAGE_CALL)
+        on_call(p, &m);
+    else if (m.kind == MESSAGE_CAST && term_is(m.name, d->registered_name))
+        d->handler.cast(d->handler.arg, m.request);
+    else if (m.kind == MESSAGE_UNLINK)
+        on_unlink(p, &m);
+    else if (m.kind != MESSAGE_SIGNAL)
+        metric_add(METRIC_MESSAGES_UNKNOWN, 1);
+    return true;
+}
+
+/* {error, {invalid, <<>>, Why}} */
+static void answer_too_large(struct peer *p, const struct message *m, size_t size)
+{
+    struct buf b = {0}, why = {0};
+
+    buf_printf(&why, "message of %zu bytes; node.max_message_bytes is %zu", size,
+               p->dist->link_options.max_message_bytes);
+    term_put_tuple(&b, 2);
+    term_put_atom(&b, "error");
+    term_put_tuple(&b, 3);
+    term_put_atom(&b, "invalid");
+    term_put_text(&b, "");
+    term_put_binary(&b, buf_view(&why));
+    dist_reply(caller_new(p, m), buf_view(&b));
+    buf_free(&why);
+    buf_free(&b);
+}
+
+static void on_oversized(void *arg, struct slice head, size_t size)
+{
+    struct peer *p = arg;
+    struct message m;
+    char name[QUOTED_BYTES];
+    bool is_call = message_read_head(head, &m);
+
+    metric_add(METRIC_MESSAGES, 1);
+    if (is_call && term_is(m.name, p->dist->registered_name))
+        answer_too_large(p, &m, size);
+    else if (is_call)
+        on_call(p, &m);
+    else
+        metric_add(METRIC_MESSAGES_UNKNOWN, 1);
+    if (log_limited(&p->logged_us, QUIET_MS))
+        log_event(LOG_WARNING, "dist.message_too_large", "node=%s bytes=%zu max=%zu answered=%s",
+                  quoted(p, name), size, p->dist->link_options.max_message_bytes,
+                  is_call ? "yes" : "no");
+}
+
+static void on_gathered(void *arg)
+{
+    const struct dist_handler *h = &((struct peer *)arg)->dist->handler;
+
+    h->gathered(h->arg);
+}
+
+/* --- a connection's life: its own thread --- */
+
+static const char *address_text(const struct peer *p, char out[INET_ADDRSTRLEN])
+{
+    return inet_ntop(AF_INET, &p->address.sin_addr, out, INET_ADDRSTRLEN);
+}
+
+/* One line an address and QUIET_MS, whatever a scanner does. */
+static void log_refused(struct peer *p, const char *why)
+{
+    struct dist *d = p->dist;
+    char address[INET_ADDRSTRLEN], name[QUOTED_BYTES];
+
+    metric_add(METRIC_HANDSHAKES_FAILED, 1);
+    pthread_mutex_lock(&d->lock);
+    bool now =
+        log_limited(&d->refused_us[ntohl(p->address.sin_addr.s_addr) % LOG_SLOTS], QUIET_MS);
+    pthread_mutex_unlock(&d->lock);
+    if (now)
+        log_event(LOG_WARNING, "dist.peer_refused", "address=%s node=%s why=\"%s\"",
+                  address_text(p, address), quoted(p, name), why);
+}
+
+static const char *welcome_text(enum node_welcome w)
+{
+    switch (w) {
+    case NODE_WELCOME:
+        return "";
+    case NODE_WRONG_COOKIE:
+        return "wrong cookie: the BEAM's Node.get_cookie() and our node.cookie differ";
+    case NODE_TIMEOUT:
+        return "no handshake in time";
+    case NODE_GONE:
+        return "closed during the handshake";
+    case NODE_NO_BEAM:
+        return "does not speak the Erlang distribution protocol";
+    }
+    return "?";
+}
+
+/* Whether ${name} matches one of the blank-separated ${patterns}. */
+static bool allowed(const char *patterns, const char *name)
+{
+    char one[NODE_NAME_MAX];
+    size_t len;
+
+    if (*(patterns += strspn(patterns, " \t,")) == '\0')
+        return true;
+    for (; *patterns != '\0'; patterns += strspn(patterns, " \t,")) {
+        len = strcspn(patterns, " \t,");
+        snprintf(one, sizeof one, "%.*s", (int)(len < sizeof one ? len : 0), patterns);
+        if (fnmatch(one, name, 0) == 0)
+            return true;
+        patterns += len;
+    }
+    return false;
+}
+
+/* Shake hands.  In any case the socket is no longer waited for by dist_close: -1, or welcome. */
+static int admit(struct peer *p)
+{
+    struct dist *d = p->dist;
+    enum node_welcome w = node_welcome(d->node, p->fd, HANDSHAKE_MS, p->name);
+    const char *why = welcome_text(w);
+
+    if (w == NODE_WELCOME && !allowed(d->allow_nodes, p->name))
+        why = "node.allow_nodes does not have it";
+    pthread_mutex_lock(&d->lock);
+    int fd = p->fd;
+    p->fd = -1;
+    d->handshakes--;
+    pthread_mutex_unlock(&d->lock);
+    if (*why == '\0')
+        return fd;
+    close(fd);
+    if (!d->closing)
+        log_refused(p, why);
+    return -1;
+}
+
+static unsigned count_peers(const struct dist *d)
+{
+    unsigned n = 0;
+
+    for (const struct peer *p = d->peers; p != NULL; p = p->next)
+        n += p->l != NULL && !p->replaced && !p->finished;
+    return n;
+}
+
+/* A node that connects again has lost its old connection, whatever the kernel thinks of it. */
+static void replace_older(struct peer *p)
+{
+    for (struct peer *o = p->dist->peers; o != NULL; o = o->next)
+        if (o != p && o->l != NULL && !o->replaced && strcmp(o->name, p->name) == 0) {
+            o->replaced = true;
+            link_shutdown(o->l, "replaced by a newer connection of the same node");
+        }
+}
+
+/* Make the welcome peer one of ours; NULL, or why not. */
+static const char *enter(struct peer *p, int fd)
+{
+    struct dist *d = p->dist;
+    struct link *l = link_new(fd, &d->link_options);
+    const char *why = NULL;
+
+    if (l == NULL)
+        return "no file descriptor left";
+    pthread_mutex_lock(&d->lock);
+    replace_older(p);
+    if (d->closing)
+        why = "closing";
+    else if (count_peers(d) >= d->max_peers)
+        why = "node.max_peers are connected";
+    else
+        p->l = l;
+    metric_set(METRIC_PEERS, count_peers(d));
+    pthread_mutex_unlock(&d->lock);
+    if (why != NULL)
+        link_drop(l);
+    return why;
+}
+
+static void serve(struct peer *p)
+{
+    const struct link_events events = {p, on_message, on_oversized, on_gathered};
+    char address[INET_ADDRSTRLEN], name[QUOTED_BYTES];
+
+    log_event(LOG_INFO, "dist.peer_up", "node=%s address=%s", quoted(p, name),
+              address_text(p, address));
+    const char *why = link_run(p->l, &events);
+    log_event(LOG_INFO, "dist.peer_down", "node=%s why=\"%s\"", quoted(p, name), why);
+}
+
+static void wake(const struct dist *d)
+{
+    const uint64_t one = 1;
+
+    /* It fails only when the counter is at its end: then it is readable anyway. */
+    if (write(d->wake_fd, &one, sizeof one) < 0)
+        POST(errno == EAGAIN);
+}
+
+static void *peer_run(void *arg)
+{
+    struct peer *p = arg;
+    struct dist *d = p->dist;
+    int fd = admit(p);
+    const char *why = fd >= 0 ? enter(p, fd) : NULL;
+
+    if (why != NULL)
+        log_refused(p, why);
+    else if (fd >= 0)
+        serve(p);
+    pthread_mutex_lock(&d->lock);
+    p->finished = true;
+    metric_set(METRIC_PEERS, count_peers(d));
+    pthread_mutex_unlock(&d->lock);
+    wake(d);
+    return NULL;
+}
+
+/* --- the accept thread --- */
+
+/* A thread that signals do not reach: they are main's. */
+static int start(pthread_t *thread, void *(*run)(void *), void *arg)
+{
+    sigset_t all, before;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int error = pthread_create(thread, NULL, run, arg);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return error;
+}
+
+/* Take the socket and give it a thread; false: there was no room for it. */
+static bool start_peer(struct dist *d, int fd, const struct sockaddr_in *address)
+{
+    struct peer *p = base_alloc(sizeof *p);
+
+    *p = (struct peer){.dist = d, .address = *address, .fd = fd};
+    pthread_mutex_lock(&d->lock);
+    bool room = d->handshakes < MAX_HANDSHAKES && start(&p->thread, peer_run, p) == 0;
+    if (room) {
+        d->handshakes++;
+        p->next = d->peers;
+        d->peers = p;
+    }
+    pthread_mutex_unlock(&d->lock);
+    if (!room) {
+        close(fd);
+        free(p);
+    }
+    return room;
+}
+
+static void accept_one(struct dist *d)
+{
+    struct sockaddr_in address = {0};
+    socklen_t len = sizeof address;
+    int fd = accept4(node_fd(d->node), (struct sockaddr *)&address, &len, SOCK_CLOEXEC);
+
+    if (fd >= 0 && start_peer(d, fd, &address))
+        return;
+    if (fd < 0 && (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED))
+        return;
+    d->accept_at_ms = clock_mono_ms() + BREATH_MS;
+    if (log_limited(&d->crowd_logged_us, QUIET_MS))
+        log_event(LOG_ERROR, "dist.accept_failed", "why=\"%s\"",
+                  fd < 0 ? strerror(errno) : "too many handshakes under way");
+}
+
+/* Join the threads that have ended. */
+static void reap(struct dist *d)
+{
+    struct peer **at, *ended = NULL, *p;
+
+    pthread_mutex_lock(&d->lock);
+    for (at = &d->peers; (p = *at) != NULL;) {
+        if (!p->finished) {
+            at = &p->next;
+            continue;
+        }
+        *at = p->next;
+        p->next = ended;
+        ended = p;
+    }
+    pthread_mutex_unlock(&d->lock);
+    while ((p = ended) != NULL) {
+        ended = p->next;
+        pthread_join(p->thread, NULL);
+        link_drop(p->l);
+        free(p);
+    }
+}
+
+/* epmd's end of the connection: closed means gone. */
+static void check_epmd(struct dist *d)
+{
+    char rest[64];
+    ssize_t n = recv(d->epmd_fd, rest, sizeof rest, MSG_DONTWAIT);
+
+    if (n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR)))
+        return;
+    close(d->epmd_fd);
+    d->epmd_fd = -1;
+    d->published = false;
+    d->publish_at_ms = clock_mono_ms();
+    log_event(LOG_WARNING, "dist.epmd_lost", "node=%s: new BEAM nodes cannot find us until it is back",
+              node_alive(d->node));
+}
+
+static void publish_again(struct dist *d)
+{
+    struct fault fault;
+
+    if (epmd_register(node_alive(d->node), node_port(d->node), &d->epmd_fd, &fault) == ERR_OK) {
+        d->published = true;
+        log_event(LOG_INFO, "dist.epmd_back", "node=%s port=%d", node_alive(d->node),
+                  node_port(d->node));
+        return;
+    }
+    d->publish_at_ms = clock_mono_ms() + REPUBLISH_MS;
+    if (log_limited(&d->epmd_logged_us, QUIET_MS))
+        log_event(LOG_WARNING, "dist.not_published", "why=\"%s\"", fault.why);
+}
+
+/* How long to wait at most: until the next thing that is due; -1: nothing is. */
+static int wait_ms(const struct dist *d, int64_t now_ms)
+{
+    int64_t due = INT64_MAX;
+
+    if (d->epmd_fd < 0)
+        due = d->publish_at_ms;
+    if (d->accept_at_ms > now_ms && d->accept_at_ms < due)
+        due = d->accept_at_ms;
+    if (due == INT64_MAX)
+        return -1;
+    return due > now_ms ? (int)(due - now_ms) : 0;
+}
+
+static void *accept_run(void *arg)
+{
+    struct dist *d = arg;
+    uint64_t count;
+
+    while (!d->closing) {
+        int64_t now_ms = clock_mono_ms();
+        struct pollfd p[3] = {{d->wake_fd, POLLIN, 0},
+                              {d->epmd_fd, POLLIN, 0},
+                              {d->accept_at_ms > now_ms ? -1 : node_fd(d->node), POLLIN, 0}};
+        if (poll(p, 3, wait_ms(d, now_ms)) < 0)
+            continue;
+        if (p[0].revents != 0 && read(d->wake_fd, &count, sizeof count) > 0)
+            reap(d);
+        if (p[1].revents != 0)
+            check_epmd(d);
+        if (p[2].revents != 0)
+            accept_one(d);
+        if (d->epmd_fd < 0 && clock_mono_ms() >= d->publish_at_ms)
+            publish_again(d);
+    }
+    return NULL;
+}
+
+/* --- opening and closing --- */
+
+static bool is_atom_text(const char *text)
+{
+    return text != NULL && *text != '\0' && strlen(text) <= 255;
+}
+
+/* Listen, be known to epmd, start accepting; what fails leaves the rest to dist_close. */
+static enum err go(struct dist *d, const struct dist_options *o, struct fault *fault)
+{
+    enum err e = node_open(o->node, o->cookie, o->listen_address, &d->node, fault);
+
+    if (e == ERR_OK)
+        e = epmd_register(node_alive(d->node), node_port(d->node), &d->epmd_fd, fault);
+    if (e != ERR_OK)
+        return e;
+    d->published = true;
+    d->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (d->wake_fd < 0 || start(&d->accepter, accept_run, d) != 0) {
+        snprintf(fault->why, sizeof fault->why, "no descriptor or thread: %s", strerror(errno));
+        return ERR_SYSTEM;
+    }
+    return ERR_OK;
+}
+
+/* All but the threads. */
+static void release(struct dist *d)
+{
+    if (d->wake_fd >= 0)
+        close(d->wake_fd);
+    if (d->epmd_fd >= 0)
+        close(d->epmd_fd);
+    node_close(d->node);
+    pthread_mutex_destroy(&d->lock);
+    free(d->allow_nodes);
+    free(d->registered_name);
+    free(d);
+}
+
+static char *copy(const char *text)
+{
+    return base_strndup(text != NULL ? text : "", text != NULL ? strlen(text) : 0);
+}
+
+enum err dist_open(const struct dist_options *options, const struct dist_handler *handler,
+                   struct dist **d, struct fault *fault)
+{
+    PRE(handler->call != NULL && handler->cast != NULL && handler->gathered != NULL);
+    *fault = (struct fault){0};
+    if (!is_atom_text(options->registered_name)) {
+        snprintf(fault->why, sizeof fault->why, "a registered name has 1 to 255 bytes");
+        return ERR_INVALID;
+    }
+    struct dist *new = base_alloc(sizeof *new);
+    new->handler = *handler;
+    new->link_options =
+        (struct link_options){options->max_message_bytes, options->max_unsent_bytes};
+    new->registered_name = copy(options->registered_name);
+    new->allow_nodes = copy(options->allow_nodes);
+    new->max_peers = options->max_peers;
+    new->wake_fd = new->epmd_fd = -1;
+    PRE(pthread_mutex_init(&new->lock, NULL) == 0);
+    enum err e = go(new, options, fault);
+    if (e != ERR_OK) {
+        release(new);
+        return e;
+    }
+    log_event(LOG_INFO, "dist.listening", "node=%s port=%d", options->node, node_port(new->node));
+    *d = new;
+    return ERR_OK;
+}
+
+void dist_close(struct dist *d)
+{
+    if (d == NULL)
+        return;
+    d->closing = true;
+    wake(d);
+    pthread_join(d->accepter, NULL);
+    pthread_mutex_lock(&d->lock);
+    for (struct peer *p = d->peers; p != NULL; p = p->next) {
+        if (p->fd >= 0)
+            shutdown(p->fd, SHUT_RDWR);
+        if (p->l != NULL)
+            link_shutdown(p->l, "closing");
+    }
+    struct peer *p = d->peers;
+    d->peers = NULL;
+    pthread_mutex_unlock(&d->lock);
+    while (p != NULL) {
+        struct peer *next = p->next;
+        pthread_join(p->thread, NULL);
+        link_drop(p->l);
+        free(p);
+        p = next;
+    }
+    metric_set(METRIC_PEERS, 0);
+    release(d);
+}
+
+int dist_port(const struct dist *d)
+{
+    return node_port(d->node);
+}
+
+bool dist_is_published(const struct dist *d)
+{
+    return d->published;
+}

@@ -1,0 +1,25 @@
+import type { AuthConfig } from "convex/server";
+
+/**
+ * Whose tokens are believed: OpenAgents' own issuer (Laravel mints short-lived JWTs at
+ * /api/convex/token). Set once a deployment:
+ *
+ *   npx convex env set OPENAGENTS_JWT_ISSUER   https://openagents.example
+ *   npx convex env set OPENAGENTS_JWT_AUDIENCE openagents-convex
+ *   npx convex env set OPENAGENTS_JWKS         https://openagents.example/.well-known/jwks.json
+ *
+ * `applicationID` must be in the token's `aud`; leaving it out would let any audience pass
+ * (crates/authentication/src/lib.rs). The issuer is compared without trailing slashes; the JWKS
+ * may also be a data: URI.
+ */
+export default {
+  providers: [
+    {
+      type: "customJwt",
+      applicationID: process.env.OPENAGENTS_JWT_AUDIENCE!,
+      issuer: process.env.OPENAGENTS_JWT_ISSUER!,
+      jwks: process.env.OPENAGENTS_JWKS!,
+      algorithm: "RS256",
+    },
+  ],
+} satisfies AuthConfig;

@@ -1,0 +1,157 @@
+%% convex_sidecar_instance - what one sidecar is called, and where its tables are.
+%%
+%% An instance is a name (an atom).  Its supervisor calls open/2 in its own
+%% process, so the tables live as long as the supervisor: no worker that crashes
+%% takes the dirty set with it.  Everything a caller needs on the hot path is one
+%% persistent_term: the destination of requests, the flags, the tables.
+%%
+%% The term is written once a start of the supervisor.  "Up" and "idle" are
+%% atomics inside it, so that a sidecar which comes and goes never causes the
+%% global garbage collection that a changed persistent_term costs.
+%%
+%% The term outlives the supervisor (until close/1): an instance that is down
+%% for a moment is still an instance, and answers `unavailable`.
+-module(convex_sidecar_instance).
+
+-export([open/2, close/1, lookup/1, destination/1, set_up/2, is_up/1]).
+-export([watch_name/1, port_name/1, conveyor_name/1, sup_name/1]).
+-export([hint/3, remember/4, forget/3]).
+
+-export_type([name/0, info/0]).
+
+-type name() :: atom().
+-type info() :: #{
+    name := name(),
+    dest := {atom(), node()},
+    flags := atomics:atomics_ref(),
+    %% {{Kind, Id}, Source}: changed since they were last handed over.
+    dirty := ets:tid(),
+    %% The same, taken by the conveyor and not yet answered.
+    flight := ets:tid(),
+    %% {{Kind, Source}, pending | sweeping}: too much changed, all ids must be looked at.
+    sweeps := ets:tid(),
+    %% {{Kind, Id}, Seq}: the last event the sidecar is believed to have folded.
+    hints := ets:tid(),
+    dirty_limit := pos_integer(),
+    hint_limit := pos_integer()
+}.
+
+-define(UP, 1).
+%% Slot 2 of the flags belongs to convex_sidecar_conveyor.
+-define(FLAGS, 2).
+
+%% @doc Make the tables of an instance, owned by the calling process, and publish them.
+-spec open(name(), #{
+    dest := {atom(), node()}, dirty_limit := pos_integer(), hint_limit := pos_integer(), _ => _
+}) -> info().
+open(Name, #{dest := Dest, dirty_limit := DirtyLimit, hint_limit := HintLimit}) ->
+    Concurrent = [public, {write_concurrency, true}, {read_concurrency, true}],
+    Info = #{
+        name => Name,
+        dest => Dest,
+        flags => atomics:new(?FLAGS, []),
+        dirty => ets:new(convex_sidecar_dirty, [ordered_set | Concurrent]),
+        flight => ets:new(convex_sidecar_flight, [set, public]),
+        sweeps => ets:new(convex_sidecar_sweeps, [set, public]),
+        hints => ets:new(convex_sidecar_hints, [set | Concurrent]),
+        dirty_limit => DirtyLimit,
+        hint_limit => HintLimit
+    },
+    persistent_term:put({?MODULE, Name}, Info),
+    Info.
+
+%% @doc Forget an instance that has been stopped for good.
+-spec close(name()) -> ok.
+close(Name) ->
+    _ = persistent_term:erase({?MODULE, Name}),
+    ok.
+
+%% @doc The instance of that name, or `error' when none was ever started.
+-spec lookup(name()) -> {ok, info()} | error.
+lookup(Name) ->
+    case persistent_term:get({?MODULE, Name}, error) of
+        error -> error;
+        Info -> {ok, Info}
+    end.
+
+%% @doc Where requests of the instance go, when it is up.  No process is asked.
+-spec destination(name()) -> {up, {atom(), node()}} | down.
+destination(Name) ->
+    case lookup(Name) of
+        {ok, #{dest := Dest} = Info} ->
+            case is_up(Info) of
+                true -> {up, Dest};
+                false -> down
+            end;
+        error ->
+            down
+    end.
+
+%% @doc Note that the sidecar can (or cannot) be spoken to; only the watch does this.
+-spec set_up(info(), boolean()) -> ok.
+set_up(#{flags := Flags}, true) -> atomics:put(Flags, ?UP, 1);
+set_up(#{flags := Flags}, false) -> atomics:put(Flags, ?UP, 0).
+
+-spec is_up(info()) -> boolean().
+is_up(#{flags := Flags}) -> atomics:get(Flags, ?UP) =:= 1.
+
+%% @doc The registered names of an instance's processes.
+-spec sup_name(name()) -> atom().
+sup_name(Name) -> suffixed(Name, "_sup").
+-spec watch_name(name()) -> atom().
+watch_name(Name) -> suffixed(Name, "_watch").
+-spec port_name(name()) -> atom().
+port_name(Name) -> suffixed(Name, "_port").
+-spec conveyor_name(name()) -> atom().
+conveyor_name(Name) -> suffixed(Name, "_conveyor").
+
+suffixed(Name, Suffix) -> list_to_atom(atom_to_list(Name) ++ Suffix).
+
+%% @doc The last event the sidecar is believed to have folded, or `unknown'.
+%% It is a hint: a wrong one costs one `gap' answer, never a wrong document.
+-spec hint(convex_sidecar:server(), convex_sidecar:kind(), binary()) -> non_neg_integer() | unknown.
+hint(Name, Kind, Id) when is_atom(Name) ->
+    with_hints(Name, unknown, fun(#{hints := Hints}) ->
+        case ets:lookup(Hints, {Kind, Id}) of
+            [{_, Seq}] -> Seq;
+            [] -> unknown
+        end
+    end);
+hint(_Elsewhere, _Kind, _Id) ->
+    unknown.
+
+%% @doc Remember the last event handed over.  When the memory is full it is emptied.
+-spec remember(convex_sidecar:server(), convex_sidecar:kind(), binary(), non_neg_integer()) -> ok.
+remember(Name, Kind, Id, Seq) when is_atom(Name) ->
+    with_hints(Name, ok, fun(#{hints := Hints, hint_limit := Limit}) ->
+        case ets:info(Hints, size) >= Limit of
+            true -> ets:delete_all_objects(Hints);
+            false -> true
+        end,
+        ets:insert(Hints, {{Kind, Id}, Seq}),
+        ok
+    end);
+remember(_Elsewhere, _Kind, _Id, _Seq) ->
+    ok.
+
+-spec forget(convex_sidecar:server(), convex_sidecar:kind(), binary()) -> ok.
+forget(Name, Kind, Id) when is_atom(Name) ->
+    with_hints(Name, ok, fun(#{hints := Hints}) ->
+        ets:delete(Hints, {Kind, Id}),
+        ok
+    end);
+forget(_Elsewhere, _Kind, _Id) ->
+    ok.
+
+%% The tables vanish with a supervisor that stops; a hint is never worth a crash.
+with_hints(Name, Default, Fun) ->
+    case lookup(Name) of
+        {ok, Info} ->
+            try
+                Fun(Info)
+            catch
+                error:badarg -> Default
+            end;
+        error ->
+            Default
+    end.

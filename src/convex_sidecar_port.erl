@@ -1,0 +1,333 @@
+%% convex_sidecar_port - owns the operating-system process of a managed sidecar.
+%%
+%% The happy path: start `convex_sidecar run --managed', write its configuration
+%% (with a fresh cookie) to its standard input, read the line "ready node=...",
+%% tell the watch to connect.  Log lines of the program become logger events.
+%%
+%%   starting   the program runs, its ready line is awaited
+%%   running    it is ready; the watch connects
+%%   stopping   it was told to end (SIGTERM, or SIGKILL): its exit is awaited
+%%   waiting    a pause before the next start
+%%
+%%   state      | ready line | exit                         | time over     | restart/1
+%%   starting   | running    | waiting                      | kill, stopping| answered when up
+%%   running    | -          | status 0: starting, else     | -             | SIGTERM, stopping
+%%              |            | waiting                      |               |
+%%   stopping   | -          | starting (waiting after kill)| kill          | answered when up
+%%   waiting    | -          | -                            | starting      | starting
+%%
+%% What can go wrong: the program is missing, is no program, exits, never gets
+%% ready, ignores SIGTERM.  In every case: the instance is down, the reason and
+%% the program's last lines are logged once, and it is started again after a
+%% pause that doubles (and is reset once it has been ready for ten seconds).
+%% An exit with status 0 that nobody here asked for is an operator's SIGTERM:
+%% the next start follows at once.  When this VM dies, the pipe closes, and the
+%% program drains and ends by itself.
+-module(convex_sidecar_port).
+-behaviour(gen_statem).
+
+-export([start_link/1, restart/1, os_pid/1]).
+-export([init/1, callback_mode/0, terminate/3, starting/3, running/3, stopping/3, waiting/3]).
+
+-define(STEADY_MS, 10000).
+-define(KILL_AFTER_DRAIN_MS, 2000).
+-define(LINE_BYTES, 4096).
+-define(TAIL_LINES, 10).
+
+-record(data, {
+    %% fixed
+    name :: convex_sidecar_instance:name(),
+    node :: node(),
+    options :: convex_sidecar_config:checked(),
+    %% the process, while there is one
+    port :: undefined | port(),
+    os_pid :: undefined | pos_integer(),
+    cookie :: undefined | fun(() -> atom()),
+    ready_at :: undefined | integer(),
+    tail = [] :: [binary()],
+    cut = <<>> :: binary(),
+    %% between processes
+    pause_ms :: pos_integer(),
+    down_at :: integer(),
+    then = start :: start | pause,
+    restarts = [] :: [gen_statem:from()]
+}).
+
+-spec start_link(convex_sidecar_config:checked()) -> gen_statem:start_ret().
+start_link(#{name := Name} = Options) ->
+    gen_statem:start_link({local, convex_sidecar_instance:port_name(Name)}, ?MODULE, Options, []).
+
+%% @doc Let the program drain and end, start it again (a new binary is picked up), and wait
+%% until it is up.  `gap_ms': how long the instance was down.
+-spec restart(convex_sidecar_instance:name()) -> {ok, #{gap_ms := non_neg_integer()}} | {error, term()}.
+restart(Name) ->
+    try
+        gen_statem:call(convex_sidecar_instance:port_name(Name), restart)
+    catch
+        exit:{noproc, _} -> {error, not_managed};
+        exit:{Reason, _} -> {error, Reason}
+    end.
+
+%% @doc The process id of the running program, if there is one.
+-spec os_pid(convex_sidecar_instance:name()) -> undefined | pos_integer().
+os_pid(Name) -> gen_statem:call(convex_sidecar_instance:port_name(Name), os_pid).
+
+%% @private
+callback_mode() -> [state_functions, state_enter].
+
+%% @private
+%% The supervisor is not held up: the program is started by the first timeout.
+init(#{name := Name, dest := {_, Node}, backoff_min_ms := Min} = Options) ->
+    process_flag(trap_exit, true),
+    Data = #data{name = Name, node = Node, options = Options, pause_ms = Min, down_at = now_ms()},
+    {ok, waiting, Data#data{then = start}}.
+
+%% @private
+%% Supervisor's shutdown: as restart, without the start.  The lines of the last
+%% seconds are still logged.
+terminate(_Reason, _State, #data{port = undefined}) ->
+    ok;
+terminate(_Reason, _State, #data{name = Name, options = #{drain_ms := Drain}} = Data) ->
+    _ = (catch convex_sidecar_watch:gone(Name)),
+    signal("TERM", Data),
+    case await_exit(Data, now_ms() + Drain + ?KILL_AFTER_DRAIN_MS) of
+        gone ->
+            ok;
+        still_there ->
+            log(warning, <<"sidecar.killed">>, "it did not end by itself within drain_ms", [], Data),
+            signal("KILL", Data),
+            _ = await_exit(Data, now_ms() + 1000),
+            ok
+    end.
+
+await_exit(#data{port = Port} = Data, Deadline) ->
+    receive
+        {Port, {exit_status, _}} -> gone;
+        {Port, {data, Line}} -> await_exit(said(Line, Data), Deadline)
+    after max(0, Deadline - now_ms()) -> still_there
+    end.
+
+%% ---- waiting
+
+%% @private
+waiting(enter, _Old, #data{then = start}) ->
+    {keep_state_and_data, [{state_timeout, 0, start}]};
+waiting(enter, _Old, #data{then = pause, pause_ms = Pause, options = #{backoff_max_ms := Max}} = Data) ->
+    {keep_state, Data#data{then = start, pause_ms = min(Pause * 2, Max)}, [{state_timeout, Pause, start}]};
+waiting(state_timeout, start, Data) ->
+    launch(Data);
+waiting({call, From}, restart, #data{restarts = Froms} = Data) ->
+    launch(Data#data{restarts = [From | Froms]});
+waiting(Type, Event, Data) ->
+    any(Type, Event, Data).
+
+%% ---- starting
+
+%% @private
+starting(enter, _Old, #data{options = #{start_ms := StartMs}}) ->
+    {keep_state_and_data, [{state_timeout, StartMs, not_ready}]};
+starting(info, {Port, {data, Line}}, #data{port = Port} = Data) ->
+    case ready(Line, Data) of
+        {ready, Node} -> became_ready(Node, Data);
+        no -> {keep_state, said(Line, Data)}
+    end;
+starting(info, {Port, {exit_status, Status}}, #data{port = Port} = Data) ->
+    exited(Status, Data);
+starting(state_timeout, not_ready, Data) ->
+    log(error, <<"sidecar.not_ready">>, "no ready line within start_ms~ts", [tail(Data)], Data),
+    signal("KILL", Data),
+    {next_state, stopping, answer({error, not_ready}, Data#data{then = pause})};
+starting(Type, Event, Data) ->
+    any(Type, Event, Data).
+
+%% ---- running
+
+%% @private
+running(enter, _Old, #data{name = Name, cookie = Cookie} = Data) ->
+    convex_sidecar_watch:expect(Name, Cookie),
+    {keep_state, Data#data{ready_at = now_ms()}};
+running(info, {convex_sidecar, up}, #data{down_at = DownAt} = Data) ->
+    {keep_state, answer({ok, #{gap_ms => now_ms() - DownAt}}, Data)};
+running(info, {convex_sidecar, down}, Data) ->
+    {keep_state, Data#data{down_at = now_ms()}};
+running(info, {Port, {exit_status, Status}}, #data{port = Port} = Data) ->
+    exited(Status, Data);
+running({call, From}, restart, #data{restarts = Froms} = Data) ->
+    go_down(Data),
+    signal("TERM", Data),
+    {next_state, stopping, Data#data{restarts = [From | Froms], then = start, down_at = now_ms()}};
+running(Type, Event, Data) ->
+    any(Type, Event, Data).
+
+%% ---- stopping
+
+%% @private
+stopping(enter, _Old, #data{options = #{drain_ms := Drain}}) ->
+    {keep_state_and_data, [{state_timeout, Drain + ?KILL_AFTER_DRAIN_MS, still_there}]};
+stopping(info, {Port, {exit_status, Status}}, #data{port = Port} = Data) ->
+    log(info, <<"sidecar.ended">>, "status=~b", [Status], Data),
+    {next_state, waiting, closed(Data)};
+stopping(state_timeout, still_there, Data) ->
+    log(warning, <<"sidecar.killed">>, "it did not end by itself within drain_ms", [], Data),
+    signal("KILL", Data),
+    keep_state_and_data;
+stopping(Type, Event, Data) ->
+    any(Type, Event, Data).
+
+%% ---- any state
+
+any({call, From}, restart, #data{restarts = Froms} = Data) ->
+    {keep_state, Data#data{restarts = [From | Froms]}};
+any({call, From}, os_pid, #data{os_pid = Pid}) ->
+    {keep_state_and_data, [{reply, From, Pid}]};
+any(info, {Port, {data, Line}}, #data{port = Port} = Data) ->
+    {keep_state, said(Line, Data)};
+any(_Type, _Event, _Data) ->
+    %% 'EXIT' of a port whose exit_status was seen, up and down between processes.
+    keep_state_and_data.
+
+%% ---- starting the program
+
+launch(#data{options = #{program := Program, config := Sections}} = Data0) ->
+    Data = with_cookie(Data0),
+    try
+        Ini = configuration(Sections(), Data),
+        Port = open_port({spawn_executable, Program}, [
+            {args, ["run", "--managed"]},
+            {env, [{Key, false} || {Key, _} <- os:env(), lists:prefix("CONVEX_SIDECAR_", Key)]},
+            {line, ?LINE_BYTES},
+            exit_status,
+            use_stdio,
+            stderr_to_stdout,
+            binary,
+            hide
+        ]),
+        true = port_command(Port, Ini),
+        {next_state, starting, Data#data{port = Port, os_pid = os_pid_of(Port), tail = [], cut = <<>>}}
+    catch
+        error:Reason ->
+            not_started(Reason, Data);
+        throw:{bad_option, _, Why} ->
+            not_started(Why, Data)
+    end.
+
+not_started(Reason, #data{options = #{program := Program}} = Data) ->
+    log(error, <<"sidecar.not_started">>, "program=~ts reason=~tp", [Program, Reason], Data),
+    {repeat_state, answer({error, {not_started, Reason}}, Data#data{then = pause})}.
+
+configuration(Sections, #data{node = Node, cookie = Cookie}) ->
+    convex_sidecar_config:ini(Sections, [{node, name, Node}, {node, cookie, Cookie()}]).
+
+%% A fresh cookie for every start, except while the program keeps crashing: every
+%% cookie is an atom, and atoms are never freed.
+with_cookie(#data{cookie = Cookie, pause_ms = Pause, options = #{backoff_min_ms := Min}} = Data) when
+    Cookie =:= undefined; Pause =:= Min
+->
+    Fresh = binary_to_atom(binary:encode_hex(crypto:strong_rand_bytes(24))),
+    Data#data{cookie = fun() -> Fresh end};
+with_cookie(Data) ->
+    Data.
+
+os_pid_of(Port) ->
+    case erlang:port_info(Port, os_pid) of
+        {os_pid, Pid} -> Pid;
+        %% It is gone already; its exit status is on the way.
+        undefined -> undefined
+    end.
+
+ready({eol, <<"ready ", Rest/binary>>}, _Data) ->
+    case re:run(Rest, "node=(\\S+)", [{capture, all_but_first, binary}]) of
+        {match, [Node]} -> {ready, Node};
+        nomatch -> no
+    end;
+ready(_Line, _Data) ->
+    no.
+
+became_ready(Node, #data{node = Expected} = Data) ->
+    case atom_to_binary(Expected) of
+        Node ->
+            log(info, <<"sidecar.ready">>, "node=~ts os_pid=~p", [Node, Data#data.os_pid], Data),
+            {next_state, running, Data};
+        _Other ->
+            log(error, <<"sidecar.wrong_node">>, "node=~ts expected=~ts", [Node, Expected], Data),
+            signal("KILL", Data),
+            {next_state, stopping, answer({error, wrong_node}, Data#data{then = pause})}
+    end.
+
+%% ---- ending it
+
+%% An exit nobody here asked for.
+exited(Status, #data{ready_at = ReadyAt, options = #{backoff_min_ms := Min}} = Data0) ->
+    go_down(Data0),
+    Data1 = Data0#data{down_at = now_ms()},
+    Steady = ReadyAt =/= undefined andalso now_ms() - ReadyAt >= ?STEADY_MS,
+    case Status =:= 0 andalso ReadyAt =/= undefined of
+        true ->
+            log(info, <<"sidecar.ended">>, "status=0", [], Data1),
+            {next_state, waiting, closed(Data1#data{then = start})};
+        false ->
+            log(error, <<"sidecar.exited">>, "status=~b~ts", [Status, tail(Data1)], Data1),
+            Data2 = answer({error, {exit_status, Status}}, Data1#data{then = pause}),
+            Data3 =
+                case Steady of
+                    true -> Data2#data{pause_ms = Min};
+                    false -> Data2
+                end,
+            {next_state, waiting, closed(Data3)}
+    end.
+
+%% When the watch is gone too, the supervisor is about to end this process.
+go_down(#data{name = Name}) ->
+    _ = (catch convex_sidecar_watch:gone(Name)),
+    ok.
+
+closed(Data) ->
+    Data#data{port = undefined, os_pid = undefined, ready_at = undefined, tail = [], cut = <<>>}.
+
+answer(Reply, #data{restarts = Froms} = Data) ->
+    gen_statem:reply([{reply, From, Reply} || From <- Froms]),
+    Data#data{restarts = []}.
+
+signal(_Signal, #data{os_pid = undefined}) ->
+    ok;
+signal(Signal, #data{os_pid = Pid}) ->
+    _ = os:cmd("kill -" ++ Signal ++ " " ++ integer_to_list(Pid)),
+    ok.
+
+%% ---- what the program says
+
+%% LEVEL EVENT key=value ...; anything else (a library, a crash message) is a warning.
+said({noeol, Part}, #data{cut = <<>>} = Data) ->
+    Data#data{cut = Part};
+said({noeol, _More}, Data) ->
+    Data;
+said({eol, _End}, #data{cut = Cut} = Data) when Cut =/= <<>> ->
+    said({eol, <<Cut/binary, "...">>}, Data#data{cut = <<>>});
+said({eol, Bytes}, #data{name = Name, tail = Tail} = Data) ->
+    Line = utf8(Bytes),
+    {Level, Text} = level(Line),
+    [Event | _] = binary:split(Text, <<" ">>),
+    logger:log(Level, "~ts", [Text], #{domain => [convex_sidecar], event => Event, instance => Name}),
+    Data#data{tail = lists:sublist([Line | Tail], ?TAIL_LINES)}.
+
+level(<<"error ", Text/binary>>) -> {error, Text};
+level(<<"warning ", Text/binary>>) -> {warning, Text};
+level(<<"info ", Text/binary>>) -> {info, Text};
+level(<<"debug ", Text/binary>>) -> {debug, Text};
+level(Text) -> {warning, Text}.
+
+utf8(Bytes) ->
+    case unicode:characters_to_binary(Bytes) of
+        Text when is_binary(Text) -> Text;
+        _ -> unicode:characters_to_binary(Bytes, latin1)
+    end.
+
+tail(#data{tail = []}) -> "";
+tail(#data{tail = Tail}) -> ["; it said: " | lists:join(" | ", lists:reverse(Tail))].
+
+log(Level, Event, Format, Args, #data{name = Name}) ->
+    logger:log(Level, "~ts instance=~ts " ++ Format, [Event, Name | Args], #{
+        domain => [convex_sidecar], event => Event, instance => Name
+    }).
+
+now_ms() -> erlang:monotonic_time(millisecond).

@@ -1,0 +1,74 @@
+%% convex_sidecar_sup - one instance: its tables, and the processes around them.
+%%
+%%   watch      is the node there?  connects, publishes up and down
+%%   port       (managed mode) owns the operating-system process
+%%   conveyor   the asynchronous form: gathers, batches, sees to the answers
+%%
+%% Started by the application that uses it, under a supervisor of its own choice;
+%% start-up waits for nothing (the instance is down until the program is ready).
+%% rest_for_one: whoever stands on a process that crashed starts again with it.
+%% The port never gives up by itself (back-off), so the intensity below is only
+%% for bugs in these three modules.
+-module(convex_sidecar_sup).
+-behaviour(supervisor).
+
+-export([start_link/1, child_spec/1, stop/1, init/1]).
+
+%% @doc Start an instance; see convex_sidecar_config:options() for what may be given.
+-spec start_link(convex_sidecar_config:options() | [{atom(), term()}]) ->
+    supervisor:startlink_ret() | {error, {bad_option, atom(), binary()}}.
+start_link(Options) ->
+    case convex_sidecar_config:options(Options) of
+        {ok, #{name := Name} = Checked} ->
+            supervisor:start_link({local, convex_sidecar_instance:sup_name(Name)}, ?MODULE, Checked);
+        {error, _} = Error ->
+            Error
+    end.
+
+%% @doc For a supervisor of the application.
+-spec child_spec(convex_sidecar_config:options() | [{atom(), term()}]) -> supervisor:child_spec().
+child_spec(Options) ->
+    Name =
+        case Options of
+            #{name := Given} -> Given;
+            #{} -> convex_sidecar;
+            _ -> proplists:get_value(name, Options, convex_sidecar)
+        end,
+    #{
+        id => {convex_sidecar, Name},
+        start => {?MODULE, start_link, [Options]},
+        type => supervisor,
+        shutdown => infinity
+    }.
+
+%% @doc Stop an instance that is no part of a supervision tree, and forget its name.
+-spec stop(convex_sidecar_instance:name()) -> ok.
+stop(Name) ->
+    case whereis(convex_sidecar_instance:sup_name(Name)) of
+        undefined ->
+            ok;
+        Pid ->
+            Mref = monitor(process, Pid),
+            unlink(Pid),
+            exit(Pid, shutdown),
+            receive
+                {'DOWN', Mref, process, Pid, _} -> ok
+            end
+    end,
+    convex_sidecar_instance:close(Name).
+
+%% @private
+-spec init(convex_sidecar_config:checked()) -> {ok, {supervisor:sup_flags(), [supervisor:child_spec()]}}.
+init(#{name := Name, mode := Mode, drain_ms := Drain} = Options) ->
+    _ = convex_sidecar_instance:open(Name, Options),
+    Port = #{
+        id => port,
+        start => {convex_sidecar_port, start_link, [Options]},
+        %% SIGTERM, the drain, SIGKILL: convex_sidecar_port keeps to this by itself.
+        shutdown => Drain + 5000
+    },
+    Children =
+        [#{id => watch, start => {convex_sidecar_watch, start_link, [Options]}, shutdown => 2000}] ++
+            [Port || Mode =:= managed] ++
+            [#{id => conveyor, start => {convex_sidecar_conveyor, start_link, [Options]}, shutdown => 5000}],
+    {ok, {#{strategy => rest_for_one, intensity => 5, period => 10}, Children}}.

@@ -1,0 +1,192 @@
+%% convex_sidecar_watch - is the sidecar there?  Connects to its node, and says so.
+%%
+%% It alone makes the connection (callers send with `noconnect'), it alone writes
+%% the instance's up flag, and it answers those who want to wait for it.
+%%
+%%   idle     managed mode only: there is no ready program to connect to
+%%   trying   a helper process connects, or a pause before the next attempt
+%%   up       connected; the flag is set, port and conveyor have been told
+%%
+%%        expect            connected
+%%   idle ------> trying -------------> up
+%%    ^             ^ |  not: pause      |
+%%    |  gone       +-+                  |
+%%    +--- any ------ trying <-----------+  nodedown
+%%
+%% What can go wrong: the connection fails or hangs (name unknown, wrong cookie,
+%% nobody listens).  Then: the helper is ended, the pause doubles up to its
+%% maximum, and it is tried again, for ever.  This process never blocks.
+-module(convex_sidecar_watch).
+-behaviour(gen_statem).
+
+-export([start_link/1, expect/2, gone/1, await/2]).
+-export([init/1, callback_mode/0, terminate/3, idle/3, trying/3, up/3]).
+
+%% Longer than net_kernel's own set-up time (7 s).
+-define(ATTEMPT_MS, 10000).
+
+-record(data, {
+    info :: convex_sidecar_instance:info(),
+    node :: node(),
+    min_ms :: pos_integer(),
+    max_ms :: pos_integer(),
+    pause_ms :: pos_integer(),
+    helper :: undefined | {pid(), reference()},
+    waiters = #{} :: #{reference() => gen_statem:from()}
+}).
+
+-spec start_link(convex_sidecar_config:checked()) -> gen_statem:start_ret().
+start_link(#{name := Name} = Options) ->
+    gen_statem:start_link({local, convex_sidecar_instance:watch_name(Name)}, ?MODULE, Options, []).
+
+%% @doc The program is ready and knows this cookie (a fun, so that it is not printed): connect.
+-spec expect(convex_sidecar_instance:name(), fun(() -> atom())) -> ok.
+expect(Name, Cookie) -> gen_statem:cast(convex_sidecar_instance:watch_name(Name), {expect, Cookie}).
+
+%% @doc The program ends or has ended: the instance is down when this returns.
+-spec gone(convex_sidecar_instance:name()) -> ok.
+gone(Name) -> gen_statem:call(convex_sidecar_instance:watch_name(Name), gone).
+
+%% @doc Wait until the instance is up, for at most `Timeout' ms.
+-spec await(convex_sidecar_instance:name(), timeout()) -> ok | {error, unavailable}.
+await(Name, Timeout) ->
+    try
+        gen_statem:call(convex_sidecar_instance:watch_name(Name), {await, Timeout})
+    catch
+        exit:_ -> {error, unavailable}
+    end.
+
+%% @private
+callback_mode() -> [state_functions, state_enter].
+
+%% @private
+init(#{name := Name, mode := Mode, dest := {_, Node}} = Options) ->
+    process_flag(trap_exit, true),
+    {ok, Info} = convex_sidecar_instance:lookup(Name),
+    #{backoff_min_ms := Min, backoff_max_ms := Max, cookie := Cookie} = Options,
+    Data = #data{
+        info = Info, node = Node, min_ms = min(Min, 50), max_ms = min(Max, 2000), pause_ms = min(Min, 50)
+    },
+    convex_sidecar_instance:set_up(Info, false),
+    case Mode of
+        external ->
+            set_cookie(Node, Cookie),
+            {ok, trying, Data};
+        managed ->
+            {ok, idle, Data}
+    end.
+
+%% @private
+terminate(_Reason, _State, #data{info = Info} = Data) ->
+    convex_sidecar_instance:set_up(Info, false),
+    _ = stop_helper(Data),
+    ok.
+
+%% @private
+idle(enter, _Old, _Data) ->
+    keep_state_and_data;
+idle(cast, {expect, Cookie}, #data{node = Node} = Data) ->
+    set_cookie(Node, Cookie),
+    {next_state, trying, Data};
+idle(Type, Event, Data) ->
+    any(Type, Event, Data).
+
+%% @private
+trying(enter, _Old, Data) ->
+    attempt(Data);
+trying(info, {'DOWN', Mref, process, Pid, Result}, #data{helper = {Pid, Mref}} = Data) ->
+    attempted(Result, Data#data{helper = undefined});
+trying(state_timeout, attempt_hangs, Data) ->
+    attempted(hangs, stop_helper(Data));
+trying(state_timeout, again, Data) ->
+    attempt(Data);
+trying(Type, Event, Data) ->
+    any(Type, Event, Data).
+
+%% @private
+up(enter, _Old, #data{info = Info, waiters = Waiters, min_ms = Min} = Data) ->
+    convex_sidecar_instance:set_up(Info, true),
+    tell(Data, up),
+    Replies = [{reply, From, ok} || From <- maps:values(Waiters)],
+    {keep_state, Data#data{waiters = #{}, pause_ms = Min}, Replies};
+up(info, {nodedown, Node}, #data{node = Node} = Data) ->
+    went_down(Data),
+    log(warning, <<"node.down">>, Data),
+    {next_state, trying, Data};
+up({call, From}, {await, _}, _Data) ->
+    {keep_state_and_data, [{reply, From, ok}]};
+up({call, From}, gone, #data{node = Node} = Data) ->
+    went_down(Data),
+    erlang:monitor_node(Node, false),
+    flush_nodedown(Node),
+    {next_state, idle, Data, [{reply, From, ok}]};
+up(Type, Event, Data) ->
+    any(Type, Event, Data).
+
+any({call, From}, {await, Timeout}, #data{waiters = Waiters} = Data) ->
+    Key = make_ref(),
+    Action =
+        case Timeout of
+            infinity -> [];
+            _ -> [{{timeout, Key}, Timeout, unavailable}]
+        end,
+    {keep_state, Data#data{waiters = Waiters#{Key => From}}, Action};
+any({timeout, Key}, unavailable, #data{waiters = Waiters} = Data) ->
+    case maps:take(Key, Waiters) of
+        {From, Rest} -> {keep_state, Data#data{waiters = Rest}, [{reply, From, {error, unavailable}}]};
+        %% Answered when the sidecar came up.
+        error -> keep_state_and_data
+    end;
+any({call, From}, gone, Data) ->
+    {next_state, idle, stop_helper(Data), [{reply, From, ok}]};
+any(cast, {expect, Cookie}, #data{node = Node}) ->
+    set_cookie(Node, Cookie),
+    keep_state_and_data;
+any(_Type, _Event, _Data) ->
+    keep_state_and_data.
+
+%% This VM itself (tests, a sidecar written in Erlang) needs no connection.
+attempt(#data{node = Node} = Data) ->
+    {Helper, Mref} = spawn_monitor(fun() ->
+        exit({connected, Node =:= node() orelse net_kernel:connect_node(Node)})
+    end),
+    {keep_state, Data#data{helper = {Helper, Mref}}, [{state_timeout, ?ATTEMPT_MS, attempt_hangs}]}.
+
+attempted({connected, true}, #data{node = Node} = Data) ->
+    erlang:monitor_node(Node, true),
+    log(info, <<"node.up">>, Data),
+    {next_state, up, Data};
+attempted(_Failed, #data{pause_ms = Pause, max_ms = Max} = Data) ->
+    {keep_state, Data#data{pause_ms = min(Pause * 2, Max)}, [{state_timeout, Pause, again}]}.
+
+stop_helper(#data{helper = undefined} = Data) ->
+    Data;
+stop_helper(#data{helper = {Pid, Mref}} = Data) ->
+    demonitor(Mref, [flush]),
+    exit(Pid, kill),
+    Data#data{helper = undefined}.
+
+went_down(#data{info = Info} = Data) ->
+    convex_sidecar_instance:set_up(Info, false),
+    tell(Data, down).
+
+%% Those who are not there yet look at the flag when they start.
+tell(#data{info = #{name := Name}}, What) ->
+    Receivers = [convex_sidecar_instance:port_name(Name), convex_sidecar_instance:conveyor_name(Name)],
+    _ = [Pid ! {convex_sidecar, What} || R <- Receivers, Pid <- [whereis(R)], is_pid(Pid)],
+    ok.
+
+set_cookie(_Node, undefined) -> true;
+set_cookie(Node, _Cookie) when Node =:= node() -> true;
+set_cookie(Node, Cookie) -> erlang:set_cookie(Node, Cookie()).
+
+flush_nodedown(Node) ->
+    receive
+        {nodedown, Node} -> ok
+    after 0 -> ok
+    end.
+
+log(Level, Event, #data{info = #{name := Name}, node = Node}) ->
+    logger:log(Level, "~ts instance=~ts node=~ts", [Event, Name, Node], #{
+        domain => [convex_sidecar], event => Event, instance => Name
+    }).

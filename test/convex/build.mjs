@@ -1,0 +1,87 @@
+// Bundles the deployable functions (../../priv/convex), those of the stand-in alone (convex/) and a
+// lightly patched convex-test into .build/ (no vitest, no import.meta.glob).
+import * as esbuild from "esbuild";
+import { readFileSync, readdirSync, rmSync } from "node:fs";
+import { join, dirname } from "node:path";
+const root = dirname(new URL(import.meta.url).pathname);
+
+function patch(src) {
+  const swap = (a, b) => { if (!src.includes(a)) throw new Error(`convex-test changed; patch site missing:\n${a}`); src = src.replace(a, () => b); };
+  // never touch import.meta.glob
+  swap("specifiedModules ?? import.meta.glob(\"../../../convex/**/*.*s\")", "specifiedModules");
+  // finished queries are forgotten (upstream keeps every result for ever)
+  swap("        if (results.length === 0) {\n            return { value: null, done: true };", "        if (results.length === 0) {\n            delete this._queryResults[queryId];\n            return { value: null, done: true };");
+  swap("        if (results === undefined) {\n            throw new Error(\"Bad queryId\");", "        if (results === undefined) {\n            if (queryId < this._nextQueryId) return { value: null, done: true };\n            throw new Error(\"Bad queryId\");");
+  swap("case \"1.0/queryCleanup\": {\n                return", "case \"1.0/queryCleanup\": {\n                delete db._queryResults[args.queryId];\n                return");
+  // equality-prefix hash index instead of a scan of every document per query
+  swap("                fieldPathsToSortBy = fields;\n                validateIndexRangeExpression(source, fields);\n                this._iterateDocs(tableName, (doc) => {",
+       "                fieldPathsToSortBy = fields;\n                validateIndexRangeExpression(source, fields);\n                this._iterateCandidates(tableName, source, (doc) => {");
+  swap("    _iterateDocs(tableName, callback) {", `    _eqKey(fields, doc) {
+        return JSON.stringify(fields.map((f) => { const v = evaluateFieldPath(f, doc); return v === undefined ? null : [convexToJson(v)]; }));
+    }
+    _iterateCandidates(tableName, source, callback) {
+        const eq = [];
+        for (const f of source.range) { if (f.type !== "Eq") break; eq.push(f); }
+        if (eq.length === 0 || source.indexName.endsWith(".by_id")) return this._iterateDocs(tableName, callback);
+        this._eqIndexes ??= new Map();
+        const fields = eq.map((f) => f.fieldPath);
+        const name = tableName + ":" + fields.join(",");
+        let index = this._eqIndexes.get(name);
+        if (index === undefined) {
+            index = { tableName, fields, map: new Map() };
+            this._eqIndexes.set(name, index);
+            for (const [id, doc] of Object.entries(this._documents)) if (tableNameFromId(id) === tableName) this._eqAdd(index, id, doc);
+        }
+        const key = JSON.stringify(eq.map((f) => { const v = evaluateQueryValue(f.value); return v === undefined ? null : [convexToJson(v)]; }));
+        const ids = new Set(index.map.get(key) ?? []);
+        for (const layer of this._writes) for (const id of Object.keys(layer)) if (tableNameFromId(id) === tableName) ids.add(id);
+        for (const id of ids) { const doc = this.get(tableName, id); if (doc !== null) callback(doc); }
+    }
+    _eqAdd(index, id, doc) {
+        const key = this._eqKey(index.fields, doc);
+        let set = index.map.get(key);
+        if (set === undefined) index.map.set(key, (set = new Set()));
+        set.add(id);
+    }
+    _eqUpdate(id, before, after) {
+        const table = tableNameFromId(id);
+        for (const index of this._eqIndexes?.values() ?? []) {
+            if (index.tableName !== table) continue;
+            if (before) { const key = this._eqKey(index.fields, before), set = index.map.get(key); set?.delete(id); if (set?.size === 0) index.map.delete(key); }
+            if (after) this._eqAdd(index, id, after);
+        }
+    }
+    _iterateDocs(tableName, callback) {`);
+  swap("            if (this._writes.length === 0) {\n                if (write === null) {", "            if (this._writes.length === 0) {\n                this._eqUpdate(_id, this._documents[_id], write);\n                if (write === null) {");
+  // sort by keys computed once per document
+  swap("        results.sort((a, b) => {\n            const orderMultiplier = order === \"asc\" ? 1 : -1;\n            let v = 0;\n            for (const fp of fieldPathsToSortBy) {\n                v = compareValues(evaluateFieldPath(fp, a), evaluateFieldPath(fp, b));\n                if (v !== 0) {\n                    return v * orderMultiplier;\n                }\n            }\n            return v * orderMultiplier;\n        });",
+       `        if (results.length > 1) {
+            const sign = order === "asc" ? 1 : -1;
+            const quick = (x, y) => (typeof x === "string" && typeof y === "string") ? (x < y ? -1 : x > y ? 1 : 0)
+                : (typeof x === "number" && typeof y === "number" && x === x && y === y && x !== 0 && y !== 0) ? x - y : compareValues(x instanceof String ? String(x) : x, y instanceof String ? String(y) : y);
+            // strings below U+D800 sort alike in UTF-16 and UTF-8; others take the slow road
+            const plain = (v) => (typeof v === "string" && /[\\ud800-\\uffff]/.test(v) ? Object(v) : v);
+            const keyed = results.map((doc) => [fieldPathsToSortBy.map((fp) => plain(evaluateFieldPath(fp, doc))), doc]);
+            keyed.sort(([a], [b]) => { for (let i = 0; i < a.length; i++) { const v = quick(a[i], b[i]); if (v !== 0) return v * sign; } return 0; });
+            for (let i = 0; i < keyed.length; i++) results[i] = keyed[i][1];
+        }`);
+  // the backend's own document checks (size, nesting, system fields) run first
+  swap("    _validate(tableName, doc) {", "    _validate(tableName, doc) {\n        globalThis.__standinCheckDocument?.(tableName, doc);");
+  return src;
+}
+
+const sources = (dir) => readdirSync(dir).filter((f) => /\.[tj]s$/.test(f) && !f.endsWith(".d.ts")).map((f) => join(dir, f));
+
+export async function build(deployed = join(root, "../../priv/convex"), own = join(root, "convex")) {
+  const out = join(root, process.env.STANDIN_BUILD ?? ".build");
+  rmSync(out, { recursive: true, force: true });
+  const bundle = (entryPoints, outbase) => esbuild.build({ sourcemap: true, entryPoints, outbase, outdir: join(out, "convex"), bundle: true, splitting: true, format: "esm", platform: "node", target: "node18", packages: "external", logLevel: "error" });
+  await bundle([...sources(deployed), join(deployed, "_generated/api.js")], deployed);
+  await bundle(sources(own), own);
+  await esbuild.build({
+    entryPoints: [join(root, "node_modules/convex-test/dist/index.js")], outfile: join(out, "convex-test.mjs"), bundle: true, format: "esm", platform: "node", target: "node18", packages: "external", logLevel: "error",
+    plugins: [{ name: "patch", setup(b) { b.onLoad({ filter: /convex-test\/dist\/index\.js$/ }, (a) => ({ contents: patch(readFileSync(a.path, "utf8")), loader: "js" })); } }],
+  });
+  const modules = [...sources(deployed), ...sources(own)].map((f) => f.split("/").pop().replace(/\.[tj]s$/, "")).filter((m) => m !== "auth.config");
+  return { out, modules: [...modules, "_generated/api"] };
+}

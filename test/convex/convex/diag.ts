@@ -1,0 +1,17 @@
+// Stand-in only: functions that provoke each kind of answer.
+import { ConvexError, v } from "convex/values";
+import { action, internalMutation, internalQuery, mutation, query } from "../../../priv/convex/_generated/server.js";
+
+export const echo = query({ args: { value: v.any() }, handler: async (_ctx, { value }) => value });
+export const echoInternal = internalQuery({ args: { value: v.any() }, handler: async (_ctx, { value }) => value });
+export const whoami = query({ args: {}, handler: async (ctx) => (await ctx.auth.getUserIdentity()) });
+export const int64 = query({ args: { n: v.int64() }, handler: async (_ctx, { n }) => n + 1n });
+export const typed = mutation({
+  args: { s: v.string(), n: v.number(), o: v.optional(v.object({ x: v.boolean() })) },
+  handler: async () => null,
+});
+export const throwError = mutation({ args: { message: v.string() }, handler: async (_ctx, { message }) => { throw new Error(message); } });
+export const throwConvexError = mutation({ args: { data: v.any() }, handler: async (_ctx, { data }) => { throw new ConvexError(data); } });
+export const logs = mutation({ args: {}, handler: async () => { console.log("hello", 1, { a: [true] }); console.warn("careful"); return null; } });
+export const spin = internalMutation({ args: { ms: v.number() }, handler: async (_ctx, { ms }) => { const e = Date.now() + ms; while (Date.now() < e); return null; } });
+export const act = action({ args: {}, handler: async () => "acted" });

@@ -1,0 +1,107 @@
+// The deployed functions (../../priv/convex) against what docs/CONVEX.md promises of them: the guard,
+// tombstones, resets, hashes, and who may read what. Drives a running stand-in with ConvexHttpClient.
+import { readFileSync } from "node:fs";
+import { createHash } from "node:crypto";
+import { ConvexHttpClient } from "convex/browser";
+import { makeFunctionReference as ref } from "convex/server";
+
+const info = JSON.parse(readFileSync(new URL(`${process.env.STANDIN_STATE ?? ".state"}/ready.json`, import.meta.url)));
+const client = (auth) => new ConvexHttpClient(info.url, { logger: false, ...(auth ? { auth } : {}) });
+const admin = client();
+admin.setAdminAuth(info.admin_key);
+const control = (method, path, body) =>
+  fetch(`${info.url}/__standin/${path}`, { method, body: body && JSON.stringify(body) }).then((r) => r.json());
+const token = async (claims, header) => (await control("POST", "jwt", header ? { ...claims, $header: header } : claims)).token;
+
+let passed = 0, failed = 0;
+const eq = (name, got, want) => {
+  if (JSON.stringify(got) === JSON.stringify(want)) return void passed++;
+  failed++;
+  console.log(`FAIL ${name}\n  got  ${JSON.stringify(got)}\n  want ${JSON.stringify(want)}`);
+};
+const refused = async (name, promise, pattern) => {
+  try { eq(name, await promise, "an error"); } catch (e) {
+    const text = `${e.message} ${JSON.stringify(e.data ?? null)}`;
+    if (pattern.test(text)) passed++; else { failed++; console.log(`FAIL ${name}\n  got  ${text}\n  want ${pattern}`); }
+  }
+};
+
+await control("POST", "reset");
+const at = (s) => `2026-02-19T20:00:${String(s).padStart(2, "0")}.000000Z`;
+const doc = (seq, s, more = {}) => ({ kind: "run_summary", document_id: "d", seq, content_hash: `h${seq}.${s}`, summary: { seq, projected_at: at(s), ...more } });
+const put = async (item) => (await admin.mutation(ref("runtime:upsertBatch"), { items: [item] })).results[0].outcome;
+const stands = async () => (await admin.query(ref("runtime:listProjections"), { kind: "run_summary", paginationOpts: { numItems: 10, cursor: null } })).page.map((r) => r.summary?.seq ?? null);
+
+// ---- the guard
+eq("first", await put(doc(1, 1)), "inserted");
+eq("again", await put(doc(1, 1)), "unchanged");
+eq("same content projected later is not written", await put({ ...doc(1, 2), content_hash: "h1.1" }), "unchanged");
+eq("newer", await put(doc(3, 3)), "updated");
+eq("older seq", await put(doc(2, 4)), "stale");
+eq("same seq, projected later", await put(doc(3, 5)), "updated");
+eq("same seq, projected earlier", await put(doc(3, 4)), "stale");
+eq("other precision sorts as time", await put({ ...doc(3, 5), content_hash: "x", summary: { seq: 3, projected_at: "2026-02-19T20:00:05Z" } }), "updated");
+eq("offsets sort as time", await put({ ...doc(3, 5), content_hash: "y", summary: { seq: 3, projected_at: "2026-02-19T21:00:04.9+01:00" } }), "stale");
+
+// ---- reset: history was corrected, a lower seq must stand, and nothing late may undo it
+eq("reset goes below", await put({ ...doc(2, 10), reset: true }), "updated");
+eq("a late write from before the reset", await put(doc(9, 9)), "stale");
+eq("the reset again", await put({ ...doc(2, 10), reset: true }), "unchanged");
+eq("on from the reset", await put(doc(3, 11)), "updated");
+eq("what stands", await stands(), [3]);
+
+// ---- removal leaves a tombstone
+const remove = (s) => admin.mutation(ref("runtime:remove"), { kind: "run_summary", document_id: "d", projected_at: at(s) }).then((r) => r.outcome);
+eq("removing what is newer", await remove(10), "stale");
+eq("remove", await remove(20), "removed");
+eq("remove again", await remove(20), "unchanged");
+eq("a late write does not resurrect", await put(doc(99, 19)), "stale");
+eq("gone", await stands(), [null]);
+eq("digests leave tombstones out", await admin.query(ref("runtime:listDigests"), { kind: "run_summary" }), { digests: [], next: null });
+eq("projected anew, from a lower seq", await put(doc(1, 21)), "updated");
+eq("and on", await put(doc(2, 22)), "updated");
+eq("still nothing from before", await put(doc(99, 19)), "stale");
+eq("removing what was never there", (await admin.mutation(ref("runtime:upsertBatch"), { items: [{ kind: "run_summary", op: "remove", document_id: "ghost", projected_at: at(30) }] })).results[0].outcome, "removed");
+eq("its late write", await put({ ...doc(1, 29), document_id: "ghost" }), "stale");
+
+// ---- one document a call, as the runtime's HttpSink sends it: guarded by what the summary says
+const single = (summary) => admin.mutation(ref("runtime:upsertRunSummary"), { document_id: "s", summary }).then((r) => r.outcome);
+const plain = (seq, s) => ({ runtime_source: { entity: "run", run_id: "s", seq }, projected_at: at(s), projection_hash: `${seq}` });
+eq("single", await single(plain(5, 1)), "inserted");
+eq("single, older", await single(plain(4, 2)), "stale");
+eq("single, again", await single(plain(5, 3)), "unchanged");
+await refused("a seq that is none", single({ ...plain(1.5, 1) }), /BAD_SEQ/);
+await refused("a time that is none", single({ ...plain(6, 1), projected_at: "yesterday" }), /BAD_PROJECTED_AT/);
+
+// ---- hashes made anew in Convex: canonical JSON, int64, keys in UTF-16 order
+const body = { b: 1, a: [1.5, null, true, "ü\n\u0001"], "": {}, big: 9007199254740993n, projected_at: at(1), projection_hash: "left out" };
+const canonical = `{"":{},"a":[1.5,null,true,"ü\\n\\u0001"],"b":1,"big":{"$integer":"AQAAAAAAIAA="}}`;
+const hash = createHash("sha256").update(canonical).digest("hex");
+await admin.mutation(ref("runtime:upsertBatch"), { items: [{ kind: "hashes", document_id: "h", seq: 1, content_hash: hash, summary: body }] });
+eq("verify", (await admin.query(ref("runtime:listDigests"), { kind: "hashes", verify: true })).digests, [{ actual_hash: hash, content_hash: hash, document_id: "h", seq: 1 }]);
+
+// ---- who may read what
+const owned = (id, more) => ({ kind: "run_summary", document_id: id, seq: 1, summary: { id, projected_at: at(1), ...more } });
+await admin.mutation(ref("runtime:upsertBatch"), { items: [owned("mine", { owner_user_id: 42 }), owned("theirs", { owner_user_id: 43 }), owned("guests", { owner_guest_scope: "g1" }), owned("nobodys", {})] });
+const get = (c, id) => c.query(ref("summaries:getRun"), { document_id: id }).then((s) => s?.id ?? null);
+const list = (c) => c.query(ref("summaries:listRuns"), { paginationOpts: { numItems: 10, cursor: null } }).then((p) => p.page.map((s) => s.id));
+const user = client(await token({ sub: "42" }));
+eq("own document", await get(user, "mine"), "mine");
+for (const id of ["theirs", "guests", "nobodys", "absent"]) eq(`not ${id}`, await get(user, id), null);
+eq("own list", await list(user), ["mine"]);
+eq("a guest's", await list(client(await token({ sub: "x", guest_scope: "g1" }))), ["guests"]);
+eq("another kind", await user.query(ref("summaries:listCodexWorkers"), { paginationOpts: { numItems: 10, cursor: null } }).then((p) => p.page), []);
+await refused("anonymous", get(client(), "mine"), /UNAUTHENTICATED/);
+const now = Math.floor(Date.now() / 1000);
+await refused("expired", get(client(await token({ sub: "42", exp: now - 60 })), "mine"), /InvalidAuthHeader/);
+await refused("foreign issuer", get(client(await token({ sub: "42", iss: "https://elsewhere.test" })), "mine"), /NoAuthProvider/);
+await refused("wrong audience", get(client(await token({ sub: "42", aud: "another-app" })), "mine"), /NoAuthProvider/);
+await refused("tampered", get(client((await token({ sub: "42" })).replace(/\.[^.]*\./, `.${Buffer.from(JSON.stringify({ sub: "43", iss: "https://issuer.standin.test", aud: "standin-app", exp: now + 60 })).toString("base64url")}.`)), "mine"), /InvalidAuthHeader/);
+for (const f of ["upsertRunSummary", "upsertCodexWorkerSummary", "upsertBatch", "remove", "clear"])
+  for (const [who, c] of [["a user", user], ["anonymous", client()]])
+    await refused(`${who} cannot call ${f}`, c.mutation(ref(`runtime:${f}`), { document_id: "mine", kind: "run_summary", summary: {}, items: [] }), /Could not find public function/);
+for (const f of ["listDigests", "listProjections"])
+  await refused(`a user cannot call ${f}`, user.query(ref(`runtime:${f}`), { kind: "run_summary" }), /Could not find public function/);
+
+console.log(`${passed} passed, ${failed} failed`);
+process.exit(failed ? 1 : 0);
