@@ -96,13 +96,12 @@ static enum err explain_connect(struct call *c, int error)
 static enum err connect_peer(struct call *c)
 {
     const char *host = strchr(c->peer->node, '@');
-    char alive[64], node[NODE_BYTES], peer[NODE_BYTES];
+    char alive[64], node[NODE_BYTES + 64], peer[NODE_BYTES];
     uint32_t random[2];
 
     PRE(getrandom(random, sizeof random, 0) == (ssize_t)sizeof random);
     snprintf(alive, sizeof alive, "cli_%d_%08x", (int)getpid(), random[0]);
-    if (host == NULL || strlen(host) + strlen(alive) >= sizeof node ||
-        strlen(c->peer->node) >= sizeof peer)
+    if (host == NULL || strlen(c->peer->node) >= sizeof peer)
         return fail(c, ERR_INVALID, "that is no node name: name@host is wanted");
     snprintf(node, sizeof node, "%s%s", alive, host);
     snprintf(peer, sizeof peer, "%s", c->peer->node);
@@ -118,6 +117,11 @@ static enum err lost(struct call *c)
     return fail(c, ERR_CLOSED, "the connection ended before the answer came; see its log");
 }
 
+static enum err too_late(struct call *c)
+{
+    return fail(c, ERR_BUSY, "it did not answer in time; --timeout SECONDS waits longer");
+}
+
 /* Wait until ${events}; ERR_BUSY at the deadline. */
 static enum err wait_for(struct call *c, short events)
 {
@@ -128,7 +132,7 @@ static enum err wait_for(struct call *c, short events)
         n = poll(&p, 1, left_ms(c));
     while (n < 0 && errno == EINTR);
     if (n == 0)
-        return fail(c, ERR_BUSY, "it did not answer in time; --timeout SECONDS waits longer");
+        return too_late(c);
     return n < 0 ? lost(c) : ERR_OK;
 }
 
@@ -234,12 +238,11 @@ static enum err receive_frame(struct call *c, struct buf *message)
 }
 
 /* One checked term behind its version byte, cut off the front of ${rest}; NULL: there is none. */
-static term take_term(struct call *c, struct slice *rest)
+static term take_term(struct slice *rest)
 {
     struct fault ignored = {0};
     size_t used = 0;
 
-    (void)c;
     if (rest->len < 2 || rest->data[0] != VERSION)
         return NULL;
     struct slice body = slice_of(rest->data + 1, rest->len - 1);
@@ -266,7 +269,7 @@ static enum err read_frame(struct call *c, const struct buf *message, term *answ
 
     if (message->data[0] != PASS_THROUGH)
         return fail(c, ERR_INVALID, "it does not speak the distribution protocol");
-    term control = take_term(c, &rest), first = control ? term_element(control, 0) : NULL;
+    term control = take_term(&rest), first = control ? term_element(control, 0) : NULL;
     if (first == NULL || !term_integer(first, &operation))
         return fail(c, ERR_INVALID, "it sent a control message that is none");
     if (operation == CONTROL_EXIT && is_our_ref(c, term_element(control, 3))) {
@@ -280,7 +283,7 @@ static enum err read_frame(struct call *c, const struct buf *message, term *answ
     }
     if (operation != CONTROL_SEND && operation != CONTROL_SEND_SENDER)
         return ERR_OK;
-    term payload = take_term(c, &rest);
+    term payload = take_term(&rest);
     if (payload == NULL)
         return fail(c, ERR_INVALID, "it sent a message that is no Erlang term");
     if (is_our_ref(c, term_element(payload, 0)))
@@ -299,7 +302,7 @@ enum err cli_client_call(const struct cli_peer *peer, struct slice request, int6
     if (e == ERR_OK)
         e = send_request(&c, request);
     while (e == ERR_OK && *answer == NULL) {
-        e = receive_frame(&c, message);
+        e = left_ms(&c) > 0 ? receive_frame(&c, message) : too_late(&c);
         if (e == ERR_OK && message->len > 0)
             e = read_frame(&c, message, answer);
     }

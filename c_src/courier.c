@@ -40,7 +40,7 @@ struct batch {
 
 struct courier_call {
     struct courier *courier;
-    struct sink_call *sink_call; /* NULL before the first document and once sent */
+    struct sink_call *sink_call; /* from the first document until it is sent */
     struct parcels parcels;      /* in the order of add */
     bool trial, is_group;
     int64_t sent_us;
@@ -226,6 +226,7 @@ static void fill(struct courier_call *call, size_t max)
     struct parcel p;
     struct pending document;
 
+    call->is_group = false;
     while (call->parcels.count < max && take_next(c, call->sent_us, &p, &document)) {
         bool alone = p.unknowns >= UNKNOWNS_ALONE;
         if ((alone && call->parcels.count > 0) || !put(call, p, &document)) {
@@ -257,6 +258,7 @@ static void fill_from_group(struct courier_call *call, size_t max)
     size_t i = 0;
 
     c->groups = b->next;
+    call->is_group = true;
     for (; i < b->parcels.count && call->parcels.count < max; i++) {
         struct parcel p = b->parcels.items[i];
         if (read_again(c, &p, &document) && !put(call, p, &document))
@@ -268,18 +270,19 @@ static void fill_from_group(struct courier_call *call, size_t max)
 }
 
 /* Nothing but suspects is left: the first one whose back-off is over becomes a group. */
-static void summon_lonely_suspect(struct courier *c, int64_t now_us)
+static bool summon_lonely_suspect(struct courier *c, int64_t now_us)
 {
     struct parcels *waiting = &c->suspects.waiting;
 
     if (c->in_flight > 0 || c->agenda.count > 0)
-        return;
+        return false;
     for (size_t i = 0; i < waiting->count; i++)
         if (waiting->items[i].due_us <= now_us) {
             push_group(c, &waiting->items[i], 1);
             waiting->items[i] = waiting->items[--waiting->count];
-            return;
+            return true;
         }
+    return false;
 }
 
 struct courier_call *courier_load(struct courier *c, int64_t now_us, size_t max, bool trial)
@@ -290,17 +293,14 @@ struct courier_call *courier_load(struct courier *c, int64_t now_us, size_t max,
     call->courier = c;
     call->trial = trial;
     call->sent_us = now_us;
-    if (c->groups == NULL)
-        fill(call, max);
-    if (call->parcels.count == 0 && c->groups == NULL)
-        summon_lonely_suspect(c, now_us);
-    while (call->parcels.count == 0 && c->groups != NULL) {
-        call->is_group = true;
+    while (call->parcels.count == 0 && c->groups != NULL)
         fill_from_group(call, max);
-    }
+    if (call->parcels.count == 0)
+        fill(call, max);
+    if (call->parcels.count == 0 && summon_lonely_suspect(c, now_us))
+        fill_from_group(call, max);
     if (call->parcels.count > 0)
         return call;
-    c->sink->ops->drop(call->sink_call);
     free(call);
     return NULL;
 }
@@ -315,6 +315,7 @@ struct answering {
     int64_t now_us;
     struct batch *batch; /* what goes to the outbox */
     struct settlement *first, **end;
+    bool is_all_refused;
 };
 
 static const struct verdict *verdict_of(const struct sink_answer *a, size_t i)
@@ -322,10 +323,10 @@ static const struct verdict *verdict_of(const struct sink_answer *a, size_t i)
     return a->each != NULL ? &a->each[i] : &a->overall;
 }
 
-/* Refused as one of many: nobody knows which it was. */
-static bool is_refused_together(const struct sink_answer *a)
+/* One verdict for many documents, and it is ${kind}. */
+static bool is_together(const struct sink_answer *a, enum verdict_kind kind)
 {
-    return a->each == NULL && a->count > 1 && a->overall.kind == VERDICT_REFUSED;
+    return a->each == NULL && a->count > 1 && a->overall.kind == kind;
 }
 
 /* E3 -> E4: done, or a dead letter. */
@@ -392,24 +393,21 @@ static void take_failed(struct answering *w, struct parcel p, const struct verdi
     p.settlement = NULL;
     if (v->kind == VERDICT_UNKNOWN)
         p.unknowns++;
-    if (w->call->is_group && v->kind == VERDICT_AGAIN && w->answer->each == NULL)
-        push_group(w->courier, &p, 1);
-    else
-        postpone(w->courier, p, v->kind == VERDICT_STOP ? w->now_us : again_us(w, &p, v));
+    postpone(w->courier, p, v->kind == VERDICT_STOP ? w->now_us : again_us(w, &p, v));
 }
 
-/* Halve a call that was refused: the first half goes next, by itself, then the second. */
-static void split(struct answering *w)
+/* The whole call stays together: as it is, or in two halves, the first of which goes next. */
+static void regroup(struct answering *w, bool halve)
 {
     struct parcels *ps = &w->call->parcels;
-    size_t half = ps->count / 2;
+    size_t first = halve ? ps->count / 2 : ps->count;
 
     for (size_t i = 0; i < ps->count; i++) {
         settlement_free(ps->items[i].settlement);
         ps->items[i].settlement = NULL;
     }
-    push_group(w->courier, ps->items + half, ps->count - half);
-    push_group(w->courier, ps->items, half);
+    push_group(w->courier, ps->items + first, ps->count - first);
+    push_group(w->courier, ps->items, first);
 }
 
 static size_t take_done(struct answering *w)
@@ -431,8 +429,9 @@ static void take_others(struct answering *w)
     struct parcels *ps = &w->call->parcels;
 
     for (size_t i = 0; i < ps->count; i++)
-        if (verdict_of(w->answer, i)->kind == VERDICT_REFUSED)
-            suspects_count(&w->courier->suspects, ps->items[i].no);
+        if (verdict_of(w->answer, i)->kind == VERDICT_REFUSED &&
+            suspects_count(&w->courier->suspects, ps->items[i].no))
+            w->is_all_refused = true;
     for (size_t i = 0; i < ps->count; i++) {
         const struct verdict *v = verdict_of(w->answer, i);
         if (v->kind == VERDICT_REFUSED)
@@ -492,8 +491,10 @@ static void answered(void *arg, const struct sink_answer *answer)
     w.end = &w.first;
     c->in_flight--;
     metric_add(METRIC_CALL_MICROSECONDS, answer->took_us > 0 ? (uint64_t)answer->took_us : 0);
-    if (is_refused_together(answer)) {
-        split(&w);
+    if (is_together(answer, VERDICT_REFUSED)) {
+        regroup(&w, true);
+    } else if (call->is_group && is_together(answer, VERDICT_AGAIN)) {
+        regroup(&w, false);
     } else {
         if (take_done(&w) > 0)
             accept_proof(&w);
@@ -502,7 +503,7 @@ static void answered(void *arg, const struct sink_answer *answer)
     hand_over(&w);
     struct courier_report report = {.verdict = whole_verdict(answer),
                                     .trial = call->trial,
-                                    .is_all_refused = suspects_is_all(&c->suspects),
+                                    .is_all_refused = w.is_all_refused,
                                     .sent_us = call->sent_us,
                                     .took_us = w.now_us - call->sent_us};
     parcels_free(&call->parcels);

@@ -297,6 +297,8 @@ static void log_refused(struct peer *p, const char *why)
     struct dist *d = p->dist;
     char address[INET_ADDRSTRLEN], name[QUOTED_BYTES];
 
+    if (d->closing)
+        return;
     metric_add(METRIC_HANDSHAKES_FAILED, 1);
     pthread_mutex_lock(&d->lock);
     bool now =
@@ -342,6 +344,16 @@ static bool allowed(const char *patterns, const char *name)
     return false;
 }
 
+/* Have the accept thread look again. */
+static void wake(const struct dist *d)
+{
+    const uint64_t one = 1;
+
+    /* It fails only when the counter is at its end: then it is readable anyway. */
+    if (write(d->wake_fd, &one, sizeof one) < 0)
+        POST(errno == EAGAIN);
+}
+
 /* Shake hands.  In any case the socket is no longer waited for by dist_close: -1, or welcome. */
 static int admit(struct peer *p)
 {
@@ -354,13 +366,13 @@ static int admit(struct peer *p)
     pthread_mutex_lock(&d->lock);
     int fd = p->fd;
     p->fd = -1;
-    d->handshakes--;
+    if (d->handshakes-- == MAX_HANDSHAKES)
+        wake(d);
     pthread_mutex_unlock(&d->lock);
     if (*why == '\0')
         return fd;
     close(fd);
-    if (!d->closing)
-        log_refused(p, why);
+    log_refused(p, why);
     return -1;
 }
 
@@ -418,15 +430,6 @@ static void serve(struct peer *p)
     log_event(LOG_INFO, "dist.peer_down", "node=%s why=\"%s\"", quoted(p, name), why);
 }
 
-static void wake(const struct dist *d)
-{
-    const uint64_t one = 1;
-
-    /* It fails only when the counter is at its end: then it is readable anyway. */
-    if (write(d->wake_fd, &one, sizeof one) < 0)
-        POST(errno == EAGAIN);
-}
-
 static void *peer_run(void *arg)
 {
     struct peer *p = arg;
@@ -460,25 +463,25 @@ static int start(pthread_t *thread, void *(*run)(void *), void *arg)
     return error;
 }
 
-/* Take the socket and give it a thread; false: there was no room for it. */
+/* Take the socket and give it a thread; false: there is none left. */
 static bool start_peer(struct dist *d, int fd, const struct sockaddr_in *address)
 {
     struct peer *p = base_alloc(sizeof *p);
 
     *p = (struct peer){.dist = d, .address = *address, .fd = fd};
     pthread_mutex_lock(&d->lock);
-    bool room = d->handshakes < MAX_HANDSHAKES && start(&p->thread, peer_run, p) == 0;
-    if (room) {
+    bool started = start(&p->thread, peer_run, p) == 0;
+    if (started) {
         d->handshakes++;
         p->next = d->peers;
         d->peers = p;
     }
     pthread_mutex_unlock(&d->lock);
-    if (!room) {
+    if (!started) {
         close(fd);
         free(p);
     }
-    return room;
+    return started;
 }
 
 static void accept_one(struct dist *d)
@@ -494,7 +497,7 @@ static void accept_one(struct dist *d)
     d->accept_at_ms = clock_mono_ms() + BREATH_MS;
     if (log_limited(&d->crowd_logged_us, QUIET_MS))
         log_event(LOG_ERROR, "dist.accept_failed", "why=\"%s\"",
-                  fd < 0 ? strerror(errno) : "too many handshakes under way");
+                  fd < 0 ? strerror(errno) : "no thread left");
 }
 
 /* Join the threads that have ended. */
@@ -552,6 +555,15 @@ static void publish_again(struct dist *d)
         log_event(LOG_WARNING, "dist.not_published", "why=\"%s\"", fault.why);
 }
 
+/* Newcomers wait in the listener's backlog while there is no room for one more handshake. */
+static bool accepts(struct dist *d, int64_t now_ms)
+{
+    pthread_mutex_lock(&d->lock);
+    bool room = d->handshakes < MAX_HANDSHAKES;
+    pthread_mutex_unlock(&d->lock);
+    return room && d->accept_at_ms <= now_ms;
+}
+
 /* How long to wait at most: until the next thing that is due; -1: nothing is. */
 static int wait_ms(const struct dist *d, int64_t now_ms)
 {
@@ -575,7 +587,7 @@ static void *accept_run(void *arg)
         int64_t now_ms = clock_mono_ms();
         struct pollfd p[3] = {{d->wake_fd, POLLIN, 0},
                               {d->epmd_fd, POLLIN, 0},
-                              {d->accept_at_ms > now_ms ? -1 : node_fd(d->node), POLLIN, 0}};
+                              {accepts(d, now_ms) ? node_fd(d->node) : -1, POLLIN, 0}};
         if (poll(p, 3, wait_ms(d, now_ms)) < 0)
             continue;
         if (p[0].revents != 0 && read(d->wake_fd, &count, sizeof count) > 0)

@@ -17,7 +17,8 @@ struct dist_options {
     const char *registered_name; /* "convex_sidecar" */
     const char *allow_nodes;     /* blank-separated node names or "*@host" patterns; NULL or "": all */
     size_t max_message_bytes;    /* a larger message is drained and answered with an error */
-    size_t max_unsent_bytes;     /* of answers a peer has not read; more ends its connection */
+    size_t max_unsent_bytes;     /* of answers a peer has not read; more, and one that is still to
+                                    come, end its connection */
     unsigned max_peers;
 };
 
@@ -63,5 +64,14 @@ void dist_reply(struct caller *caller, struct slice answer);
 
 /** dist_exit(caller, reason): Make the call exit with the atom ${reason}; ${caller} is taken. */
 void dist_exit(struct caller *caller, const char *reason);
+
+/**
+ * dist_cork(), dist_uncork():
+ * Answers that the calling thread gives between them are gathered and leave at dist_uncork, one
+ * system call a connection: for a thread that answers many callers in one go.  Inside the handler
+ * functions this is done already, until gathered returns.  May be nested.
+ */
+void dist_cork(void);
+void dist_uncork(void);
 
 #endif

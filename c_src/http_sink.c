@@ -333,6 +333,7 @@ static bool add_single(struct sink_call *c, const struct pending *p)
 
 static bool add(struct sink_call *c, const struct pending *p)
 {
+    PRE(p->version.op == OUTBOX_REMOVE || p->json.len > 0);
     return c->owner->batch_opening.len ? add_to_batch(c, p) : add_single(c, p);
 }
 

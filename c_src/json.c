@@ -104,6 +104,12 @@ static bool is_ascii(struct slice text)
     return all < 0x80;
 }
 
+/* The term behind an atom or binary: its text is its end. */
+static inline term behind(struct slice text)
+{
+    return text.data + text.len;
+}
+
 /* The text of an atom or binary as UTF-8; `room` is for atoms in latin1. */
 static struct slice utf8_text(term t, uint8_t room[2 * ATOM_MAX_LATIN1])
 {
@@ -128,18 +134,34 @@ static bool put_text(struct writer *w, struct slice text)
     return json_try_string(w->out, text) || refuse(w, "the text is not UTF-8");
 }
 
+/* What stands for the atoms JSON has words for; NULL for any other. */
+static const char *word_of(struct slice text)
+{
+    switch (text.len) {
+    case 3:
+        return memcmp(text.data, "nil", 3) == 0 ? "null" : NULL;
+    case 4:
+        return memcmp(text.data, "null", 4) == 0   ? "null"
+               : memcmp(text.data, "true", 4) == 0 ? "true"
+                                                   : NULL;
+    case 5:
+        return memcmp(text.data, "false", 5) == 0 ? "false" : NULL;
+    case 9:
+        return memcmp(text.data, "undefined", 9) == 0 ? "null" : NULL;
+    default:
+        return NULL;
+    }
+}
+
 static bool put_atom(struct writer *w, term t)
 {
     uint8_t room[2 * ATOM_MAX_LATIN1];
-    bool null = term_is_nil_atom(t);
+    const char *word = word_of(term_text(t));
 
-    if (!null && !term_is(t, "true") && !term_is(t, "false"))
+    if (word == NULL)
         return put_text(w, utf8_text(t, room));
     w->weight.bytes += 1;
-    if (null)
-        buf_str(w->out, "null");
-    else
-        buf_slice(w->out, term_text(t));
+    buf_str(w->out, word);
     return true;
 }
 
@@ -353,7 +375,7 @@ static bool put_object(struct writer *w, term *t)
                 return refuse_twice(w, term_text(key));
             sorted = order < 0;
         }
-        at = term_next(key);
+        at = behind(term_text(key));
         if (!put_value(w, &at)) {
             json_path_key(w->fault, term_text(key));
             return false;
@@ -411,12 +433,12 @@ static bool put_value(struct writer *w, term *t)
         text = term_text(*t);
         if (!put_text(w, text))
             return false;
-        *t = text.data + text.len;
+        *t = behind(text);
         break;
     case TERM_ATOM:
         if (!put_atom(w, *t))
             return false;
-        *t = term_next(*t);
+        *t = behind(term_text(*t));
         break;
     case TERM_INTEGER:
         if (term_integer(*t, &v))

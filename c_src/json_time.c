@@ -205,20 +205,45 @@ static const struct {
     {"Elixir.Decimal", put_decimal, false},
 };
 
+/* The value of the atom key __struct__; a binary of that name is a key like any other. */
+static term struct_name(term t)
+{
+    if (term_type(t) != TERM_MAP)
+        return NULL;
+
+    term at = term_items(t);
+    for (uint32_t pairs = term_arity(t); pairs > 0; pairs--) {
+        term value = term_next(at);
+
+        if (term_is(at, "__struct__"))
+            return value;
+        at = term_next(value);
+    }
+    return NULL;
+}
+
 bool json_time_is_struct(term t)
 {
-    term name = term_get(t, "__struct__");
+    return struct_name(t) != NULL;
+}
 
-    return name != NULL && term_type(name) == TERM_ATOM;
+/* The name comes from outside; only what is printable ASCII is repeated. */
+static bool refuse_name(struct reader *r, struct slice name)
+{
+    char shown[64];
+    size_t n = 0;
+
+    for (; n < name.len && n < sizeof shown - 1; n++)
+        shown[n] = name.data[n] >= 0x20 && name.data[n] < 0x7f ? (char)name.data[n] : '?';
+    shown[n] = 0;
+    return refuse(r, "no JSON form for the struct ", shown);
 }
 
 static bool put_struct(struct buf *out, struct reader *r)
 {
-    struct slice name = slice_of(NULL, 0);
-    char why[128];
+    term module = struct_name(r->map);
+    struct slice name = module ? term_text(module) : slice_str("");
 
-    if (json_time_is_struct(r->map))
-        name = term_text(term_get(r->map, "__struct__"));
     for (size_t i = 0; i < sizeof structs / sizeof *structs; i++) {
         if (!slice_is(name, structs[i].name))
             continue;
@@ -226,9 +251,7 @@ static bool put_struct(struct buf *out, struct reader *r)
             return refuse(r, "calendar", ": only Calendar.ISO has a JSON form");
         return structs[i].put(out, r);
     }
-    snprintf(why, sizeof why, "a struct %.*s has no JSON form", name.len > 64 ? 64 : (int)name.len,
-             (const char *)name.data);
-    return refuse(r, why, "");
+    return refuse_name(r, name);
 }
 
 enum err json_time_put(struct buf *out, term t, struct fault *fault)

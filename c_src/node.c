@@ -66,7 +66,7 @@ static int wire_socket(void **ctx, void *setup_ctx)
 
     w->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     *ctx = w;
-    return w->fd < 0 ? errno : 0;
+    return w->error = w->fd < 0 ? errno : 0;
 }
 
 static int wire_close(void *ctx)
@@ -77,12 +77,12 @@ static int wire_close(void *ctx)
 
 static int wire_listen(void *ctx, void *addr, int *len, int backlog)
 {
-    const struct wire *w = ctx;
+    struct wire *w = ctx;
     socklen_t size = (socklen_t)*len;
 
     if (bind(w->fd, addr, size) != 0 || listen(w->fd, backlog) != 0 ||
         getsockname(w->fd, addr, &size) != 0)
-        return errno;
+        return w->error = errno;
     *len = (int)size;
     return 0;
 }
@@ -312,7 +312,7 @@ enum err node_open(const char *name, const char *cookie, const char *address, st
     introduce(new, name, cookie, &a);
     if (ei_xlisten(&new->ei, &a, &new->port, BACKLOG) < 0) {
         snprintf(fault->why, sizeof fault->why, "cannot listen on %s: %s", text,
-                 strerror(erl_errno));
+                 strerror(new->listener.error));
         node_close(new);
         return ERR_SYSTEM;
     }

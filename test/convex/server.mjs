@@ -5,7 +5,7 @@ import http from "node:http";
 import { AsyncLocalStorage } from "node:async_hooks";
 import { randomBytes, webcrypto } from "node:crypto";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
-import { join, dirname } from "node:path";
+import { join, dirname, resolve } from "node:path";
 import { build } from "./build.mjs";
 import * as V from "./values.mjs";
 import * as keys from "./adminkey.mjs";
@@ -52,7 +52,7 @@ const sleep = (ms) => new Promise((r) => setTimeout(r, ms));
 const draw = (spec) => { const [a, b] = String(spec).split("-").map(Number); return b === undefined ? a : a + Math.random() * (b - a); };
 
 // ------------------------------------------------------------- identity ----
-const stateDir = join(root, process.env.STANDIN_STATE ?? ".state");
+const stateDir = resolve(root, process.env.STANDIN_STATE ?? ".state");
 import { mkdirSync } from "node:fs";
 mkdirSync(stateDir, { recursive: true });
 const INSTANCE_NAME = process.env.INSTANCE_NAME || "convex-self-hosted";

@@ -1,0 +1,142 @@
+/*
+ * draft.c - a document on its way: one text that grows, and the pieces that lie in it.
+ *
+ * The happy path: what a request brings is appended to the draft's text and
+ * remembered as a piece (where, how long, how heavy); pieces are offsets, so the
+ * text may move while it grows.  The checks that prepare and adopt share are
+ * here as well.
+ *
+ * What can go wrong: a name, version or time that breaks its rule; the caller
+ * gets the fault and frees the draft.  No state of its own: a draft belongs to
+ * one thread at a time.
+ */
+
+#include "draft.h"
+#include "fold.h"
+#include "json.h"
+
+#include <stdarg.h>
+
+#define MAX_ENTITY_ID 300 /* with the longest prefix still an LMDB key (511 bytes) */
+#define MAX_VERSION   63
+#define MAX_TIME_TEXT 64
+#define NUMBER_WEIGHT 9 /* crates/value/src/size.rs */
+
+enum err draft_refuse(struct fault *fault, const char *path, const char *why, ...)
+{
+    va_list args;
+    va_start(args, why);
+    snprintf(fault->path, sizeof fault->path, "%.*s", (int)sizeof fault->path - 1, path);
+    vsnprintf(fault->why, sizeof fault->why, why, args);
+    va_end(args);
+    return ERR_INVALID;
+}
+
+/* json says where in the value it is; say where the value is. */
+enum err draft_refuse_within(struct fault *fault, const char *name)
+{
+    char inner[sizeof fault->path];
+    memcpy(inner, fault->path, sizeof inner);
+    const char *dot = inner[0] == '\0' || inner[0] == '[' ? "" : ".";
+    snprintf(fault->path, sizeof fault->path, "%.63s%s%.190s", name, dot, inner);
+    return ERR_INVALID;
+}
+
+bool draft_is_seq(int64_t v)
+{
+    return v >= 0 && v <= FOLD_MAX_SEQ;
+}
+
+/* UTF-8 without control characters: C0 and DEL as bytes, C1 as U+0080 to U+009F. */
+static bool is_printable(struct slice s)
+{
+    if (!json_is_utf8(s))
+        return false;
+    for (size_t i = 0; i < s.len; i++)
+        if (s.data[i] < 0x20 || s.data[i] == 0x7f ||
+            (s.data[i] == 0xc2 && i + 1 < s.len && s.data[i + 1] < 0xa0))
+            return false;
+    return true;
+}
+
+struct draft *draft_new(const struct kind *k, const struct kind_slot *slots, size_t slot_count,
+                        size_t field_count)
+{
+    struct draft *d = base_alloc(sizeof *d + field_count * sizeof d->fields[0]);
+    d->kind = k;
+    d->slots = slots;
+    d->slot_count = slot_count;
+    return d;
+}
+
+void draft_free(struct draft *d)
+{
+    if (d == NULL)
+        return;
+    buf_free(&d->out);
+    buf_free(&d->text);
+    free(d);
+}
+
+struct slice draft_view(const struct draft *d, struct piece p)
+{
+    return slice_of(d->text.data + p.at, p.len);
+}
+
+struct piece draft_since(const struct draft *d, size_t at)
+{
+    return (struct piece){at, d->text.len - at, d->text.len - at};
+}
+
+struct piece draft_put_raw(struct draft *d, struct slice s)
+{
+    size_t at = d->text.len;
+    buf_slice(&d->text, s);
+    return draft_since(d, at);
+}
+
+struct piece draft_put_string(struct draft *d, struct slice s)
+{
+    size_t at = d->text.len;
+    json_put_string(&d->text, s);
+    return draft_since(d, at);
+}
+
+struct piece draft_put_number(struct draft *d, int64_t v)
+{
+    size_t at = d->text.len;
+    json_put_integer(&d->text, v);
+    return (struct piece){at, d->text.len - at, NUMBER_WEIGHT};
+}
+
+struct slice draft_id(const struct draft *d)
+{
+    return draft_view(d, d->id);
+}
+
+enum err draft_check_entity_id(struct slice id, struct fault *fault)
+{
+    if (id.len >= 1 && id.len <= MAX_ENTITY_ID && is_printable(id))
+        return ERR_OK;
+    draft_refuse(fault, "", "an entity's id has 1 to %d bytes of printable UTF-8", MAX_ENTITY_ID);
+    return ERR_NOT_OWNED;
+}
+
+enum err draft_check_version(struct slice version, struct fault *fault)
+{
+    if (version.len >= 1 && version.len <= MAX_VERSION && is_printable(version))
+        return ERR_OK;
+    return draft_refuse(fault, "projection_version", "must be 1 to %d bytes of printable UTF-8",
+                        MAX_VERSION);
+}
+
+bool draft_take_time(struct draft *d, struct piece p)
+{
+    struct slice s = draft_view(d, p);
+    if (s.len < 2 || s.len > MAX_TIME_TEXT || s.data[0] != '"')
+        return false;
+    if (!projection_parse_time(slice_of(s.data + 1, s.len - 2), &d->own_time_us))
+        return false;
+    d->own_time = (struct piece){p.at, p.len, p.len};
+    return true;
+}

@@ -1,0 +1,818 @@
+/*
+ * http_test.c - http against a scripted server.
+ *
+ * The peer is a thread that follows a list of steps, one connection at a time: what it shall read,
+ * send, and how it ends.  No step sleeps; what shall be late is never sent, and the client's own
+ * limits end the call.
+ */
+
+#include "test.h"
+
+#include "buf.h"
+#include "clock.h"
+#include "http.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+/* ---- the scripted server --------------------------------------------------------------------- */
+
+enum op {
+    DO_END,
+    DO_ACCEPT,
+    DO_READ,
+    DO_READ_SOME,
+    DO_SEND,
+    DO_DRIBBLE,
+    DO_ZEROS,
+    DO_SHUT,
+    DO_RESET,
+    DO_HOLD,
+    DO_STOP_LISTEN
+};
+
+struct step {
+    enum op op;
+    const char *text;
+    size_t count;
+};
+
+/* clang-format off */
+#define ACCEPT        {DO_ACCEPT, NULL, 0}      /* the next connection */
+#define READ          {DO_READ, NULL, 0}        /* one whole request, kept in server.seen */
+#define READ_SOME     {DO_READ_SOME, NULL, 0}   /* a first piece, not kept */
+#define SEND(text)    {DO_SEND, text, 0}
+#define DRIBBLE(text) {DO_DRIBBLE, text, 0}     /* a byte a packet */
+#define ZEROS(count)  {DO_ZEROS, NULL, count}   /* until the client has enough of them */
+#define SHUT          {DO_SHUT, NULL, 0}        /* end of file, politely */
+#define RESET         {DO_RESET, NULL, 0}
+#define HOLD          {DO_HOLD, NULL, 0}        /* until the client goes away */
+#define STOP_LISTEN   {DO_STOP_LISTEN, NULL, 0} /* connections are refused from now on */
+#define SCRIPT(...)   (struct step[]){__VA_ARGS__, {DO_END, NULL, 0}}
+/* clang-format on */
+
+struct server {
+    int listener, peer, port;
+    unsigned accepted;
+    struct buf seen;
+    const struct step *script;
+    pthread_t thread;
+};
+
+static bool read_byte(struct server *s)
+{
+    char byte;
+
+    if (recv(s->peer, &byte, 1, 0) != 1)
+        return false;
+    buf_byte(&s->seen, (uint8_t)byte);
+    return true;
+}
+
+static void read_request(struct server *s)
+{
+    size_t from = s->seen.len, body = 0;
+    const char *length;
+
+    do {
+        if (!read_byte(s))
+            return;
+    } while (s->seen.len - from < 4 || memcmp(s->seen.data + s->seen.len - 4, "\r\n\r\n", 4) != 0);
+    buf_byte(&s->seen, 0);
+    length = strstr((char *)s->seen.data + from, "Content-Length: ");
+    s->seen.len--;
+    if (length)
+        body = strtoul(length + 16, NULL, 10);
+    while (body-- && read_byte(s))
+        ;
+}
+
+static void send_text(struct server *s, const char *text, size_t piece)
+{
+    for (size_t len = strlen(text), at = 0; at < len; at += piece)
+        if (send(s->peer, text + at, len - at < piece ? len - at : piece, MSG_NOSIGNAL) < 0)
+            return;
+}
+
+static void send_zeros(struct server *s, size_t count)
+{
+    char zeros[4096];
+
+    memset(zeros, '0', sizeof zeros);
+    while (count) {
+        size_t piece = count < sizeof zeros ? count : sizeof zeros;
+        if (send(s->peer, zeros, piece, MSG_NOSIGNAL) < 0)
+            return;
+        count -= piece;
+    }
+}
+
+static void end_peer(struct server *s)
+{
+    if (s->peer >= 0)
+        close(s->peer);
+    s->peer = -1;
+}
+
+static void take_step(struct server *s, const struct step *step)
+{
+    char some[256];
+    struct linger abort_now = {1, 0};
+    struct timeval limit = {20, 0};
+    int one = 1;
+
+    switch (step->op) {
+    case DO_ACCEPT:
+        end_peer(s);
+        s->peer = accept(s->listener, NULL, NULL);
+        s->accepted++;
+        setsockopt(s->peer, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+        setsockopt(s->peer, IPPROTO_TCP, 1 /* TCP_NODELAY */, &one, sizeof one);
+        break;
+    case DO_READ:
+        read_request(s);
+        break;
+    case DO_READ_SOME:
+        ck_assert_int_gt(recv(s->peer, some, sizeof some, 0), 0);
+        break;
+    case DO_SEND:
+        send_text(s, step->text, SIZE_MAX / 2);
+        break;
+    case DO_DRIBBLE:
+        send_text(s, step->text, 1);
+        break;
+    case DO_ZEROS:
+        send_zeros(s, step->count);
+        break;
+    case DO_SHUT:
+        end_peer(s);
+        break;
+    case DO_RESET:
+        setsockopt(s->peer, SOL_SOCKET, SO_LINGER, &abort_now, sizeof abort_now);
+        end_peer(s);
+        break;
+    case DO_HOLD:
+        while (recv(s->peer, some, sizeof some, 0) > 0)
+            ;
+        break;
+    case DO_STOP_LISTEN:
+        close(s->listener);
+        s->listener = -1;
+        break;
+    case DO_END:
+        break;
+    }
+}
+
+static void *serve(void *arg)
+{
+    struct server *s = arg;
+
+    for (const struct step *step = s->script; step->op != DO_END; step++)
+        take_step(s, step);
+    end_peer(s);
+    return NULL;
+}
+
+static void server_listen(struct server *s)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof a;
+
+    *s = (struct server){.listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), .peer = -1};
+    ck_assert_int_eq(bind(s->listener, (struct sockaddr *)&a, sizeof a), 0);
+    ck_assert_int_eq(listen(s->listener, 16), 0);
+    ck_assert_int_eq(getsockname(s->listener, (struct sockaddr *)&a, &len), 0);
+    s->port = ntohs(a.sin_port);
+}
+
+static void server_start(struct server *s, const struct step *script)
+{
+    server_listen(s);
+    s->script = script;
+    ck_assert_int_eq(pthread_create(&s->thread, NULL, serve, s), 0);
+}
+
+/* Call after the client has closed: a script may hold until then. */
+static void server_end(struct server *s)
+{
+    ck_assert_int_eq(pthread_join(s->thread, NULL), 0);
+    if (s->listener >= 0)
+        close(s->listener);
+}
+
+/* ---- the client's side ----------------------------------------------------------------------- */
+
+struct result {
+    unsigned count;
+    enum http_end end;
+    long status, retry_after_ms;
+    struct buf body;
+    char detail[160];
+    struct http *again; /* the callback starts another call on it */
+    unsigned more;
+};
+
+static void on_done(void *arg, const struct http_answer *a)
+{
+    struct result *r = arg;
+
+    r->count++;
+    r->end = a->end;
+    r->status = a->status;
+    r->retry_after_ms = a->retry_after_ms;
+    r->body.len = 0;
+    buf_slice(&r->body, a->body);
+    memcpy(r->detail, a->detail, sizeof r->detail);
+    ck_assert_int_ge(a->took_us, 0);
+    if (r->again && r->more) {
+        r->more--;
+        http_get(r->again, "/again", on_done, r);
+    }
+}
+
+static struct http_options plain_options(char *url, size_t size, int port, const char *path)
+{
+    snprintf(url, size, "http://127.0.0.1:%d%s", port, path);
+    return (struct http_options){
+        .base_url = url,
+        .user_agent = "test/1",
+        .extra_header = "Convex-Client: test-1.0.0",
+        .connect_timeout_ms = 5000,
+        .timeout_ms = 10000,
+        .max_answer_bytes = 10000,
+        .max_connections = 4,
+    };
+}
+
+static struct http *open_with(const struct http_options *options)
+{
+    struct fault fault = {0};
+    struct http *h = NULL;
+
+    ck_assert_msg(http_open(options, &h, &fault) == ERR_OK, "%s %s", fault.path, fault.why);
+    return h;
+}
+
+static struct http *open_plain(int port)
+{
+    char url[100];
+    struct http_options options = plain_options(url, sizeof url, port, "");
+
+    return open_with(&options);
+}
+
+static struct slice heap_body(const char *text)
+{
+    return slice_of(base_strndup(text, strlen(text)), strlen(text));
+}
+
+static void wait_count(struct http *h, struct result *r, unsigned count)
+{
+    int64_t until = clock_mono_ms() + 20000;
+
+    while (r->count < count) {
+        http_wait(h, -1, 1000);
+        ck_assert_msg(clock_mono_ms() < until, "no answer");
+    }
+    ck_assert_uint_eq(r->count, count);
+}
+
+/* One POST against ${script}, with ${timeout_ms} for the whole call. */
+static struct result post_against(const struct step *script, long timeout_ms)
+{
+    struct server s;
+    struct result r = {0};
+    char url[100];
+    struct http_options options;
+    struct http *h;
+
+    server_start(&s, script);
+    options = plain_options(url, sizeof url, s.port, "");
+    options.timeout_ms = timeout_ms;
+    h = open_with(&options);
+    http_post_json(h, "/api/mutation", heap_body("{}"), on_done, &r);
+    wait_count(h, &r, 1);
+    http_close(h);
+    server_end(&s);
+    buf_free(&s.seen);
+    ck_assert_uint_eq(r.count, 1);
+    return r;
+}
+
+static void assert_end(const struct step *script, long timeout_ms, enum http_end end)
+{
+    struct result r = post_against(script, timeout_ms);
+
+    ck_assert_msg(r.end == end, "ended as %d (%s), wanted %d", r.end, r.detail, end);
+    ck_assert_int_eq(r.status, 0);
+    ck_assert(r.detail[0]);
+    buf_free(&r.body);
+}
+
+static void assert_answer(const struct step *script, long status, const char *body)
+{
+    struct result r = post_against(script, 10000);
+
+    ck_assert_msg(r.end == HTTP_ANSWERED, "ended as %d (%s)", r.end, r.detail);
+    ck_assert_int_eq(r.status, status);
+    ck_assert_slice(buf_view(&r.body), body);
+    buf_free(&r.body);
+}
+
+#define OK_5 "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+
+/* ---- what is sent ---------------------------------------------------------------------------- */
+
+TEST(a_post_is_these_bytes)
+{
+    struct server s;
+    struct result r = {0};
+    char expected[600];
+    struct http *h;
+
+    server_start(&s, SCRIPT(ACCEPT, READ, SEND(OK_5), HOLD));
+    h = open_plain(s.port);
+    http_set_authorization(h, "Convex a|b");
+    http_post_json(h, "/api/mutation", heap_body("{\"a\":1}"), on_done, &r);
+    wait_count(h, &r, 1);
+    http_close(h);
+    server_end(&s);
+    snprintf(expected, sizeof expected,
+             "POST /api/mutation HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUser-Agent: test/1\r\n"
+             "Content-Type: application/json\r\nAccept: application/json\r\n"
+             "Convex-Client: test-1.0.0\r\nAuthorization: Convex a|b\r\n"
+             "Content-Length: 7\r\n\r\n{\"a\":1}",
+             s.port);
+    ck_assert_slice(buf_view(&s.seen), expected);
+    ck_assert_int_eq(r.end, HTTP_ANSWERED);
+    ck_assert_str_eq(r.detail, "");
+    buf_free(&s.seen);
+    buf_free(&r.body);
+}
+
+TEST(a_get_is_these_bytes_and_a_path_prefix_is_kept)
+{
+    struct server s;
+    struct result r = {0};
+    char url[100], expected[600];
+    struct http_options options;
+    struct http *h;
+
+    server_start(&s, SCRIPT(ACCEPT, READ, SEND(OK_5), HOLD));
+    options = plain_options(url, sizeof url, s.port, "/convex//");
+    options.extra_header = options.user_agent = NULL;
+    h = open_with(&options);
+    http_get(h, "/version", on_done, &r);
+    wait_count(h, &r, 1);
+    http_close(h);
+    server_end(&s);
+    snprintf(
+        expected, sizeof expected,
+        "GET /convex/version HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nAccept: application/json\r\n\r\n",
+        s.port);
+    ck_assert_slice(buf_view(&s.seen), expected);
+    buf_free(&s.seen);
+    buf_free(&r.body);
+}
+
+TEST(an_empty_body_is_a_post_too)
+{
+    struct server s;
+    struct result r = {0};
+    struct http *h;
+
+    server_start(&s, SCRIPT(ACCEPT, READ, SEND(OK_5), HOLD));
+    h = open_plain(s.port);
+    http_post_json(h, "/x", slice_of(NULL, 0), on_done, &r);
+    wait_count(h, &r, 1);
+    http_close(h);
+    server_end(&s);
+    buf_byte(&s.seen, 0);
+    ck_assert_ptr_nonnull(strstr((char *)s.seen.data, "Content-Length: 0\r\n"));
+    buf_free(&s.seen);
+    buf_free(&r.body);
+}
+
+TEST(a_new_authorization_counts_for_calls_from_then_on)
+{
+    struct server s;
+    struct result r = {0};
+    struct http *h;
+
+    server_start(&s, SCRIPT(ACCEPT, READ, SEND(OK_5), READ, SEND(OK_5), READ, SEND(OK_5), HOLD));
+    h = open_plain(s.port);
+    http_set_authorization(h, "Convex old");
+    http_get(h, "/1", on_done, &r);
+    http_set_authorization(h, "Convex new"); /* the first call is not even begun */
+    wait_count(h, &r, 1);
+    http_get(h, "/2", on_done, &r);
+    wait_count(h, &r, 2);
+    http_set_authorization(h, NULL);
+    http_get(h, "/3", on_done, &r);
+    wait_count(h, &r, 3);
+    http_close(h);
+    server_end(&s);
+    buf_byte(&s.seen, 0);
+    char *first = strstr((char *)s.seen.data, "GET /1"), *second = strstr(first, "GET /2"),
+         *third = strstr(second, "GET /3");
+    ck_assert_ptr_eq(strstr(second, "Authorization"), strstr(second, "Authorization: Convex new"));
+    ck_assert_ptr_null(strstr(third, "Authorization"));
+    ck_assert(strstr(first, "Convex old") < second);
+    ck_assert_uint_eq(s.accepted, 1);
+    buf_free(&s.seen);
+    buf_free(&r.body);
+}
+
+TEST(a_proxy_of_the_environment_is_not_asked_for_loopback)
+{
+    setenv("http_proxy", "http://127.0.0.1:1", 1);
+    assert_answer(SCRIPT(ACCEPT, READ, SEND(OK_5)), 200, "hello");
+    unsetenv("http_proxy");
+}
+
+/* ---- answers --------------------------------------------------------------------------------- */
+
+TEST(answers_come_in_many_shapes)
+{
+    const char *close_ended = "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhello";
+    const char *chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+                          "2\r\nhe\r\n3;ext=1\r\nllo\r\n0\r\n\r\n";
+
+    assert_answer(SCRIPT(ACCEPT, READ, SEND(OK_5)), 200, "hello");
+    assert_answer(SCRIPT(ACCEPT, READ, DRIBBLE(OK_5)), 200, "hello");
+    assert_answer(SCRIPT(ACCEPT, READ, SEND(close_ended)), 200, "hello");
+    assert_answer(SCRIPT(ACCEPT, READ, SEND(chunked)), 200, "hello");
+    assert_answer(SCRIPT(ACCEPT, READ, DRIBBLE(chunked)), 200, "hello");
+}
+
+TEST(every_status_is_an_answer)
+{
+    assert_answer(SCRIPT(ACCEPT, READ, SEND("HTTP/1.1 408 Timeout\r\nContent-Length: 0\r\n\r\n")),
+                  408, "");
+    assert_answer(SCRIPT(ACCEPT, READ, SEND("HTTP/1.1 204 No Content\r\n\r\n")), 204, "");
+    assert_answer(
+        SCRIPT(ACCEPT, READ, SEND("HTTP/1.1 560 UDF failed\r\nContent-Length: 1\r\n\r\nx")), 560,
+        "x");
+    assert_answer(SCRIPT(ACCEPT, READ, SEND("HTTP/1.1 100 Continue\r\n\r\n" OK_5)), 200, "hello");
+}
+
+TEST(a_redirect_is_not_followed)
+{
+    assert_answer(SCRIPT(ACCEPT, READ,
+                         SEND("HTTP/1.1 307 x\r\nLocation: http://127.0.0.1:1/\r\n"
+                              "Content-Length: 0\r\n\r\n")),
+                  307, "");
+}
+
+TEST(a_refusal_in_the_middle_of_a_large_body_is_heard)
+{
+    struct server s;
+    struct result r = {0};
+    size_t len = 8 << 20;
+    char *body = base_alloc(len);
+    struct http *h;
+
+    memset(body, ' ', len);
+    server_start(&s, SCRIPT(ACCEPT, READ_SOME,
+                            SEND("HTTP/1.1 413 Too Large\r\nConnection: close\r\n"
+                                 "Content-Length: 4\r\n\r\nhuge"),
+                            HOLD));
+    h = open_plain(s.port);
+    http_post_json(h, "/api/mutation", slice_of(body, len), on_done, &r);
+    wait_count(h, &r, 1);
+    http_close(h);
+    server_end(&s);
+    ck_assert_msg(r.end == HTTP_ANSWERED, "ended as %d (%s)", r.end, r.detail);
+    ck_assert_int_eq(r.status, 413);
+    buf_free(&s.seen);
+    buf_free(&r.body);
+}
+
+static long retry_after(const char *value)
+{
+    char answer[200];
+    struct result r;
+
+    snprintf(answer, sizeof answer,
+             "HTTP/1.1 429 Slow\r\nRetry-After: %s\r\nContent-Length: 0\r\n\r\n", value);
+    r = post_against(SCRIPT(ACCEPT, READ, SEND(answer)), 10000);
+    ck_assert_int_eq(r.status, 429);
+    buf_free(&r.body);
+    return r.retry_after_ms;
+}
+
+TEST(retry_after_is_seconds_or_a_date_and_bounded)
+{
+    char date[64];
+    time_t later = time(NULL) + 100;
+    struct tm parts;
+
+    ck_assert_int_eq(retry_after("7"), 7000);
+    ck_assert_int_eq(retry_after("0"), 0);
+    ck_assert_int_eq(retry_after("-3"), 0);
+    ck_assert_int_eq(retry_after("soon"), 0);
+    ck_assert_int_eq(retry_after("99999999999"), 86400000);
+    ck_assert_int_eq(retry_after("Fri, 31 Dec 1999 23:59:59 GMT"), 0);
+    strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S GMT", gmtime_r(&later, &parts));
+    ck_assert_int_ge(retry_after(date), 80000);
+    ck_assert_int_le(retry_after(date), 100000);
+}
+
+TEST(an_answer_is_read_up_to_its_bound)
+{
+    struct result r;
+
+    r = post_against(SCRIPT(ACCEPT, READ, SEND("HTTP/1.1 200 OK\r\nContent-Length: 10000\r\n\r\n"),
+                            ZEROS(10000)),
+                     10000);
+    ck_assert_int_eq(r.end, HTTP_ANSWERED);
+    ck_assert_uint_eq(r.body.len, 10000);
+    buf_free(&r.body);
+    r = post_against(SCRIPT(ACCEPT, READ, SEND("HTTP/1.1 200 OK\r\nContent-Length: 10001\r\n\r\n"),
+                            ZEROS(10001), HOLD),
+                     10000);
+    ck_assert_int_eq(r.end, HTTP_TOO_LARGE);
+    ck_assert_str_eq(r.detail, "the answer is over 10000 bytes");
+    ck_assert_uint_eq(r.body.len, 10000);
+    buf_free(&r.body);
+    assert_end(SCRIPT(ACCEPT, READ, SEND("HTTP/1.1 200 OK\r\n\r\n"), ZEROS(1000000000)), 10000,
+               HTTP_TOO_LARGE);
+}
+
+/* ---- no answer ------------------------------------------------------------------------------- */
+
+TEST(what_never_left_is_not_sent)
+{
+    struct server s;
+    struct result r = {0};
+    char url[100];
+    struct http_options options;
+    struct http *h;
+
+    server_listen(&s);
+    close(s.listener); /* refused from now on */
+    h = open_plain(s.port);
+    http_post_json(h, "/x", heap_body("{}"), on_done, &r);
+    wait_count(h, &r, 1);
+    ck_assert_int_eq(r.end, HTTP_NOT_SENT);
+    ck_assert(r.detail[0]);
+    http_close(h);
+
+    options = plain_options(url, sizeof url, 1, "");
+    options.base_url = "http://192.0.2.1:9"; /* RFC 5737: nobody; unreachable or silent */
+    options.connect_timeout_ms = 100;
+    h = open_with(&options);
+    http_post_json(h, "/x", heap_body("{}"), on_done, &r);
+    wait_count(h, &r, 2);
+    ck_assert_int_eq(r.end, HTTP_NOT_SENT);
+    http_close(h);
+    buf_free(&r.body);
+}
+
+TEST(a_failed_tls_handshake_is_not_sent)
+{
+    struct server s;
+    struct result r = {0};
+    char url[100];
+    struct http_options options;
+    struct http *h;
+
+    server_start(&s, SCRIPT(ACCEPT, READ_SOME, SEND("plain text\r\n"), HOLD));
+    options = plain_options(url, sizeof url, s.port, "");
+    memmove(url + 5, url + 4, strlen(url) - 3);
+    url[4] = 's';
+    h = open_with(&options);
+    http_set_authorization(h, "Convex secret");
+    http_post_json(h, "/x", heap_body("{}"), on_done, &r);
+    wait_count(h, &r, 1);
+    http_close(h);
+    server_end(&s);
+    ck_assert_msg(r.end == HTTP_NOT_SENT, "ended as %d (%s)", r.end, r.detail);
+    ck_assert_ptr_null(strstr(r.detail, "secret"));
+    buf_free(&s.seen);
+    buf_free(&r.body);
+}
+
+TEST(what_left_and_brought_nothing_is_a_timeout)
+{
+    assert_end(SCRIPT(ACCEPT, READ, HOLD), 100, HTTP_TIMEOUT);
+    assert_end(SCRIPT(ACCEPT, READ, SEND("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhel"), HOLD),
+               100, HTTP_TIMEOUT);
+}
+
+TEST(what_left_and_was_cut_is_broken)
+{
+    assert_end(SCRIPT(ACCEPT, READ, SHUT), 10000, HTTP_BROKEN);
+    assert_end(SCRIPT(ACCEPT, READ, RESET), 10000, HTTP_BROKEN);
+    assert_end(SCRIPT(ACCEPT, READ, SEND("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhel"), SHUT),
+               10000, HTTP_BROKEN);
+    assert_end(SCRIPT(ACCEPT, READ,
+                      SEND("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhe"), SHUT),
+               10000, HTTP_BROKEN);
+    assert_end(SCRIPT(ACCEPT, READ,
+                      SEND("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"), SHUT),
+               10000, HTTP_BROKEN);
+    assert_end(SCRIPT(ACCEPT, READ, SEND("SSH-2.0-x\r\n"), SHUT), 10000, HTTP_BROKEN);
+}
+
+/* ---- connections ----------------------------------------------------------------------------- */
+
+TEST(a_dead_kept_connection_is_replaced)
+{
+    struct server s;
+    struct result r = {0};
+    struct http *h;
+
+    server_start(&s, SCRIPT(ACCEPT, READ, SEND(OK_5),
+                            READ, /* the server dies with the second call in hand */
+                            SHUT, ACCEPT, READ, SEND(OK_5), HOLD));
+    h = open_plain(s.port);
+    for (unsigned i = 1; i <= 2; i++) {
+        http_post_json(h, "/x", heap_body("{}"), on_done, &r);
+        wait_count(h, &r, i);
+        ck_assert_int_eq(r.end, HTTP_ANSWERED);
+    }
+    http_close(h);
+    server_end(&s);
+    ck_assert_uint_eq(s.accepted, 2);
+    buf_free(&s.seen);
+    buf_free(&r.body);
+}
+
+TEST(a_call_that_left_once_is_never_not_sent)
+{
+    struct server s;
+    struct result r = {0};
+    struct http *h;
+
+    server_start(&s, SCRIPT(ACCEPT, READ, SEND(OK_5), READ,
+                            STOP_LISTEN, /* so that curl's own second try is refused */
+                            SHUT));
+    h = open_plain(s.port);
+    http_post_json(h, "/x", heap_body("{}"), on_done, &r);
+    wait_count(h, &r, 1);
+    ck_assert_int_eq(r.end, HTTP_ANSWERED);
+    http_post_json(h, "/x", heap_body("{}"), on_done, &r);
+    wait_count(h, &r, 2);
+    ck_assert_msg(r.end == HTTP_BROKEN, "ended as %d (%s)", r.end, r.detail);
+    http_close(h);
+    server_end(&s);
+    buf_free(&s.seen);
+    buf_free(&r.body);
+}
+
+TEST(further_calls_wait_for_a_connection_and_a_callback_may_start_calls)
+{
+    struct server s;
+    struct result r = {.more = 1};
+    char url[100];
+    struct http_options options;
+    struct http *h;
+
+    server_start(&s, SCRIPT(ACCEPT, READ, SEND(OK_5), READ, SEND(OK_5), READ, SEND(OK_5), READ,
+                            SEND(OK_5), HOLD));
+    options = plain_options(url, sizeof url, s.port, "");
+    options.max_connections = 1;
+    h = r.again = open_with(&options);
+    for (int i = 0; i < 3; i++)
+        http_post_json(h, "/x", heap_body("{}"), on_done, &r);
+    int64_t until = clock_mono_ms() + 20000;
+    while (r.count < 4 && clock_mono_ms() < until)
+        http_wait(h, -1, 1000);
+    http_close(h);
+    server_end(&s);
+    ck_assert_uint_eq(r.count, 4);
+    ck_assert_int_eq(r.end, HTTP_ANSWERED);
+    ck_assert_uint_eq(s.accepted, 1);
+    buf_free(&s.seen);
+    buf_free(&r.body);
+}
+
+TEST(waiting_for_a_connection_counts_against_the_timeout)
+{
+    struct server s;
+    struct result held = {0}, waiting = {0};
+    char url[100];
+    struct http_options options;
+    struct http *h;
+
+    server_start(&s, SCRIPT(ACCEPT, READ, HOLD));
+    options = plain_options(url, sizeof url, s.port, "");
+    options.max_connections = 1;
+    options.timeout_ms = 200;
+    h = open_with(&options);
+    http_post_json(h, "/held", heap_body("{}"), on_done, &held);
+    http_post_json(h, "/waiting", heap_body("{}"), on_done, &waiting);
+    wait_count(h, &held, 1);
+    wait_count(h, &waiting, 1);
+    http_close(h);
+    server_end(&s);
+    ck_assert_int_eq(held.end, HTTP_TIMEOUT);
+    ck_assert_int_eq(waiting.end, HTTP_NOT_SENT);
+    buf_free(&s.seen);
+    buf_free(&held.body);
+    buf_free(&waiting.body);
+}
+
+/* ---- waiting, closing, opening --------------------------------------------------------------- */
+
+TEST(wait_ends_on_the_wake_descriptor_and_on_time)
+{
+    struct server s;
+    struct result r = {0};
+    int wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    struct http *h;
+
+    server_start(&s, SCRIPT(ACCEPT, READ, HOLD));
+    h = open_plain(s.port);
+    http_get(h, "/x", on_done, &r);
+    int64_t before = clock_mono_ms();
+    http_wait(h, wake, 0);
+    http_wait(h, wake, 30);
+    ck_assert_int_ge(clock_mono_ms() - before, 29);
+    eventfd_write(wake, 1);
+    http_wait(h, wake, -1);
+    ck_assert_uint_eq(r.count, 0);
+    http_close(h);
+    server_end(&s);
+    close(wake);
+    buf_free(&s.seen);
+    buf_free(&r.body);
+}
+
+TEST(close_abandons_each_call_once)
+{
+    struct server s;
+    struct result r[3] = {0};
+    struct http *h;
+
+    server_start(&s, SCRIPT(ACCEPT, READ, HOLD));
+    h = open_plain(s.port);
+    http_post_json(h, "/sent", heap_body("{}"), on_done, &r[0]);
+    http_wait(h, -1, 50);
+    http_post_json(h, "/never", heap_body("{}"), on_done, &r[1]);
+    http_get(h, "/never", on_done, &r[2]);
+    http_close(h);
+    for (int i = 0; i < 3; i++) {
+        ck_assert_uint_eq(r[i].count, 1);
+        ck_assert_int_eq(r[i].end, HTTP_ABANDONED);
+        buf_free(&r[i].body);
+    }
+    server_end(&s);
+    buf_free(&s.seen);
+    http_close(NULL);
+}
+
+TEST(a_base_url_is_checked)
+{
+    static const struct {
+        const char *url, *why;
+    } bad[] = {
+        {"", NULL},
+        {"127.0.0.1:3210", NULL},
+        {"ftp://host", "must begin with http:// or https://"},
+        {"file:///etc/passwd", "must begin with http:// or https://"},
+        {"http://", NULL},
+        {"http://ho st/", NULL},
+        {"http://host:99999", NULL},
+        {"http://me:secret@host", "must not hold a user or password"},
+        {"http://host/?q=1", "must not have a query or fragment"},
+        {"http://host/#f", "must not have a query or fragment"},
+    };
+    char url[100];
+    struct http_options options = plain_options(url, sizeof url, 1, "");
+
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        struct fault fault = {0};
+        struct http *h = NULL;
+        options.base_url = bad[i].url;
+        ck_assert_msg(http_open(&options, &h, &fault) == ERR_INVALID, "took \"%s\"", bad[i].url);
+        ck_assert_str_eq(fault.path, "base_url");
+        ck_assert(fault.why[0]);
+        if (bad[i].why)
+            ck_assert_str_eq(fault.why, bad[i].why);
+        ck_assert_ptr_null(strstr(fault.why, "secret"));
+        ck_assert_ptr_null(h);
+    }
+    options.base_url = "https://convex.example.com/some/prefix/";
+    http_close(open_with(&options));
+}
+
+TEST(a_ca_file_must_be_readable)
+{
+    char url[100];
+    struct http_options options = plain_options(url, sizeof url, 1, "");
+    struct fault fault = {0};
+    struct http *h = NULL;
+
+    options.ca_file = "/nonexistent/ca.pem";
+    ck_assert_int_eq(http_open(&options, &h, &fault), ERR_INVALID);
+    ck_assert_str_eq(fault.path, "ca_file");
+}
