@@ -1,10 +1,10 @@
 /*
  * cli_client.c - one gen_server:call from C.
  *
- * The happy path: ei looks the sidecar's port up in epmd, connects and shakes hands under a name
- * nobody else has (cli_PID_RANDOM at the same host, hidden, not in epmd).  Then come our own
- * frames: {'$gen_call', {Pid, Ref}, Request} goes to the registered name, ticks are answered, and
- * the first {Ref, Answer} is the result.
+ * The happy path: epmd says the sidecar's port, ei connects and shakes hands under a name nobody
+ * else has (cli_PID_RANDOM at the same host, hidden, not in epmd).  Then come our own frames:
+ * {'$gen_call', {Pid, Ref}, Request} goes to the registered name, ticks are answered, and the first
+ * {Ref, Answer} is the result.
  *
  * Why not ei_receive: it reports an unknown name ({21, ...}, the call's end) as a lost connection,
  * and believes what it decodes.  Here every frame is bounded and checked (term_check_some) first.
@@ -20,6 +20,7 @@
 #include <ei.h>
 #include <errno.h>
 #include <limits.h>
+#include <netdb.h>
 #include <poll.h>
 #include <sys/random.h>
 #include <sys/resource.h>
@@ -39,6 +40,9 @@ enum control {
     CONTROL_SEND_SENDER = 22
 };
 enum { PASS_THROUGH = 112, VERSION = 131 };
+
+#define EPMD_PORT "4369"
+enum { EPMD_PORT_PLEASE = 122, EPMD_PORT_ANSWER = 119 };
 
 /* One call. */
 struct call {
@@ -76,40 +80,6 @@ static void tame_ei(void)
     unsetenv("EI_TRACELEVEL");
     unsetenv("ERL_DEBUG_DIST");
     PRE(ei_init() == 0);
-}
-
-static enum err explain_connect(struct call *c, int error)
-{
-    switch (error) {
-    case EHOSTUNREACH:
-    case ECONNREFUSED:
-        return fail(c, ERR_CLOSED, "is it running? epmd does not know that name on this machine");
-    case ETIMEDOUT:
-        return fail(c, ERR_BUSY, "it did not take the connection in time; is it stuck?");
-    default:
-        return fail(c, ERR_CLOSED,
-                    "it refused the connection: is the cookie the same, and does node.allow_nodes "
-                    "let cli_* in?");
-    }
-}
-
-static enum err connect_peer(struct call *c)
-{
-    const char *host = strchr(c->peer->node, '@');
-    char alive[64], node[NODE_BYTES + 64], peer[NODE_BYTES];
-    uint32_t random[2];
-
-    PRE(getrandom(random, sizeof random, 0) == (ssize_t)sizeof random);
-    snprintf(alive, sizeof alive, "cli_%d_%08x", (int)getpid(), random[0]);
-    if (host == NULL || strlen(c->peer->node) >= sizeof peer)
-        return fail(c, ERR_INVALID, "that is no node name: name@host is wanted");
-    snprintf(node, sizeof node, "%s%s", alive, host);
-    snprintf(peer, sizeof peer, "%s", c->peer->node);
-    tame_ei();
-    if (ei_connect_xinit(&c->self, host + 1, alive, node, NULL, c->peer->cookie, random[1]) < 0)
-        return fail(c, ERR_INVALID, "the node name or the cookie is too long");
-    c->fd = ei_connect_tmo(&c->self, peer, (unsigned)(left_ms(c) + 1));
-    return c->fd < 0 ? explain_connect(c, erl_errno) : ERR_OK;
 }
 
 static enum err lost(struct call *c)
@@ -173,6 +143,89 @@ static enum err receive_all(struct call *c, uint8_t *out, size_t len)
         }
     }
     return e;
+}
+
+/* A connection to epmd where the node lives, as c->fd. */
+static enum err connect_epmd(struct call *c, const char *host)
+{
+    const struct addrinfo hints = {.ai_family = AF_INET, .ai_socktype = SOCK_STREAM};
+    const char *port = getenv("ERL_EPMD_PORT");
+    struct addrinfo *found = NULL;
+    int error = 0;
+    socklen_t size = sizeof error;
+
+    if (getaddrinfo(host, port ? port : EPMD_PORT, &hints, &found) != 0)
+        return fail(c, ERR_CLOSED, "its host part leads to no IPv4 address");
+    c->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    PRE(c->fd >= 0);
+    enum err e = ERR_OK;
+    if (connect(c->fd, found->ai_addr, found->ai_addrlen) < 0) {
+        error = errno;
+        e = error == EINPROGRESS ? wait_for(c, POLLOUT) : ERR_OK;
+        if (e == ERR_OK && error == EINPROGRESS)
+            PRE(getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &size) == 0);
+    }
+    freeaddrinfo(found);
+    if (e == ERR_OK && error != 0)
+        e = fail(c, ERR_CLOSED, "is it running? there is not even an epmd at its host");
+    return e;
+}
+
+/* PORT_PLEASE2_REQ (OTP erts/doc, "Distribution Protocol"): the port of ${alive}. */
+static enum err look_up(struct call *c, const char *alive, size_t alive_len, const char *host,
+                        int *port)
+{
+    struct buf request = {0};
+    uint8_t answer[4]; /* tag, result, port */
+
+    enum err e = connect_epmd(c, host);
+    if (e == ERR_OK) {
+        buf_be16(&request, (uint16_t)(alive_len + 1));
+        buf_byte(&request, EPMD_PORT_PLEASE);
+        buf_add(&request, alive, alive_len);
+        e = send_all(c, buf_view(&request));
+        buf_free(&request);
+    }
+    if (e == ERR_OK)
+        e = receive_all(c, answer, 2);
+    if (e == ERR_OK && (answer[0] != EPMD_PORT_ANSWER || answer[1] != 0))
+        e = fail(c, ERR_CLOSED, "is it running? epmd does not know that name");
+    if (e == ERR_OK)
+        e = receive_all(c, answer + 2, 2);
+    if (c->fd >= 0)
+        close(c->fd);
+    c->fd = -1;
+    *port = e == ERR_OK ? be16(answer + 2) : 0;
+    return e;
+}
+
+static enum err connect_peer(struct call *c)
+{
+    const char *at = strchr(c->peer->node, '@');
+    char alive[64], node[NODE_BYTES + 64], host[NODE_BYTES];
+    uint32_t random[2];
+    int port;
+
+    if (at == NULL || at == c->peer->node || strlen(c->peer->node) >= NODE_BYTES)
+        return fail(c, ERR_INVALID, "that is no node name: name@host is wanted");
+    snprintf(host, sizeof host, "%s", at + 1);
+    enum err e = look_up(c, c->peer->node, (size_t)(at - c->peer->node), host, &port);
+    if (e != ERR_OK)
+        return e;
+    PRE(getrandom(random, sizeof random, 0) == (ssize_t)sizeof random);
+    snprintf(alive, sizeof alive, "cli_%d_%08x", (int)getpid(), random[0]);
+    snprintf(node, sizeof node, "%s@%s", alive, host);
+    tame_ei();
+    if (ei_connect_xinit(&c->self, host, alive, node, NULL, c->peer->cookie, random[1]) < 0)
+        return fail(c, ERR_INVALID, "the node name or the cookie is too long");
+    c->fd = ei_connect_host_port_tmo(&c->self, host, port, (unsigned)(left_ms(c) + 1));
+    if (c->fd >= 0)
+        return ERR_OK;
+    if (erl_errno == ETIMEDOUT)
+        return fail(c, ERR_BUSY, "it did not take the connection in time; is it stuck?");
+    return fail(c, ERR_CLOSED,
+                "it refused the connection: is the cookie the same, and does node.allow_nodes "
+                "let cli_* in?");
 }
 
 /* The request in a frame: control tuple {6, Self, '', Name}, message {'$gen_call', {Self, Ref}, R}.

@@ -20,6 +20,7 @@
 #include "answer.h"
 #include "buf.h"
 #include "clock.h"
+#include "fold.h"
 #include "log.h"
 #include "outbox.h"
 #include "projection.h"
@@ -177,8 +178,11 @@ static const char *checkpoint_state(const struct checkpoint *cp)
 static enum err work_checkpoint(struct order *d, struct round *r)
 {
     struct checkpoint cp;
+    struct fold fold;
     enum err e = round_checkpoint(r, order_id(d), &cp);
 
+    if (e == ERR_OK)
+        e = fold_read(cp.fold, &fold, &d->fault);
     if (e != ERR_OK)
         return e;
     const struct outbox_version none = {0};
@@ -198,7 +202,7 @@ static enum err work_checkpoint(struct order *d, struct round *r)
     answer_key_text(b, "projection_version", v->version);
     answer_key_word(b, "projection_hash", hex);
     answer_key_word(b, "projected_at", time);
-    answer_key_integer(b, "folded_seq", projection_folded_seq(cp.fold));
+    answer_key_integer(b, "folded_seq", fold.seq);
     term_put_atom(b, "delivered_seq");
     if (cp.has_delivered)
         term_put_integer(b, cp.delivered.seq);

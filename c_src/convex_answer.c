@@ -32,17 +32,23 @@ enum form {
 };
 
 struct row {
-    enum http_end end;
+    const char *code, *says, *note;
     long from, to;
+    enum http_end end;
     enum form form;
-    const char *code, *says;
     enum verdict_kind verdict;
-    const char *note;
 };
 
 static const struct row rows[] = {
-#define ROW(end, from, to, form, code, says, verdict, note, source)                                \
-    {end, from, to, form, code, says, VERDICT_##verdict, note},
+#define ROW(end_, from_, to_, form_, code_, says_, verdict_, note_, source_)                       \
+    {.end = end_,                                                                                  \
+     .from = from_,                                                                                \
+     .to = to_,                                                                                    \
+     .form = form_,                                                                                \
+     .code = code_,                                                                                \
+     .says = says_,                                                                                \
+     .verdict = VERDICT_##verdict_,                                                                \
+     .note = note_},
 #include "convex_answer.def"
 #undef ROW
 };

@@ -315,7 +315,7 @@ struct answering {
     int64_t now_us;
     struct batch *batch; /* what goes to the outbox */
     struct settlement *first, **end;
-    bool is_all_refused;
+    const char *all_refused_why; /* NULL: not everything is refused */
 };
 
 static const struct verdict *verdict_of(const struct sink_answer *a, size_t i)
@@ -428,10 +428,11 @@ static void take_others(struct answering *w)
 {
     struct parcels *ps = &w->call->parcels;
 
-    for (size_t i = 0; i < ps->count; i++)
-        if (verdict_of(w->answer, i)->kind == VERDICT_REFUSED &&
-            suspects_count(&w->courier->suspects, ps->items[i].no))
-            w->is_all_refused = true;
+    for (size_t i = 0; i < ps->count; i++) {
+        const struct verdict *v = verdict_of(w->answer, i);
+        if (v->kind == VERDICT_REFUSED && suspects_count(&w->courier->suspects, ps->items[i].no))
+            w->all_refused_why = v->why;
+    }
     for (size_t i = 0; i < ps->count; i++) {
         const struct verdict *v = verdict_of(w->answer, i);
         if (v->kind == VERDICT_REFUSED)
@@ -503,7 +504,7 @@ static void answered(void *arg, const struct sink_answer *answer)
     hand_over(&w);
     struct courier_report report = {.verdict = whole_verdict(answer),
                                     .trial = call->trial,
-                                    .is_all_refused = w.is_all_refused,
+                                    .all_refused_why = w.all_refused_why,
                                     .sent_us = call->sent_us,
                                     .took_us = w.now_us - call->sent_us};
     parcels_free(&call->parcels);
@@ -538,8 +539,10 @@ static void look_again(struct courier *c, struct parcel p, int64_t now_us)
                  now_us + 1000 * pace_backoff_ms(&c->options.backoff, p.attempts, &c->random));
 }
 
-void courier_collect(struct courier *c, int64_t now_us)
+bool courier_collect(struct courier *c, int64_t now_us)
 {
+    bool any = false;
+
     while (c->unsettled != NULL && outbox_is_settled(c->outbox, c->unsettled->ticket)) {
         struct batch *b = c->unsettled;
         if ((c->unsettled = b->next) == NULL)
@@ -550,7 +553,9 @@ void courier_collect(struct courier *c, int64_t now_us)
             look_again(c, b->parcels.items[i], now_us);
         b->next = NULL;
         batches_free(b);
+        any = true;
     }
+    return any;
 }
 
 void courier_stopped(struct courier *c, int64_t now_us)

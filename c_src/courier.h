@@ -31,7 +31,7 @@ struct courier_options {
 struct courier_report {
     const struct verdict *verdict; /* of the call; the first STOP among its documents, if any */
     bool trial;
-    bool is_all_refused; /* so many documents in a row that it cannot be their fault */
+    const char *all_refused_why; /* so many in a row that it is not their fault; NULL: no */
     int64_t sent_us, took_us;
 };
 
@@ -52,8 +52,11 @@ struct courier_call *courier_load(struct courier *c, int64_t now_us, size_t max,
 /** courier_send(call): E2 -> E3.  ${call} is taken; the report may come from inside. */
 void courier_send(struct courier_call *call);
 
-/** courier_collect(c, now_us): See which settlements are on disk, and what came meanwhile. */
-void courier_collect(struct courier *c, int64_t now_us);
+/**
+ * courier_collect(c, now_us): See which settlements are on disk, and what came meanwhile for their
+ * documents.  Whether any was.
+ */
+bool courier_collect(struct courier *c, int64_t now_us);
 /** courier_release(c): Let go of the view of the outbox; before every wait. */
 void courier_release(struct courier *c);
 

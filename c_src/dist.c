@@ -4,8 +4,8 @@
  * The happy path: epmd has our name; a BEAM node connects, the accept thread
  * gives the socket to a thread of its own, which shakes hands (node.h) and then
  * reads for as long as the connection lives (link.h).  Each message is checked
- * once (message.h); a call to our name becomes a struct caller, which whoever
- * makes the answer gives back to dist_reply, from any thread.
+ * once (message.h); a call to our name becomes a struct caller (caller.h), which
+ * whoever makes the answer gives back, from any thread.
  *
  * What can go wrong, and the one thing done then:
  *   a silent peer            has its own thread and a deadline; blocks nobody
@@ -13,22 +13,23 @@
  *   a name nobody has        the call exits with noproc at once
  *   a message too large      drained; its caller gets an error
  *   a malformed message      its connection ends
- *   epmd ends                logged; registered again, every 2 s until it works
+ *   epmd ends                the name is registered again (publish.h)
  *   too many peers, no fds   the newcomer is closed; the others go on
  *
- * Threads: one accepts, watches epmd and joins what has ended; one for each
+ * Threads: one accepts, tends the name and joins what has ended; one for each
  * connection.  A caller holds its link, not dist, and may outlive both.
  */
 
 #include "dist.h"
 
+#include "caller.h"
 #include "clock.h"
-#include "epmd.h"
 #include "link.h"
 #include "log.h"
 #include "message.h"
 #include "metrics.h"
 #include "node.h"
+#include "publish.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -42,9 +43,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define HANDSHAKE_MS   7000 /* the BEAM's own limit */
-#define MAX_HANDSHAKES 64   /* under way at once */
-#define REPUBLISH_MS   2000
+#define HANDSHAKE_MS   7000  /* the BEAM's own limit */
+#define MAX_HANDSHAKES 64    /* under way at once */
 #define BREATH_MS      100   /* without accepting, when there was no descriptor or thread left */
 #define QUIET_MS       10000 /* between two log lines of one kind */
 #define LOG_SLOTS      16    /* peer addresses share these, for QUIET_MS */
@@ -70,6 +70,7 @@ struct peer {
 struct dist {
     /* fixed after open */
     struct node *node;
+    struct publish *publish;
     struct dist_handler handler;
     struct link_options link_options;
     char *registered_name, *allow_nodes;
@@ -77,10 +78,9 @@ struct dist {
     int wake_fd;
     pthread_t accepter;
     /* owned by the accept thread, once it runs */
-    int epmd_fd;
-    int64_t publish_at_ms, accept_at_ms, epmd_logged_us, crowd_logged_us;
+    int64_t accept_at_ms, crowd_logged_us;
     /* any thread */
-    atomic_bool published, closing;
+    atomic_bool closing;
     /* under lock */
     pthread_mutex_t lock;
     struct peer *peers;
@@ -88,90 +88,16 @@ struct dist {
     int64_t refused_us[LOG_SLOTS];
 };
 
-/* Who waits for an answer.  The slices lie in bytes. */
-struct caller {
-    struct link *l; /* held */
-    struct slice self, name, from, tag;
-    uint8_t bytes[];
-};
-
-/* --- answers: any thread --- */
-
-static struct slice keep(uint8_t **to, struct slice s)
-{
-    struct slice kept = slice_of(*to, s.len);
-
-    memcpy(*to, s.data, s.len);
-    *to += s.len;
-    return kept;
-}
-
-static struct caller *caller_new(const struct peer *p, const struct message *m)
-{
-    struct slice self = node_self(p->dist->node), name = term_raw(m->name);
-    struct slice from = term_raw(m->from), tag = term_raw(m->tag);
-    struct caller *c = base_alloc(sizeof *c + self.len + name.len + from.len + tag.len);
-    uint8_t *to = c->bytes;
-
-    c->l = link_hold(p->l);
-    c->self = keep(&to, self);
-    c->name = keep(&to, name);
-    c->from = keep(&to, from);
-    c->tag = keep(&to, tag);
-    return c;
-}
-
-static void caller_free(struct caller *c)
-{
-    link_drop(c->l);
-    free(c);
-}
-
-void dist_reply(struct caller *caller, struct slice answer)
-{
-    struct buf *b = link_begin(caller->l);
-
-    if (b != NULL) {
-        message_put_reply(b, caller->self, caller->from, caller->tag, answer);
-        link_end(caller->l);
-    }
-    caller_free(caller);
-}
-
-/* A tag without a reference belongs to no monitor: such a caller waits for its timeout. */
-static void send_exit(struct link *l, struct slice name, struct slice from, term tag,
-                      const char *reason)
-{
-    struct slice ref = message_exit_ref(tag);
-    struct buf *b = ref.data != NULL ? link_begin(l) : NULL;
-
-    if (b != NULL) {
-        message_put_exit(b, name, from, ref, reason);
-        link_end(l);
-    }
-}
-
-void dist_exit(struct caller *caller, const char *reason)
-{
-    send_exit(caller->l, caller->name, caller->from, caller->tag.data, reason);
-    caller_free(caller);
-}
-
-void dist_cork(void)
-{
-    link_cork();
-}
-
-void dist_uncork(void)
-{
-    link_uncork();
-}
-
 /* --- messages: the reading thread of a peer --- */
 
 static const char *quoted(const struct peer *p, char out[QUOTED_BYTES])
 {
     return log_quote(slice_str(p->name), out, QUOTED_BYTES);
+}
+
+static struct caller *new_caller(const struct peer *p, const struct message *m)
+{
+    return caller_new(p->l, node_self(p->dist->node), m);
 }
 
 /* net_adm:ping: without an answer it would wait for ever. */
@@ -186,7 +112,7 @@ static void answer_ping(struct peer *p, const struct message *m)
     struct buf yes = {0};
 
     term_put_atom(&yes, "yes");
-    dist_reply(caller_new(p, m), buf_view(&yes));
+    dist_reply(new_caller(p, m), buf_view(&yes));
     buf_free(&yes);
 }
 
@@ -195,12 +121,12 @@ static void on_call(struct peer *p, const struct message *m)
     struct dist *d = p->dist;
 
     if (term_is(m->name, d->registered_name)) {
-        d->handler.call(d->handler.arg, caller_new(p, m), m->request);
+        d->handler.call(d->handler.arg, new_caller(p, m), m->request);
     } else if (is_ping(m)) {
         answer_ping(p, m);
     } else {
         metric_add(METRIC_MESSAGES_UNKNOWN, 1);
-        send_exit(p->l, term_raw(m->name), term_raw(m->from), m->tag, "noproc");
+        caller_refuse(p->l, m, "noproc");
     }
 }
 
@@ -252,7 +178,7 @@ static void answer_too_large(struct peer *p, const struct message *m, size_t siz
     term_put_atom(&b, "invalid");
     term_put_text(&b, "");
     term_put_binary(&b, buf_view(&why));
-    dist_reply(caller_new(p, m), buf_view(&b));
+    dist_reply(new_caller(p, m), buf_view(&b));
     buf_free(&why);
     buf_free(&b);
 }
@@ -301,8 +227,7 @@ static void log_refused(struct peer *p, const char *why)
         return;
     metric_add(METRIC_HANDSHAKES_FAILED, 1);
     pthread_mutex_lock(&d->lock);
-    bool now =
-        log_limited(&d->refused_us[ntohl(p->address.sin_addr.s_addr) % LOG_SLOTS], QUIET_MS);
+    bool now = log_limited(&d->refused_us[ntohl(p->address.sin_addr.s_addr) % LOG_SLOTS], QUIET_MS);
     pthread_mutex_unlock(&d->lock);
     if (now)
         log_event(LOG_WARNING, "dist.peer_refused", "address=%s node=%s why=\"%s\"",
@@ -500,6 +425,17 @@ static void accept_one(struct dist *d)
                   fd < 0 ? strerror(errno) : "no thread left");
 }
 
+/* Wait for the threads of a list of peers that is nobody else's any more. */
+static void join(struct peer *list)
+{
+    for (struct peer *p; (p = list) != NULL;) {
+        list = p->next;
+        pthread_join(p->thread, NULL);
+        link_drop(p->l);
+        free(p);
+    }
+}
+
 /* Join the threads that have ended. */
 static void reap(struct dist *d)
 {
@@ -516,43 +452,7 @@ static void reap(struct dist *d)
         ended = p;
     }
     pthread_mutex_unlock(&d->lock);
-    while ((p = ended) != NULL) {
-        ended = p->next;
-        pthread_join(p->thread, NULL);
-        link_drop(p->l);
-        free(p);
-    }
-}
-
-/* epmd's end of the connection: closed means gone. */
-static void check_epmd(struct dist *d)
-{
-    char rest[64];
-    ssize_t n = recv(d->epmd_fd, rest, sizeof rest, MSG_DONTWAIT);
-
-    if (n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR)))
-        return;
-    close(d->epmd_fd);
-    d->epmd_fd = -1;
-    d->published = false;
-    d->publish_at_ms = clock_mono_ms();
-    log_event(LOG_WARNING, "dist.epmd_lost", "node=%s: new BEAM nodes cannot find us until it is back",
-              node_alive(d->node));
-}
-
-static void publish_again(struct dist *d)
-{
-    struct fault fault;
-
-    if (epmd_register(node_alive(d->node), node_port(d->node), &d->epmd_fd, &fault) == ERR_OK) {
-        d->published = true;
-        log_event(LOG_INFO, "dist.epmd_back", "node=%s port=%d", node_alive(d->node),
-                  node_port(d->node));
-        return;
-    }
-    d->publish_at_ms = clock_mono_ms() + REPUBLISH_MS;
-    if (log_limited(&d->epmd_logged_us, QUIET_MS))
-        log_event(LOG_WARNING, "dist.not_published", "why=\"%s\"", fault.why);
+    join(ended);
 }
 
 /* Newcomers wait in the listener's backlog while there is no room for one more handshake. */
@@ -567,10 +467,8 @@ static bool accepts(struct dist *d, int64_t now_ms)
 /* How long to wait at most: until the next thing that is due; -1: nothing is. */
 static int wait_ms(const struct dist *d, int64_t now_ms)
 {
-    int64_t due = INT64_MAX;
+    int64_t due = publish_due_ms(d->publish);
 
-    if (d->epmd_fd < 0)
-        due = d->publish_at_ms;
     if (d->accept_at_ms > now_ms && d->accept_at_ms < due)
         due = d->accept_at_ms;
     if (due == INT64_MAX)
@@ -586,18 +484,16 @@ static void *accept_run(void *arg)
     while (!d->closing) {
         int64_t now_ms = clock_mono_ms();
         struct pollfd p[3] = {{d->wake_fd, POLLIN, 0},
-                              {d->epmd_fd, POLLIN, 0},
+                              {publish_fd(d->publish), POLLIN, 0},
                               {accepts(d, now_ms) ? node_fd(d->node) : -1, POLLIN, 0}};
         if (poll(p, 3, wait_ms(d, now_ms)) < 0)
             continue;
         if (p[0].revents != 0 && read(d->wake_fd, &count, sizeof count) > 0)
             reap(d);
-        if (p[1].revents != 0)
-            check_epmd(d);
         if (p[2].revents != 0)
             accept_one(d);
-        if (d->epmd_fd < 0 && clock_mono_ms() >= d->publish_at_ms)
-            publish_again(d);
+        if (p[1].revents != 0 || clock_mono_ms() >= publish_due_ms(d->publish))
+            publish_tend(d->publish);
     }
     return NULL;
 }
@@ -615,10 +511,9 @@ static enum err go(struct dist *d, const struct dist_options *o, struct fault *f
     enum err e = node_open(o->node, o->cookie, o->listen_address, &d->node, fault);
 
     if (e == ERR_OK)
-        e = epmd_register(node_alive(d->node), node_port(d->node), &d->epmd_fd, fault);
+        e = publish_open(node_alive(d->node), node_port(d->node), &d->publish, fault);
     if (e != ERR_OK)
         return e;
-    d->published = true;
     d->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (d->wake_fd < 0 || start(&d->accepter, accept_run, d) != 0) {
         snprintf(fault->why, sizeof fault->why, "no descriptor or thread: %s", strerror(errno));
@@ -632,8 +527,7 @@ static void release(struct dist *d)
 {
     if (d->wake_fd >= 0)
         close(d->wake_fd);
-    if (d->epmd_fd >= 0)
-        close(d->epmd_fd);
+    publish_close(d->publish);
     node_close(d->node);
     pthread_mutex_destroy(&d->lock);
     free(d->allow_nodes);
@@ -662,16 +556,18 @@ enum err dist_open(const struct dist_options *options, const struct dist_handler
     new->registered_name = copy(options->registered_name);
     new->allow_nodes = copy(options->allow_nodes);
     new->max_peers = options->max_peers;
-    new->wake_fd = new->epmd_fd = -1;
+    new->wake_fd = -1;
     PRE(pthread_mutex_init(&new->lock, NULL) == 0);
+    *d = new; /* before the first handler function is called */
     enum err e = go(new, options, fault);
     if (e != ERR_OK) {
+        *d = NULL;
         release(new);
-        return e;
+    } else {
+        log_event(LOG_INFO, "dist.listening", "node=%s port=%d", options->node,
+                  node_port(new->node));
     }
-    log_event(LOG_INFO, "dist.listening", "node=%s port=%d", options->node, node_port(new->node));
-    *d = new;
-    return ERR_OK;
+    return e;
 }
 
 void dist_close(struct dist *d)
@@ -688,16 +584,10 @@ void dist_close(struct dist *d)
         if (p->l != NULL)
             link_shutdown(p->l, "closing");
     }
-    struct peer *p = d->peers;
+    struct peer *ended = d->peers;
     d->peers = NULL;
     pthread_mutex_unlock(&d->lock);
-    while (p != NULL) {
-        struct peer *next = p->next;
-        pthread_join(p->thread, NULL);
-        link_drop(p->l);
-        free(p);
-        p = next;
-    }
+    join(ended);
     metric_set(METRIC_PEERS, 0);
     release(d);
 }
@@ -709,5 +599,5 @@ int dist_port(const struct dist *d)
 
 bool dist_is_published(const struct dist *d)
 {
-    return d->published;
+    return publish_stands(d->publish);
 }

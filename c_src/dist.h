@@ -10,15 +10,15 @@ struct dist;   /* opaque */
 struct caller; /* opaque: somebody who waits for one answer; outlives its connection */
 
 struct dist_options {
-    const char *node;            /* "convex_sidecar@127.0.0.1" */
+    const char *node; /* "convex_sidecar@127.0.0.1" */
     const char *cookie;
     const char *listen_address;  /* IPv4; NULL: what the node's host resolves to if that is
                                     loopback, else 127.0.0.1 */
     const char *registered_name; /* "convex_sidecar" */
-    const char *allow_nodes;     /* blank-separated node names or "*@host" patterns; NULL or "": all */
-    size_t max_message_bytes;    /* a larger message is drained and answered with an error */
-    size_t max_unsent_bytes;     /* of answers a peer has not read; more, and one that is still to
-                                    come, end its connection */
+    const char *allow_nodes;  /* blank-separated node names or "*@host" patterns; NULL or "": all */
+    size_t max_message_bytes; /* a larger message is drained and answered with an error */
+    size_t max_unsent_bytes;  /* of answers a peer has not read; more, and one that is still to
+                                 come, end its connection */
     unsigned max_peers;
 };
 

@@ -130,13 +130,28 @@ enum err draft_check_version(struct slice version, struct fault *fault)
                         MAX_VERSION);
 }
 
+/* Whether ${s}, a time, is in the form of RFC 3339, which is all that Convex's functions read. */
+static bool is_rfc3339(struct slice s)
+{
+    const uint8_t *end = s.data + s.len;
+    if (s.data[10] != 'T' || memchr(s.data, ',', s.len) != NULL)
+        return false;
+    return end[-1] == 'Z' || (end[-3] == ':' && (end[-6] == '+' || end[-6] == '-'));
+}
+
 bool draft_take_time(struct draft *d, struct piece p)
 {
     struct slice s = draft_view(d, p);
     if (s.len < 2 || s.len > MAX_TIME_TEXT || s.data[0] != '"')
         return false;
-    if (!projection_parse_time(slice_of(s.data + 1, s.len - 2), &d->own_time_us))
+    struct slice text = slice_of(s.data + 1, s.len - 2);
+    if (!projection_parse_time(text, &d->own_time_us) || d->own_time_us < 1)
         return false;
     d->own_time = (struct piece){p.at, p.len, p.len};
+    if (!is_rfc3339(text)) {
+        char plain[32];
+        projection_time(d->own_time_us, plain);
+        d->own_time = draft_put_string(d, slice_str(plain));
+    }
     return true;
 }

@@ -58,8 +58,12 @@ struct piece draft_put_string(struct draft *d, struct slice s);
 /** draft_put_number(d, v): Append ${v} as JSON. */
 struct piece draft_put_number(struct draft *d, int64_t v);
 
-/** draft_take_time(d, p): Whether the JSON in ${p} is a string with a time; then it is the draft's
- * own. */
+/**
+ * draft_take_time(d, p):
+ * Whether the JSON in ${p} is a string with a time after 1970 began; then it is
+ * the draft's own.  Its text stays as it is in the form of RFC 3339; any other
+ * that projection_parse_time reads is written anew, in UTC.
+ */
 bool draft_take_time(struct draft *d, struct piece p);
 
 /** draft_check_entity_id(id, fault): ERR_NOT_OWNED when ${id} can be no entity's. */

@@ -18,7 +18,6 @@
 
 #include "buf.h"
 #include "clock.h"
-#include "log.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -34,13 +33,12 @@ struct file_sink {
     struct sink base;
     char *path; /* fixed after open */
     int fd;
-    bool is_torn;           /* the file may end within a line */
-    int64_t failure_log_us; /* log_limited's memory */
+    bool is_torn; /* the file ends within a line */
 };
 
 struct sink_call {
     struct file_sink *sink;
-    struct buf lines;
+    struct buf lines; /* the first byte is a newline, written only to end a torn line */
     size_t count;
 };
 
@@ -105,7 +103,8 @@ static bool append(struct file_sink *f, struct slice lines)
     while (n < 0 && errno == EINTR);
     if (n < 0)
         return false;
-    f->is_torn = lines.data[n > 0 ? n - 1 : 0] != '\n';
+    if (n > 0)
+        f->is_torn = lines.data[n - 1] != '\n';
     if ((size_t)n < lines.len) {
         errno = ENOSPC;
         return false;
@@ -120,6 +119,7 @@ static struct sink_call *file_begin(struct sink *s)
     struct sink_call *c = base_alloc(sizeof *c);
 
     c->sink = (struct file_sink *)s;
+    buf_byte(&c->lines, '\n');
     return c;
 }
 
@@ -161,8 +161,6 @@ static bool file_add(struct sink_call *c, const struct pending *p)
 
     if (c->count == MAX_DOCUMENTS)
         return false;
-    if (before == 0 && c->sink->is_torn)
-        buf_byte(&c->lines, '\n');
     put_line(&c->lines, p);
     if (c->count > 0 && c->lines.len > MAX_BYTES) {
         c->lines.len = before;
@@ -185,15 +183,12 @@ static void file_send(struct sink_call *c, sink_answered *answered, void *arg)
     struct file_sink *f = c->sink;
     struct sink_answer answer = {.overall = {.kind = VERDICT_DONE}, .count = c->count};
     int64_t begun_us = clock_mono_us();
+    size_t skip = f->is_torn ? 0 : 1;
 
-    if (!append(f, buf_view(&c->lines))) {
-        char path[300];
+    if (!append(f, slice_of(c->lines.data + skip, c->lines.len - skip))) {
         answer.overall.kind = VERDICT_AGAIN;
-        snprintf(answer.overall.why, sizeof answer.overall.why, "writing to the file: %s",
+        snprintf(answer.overall.why, sizeof answer.overall.why, "%.120s: %s", f->path,
                  strerror(errno));
-        if (log_limited(&f->failure_log_us, 60000))
-            log_event(LOG_ERROR, "file_sink.failed", "path=%s why=\"%s\"",
-                      log_quote(slice_str(f->path), path, sizeof path), answer.overall.why);
     }
     answer.took_us = clock_mono_us() - begun_us;
     file_drop(c);

@@ -63,36 +63,57 @@ static bool is_json_string(struct slice s)
     return true;
 }
 
-static bool read_seq(const msgpack_object *o, int64_t *v)
+/* msgpack-c's own reader is not for a rotten disk: it allocates what an array claims to hold before
+ * it has seen the elements.  Four values need no tree of objects anyway. */
+struct reader {
+    const uint8_t *p, *end;
+    bool bad;
+};
+
+/* A big-endian number of ${width} bytes. */
+static uint64_t read_be(struct reader *r, size_t width)
 {
-    if (o->type != MSGPACK_OBJECT_POSITIVE_INTEGER || o->via.u64 < 1 || o->via.u64 > FOLD_MAX_SEQ)
-        return false;
-    *v = (int64_t)o->via.u64;
-    return true;
+    uint64_t v = 0;
+    if (r->bad || (size_t)(r->end - r->p) < width) {
+        r->bad = true;
+        return 0;
+    }
+    for (size_t i = 0; i < width; i++)
+        v = v << 8 | *r->p++;
+    return v;
 }
 
-static bool read_text(const msgpack_object *o, bool may_be_null, struct slice *text)
+/* From 1 to 2^53 - 1, in any of the unsigned forms the packer chooses from. */
+static int64_t read_seq(struct reader *r)
 {
-    if (o->type != MSGPACK_OBJECT_STR)
-        return false;
-    *text = slice_of(o->via.str.ptr, o->via.str.size);
-    return is_json_string(*text) || (may_be_null && slice_is(*text, "null"));
+    uint64_t v = read_be(r, 1);
+    if (v >= 0xcc && v <= 0xcf) /* uint 8, 16, 32, 64 */
+        v = read_be(r, (size_t)1 << (v - 0xcc));
+    else if (v > 0x7f) /* else a fixint is its own value */
+        r->bad = true;
+    if (v < 1 || v > FOLD_MAX_SEQ)
+        r->bad = true;
+    return r->bad ? 0 : (int64_t)v;
 }
 
-static enum err read_object(const msgpack_object *o, struct fold *f, struct fault *fault)
+static struct slice read_text(struct reader *r, bool may_be_null)
 {
-    if (o->type != MSGPACK_OBJECT_ARRAY || o->via.array.size != FOLD_ELEMENTS)
-        return broken(fault, "no array of four");
-    const msgpack_object *e = o->via.array.ptr;
-    if (!read_seq(&e[0], &f->seq))
-        return broken(fault, "seq");
-    if (!read_seq(&e[1], &f->event_count) || f->event_count > f->seq)
-        return broken(fault, "event_count");
-    if (!read_text(&e[2], false, &f->type_json))
-        return broken(fault, "event type");
-    if (!read_text(&e[3], true, &f->inserted_at_json))
-        return broken(fault, "event time");
-    return ERR_OK;
+    uint64_t len = read_be(r, 1);
+    if (len == 0xd9 || len == 0xda) /* str 8, 16; none is longer than FOLD_MAX_TEXT */
+        len = read_be(r, (size_t)1 << (len - 0xd9));
+    else if ((len & 0xe0) == 0xa0) /* fixstr */
+        len &= 0x1f;
+    else
+        r->bad = true;
+    if (r->bad || len > (uint64_t)(r->end - r->p)) {
+        r->bad = true;
+        return slice_of(NULL, 0);
+    }
+    struct slice text = slice_of(r->p, (size_t)len);
+    r->p += len;
+    if (!is_json_string(text) && !(may_be_null && slice_is(text, "null")))
+        r->bad = true;
+    return text;
 }
 
 enum err fold_read(struct slice bytes, struct fold *f, struct fault *fault)
@@ -101,18 +122,24 @@ enum err fold_read(struct slice bytes, struct fold *f, struct fault *fault)
     if (bytes.len == 0)
         return ERR_OK;
 
-    msgpack_unpacked unpacked;
-    size_t used = 0;
-    msgpack_unpacked_init(&unpacked);
-    enum err e;
-    if (msgpack_unpack_next(&unpacked, (const char *)bytes.data, bytes.len, &used) !=
-            MSGPACK_UNPACK_SUCCESS ||
-        used != bytes.len)
-        e = broken(fault, "no msgpack");
-    else
-        e = read_object(&unpacked.data, f, fault);
-    msgpack_unpacked_destroy(&unpacked); /* its strings lie in bytes, not in the zone */
-    return e;
+    struct reader r = {.p = bytes.data, .end = bytes.data + bytes.len};
+    if (read_be(&r, 1) != (0x90 | FOLD_ELEMENTS))
+        return broken(fault, "no array of four");
+    f->seq = read_seq(&r);
+    if (r.bad)
+        return broken(fault, "seq");
+    f->event_count = read_seq(&r);
+    if (r.bad || f->event_count > f->seq)
+        return broken(fault, "event_count");
+    f->type_json = read_text(&r, false);
+    if (r.bad)
+        return broken(fault, "event type");
+    f->inserted_at_json = read_text(&r, true);
+    if (r.bad)
+        return broken(fault, "event time");
+    if (r.p != r.end)
+        return broken(fault, "bytes behind its end");
+    return ERR_OK;
 }
 
 static int append(void *out, const char *data, size_t len)

@@ -133,12 +133,26 @@ static bool put_value(struct buf *out, json_t *value, unsigned depth)
     return true;
 }
 
+/*
+ * Numbers without point or exponent are read exactly as long as 64 bits hold them.  A double of up
+ * to 10^21 is written so too (RFC 8785): when one is in the text all are read as doubles.
+ */
+static json_t *load(struct slice text, json_error_t *error)
+{
+    const char *bytes = text.len > 0 ? (const char *)text.data : "";
+    size_t flags = JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL;
+    json_t *root = json_loadb(bytes, text.len, flags, error);
+
+    if (root == NULL && json_error_code(error) == json_error_numeric_overflow)
+        root = json_loadb(bytes, text.len, flags | JSON_DECODE_INT_AS_REAL, error);
+    return root;
+}
+
 enum err json_read_term(struct buf *out, struct slice text, struct fault *fault)
 {
     json_error_t error;
     size_t start = out->len;
-    json_t *root = json_loadb(text.len ? (const char *)text.data : "", text.len,
-                              JSON_REJECT_DUPLICATES | JSON_DECODE_ANY | JSON_ALLOW_NUL, &error);
+    json_t *root = load(text, &error);
 
     *fault = (struct fault){0};
     if (root == NULL) {

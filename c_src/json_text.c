@@ -6,9 +6,10 @@
  * UTF-8 is checked in the same pass and stands as it is; quote, backslash and control characters
  * get the shortest escape there is.
  *
- * A double is printed with 15, 16 and 17 digits until strtod reads the same double again, then its
- * digits are put in the form of ECMAScript's Number::toString.  Printing and reading use the same
- * locale and only digits are taken out of the text, so the locale does not matter.
+ * A double with few decimals is found by scaling; any other is printed with 15, 16 and 17 digits
+ * until strtod reads the same double again, then its digits are put in the form of ECMAScript's
+ * Number::toString.  Printing and reading use the same locale and only digits are taken out of the
+ * text, so the locale does not matter.
  *
  * What can go wrong: text that is not UTF-8 (json_try_string says so and appends nothing).
  *
@@ -22,6 +23,8 @@
 
 #define MAX_PLAIN_INTEGER (INT64_C(1) << 53)
 #define MAX_DIGITS        17
+#define MAX_SHORT         1e15 /* DBL_DIG digits: every such decimal has a double of its own */
+#define MAX_EXACT_POWER   22   /* 10^22 is the last power of ten that is a double */
 
 /* Whether the 8 bytes at `p` are printable ASCII without quote and backslash. */
 static inline bool plain8(const uint8_t *p)
@@ -172,7 +175,7 @@ void json_put_integer(struct buf *out, int64_t v)
         put_decimal(out, v);
 }
 
-/* A positive double as digits without zeros at either end: 0.DIGITS * 10^point. */
+/* A positive double as digits without zeros at the end: 0.DIGITS * 10^point. */
 struct decimal {
     char digits[MAX_DIGITS];
     int count;
@@ -212,6 +215,31 @@ static bool next_up_reads_back(char *text, double v)
     return strtod(text, NULL) == v;
 }
 
+/*
+ * Most numbers have few digits after the point.  Both m and the power are exact, so their quotient
+ * is rounded as strtod would round the decimal; and of at most 15 digits only one decimal reads
+ * back as a given double, so it is the shortest.
+ */
+static bool short_fraction(double v, struct decimal *d)
+{
+    double power = 10;
+
+    for (int places = 1; places <= MAX_EXACT_POWER; places++, power *= 10) {
+        double m = rint(v * power);
+
+        if (m >= MAX_SHORT)
+            return false;
+        if (m / power != v)
+            continue;
+        char text[MAX_DIGITS + 1];
+        d->count = snprintf(text, sizeof text, "%.0f", m);
+        d->point = d->count - places;
+        memcpy(d->digits, text, (size_t)d->count);
+        return true;
+    }
+    return false;
+}
+
 static struct decimal shortest(double v)
 {
     int exponent, precision = v < DBL_MIN ? 1 : DBL_DIG;
@@ -246,7 +274,9 @@ void json_put_double(struct buf *out, double v)
         return;
     }
 
-    struct decimal d = shortest(v);
+    struct decimal d;
+    if (!short_fraction(v, &d))
+        d = shortest(v);
     if (d.point > 21 || d.point <= -6) {
         buf_add(out, d.digits, 1);
         if (d.count > 1)

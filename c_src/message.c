@@ -106,8 +106,8 @@ static void read_unlink(term control, struct message *m)
     m->id = term_element(control, 1);
     m->sender = term_element(control, 2);
     m->receiver = term_element(control, 3);
-    m->kind = m->id != NULL && is_pid(m->sender) && is_pid(m->receiver) ? MESSAGE_UNLINK
-                                                                       : MESSAGE_SIGNAL;
+    m->kind =
+        m->id != NULL && is_pid(m->sender) && is_pid(m->receiver) ? MESSAGE_UNLINK : MESSAGE_SIGNAL;
 }
 
 enum err message_read(struct slice bytes, struct message *m, struct fault *fault)

@@ -22,9 +22,9 @@ enum message_kind {
 /* The fields that the kind has; the rest are NULL.  Terms borrow the message. */
 struct message {
     enum message_kind kind;
-    term name;      /* CALL, CAST, UNKNOWN: the atom it was sent to; NULL: a pid */
-    term from, tag; /* CALL: the caller's pid and tag */
-    term request;   /* CALL, CAST; NULL after message_read_head */
+    term name;                 /* CALL, CAST, UNKNOWN: the atom it was sent to; NULL: a pid */
+    term from, tag;            /* CALL: the caller's pid and tag */
+    term request;              /* CALL, CAST; NULL after message_read_head */
     term id, sender, receiver; /* UNLINK */
 };
 

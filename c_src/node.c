@@ -226,7 +226,8 @@ static void prepare_ei(void)
 
 static bool is_name_part(const char *text, size_t len, size_t max)
 {
-    static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-";
+    static const char allowed[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-";
 
     return len > 0 && len <= max && strspn(text, allowed) >= len;
 }
@@ -374,9 +375,9 @@ enum node_welcome node_welcome(struct node *n, int fd, int64_t wait_ms, char pee
     handed_over = &w;
     int got = ei_accept_tmo(&n->ei, n->listener.fd, &other, (unsigned)wait_ms);
     handed_over = NULL;
+    snprintf(peer, NODE_NAME_MAX, "%s", other.nodename);
     if (got < 0)
         return why_not(&w);
     ei_close_connection(fd); /* ei forgets it; wire_close leaves it open */
-    snprintf(peer, NODE_NAME_MAX, "%s", other.nodename);
     return NODE_WELCOME;
 }

@@ -1,4 +1,5 @@
-/* node.h - who we are in the BEAM cluster: name, cookie, listener, and the handshake with others. */
+/* node.h - who we are in the BEAM cluster: name, cookie, listener, and the handshake with others.
+ */
 
 #ifndef NODE_H
 #define NODE_H
@@ -44,7 +45,8 @@ enum node_welcome {
 /**
  * node_welcome(n, fd, wait_ms, peer):
  * Shake hands on the accepted socket ${fd} (which stays the caller's), all in all within
- * ${wait_ms}.  ${peer} is the other's node name.  Any thread, any number at once.
+ * ${wait_ms}.  ${peer} is the other's node name; without NODE_WELCOME it is what the other claims,
+ * or "".  Any thread, any number at once.
  */
 enum node_welcome node_welcome(struct node *n, int fd, int64_t wait_ms, char peer[NODE_NAME_MAX]);
 

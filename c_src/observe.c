@@ -108,7 +108,11 @@ static enum MHD_Result answer(struct MHD_Connection *connection, unsigned status
     return queued;
 }
 
-/* libmicrohttpd's handler.  Answered when the headers are there: a body, if any, is not read. */
+/*
+ * libmicrohttpd's handler: called with the headers, then again while there is a body, then once
+ * more.  An answer at the first call would cost the connection, so it is given at the last; a body
+ * is thrown away.
+ */
 static enum MHD_Result handle(void *arg, struct MHD_Connection *connection, const char *path,
                               const char *method, const char *version, const char *upload,
                               size_t *upload_len, void **state)
@@ -119,8 +123,11 @@ static enum MHD_Result handle(void *arg, struct MHD_Connection *connection, cons
 
     (void)version;
     (void)upload;
-    (void)upload_len;
-    (void)state;
+    if (*state == NULL || *upload_len > 0) {
+        *state = o;
+        *upload_len = 0;
+        return MHD_YES;
+    }
     if (page == NULL) {
         buf_str(&body, "There are /metrics, /healthz, /readyz and /status here.\n");
         return answer(connection, MHD_HTTP_NOT_FOUND, TEXT, &body);

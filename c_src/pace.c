@@ -149,14 +149,14 @@ void pace_fault(struct pace *p, int64_t now_us, int64_t sent_us, int64_t after_m
 
     if (after_ms > PACE_MAX_AFTER_MS)
         after_ms = PACE_MAX_AFTER_MS;
+    p->had_back_pressure = true;
+    turn_round(p, now_us);
     if (is_news) {
         p->failures++;
         p->tripped_us = now_us;
         p->breaker = PACE_OPEN;
         p->open_until_us =
             now_us + 1000 * pace_backoff_ms(&p->options, p->failures, &p->random);
-        p->had_back_pressure = true;
-        turn_round(p, now_us);
     }
     if (p->breaker == PACE_OPEN && p->open_until_us < now_us + 1000 * after_ms)
         p->open_until_us = now_us + 1000 * after_ms;

@@ -64,7 +64,7 @@ void pace_answered(struct pace *p, bool trial);
  * pace_fault(p, now_us, sent_us, after_ms, trial):
  * A call sent at ${sent_us} failed in a passing way: fewer calls, and none before the back-off (or
  * ${after_ms}, if that is longer; 0: nothing was asked) is over.  A call sent before the breaker
- * last tripped tells nothing new and counts only for ${after_ms}.
+ * last tripped does not trip it again; it counts for the limit and ${after_ms} only.
  */
 void pace_fault(struct pace *p, int64_t now_us, int64_t sent_us, int64_t after_ms, bool trial);
 

@@ -123,10 +123,12 @@ struct slice draft_id(const struct draft *d);
  * projection_finish(d, fold, after_us, now_us, document, fault):
  * The second half.  ${fold} is what an earlier finish gave for this document
  * (empty: none); events already folded are ignored.  projected_at becomes the
- * request's own, or ${now_us}, but always later than ${after_us} (0: no bound).
+ * request's own (its text as given, when it is RFC 3339), or ${now_us}, but always
+ * later than ${after_us} (0: no bound).  Times before 1970 are refused.
  * ${document} borrows ${d} until draft_free or the next finish.
  * ERR_GAP: ${fault}->expected and ->got; nothing changed.
- * ERR_INVALID: heavier than Convex takes.
+ * ERR_INVALID: heavier than Convex takes; seq_range does not end at the document's
+ * seq; the stored fold is broken (reset heals it); projected_at after year 9999.
  */
 enum err projection_finish(struct draft *d, struct slice fold, int64_t after_us, int64_t now_us,
                            struct document *document, struct fault *fault) MUST_CHECK;

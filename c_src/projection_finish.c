@@ -25,9 +25,10 @@
 #define RANGE_WEIGHT 20 /* an array (2) of two numbers (9): crates/value/src/size.rs */
 #define NO_HASH_YET  "\"0000000000000000000000000000000000000000000000000000000000000000\""
 
-/* The row in Convex beside the summary: _id, _creationTime, kind, document_id, seq, content_hash,
- * two times; names and all, but for the texts of kind and document_id (priv/convex/schema.ts). */
-#define ROW_WEIGHT 320
+/* The row in Convex beside the summary (priv/convex/schema.ts), all names included: _id 38 and
+ * _creationTime 23, seq, content_hash, three times; and some 200 for the owner.  The texts of kind
+ * and document_id come on top. */
+#define ROW_WEIGHT 512
 
 /* ---- what the past says -------------------------------------------------------- */
 
@@ -95,8 +96,8 @@ static enum err put_time(struct draft *d, int64_t after_us, int64_t now_us, int6
     bool is_late = after_us != 0 && us <= after_us;
     if (is_late)
         us = after_us < INT64_MAX ? after_us + 1 : after_us;
-    if (us < PROJECTION_TIME_MIN_US || us > PROJECTION_TIME_MAX_US)
-        return draft_refuse(fault, DRAFT_PROJECTED_AT, "would leave the years 0000 to 9999");
+    if (us < 1 || us > PROJECTION_TIME_MAX_US)
+        return draft_refuse(fault, DRAFT_PROJECTED_AT, "would leave the years 1970 to 9999");
     *at_us = us;
     if (has_own && !is_late) {
         d->values[SLOT_PROJECTED_AT] = d->own_time;

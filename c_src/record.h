@@ -1,4 +1,5 @@
-/* record.h - what the store's values look like: msgpack arrays, checked field by field when read. */
+/* record.h - what the store's values look like: msgpack arrays, checked field by field when read.
+ */
 
 #ifndef RECORD_H
 #define RECORD_H
@@ -19,11 +20,11 @@
  * meta         "format"    see format.c
  *              "counters"  [next_no, next_revision, pending_bytes, dead_bytes]
  * pending      number  ->  [id, kind, VERSION, kept_at_us, json]
- * checkpoints  id      ->  [kind, last_projected_us, reset_revision, dead, pending_no, pending_bytes,
- *                           pending_kept_at_us, VERSION or nil, VERSION or nil, fold]
- *                          (the first version is the pending one, the second the delivered one)
- * dead         id      ->  [kind, VERSION, attempts, died_at_us, why, answer, json]
- * VERSION      [op, reset, seq, event_count, projected_at_us, hash, projection_version, revision]
+ * checkpoints  id      ->  [kind, last_projected_us, reset_revision, dead, pending_no,
+ * pending_bytes, pending_kept_at_us, VERSION or nil, VERSION or nil, fold] (the first version is
+ * the pending one, the second the delivered one) dead         id      ->  [kind, VERSION, attempts,
+ * died_at_us, why, answer, json] VERSION      [op, reset, seq, event_count, projected_at_us, hash,
+ * projection_version, revision]
  *
  * Texts are str, hash, json, fold and answer are bin.
  */

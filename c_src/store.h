@@ -1,4 +1,5 @@
-/* store.h - ordered tables on disk, changed a transaction at a time: the only room that names LMDB. */
+/* store.h - ordered tables on disk, changed a transaction at a time: the only room that names LMDB.
+ */
 
 #ifndef STORE_H
 #define STORE_H
@@ -23,7 +24,8 @@ struct store_view; /* opaque: what is committed, seen through one table */
 enum err store_open(const char *dir, uint64_t map_bytes, struct store **s,
                     struct fault *fault) MUST_CHECK;
 
-/** store_close(s): After its views are closed.  An open transaction is aborted.  NULL is harmless. */
+/** store_close(s): After its views are closed.  An open transaction is aborted.  NULL is harmless.
+ */
 void store_close(struct store *s);
 
 /**
@@ -77,8 +79,9 @@ struct store_view *store_view_open(struct store *s, enum store_table t);
 void store_view_close(struct store_view *v);
 void store_view_release(struct store_view *v);
 enum err store_view_get(struct store_view *v, struct slice key, struct slice *value) MUST_CHECK;
-/** store_view_seek(v, key, behind, found, value): As store_seek; going on from the last is cheap. */
-enum err store_view_seek(struct store_view *v, struct slice key, bool behind,
-                         struct slice *found, struct slice *value) MUST_CHECK;
+/** store_view_seek(v, key, behind, found, value): As store_seek; going on from the last is cheap.
+ */
+enum err store_view_seek(struct store_view *v, struct slice key, bool behind, struct slice *found,
+                         struct slice *value) MUST_CHECK;
 
 #endif

@@ -123,8 +123,7 @@ static bool is_answered(const struct intent *i, const void *revision)
     return i->held_revision <= *(const uint64_t *)revision;
 }
 
-void waiting_answer(struct waiting *w, uint64_t no, uint64_t revision, enum err e,
-                    const char *why)
+void waiting_answer(struct waiting *w, uint64_t no, uint64_t revision, enum err e, const char *why)
 {
     struct line *l;
 

@@ -24,9 +24,9 @@ size_t waiting_count(const struct waiting *w);
  */
 void waiting_hold(struct waiting *w, struct intent *intent);
 
-/** waiting_answer(w, no, revision, e, why): Settle those who wait for ${revision} or older of ${no}. */
-void waiting_answer(struct waiting *w, uint64_t no, uint64_t revision, enum err e,
-                    const char *why);
+/** waiting_answer(w, no, revision, e, why): Settle those who wait for ${revision} or older of
+ * ${no}. */
+void waiting_answer(struct waiting *w, uint64_t no, uint64_t revision, enum err e, const char *why);
 
 /**
  * waiting_mark(w, is_through, arg):

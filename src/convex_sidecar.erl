@@ -271,8 +271,11 @@ abandon(Mref) ->
     after 0 -> ok
     end.
 
-down_reason(noproc) -> unavailable;
-down_reason(noconnection) -> unavailable;
+down_reason(Gone) when
+    Gone =:= noproc; Gone =:= noconnection; Gone =:= normal; Gone =:= shutdown; Gone =:= killed
+->
+    unavailable;
+down_reason({shutdown, _}) -> unavailable;
 down_reason(Reason) -> Reason.
 
 destination(Name) when is_atom(Name) ->

@@ -11,8 +11,8 @@
 %%
 %%   state      | ready line | exit                         | time over     | restart/1
 %%   starting   | running    | waiting                      | kill, stopping| answered when up
-%%   running    | -          | status 0: starting, else     | -             | SIGTERM, stopping
-%%              |            | waiting                      |               |
+%%   running    | -          | status 0: starting, else     | log (not      | SIGTERM, stopping
+%%              |            | waiting                      | connected)    |
 %%   stopping   | -          | starting (waiting after kill)| kill          | answered when up
 %%   waiting    | -          | -                            | starting      | starting
 %%
@@ -143,11 +143,15 @@ starting(Type, Event, Data) ->
 %% ---- running
 
 %% @private
-running(enter, _Old, #data{name = Name, cookie = Cookie} = Data) ->
+running(enter, _Old, #data{name = Name, cookie = Cookie, options = #{start_ms := StartMs}} = Data) ->
     convex_sidecar_watch:expect(Name, Cookie),
-    {keep_state, Data#data{ready_at = now_ms()}};
+    {keep_state, Data#data{ready_at = now_ms()}, [{state_timeout, StartMs, not_connected}]};
 running(info, {convex_sidecar, up}, #data{down_at = DownAt} = Data) ->
-    {keep_state, answer({ok, #{gap_ms => now_ms() - DownAt}}, Data)};
+    Answered = answer({ok, #{gap_ms => now_ms() - DownAt}}, Data),
+    {keep_state, Answered, [{state_timeout, infinity, not_connected}]};
+running(state_timeout, not_connected, Data) ->
+    log(warning, <<"sidecar.not_connected">>, "ready, but no connection to its node yet", [], Data),
+    {keep_state, answer({error, not_connected}, Data)};
 running(info, {convex_sidecar, down}, Data) ->
     {keep_state, Data#data{down_at = now_ms()}};
 running(info, {Port, {exit_status, Status}}, #data{port = Port} = Data) ->

@@ -1,0 +1,35 @@
+defmodule OpenAgentsRuntime.Convex.HttpSink do
+  @moduledoc """
+  Writes to Convex, off the VM: the document goes to the sidecar, which keeps it on disk and
+  sends it.
+
+  As `convex_projection_sink` it makes `OpenAgentsRuntime.Convex.Sidecar` start the program
+  with the HTTP sink, configured by `convex_http_sink` (`base_url`, `admin_key`, the two
+  mutation paths, `request_timeout_ms`), as ever.
+
+  Options (a call's `:sink_opts`): `:ack` (`:kept`, the default, answers once the document is
+  on the sidecar's disk; `:written` once Convex has confirmed it), `:deadline_ms`,
+  `:timeout`, `:wait` (see `:convex_sidecar.project/6`) and `:sidecar`, the instance.
+  """
+  @behaviour OpenAgentsRuntime.Convex.Sink
+
+  alias OpenAgentsRuntime.Convex.Sidecar
+
+  @impl true
+  def upsert_run_summary(document_id, summary, opts),
+    do: upsert(:run_summary, document_id, summary, opts)
+
+  @impl true
+  def upsert_codex_worker_summary(document_id, summary, opts),
+    do: upsert(:codex_worker_summary, document_id, summary, opts)
+
+  defp upsert(kind, document_id, summary, opts) do
+    request = opts |> Keyword.take([:ack, :deadline_ms, :timeout, :wait]) |> Map.new()
+
+    case :convex_sidecar.upsert(Sidecar.server(opts), kind, document_id, summary, request) do
+      {:ok, _result} -> :ok
+      {:error, {:sink_write_failed, reason}} -> {:error, reason}
+      {:error, reason} -> {:error, reason}
+    end
+  end
+end

@@ -1,0 +1,288 @@
+defmodule OpenAgentsRuntime.Convex.Projector do
+  @moduledoc """
+  Projects runs and codex workers into their Convex documents.
+
+      runtime/run_summary:<run_id>
+      runtime/codex_worker_summary:<worker_id>
+
+  Two forms. The call, `project_run/2`, waits for an answer (never longer than its timeout)
+  and gives the runtime's result. The asynchronous one, `project_run_async/2`, costs the
+  process that appended an event a table insert, and is what an append should end with:
+  whatever Convex or the sidecar does, the event's entity is remembered until it is kept.
+
+  ## Where documents go
+
+  The sink is the option `:sink` or the configuration `convex_projection_sink`. With
+  `HttpSink`, or with none (or `NoopSink`) configured while a sidecar is, the request goes to
+  the sidecar: the row and the events it has not seen, however long the run. A sink of your
+  own (`FanoutSink` too) is called here, in the VM, with the whole document, as ever; the
+  event log is then read from its beginning.
+
+  ## Options
+
+    * `:sink`, `:sink_opts` - the sink, and what it is given
+    * `:now` (a `DateTime`), `:projection_version`
+    * `:event_log` - a module with the behaviour `OpenAgentsRuntime.Convex.EventLog`
+    * `:sidecar` - the instance; `:ack` (`:kept` or `:written`), `:deadline_ms`, `:seq_range`,
+      `:timeout` (5000), `:wait` (`true`: wait within the timeout for a sidecar that is away)
+    * `:return` - `nil` leaves `summary` out of the result (`nil` there), which is cheaper
+
+  ## Results
+
+  `{:ok, %{document_id, summary, write, reason, seq, lag_events, projection_hash}}`, where
+  `write` is `"queued"` (on the sidecar's disk; Convex will have it), `"applied"` (Convex, or
+  a sink of your own, has confirmed it) or `"skipped"`, and `reason` is `nil` or one of the
+  words of the decision table. Or `{:error, reason}`:
+
+    * `:run_not_found`, `:worker_not_found`
+    * `{:sink_write_failed, reason}` - the sidecar's words (`:unavailable`, `:timeout`, `:busy`,
+      `:draining`, `{:store, why}`, ...) or the sink's. What the sidecar could not take at the
+      moment is handed to the asynchronous form as well, so it is not lost.
+    * `{:invalid_summary, reason}` - the data breaks a rule, or the log has a hole
+      (`{:gap, expected, got}`)
+  """
+
+  require Logger
+
+  alias OpenAgentsRuntime.Convex.{EventLog, HttpSink, NoopSink, Sidecar, Sink, Source}
+  alias OpenAgentsRuntime.Convex.{Summary, Telemetry}
+
+  @type result :: %{
+          required(:document_id) => String.t(),
+          required(:summary) => map() | nil,
+          required(:write) => String.t(),
+          required(:reason) => String.t() | nil,
+          optional(:seq) => integer(),
+          optional(:lag_events) => integer(),
+          optional(:projection_hash) => String.t()
+        }
+
+  @page 5000
+  @sidecar_keys [:ack, :now, :projection_version, :seq_range, :deadline_ms, :timeout, :wait]
+  @summary_words ~w(runtime_seq_missing projection_version_missing projected_at_missing projected_at_invalid)
+
+  @doc "Project a run and wait for the answer."
+  @spec project_run(String.t(), keyword()) :: {:ok, result()} | {:error, term()}
+  def project_run(run_id, opts \\ []) when is_binary(run_id),
+    do: project(:run_summary, run_id, opts)
+
+  @doc "Project a codex worker and wait for the answer."
+  @spec project_codex_worker(String.t(), keyword()) :: {:ok, result()} | {:error, term()}
+  def project_codex_worker(worker_id, opts \\ []) when is_binary(worker_id),
+    do: project(:codex_worker_summary, worker_id, opts)
+
+  @doc "The run has changed; project it soon. Always `:ok`."
+  @spec project_run_async(String.t(), keyword()) :: :ok
+  def project_run_async(run_id, opts \\ []) when is_binary(run_id),
+    do: project_async(:run_summary, run_id, opts)
+
+  @doc "The codex worker has changed; project it soon. Always `:ok`."
+  @spec project_codex_worker_async(String.t(), keyword()) :: :ok
+  def project_codex_worker_async(worker_id, opts \\ []) when is_binary(worker_id),
+    do: project_async(:codex_worker_summary, worker_id, opts)
+
+  @doc "Look at every entity of a kind soon; what the sidecar has already is skipped."
+  @spec project_all_async(atom(), keyword()) :: :ok | {:error, :unavailable}
+  def project_all_async(kind, opts \\ []) do
+    :convex_sidecar.project_all_async(instance(opts), kind, source(opts))
+  end
+
+  @doc "The document id of a run."
+  @spec run_summary_document_id(String.t()) :: String.t()
+  def run_summary_document_id(run_id), do: Summary.document_id(:run_summary, run_id)
+
+  @doc "The document id of a codex worker."
+  @spec codex_worker_summary_document_id(String.t()) :: String.t()
+  def codex_worker_summary_document_id(worker_id),
+    do: Summary.document_id(:codex_worker_summary, worker_id)
+
+  @doc """
+  Project an entity of any kind; what `project_run/2` and `project_codex_worker/2` stand on.
+  With `reset: true` from the first event, whatever was folded before (a rebuild).
+  """
+  @spec project(atom(), String.t(), keyword()) :: {:ok, result()} | {:error, term()}
+  def project(kind, id, opts) do
+    started_at = System.monotonic_time(:millisecond)
+
+    outcome =
+      case route(opts) do
+        :sidecar -> through_sidecar(kind, id, opts)
+        {:sink, sink} -> through_sink(sink, kind, id, opts)
+      end
+
+    duration_ms = System.monotonic_time(:millisecond) - started_at
+    told(kind, id, outcome, duration_ms)
+    outcome
+  end
+
+  # An append whose sink is called in the VM, or whose sidecar is none, must not wait or fail
+  # either: the first goes to a process of its own, the second is told as a failure.
+  defp project_async(kind, id, opts) do
+    case route(opts) do
+      :sidecar ->
+        with {:error, reason} <-
+               :convex_sidecar.project_async(instance(opts), kind, id, source(opts)) do
+          told(kind, id, {:error, {:sink_write_failed, reason}}, 0)
+        end
+
+        :ok
+
+      {:sink, _sink} ->
+        {:ok, _pid} = Task.start(fn -> project(kind, id, opts) end)
+        :ok
+    end
+  end
+
+  defp route(opts) do
+    configured = Application.get_env(:openagents_runtime, :convex_projection_sink)
+
+    case Keyword.get(opts, :sink) do
+      nil when configured in [nil, NoopSink] ->
+        if Sidecar.configured?(opts), do: :sidecar, else: {:sink, NoopSink}
+
+      nil when configured == HttpSink ->
+        :sidecar
+
+      nil ->
+        {:sink, configured}
+
+      HttpSink ->
+        :sidecar
+
+      sink when is_atom(sink) ->
+        {:sink, sink}
+    end
+  end
+
+  # ---- through the sidecar
+
+  defp through_sidecar(kind, id, opts) do
+    server = Sidecar.server(opts)
+    request = request(opts)
+
+    answer =
+      if Keyword.get(opts, :reset, false),
+        do: :convex_sidecar_source.rebuild(server, source(opts), kind, id, request),
+        else: :convex_sidecar_source.project(server, source(opts), kind, id, request)
+
+    case answer do
+      {:ok, result} -> {:ok, result(result)}
+      {:error, reason} -> {:error, error(kind, reason)}
+    end
+  end
+
+  defp request(opts) do
+    sink_opts =
+      Keyword.take(Keyword.get(opts, :sink_opts, []), [:ack, :deadline_ms, :timeout, :wait])
+
+    given =
+      for {key, value} <- sink_opts ++ Keyword.take(opts, @sidecar_keys),
+          value != nil,
+          do: {key, value}
+
+    case Keyword.get(opts, :return, :summary) do
+      :summary -> Map.put(Map.new(given), :return, :summary)
+      nil -> Map.new(given)
+    end
+  end
+
+  defp result(result) do
+    reason = Map.get(result, :reason)
+
+    %{
+      document_id: result.document_id,
+      summary: Map.get(result, :summary),
+      write: to_string(result.write),
+      reason: if(reason in [nil, :undefined], do: nil, else: to_string(reason)),
+      seq: Map.get(result, :seq),
+      lag_events: Map.get(result, :lag_events, 0),
+      projection_hash: Map.get(result, :projection_hash)
+    }
+  end
+
+  defp error(:run_summary, :not_found), do: :run_not_found
+  defp error(:codex_worker_summary, :not_found), do: :worker_not_found
+  defp error(_kind, :not_found), do: :entity_not_found
+  defp error(_kind, {:sink_write_failed, reason}), do: {:sink_write_failed, reason}
+  defp error(_kind, {:gap, expected, got}), do: {:invalid_summary, {:gap, expected, got}}
+
+  defp error(_kind, {:invalid, _path, why}) when why in @summary_words,
+    do: {:invalid_summary, String.to_existing_atom(why)}
+
+  defp error(_kind, {:invalid, path, why}), do: {:invalid_summary, {:invalid, path, why}}
+  defp error(_kind, reason), do: {:sink_write_failed, reason}
+
+  # ---- through a sink in this VM
+
+  defp through_sink(sink, kind, id, opts) do
+    log = EventLog.module!(opts)
+
+    with {:ok, row} <- log.row(kind, id),
+         summary = Summary.summary(kind, row, events_info(log, kind, id), opts),
+         :ok <- valid(summary),
+         document_id = Summary.document_id(kind, id),
+         :ok <- written(Sink.write(sink, kind, document_id, summary, sink_opts(opts))) do
+      seq = summary["runtime_source"]["seq"]
+      {:ok, %{document_id: document_id, summary: summary, write: "applied", reason: nil, seq: seq}}
+    else
+      :error -> {:error, error(kind, :not_found)}
+      {:error, reason} -> {:error, reason}
+    end
+  end
+
+  defp valid(summary) do
+    with {:error, reason} <- Summary.validate(summary), do: {:error, {:invalid_summary, reason}}
+  end
+
+  defp written(:ok), do: :ok
+  defp written({:error, reason}), do: {:error, {:sink_write_failed, reason}}
+
+  defp sink_opts(opts), do: Keyword.get(opts, :sink_opts, [])
+
+  # How many events there are and which is the last, page by page.
+  defp events_info(log, kind, id, info \\ %{count: 0, latest: nil}, seq \\ 0) do
+    case log.events_after(kind, id, seq, @page) do
+      [] ->
+        info
+
+      events ->
+        latest = List.last(events)
+        info = %{count: info.count + length(events), latest: latest}
+        last = Map.get(latest, :seq) || Map.fetch!(latest, "seq")
+        if length(events) < @page, do: info, else: events_info(log, kind, id, info, last)
+    end
+  end
+
+  # ---- what is said about it
+
+  defp told(kind, id, outcome, duration_ms) do
+    document_id = Summary.document_id(kind, id)
+
+    case outcome do
+      {:error, reason} when reason in [:run_not_found, :worker_not_found, :entity_not_found] ->
+        :ok
+
+      _ ->
+        Telemetry.projected(kind, document_id, outcome, duration_ms)
+    end
+
+    with {:error, {:sink_write_failed, reason}} <- outcome do
+      Logger.error("convex projection write failed: #{document_id}: #{inspect(reason)}",
+        projection: to_string(kind),
+        document_id: document_id
+      )
+    end
+  end
+
+  defp source(opts), do: opts |> EventLog.module!() |> Source.new()
+
+  defp instance(opts) do
+    case Sidecar.server(opts) do
+      name when is_atom(name) ->
+        name
+
+      other ->
+        raise ArgumentError, "the asynchronous form needs an instance name, got #{inspect(other)}"
+    end
+  end
+end

@@ -1,0 +1,156 @@
+defmodule OpenAgentsRuntime.Convex.Sidecar do
+  @moduledoc """
+  The sidecar in the runtime's supervision tree, configured by the keys the runtime has.
+
+      children = [OpenAgentsRuntime.Convex.Sidecar, ...]
+
+  | key of `:openagents_runtime` | becomes |
+  | --- | --- |
+  | `convex_projection_sink` | `NoopSink` or none: `[sink] type = noop`; else `type = http` (a sink of your own is called in the VM, and may call `HttpSink`) |
+  | `convex_http_sink`: `base_url`, `admin_key`, `request_timeout_ms` | the same keys of `[sink]` |
+  | ... `run_summary_mutation_path`, `codex_worker_summary_mutation_path` | `[kind.run_summary] mutation`, `[kind.codex_worker_summary] mutation`; and `[sink] batch_mutation` is empty, so that they are called |
+  | `convex_projection_version` | `[projection] version` |
+  | `convex_sidecar` | options of `:convex_sidecar_config.options()`: `store_dir`, `node`, `mode: :external`, `config` (sections, which win over the ones above), ..., and `catch_up: true` |
+
+  Start-up waits for nothing: until the program is ready, projections are answered
+  `:unavailable`, and the asynchronous ones are remembered. With `catch_up: true` every
+  entity of the event log is looked at once after start, for the case that the VM itself
+  died between an append and its projection; what the sidecar has already is skipped.
+  """
+
+  alias OpenAgentsRuntime.Convex.{HttpSink, NoopSink, Projector}
+
+  @http_keys [:base_url, :admin_key, :request_timeout_ms]
+  @default_name :convex_sidecar
+
+  @doc "A child specification; `opts` win over the configuration `convex_sidecar`."
+  @spec child_spec(keyword()) :: Supervisor.child_spec()
+  def child_spec(opts \\ []) do
+    %{
+      id: {__MODULE__, Keyword.get(opts, :name, name())},
+      start: {__MODULE__, :start_link, [opts]},
+      type: :supervisor,
+      shutdown: :infinity
+    }
+  end
+
+  @doc "Start the instance. No secret stands in the arguments that supervisors print."
+  @spec start_link(keyword()) :: Supervisor.on_start() | {:error, {:bad_option, atom(), String.t()}}
+  def start_link(opts \\ []) do
+    {catch_up, options} = opts |> options() |> Map.pop(:catch_up, false)
+
+    with {:ok, pid} <- :convex_sidecar.start_link(options) do
+      if catch_up, do: catch_up(options)
+      {:ok, pid}
+    end
+  end
+
+  defp catch_up(options) do
+    name = Map.get(options, :name, @default_name)
+
+    for kind <- [:run_summary, :codex_worker_summary],
+        do: :ok = Projector.project_all_async(kind, sidecar: name)
+  end
+
+  @doc "Restart the program (a new binary is picked up) while the VM runs."
+  @spec restart(keyword()) :: {:ok, %{gap_ms: non_neg_integer()}} | {:error, term()}
+  def restart(opts \\ []), do: :convex_sidecar.restart(server(opts))
+
+  @doc "The sidecar's status map."
+  @spec status(keyword()) :: {:ok, map()} | {:error, term()}
+  def status(opts \\ []), do: :convex_sidecar.status(server(opts))
+
+  @doc "The instance a call goes to: option `:sidecar`, or the configured name."
+  @spec server(keyword()) :: :convex_sidecar.server()
+  def server(opts), do: Keyword.get(opts, :sidecar) || name()
+
+  @doc "Whether there is a sidecar for these options (it may be down at the moment)."
+  @spec configured?(keyword()) :: boolean()
+  def configured?(opts) do
+    case server(opts) do
+      name when is_atom(name) ->
+        :convex_sidecar_instance.lookup(name) != :error or
+          Application.get_env(:openagents_runtime, :convex_sidecar) != nil
+
+      {_name, _node} ->
+        true
+    end
+  end
+
+  @doc "The options for `:convex_sidecar.start_link/1`, from the configuration and `opts`."
+  @spec options(keyword()) :: map()
+  def options(opts \\ []) do
+    own = Map.merge(Map.new(env(:convex_sidecar, [])), Map.new(opts))
+
+    case own do
+      %{mode: :external} -> own
+      %{} -> Map.put(own, :config, fn -> config(Map.get(own, :config, [])) end)
+    end
+  end
+
+  defp name, do: env(:convex_sidecar, [])[:name] || @default_name
+
+  # Called when the program is started, so that a changed key is read by the next restart.
+  defp config(given) do
+    given = if is_function(given, 0), do: given.(), else: given
+    merge(sink(env(:convex_projection_sink, nil)) ++ projection(), given)
+  end
+
+  defp sink(none) when none in [nil, NoopSink], do: [{"sink", [type: :noop]}]
+
+  # A sink of the user's own may call HttpSink (FanoutSink does), so it has its deployment.
+  defp sink(sink) do
+    http = env(:convex_http_sink, [])
+
+    cond do
+      http[:base_url] not in [nil, ""] ->
+        http_sink(http)
+
+      sink == HttpSink ->
+        throw(
+          {:bad_option, :convex_http_sink,
+           "convex_http_sink must name base_url, as the sink is HttpSink"}
+        )
+
+      true ->
+        [{"sink", [type: :noop]}]
+    end
+  end
+
+  defp http_sink(http) do
+    paths =
+      for {key, kind} <- [
+            run_summary_mutation_path: "kind.run_summary",
+            codex_worker_summary_mutation_path: "kind.codex_worker_summary"
+          ],
+          path = http[key],
+          do: {kind, [mutation: path]}
+
+    singly = if paths == [], do: [], else: [batch_mutation: ""]
+    keys = for key <- @http_keys, value = http[key], do: {key, value}
+    [{"sink", [type: :http] ++ keys ++ singly} | paths]
+  end
+
+  defp projection do
+    case env(:convex_projection_version, nil) do
+      nil -> []
+      version -> [{"projection", [version: version]}]
+    end
+  end
+
+  # Section by section, key by key; the given ones win.
+  defp merge(ours, given) do
+    Enum.reduce(given, by_name(ours), fn {section, keys}, sections ->
+      Map.update(sections, to_string(section), by_name(keys), &Map.merge(&1, by_name(keys)))
+    end)
+    |> Map.new(fn {section, keys} -> {section, Map.new(keys)} end)
+  end
+
+  defp by_name(pairs),
+    do: Map.new(pairs, fn {key, value} -> {to_string(key), by_name_value(value)} end)
+
+  defp by_name_value(value) when is_list(value) and is_tuple(hd(value)), do: by_name(value)
+  defp by_name_value(value), do: value
+
+  defp env(key, default), do: Application.get_env(:openagents_runtime, key) || default
+end

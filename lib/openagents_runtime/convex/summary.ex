@@ -1,0 +1,142 @@
+defmodule OpenAgentsRuntime.Convex.Summary do
+  @moduledoc """
+  The two documents as pure functions, and what is known about their kinds.
+
+  The sidecar makes documents itself; this module makes the same ones for sinks of your own
+  (`OpenAgentsRuntime.Convex.Sink`), from the row and what is to be known of its events.
+  """
+
+  @typedoc "What a document says about the events: how many, and which is the last."
+  @type events_info :: %{count: non_neg_integer(), latest: map() | nil}
+
+  @default_projection_version "convex_summary_v1"
+
+  @run_columns ~w(thread_id status owner_user_id owner_guest_scope terminal_reason_class
+                  terminal_reason terminal_at updated_at)a
+  @worker_columns ~w(status owner_user_id owner_guest_scope workspace_ref codex_home_ref adapter
+                     metadata started_at stopped_at last_heartbeat_at updated_at)a
+
+  @kinds %{
+    run_summary: %{entity: "run", id_key: :run_id, columns: @run_columns},
+    codex_worker_summary: %{
+      entity: "codex_worker",
+      id_key: :worker_id,
+      columns: @worker_columns
+    }
+  }
+
+  @doc "The document id of an entity."
+  @spec document_id(atom(), String.t()) :: String.t()
+  def document_id(kind, id) when is_binary(id), do: "runtime/#{kind}:#{id}"
+
+  @doc "`runtime_source.entity` of a kind, which is also the scope of its rebuilds."
+  @spec scope(atom()) :: String.t()
+  def scope(kind) do
+    case @kinds do
+      %{^kind => %{entity: entity}} -> entity
+      _ -> to_string(kind)
+    end
+  end
+
+  @doc """
+  What of a row the sidecar needs: for the two kinds of the runtime the columns of the
+  document and `latest_seq`; of any other kind everything but a struct's own fields.
+  """
+  @spec columns(atom(), map()) :: map()
+  def columns(kind, row) do
+    case @kinds do
+      %{^kind => %{columns: columns, id_key: id_key}} ->
+        atoms = [id_key, :latest_seq | columns]
+        Map.take(row, atoms ++ Enum.map(atoms, &Atom.to_string/1))
+
+      _ ->
+        Map.drop(row, [:__struct__, :__meta__])
+    end
+  end
+
+  @doc """
+  The `run_summary` document. Options: `:now` (a `DateTime`), `:projection_version`.
+  """
+  @spec run_summary(map(), events_info(), keyword()) :: map()
+  def run_summary(row, events, opts \\ []), do: summary(:run_summary, row, events, opts)
+
+  @doc "The `codex_worker_summary` document; options as for `run_summary/3`."
+  @spec codex_worker_summary(map(), events_info(), keyword()) :: map()
+  def codex_worker_summary(row, events, opts \\ []),
+    do: summary(:codex_worker_summary, row, events, opts)
+
+  @doc "The document of a kind."
+  @spec summary(atom(), map(), events_info(), keyword()) :: map()
+  def summary(kind, row, %{count: count, latest: latest}, opts) do
+    %{entity: entity, id_key: id_key, columns: columns} = Map.fetch!(@kinds, kind)
+    id = value(row, id_key)
+    seq = if latest, do: value(latest, :seq), else: value(row, :latest_seq) || 0
+
+    columns
+    |> Map.new(fn column -> {Atom.to_string(column), column(row, column)} end)
+    |> Map.merge(%{
+      "document_id" => document_id(kind, id),
+      "kind" => Atom.to_string(kind),
+      Atom.to_string(id_key) => id,
+      "latest_seq" => seq,
+      "event_count" => count,
+      "latest_event_type" => latest && value(latest, :event_type),
+      "latest_event_at" => latest && plain(value(latest, :inserted_at)),
+      "runtime_source" => %{"entity" => entity, Atom.to_string(id_key) => id, "seq" => seq},
+      "projection_version" => projection_version(opts),
+      "projected_at" => plain(Keyword.get(opts, :now) || DateTime.utc_now())
+    })
+  end
+
+  @doc """
+  Whether a finished document says where it comes from: `:ok`, or
+  `{:error, :runtime_seq_missing | :projection_version_missing | :projected_at_missing | :projected_at_invalid}`.
+  """
+  @spec validate(map()) :: :ok | {:error, atom()}
+  def validate(summary) do
+    cond do
+      not seq?(summary) -> {:error, :runtime_seq_missing}
+      not version?(summary) -> {:error, :projection_version_missing}
+      true -> projected_at(Map.get(summary, "projected_at"))
+    end
+  end
+
+  defp seq?(%{"runtime_source" => %{"seq" => seq}}), do: is_integer(seq) and seq >= 0
+  defp seq?(_summary), do: false
+
+  defp version?(%{"projection_version" => version}), do: is_binary(version) and version != ""
+  defp version?(_summary), do: false
+
+  defp projected_at(%DateTime{}), do: :ok
+
+  defp projected_at(text) when is_binary(text) do
+    case DateTime.from_iso8601(text) do
+      {:ok, _time, _offset} -> :ok
+      {:error, _why} -> {:error, :projected_at_invalid}
+    end
+  end
+
+  defp projected_at(_other), do: {:error, :projected_at_missing}
+
+  @doc "Option `:projection_version`, the configured one, or the runtime's default."
+  @spec projection_version(keyword()) :: String.t()
+  def projection_version(opts) do
+    Keyword.get(opts, :projection_version) ||
+      Application.get_env(:openagents_runtime, :convex_projection_version) ||
+      @default_projection_version
+  end
+
+  defp column(row, :metadata), do: value(row, :metadata) || %{}
+  defp column(row, column), do: plain(value(row, column))
+
+  defp value(map, key) do
+    case map do
+      %{^key => value} -> value
+      _ -> Map.get(map, Atom.to_string(key))
+    end
+  end
+
+  defp plain(%DateTime{} = time), do: DateTime.to_iso8601(time)
+  defp plain(%NaiveDateTime{} = time), do: NaiveDateTime.to_iso8601(time)
+  defp plain(value), do: value
+end

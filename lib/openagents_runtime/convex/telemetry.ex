@@ -1,0 +1,127 @@
+defmodule OpenAgentsRuntime.Convex.Telemetry do
+  @moduledoc """
+  The four events that users of the runtime already watch.
+
+  | event (`[:openagents_runtime, :convex, :projection, _]`) | measurements | metadata |
+  | --- | --- | --- |
+  | `:write` | `count, duration_ms, lag_events` | `projection, result ("ok", "skipped", "error"), reason_class, document_id` |
+  | `:write_failure` | `count` | `projection, reason_class, document_id` |
+  | `:drift` | `count` | `projection, reason_class, document_id` |
+  | `:replay` | `count, duration_ms` | `scope, result, reason_class` |
+
+  They go to the `telemetry` library when it is loaded, and to a handler when one is
+  configured: a function of three arguments, or a module with `handle_event/4` (as a
+  telemetry handler; its config is `nil`).
+
+      config :openagents_runtime, convex_telemetry_handler: MyApp.ConvexEvents
+
+  A handler that fails is logged; it never fails a projection.
+  """
+
+  require Logger
+
+  @prefix [:openagents_runtime, :convex, :projection]
+  @drift ["checkpoint_ahead", "summary_hash_mismatch", "projection_version_changed"]
+
+  @doc "Emit one event."
+  @spec execute([atom()], map(), map()) :: :ok
+  def execute(event, measurements, metadata) do
+    if :erlang.function_exported(:telemetry, :execute, 3) do
+      apply(:telemetry, :execute, [event, measurements, metadata])
+    end
+
+    case Application.get_env(:openagents_runtime, :convex_telemetry_handler) do
+      nil -> :ok
+      handler -> handle(handler, event, measurements, metadata)
+    end
+  end
+
+  defp handle(handler, event, measurements, metadata) do
+    if is_function(handler, 3),
+      do: handler.(event, measurements, metadata),
+      else: handler.handle_event(event, measurements, metadata, nil)
+
+    :ok
+  catch
+    kind, reason ->
+      Logger.error("convex telemetry handler failed: " <> Exception.format_banner(kind, reason))
+      :ok
+  end
+
+  @doc "The events of one projection, from the sidecar's answer or a sink's."
+  @spec projected(atom(), String.t(), {:ok, map()} | {:error, term()}, non_neg_integer()) :: :ok
+  def projected(kind, document_id, {:ok, result}, duration_ms) do
+    reason = text(result[:reason])
+    drift(kind, document_id, reason)
+    label = if result[:write] == "skipped", do: "skipped", else: "ok"
+    write(kind, document_id, label, reason, duration_ms, result[:lag_events] || 0)
+  end
+
+  def projected(kind, document_id, {:error, reason}, duration_ms) do
+    write(kind, document_id, "error", reason, duration_ms, 0)
+
+    unless match?({:invalid_summary, _}, reason) do
+      execute(@prefix ++ [:write_failure], %{count: 1}, %{
+        projection: to_string(kind),
+        document_id: document_id,
+        reason_class: reason_class(reason)
+      })
+    end
+
+    :ok
+  end
+
+  @doc "The event of one rebuilt entity."
+  @spec replayed(String.t(), String.t(), term(), non_neg_integer()) :: :ok
+  def replayed(scope, result, reason, duration_ms) do
+    execute(@prefix ++ [:replay], %{count: 1, duration_ms: duration_ms}, %{
+      scope: scope,
+      result: result,
+      reason_class: reason_class(reason)
+    })
+  end
+
+  @doc """
+  A reason as one word of bounded variety, for labels: `"none"`, the atom or text itself, the
+  first element of a tuple (`{:http_status, 500, _}` is `"http_status"`), else `"error"`.
+  """
+  @spec reason_class(term()) :: String.t()
+  def reason_class(nil), do: "none"
+  def reason_class({:sink_write_failed, reason}), do: reason_class(reason)
+  def reason_class({:invalid_summary, reason}), do: reason_class(reason)
+  def reason_class(reason) when is_atom(reason), do: Atom.to_string(reason)
+  def reason_class(reason) when reason in @drift or reason == "idempotent", do: reason
+
+  def reason_class(reason)
+      when is_tuple(reason) and tuple_size(reason) > 0 and is_atom(elem(reason, 0)),
+      do: Atom.to_string(elem(reason, 0))
+
+  def reason_class(_reason), do: "error"
+
+  defp drift(kind, document_id, reason) when reason in @drift do
+    execute(@prefix ++ [:drift], %{count: 1}, %{
+      projection: to_string(kind),
+      document_id: document_id,
+      reason_class: reason
+    })
+  end
+
+  defp drift(_kind, _document_id, _reason), do: :ok
+
+  defp write(kind, document_id, label, reason, duration_ms, lag_events) do
+    execute(
+      @prefix ++ [:write],
+      %{count: 1, duration_ms: duration_ms, lag_events: lag_events},
+      %{
+        projection: to_string(kind),
+        result: label,
+        document_id: document_id,
+        reason_class: reason_class(reason)
+      }
+    )
+  end
+
+  defp text(nil), do: nil
+  defp text(:undefined), do: nil
+  defp text(reason), do: to_string(reason)
+end

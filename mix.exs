@@ -1,0 +1,56 @@
+defmodule ConvexSidecar.MixProject do
+  use Mix.Project
+
+  # Version and applications are read from src/convex_sidecar.app.src, so that nothing
+  # is said twice; Erlang users build with rebar3 and never come here.
+  {:ok, [{:application, app, properties}]} =
+    :file.consult(Path.join([__DIR__, "src", "convex_sidecar.app.src"]))
+
+  @app app
+  @properties properties
+
+  def project do
+    [
+      app: @app,
+      version: to_string(@properties[:vsn]),
+      description: to_string(@properties[:description]),
+      elixir: "~> 1.14",
+      compilers: [:convex_sidecar_c] ++ Mix.compilers(),
+      elixirc_paths: elixirc_paths(Mix.env()),
+      elixirc_options: [warnings_as_errors: true],
+      erlc_options: [:debug_info, :warnings_as_errors],
+      test_paths: ["test"],
+      deps: []
+    ]
+  end
+
+  def application do
+    [extra_applications: [:logger | @properties[:applications] -- [:kernel, :stdlib]]]
+  end
+
+  defp elixirc_paths(:test), do: ["lib", "test/support"]
+  defp elixirc_paths(_env), do: ["lib"]
+end
+
+defmodule Mix.Tasks.Compile.ConvexSidecarC do
+  @moduledoc """
+  Builds the C program into `priv/convex_sidecar` with the project's Makefile.
+
+  With `CONVEX_SIDECAR_PREBUILT=1` the program is taken as it is (packagers, cross builds).
+  """
+  use Mix.Task.Compiler
+
+  @impl Mix.Task.Compiler
+  def run(_args) do
+    if System.get_env("CONVEX_SIDECAR_PREBUILT") in [nil, "", "0"], do: make(), else: {:noop, []}
+  end
+
+  defp make do
+    make = System.find_executable("gmake") || System.find_executable("make") || "make"
+
+    case System.cmd(make, ["-s", "c"], cd: __DIR__, stderr_to_stdout: true, into: IO.stream()) do
+      {_output, 0} -> {:ok, []}
+      {_output, status} -> Mix.raise("make c failed (status #{status}); see above")
+    end
+  end
+end

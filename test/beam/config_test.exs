@@ -1,0 +1,81 @@
+defmodule ConvexSidecar.ConfigTest do
+  use SidecarCase, async: true
+
+  defp options(given), do: :convex_sidecar_config.options(given)
+
+  defp ini(sections, own \\ []),
+    do: sections |> :convex_sidecar_config.ini(own) |> IO.iodata_to_binary()
+
+  defp why(given) do
+    {:error, {:bad_option, _option, sentence}} = options(given)
+    sentence
+  end
+
+  test "managed is the default, and names its node after this VM" do
+    {:ok, options} = options([])
+    [alive, "127.0.0.1"] = node() |> to_string() |> String.split("@")
+    assert options.mode == :managed
+    assert options.dest == {:convex_sidecar, :"#{alive}_convex@127.0.0.1"}
+    assert options.drain_ms == 10_000
+    assert options.cookie == :undefined
+  end
+
+  test "a second instance has a node of its own" do
+    {:ok, options} = options(name: :other)
+    assert to_string(elem(options.dest, 1)) =~ "_other@127.0.0.1"
+  end
+
+  test "every wrong option is named in a sentence" do
+    assert why(nome: :x) =~ "nome is no option"
+    assert why(mode: :sideways) =~ "mode must be managed or external"
+    assert why(mode: :external) =~ "node must be given when mode is external"
+    assert why(node: :nohost) =~ "node must be a full node name"
+    assert why(drain_ms: -1) =~ "drain_ms must be an integer from 0 to 600000"
+    assert why(backoff_min_ms: 10, backoff_max_ms: 5) =~ "backoff_max_ms"
+    assert why(cookie: :secret) =~ "made fresh"
+    assert why(program: 7) =~ "program must be a path"
+    assert why(mode: :external, node: :a@b, config: []) =~ "config is for managed mode"
+    assert why([:name]) =~ "pairs"
+  end
+
+  test "what the owner decides is no matter of the configuration" do
+    assert why(config: [node: [cookie: "x"]]) =~ "[node] cookie is an option of its own"
+    assert why(config: [node: [name: "x@y"]]) =~ "[node] name is an option of its own: node"
+    assert why(config: [delivery: [drain_ms: 5]]) =~ "drain_ms"
+  end
+
+  test "sections become INI, closed by a dot" do
+    sections = %{"sink" => [type: :http, base_url: "http://x:1", batch_documents: 8]}
+
+    assert ini(sections, [{:node, :name, :a@b}]) ==
+             "[sink]\ntype = http\nbase_url = http://x:1\nbatch_documents = 8\n[node]\nname = a@b\n.\n"
+  end
+
+  test "what is decided at start wins over what was given" do
+    assert ini([node: [name: "old"]], [{:node, :name, "new"}]) == "[node]\nname = new\n.\n"
+  end
+
+  test "a value that INI would change is refused, and not shown" do
+    for bad <- ["two\nlines", " blank", "blank ", "a ;comment", ";a", "nul\0"] do
+      sentence = why(config: [sink: [admin_key: bad]])
+      assert sentence =~ "[sink] admin_key must be one line"
+      if byte_size(bad) > 7, do: refute(sentence =~ bad)
+    end
+
+    assert why(config: [sink: [base_url: {:a}]]) =~ "must be an atom, an integer or text"
+    assert why(config: [{"a]\n[b", []}]) =~ "a section may have"
+    assert why(config: [:sink]) =~ "pairs" or why(config: [:sink]) =~ "every section"
+  end
+
+  test "a configuration given as a fun is read, and not kept as text" do
+    {:ok, options} = options(config: fn -> [sink: [admin_key: "top-secret"]] end, store_dir: "/s")
+    refute inspect(options, limit: :infinity) =~ "top-secret"
+    text = ini(options.config.())
+    assert text =~ "admin_key = top-secret"
+    assert text =~ "[store]\ndir = /s"
+  end
+
+  test "a fault in the options is an error of start_link" do
+    assert {:error, {:bad_option, :drain_ms, _}} = :convex_sidecar.start_link(drain_ms: :long)
+  end
+end

@@ -1,0 +1,333 @@
+defmodule ConvexSidecar.ConveyorTest do
+  use SidecarCase, async: true
+
+  setup do
+    %{log: MemoryLog.new()}
+  end
+
+  defp mark(name, log, id), do: :ok = :convex_sidecar.project_async(name, :run_summary, id, log)
+  defp settle(name), do: :ok = :convex_sidecar.settle(name, 10_000)
+  defp folded(fake, id), do: FakeSidecar.documents(fake)["runtime/run_summary:#{id}"][:folded]
+
+  defp sizes(fake) do
+    for {:batch, requests} <- FakeSidecar.requests(fake), do: length(requests)
+  end
+
+  defp sent(fake, id) do
+    for {:batch, requests} <- FakeSidecar.requests(fake),
+        {:project, _, ^id, _, events, _} <- requests,
+        do: Enum.map(events, & &1.seq)
+  end
+
+  test "a marked entity is projected, and only what is new goes over", %{log: log} do
+    {name, fake} = start_fake()
+    MemoryLog.add(log, "a", 3)
+    mark(name, log, "a")
+    settle(name)
+    assert folded(fake, "a") == 3
+    MemoryLog.append(log, "a", 2)
+    mark(name, log, "a")
+    settle(name)
+    assert List.last(sent(fake, "a")) == [4, 5]
+    assert_received {:done, :run_summary, "a", {:ok, %{seq: 5, lag_events: 2}}}
+    # Payloads stay in the VM.
+    {:batch, [{:project, _, _, _, [event | _], _}]} = hd(FakeSidecar.requests(fake))
+    assert Map.keys(event) == [:event_type, :inserted_at, :seq]
+  end
+
+  test "what is marked while a batch is under way is one batch, one entry an entity", %{log: log} do
+    {name, fake} = start_fake()
+    for i <- 1..50, do: MemoryLog.add(log, "r#{i}", 1)
+    FakeSidecar.script(fake, [:silent])
+    mark(name, log, "r1")
+    wait_until(fn -> sizes(fake) == [1] end)
+    for _ <- 1..20, i <- 2..50, do: mark(name, log, "r#{i}")
+    assert %{dirty: 49, in_flight: 1} = :convex_sidecar.backlog(name)
+    FakeSidecar.wake(fake, {:ok, [{:ok, %{seq: 1, reason: nil}}]})
+    settle(name)
+    assert sizes(fake) == [1, 49]
+    assert %{dirty: 0, in_flight: 0, sweeps: 0} = :convex_sidecar.backlog(name)
+  end
+
+  test "a batch has at most batch_limit entities", %{log: log} do
+    {name, fake} = start_fake(batch_limit: 10)
+    for i <- 1..35, do: MemoryLog.add(log, "r#{i}", 1)
+    FakeSidecar.script(fake, [:silent])
+    mark(name, log, "r1")
+    wait_until(fn -> sizes(fake) == [1] end)
+    for i <- 2..35, do: mark(name, log, "r#{i}")
+    FakeSidecar.wake(fake, {:ok, [{:ok, %{seq: 1, reason: nil}}]})
+    settle(name)
+    assert sizes(fake) == [1, 10, 10, 10, 4]
+  end
+
+  test "a wrong guess is put right by the gap", %{log: log} do
+    {name, fake} = start_fake()
+    MemoryLog.add(log, "a", 10)
+    mark(name, log, "a")
+    settle(name)
+    assert sent(fake, "a") == [[10], Enum.to_list(1..10)]
+    assert folded(fake, "a") == 10
+  end
+
+  test "a sidecar that lost its store is given everything again", %{log: log} do
+    {name, fake} = start_fake()
+    MemoryLog.add(log, "a", 3)
+    mark(name, log, "a")
+    settle(name)
+    stop_supervised!(fake)
+    start_supervised!({FakeSidecar, fake}, id: fake)
+    MemoryLog.append(log, "a", 1)
+    mark(name, log, "a")
+    settle(name)
+    assert folded(fake, "a") == 4
+  end
+
+  test "a row that is ahead of its events is read from the beginning", %{log: log} do
+    {name, fake} = start_fake()
+    MemoryLog.add(log, "a", 3)
+    MemoryLog.update(log, "a", %{latest_seq: 9})
+    mark(name, log, "a")
+    settle(name)
+    assert sent(fake, "a") == [[1, 2, 3]]
+  end
+
+  test "a hole in the log itself is given up, with a word", %{log: log} do
+    {name, fake} = start_fake()
+    MemoryLog.add(log, "a", 5)
+    MemoryLog.lose(log, "a", 1)
+    mark(name, log, "a")
+    settle(name)
+    assert_received {:done, :run_summary, "a", {:error, {:gap, 1, 2}}}
+    assert length(sent(fake, "a")) <= 5
+  end
+
+  test "a long history goes in pages", %{log: log} do
+    {name, fake} = start_fake()
+    MemoryLog.add(log, "a", 12_000)
+    mark(name, log, "a")
+    settle(name)
+    assert folded(fake, "a") == 12_000
+    assert Enum.map(sent(fake, "a"), &length/1) == [1, 5000, 5000, 2000]
+  end
+
+  test "busy, draining, store, timeout: nothing is lost", %{log: log} do
+    for answer <- [
+          {:error, :busy},
+          {:error, :draining},
+          {:error, {:store, :full}},
+          {:ok, [{:error, :busy}]},
+          {:ok, []},
+          :nonsense,
+          :silent
+        ] do
+      {name, fake} = start_fake(request_ms: 100)
+      FakeSidecar.script(fake, [answer])
+      MemoryLog.add(log, "a", 1)
+      mark(name, log, "a")
+      settle(name)
+      assert folded(fake, "a") == 1, inspect(answer)
+      assert sizes(fake) == [1, 1]
+    end
+  end
+
+  test "what is refused for good is told and forgotten, the others go through", %{log: log} do
+    watch_log()
+    {name, fake} = start_fake()
+    for id <- ~w(a b c), do: MemoryLog.add(log, id, 1)
+
+    FakeSidecar.script(fake, [
+      :silent,
+      fn {:batch, [_, _, _]} ->
+        {:ok, [{:ok, %{reason: nil}}, {:error, {:invalid, "x", "y"}}, {:ok, %{reason: nil}}]}
+      end
+    ])
+
+    MemoryLog.add(log, "0", 1)
+    mark(name, log, "0")
+    wait_until(fn -> sizes(fake) == [1] end)
+    for id <- ~w(a b c), do: mark(name, log, id)
+    FakeSidecar.wake(fake, {:ok, [{:ok, %{reason: nil}}]})
+    settle(name)
+    assert_received {:done, :run_summary, "b", {:error, {:invalid, "x", "y"}}}
+    assert_received {:log, :error, %{event: "conveyor.refused", instance: ^name}, _}
+    assert sizes(fake) == [1, 3]
+  end
+
+  test "a batch that is refused as a whole is halved until the culprit is found", %{log: log} do
+    {name, fake} = start_fake(batch_limit: 8)
+    for i <- 1..8, do: MemoryLog.add(log, "r#{i}", 1)
+
+    poison = fn {:batch, requests} = batch ->
+      if Enum.any?(requests, &(elem(&1, 2) == "r5")),
+        do: {:error, :too_large},
+        else: {:ok, Enum.map(elem(batch, 1), fn _ -> {:ok, %{reason: nil}} end)}
+    end
+
+    FakeSidecar.script(fake, [:silent | List.duplicate(poison, 60)])
+    MemoryLog.add(log, "0", 1)
+    mark(name, log, "0")
+    wait_until(fn -> sizes(fake) == [1] end)
+    for i <- 1..8, do: mark(name, log, "r#{i}")
+    FakeSidecar.wake(fake, {:ok, [{:ok, %{reason: nil}}]})
+    settle(name)
+    for i <- [1, 2, 3, 4, 6, 7, 8], do: assert_received({:done, _, _, {:ok, _}}, "r#{i}")
+    assert_received {:done, :run_summary, "r5", {:error, :too_large}}
+  end
+
+  test "an entity that is gone is told", %{log: log} do
+    {name, _fake} = start_fake()
+    mark(name, log, "nobody")
+    settle(name)
+    assert_received {:done, :run_summary, "nobody", {:error, :not_found}}
+  end
+
+  test "an event log that fails for one entity does not hold up the others", %{log: log} do
+    {name, fake} = start_fake()
+    for id <- ~w(bad good), do: MemoryLog.add(log, id, 1)
+    MemoryLog.fail(log, "bad", true)
+    mark(name, log, "bad")
+    mark(name, log, "good")
+    wait_until(fn -> folded(fake, "good") == 1 end)
+    assert %{in_flight: 1} = :convex_sidecar.backlog(name)
+    MemoryLog.fail(log, "bad", false)
+    settle(name)
+    assert folded(fake, "bad") == 1
+  end
+
+  test "while the sidecar is away marks are kept, and sent when it is back", %{log: log} do
+    peer_name = :"peer_#{unique()}"
+    start = fn -> start_fake_node(peer_name) end
+    {peer, node} = start.()
+
+    name =
+      start_instance(
+        name: unique_name(),
+        mode: :external,
+        node: node,
+        registered_name: :fake,
+        cookie: :conveyor
+      )
+
+    :ok = :convex_sidecar.await(name, 5000)
+    MemoryLog.add(log, "a", 1)
+    mark(name, log, "a")
+    settle(name)
+    :peer.stop(peer)
+    wait_until(fn -> :convex_sidecar_instance.destination(name) == :down end)
+    for i <- 1..600, do: MemoryLog.add(log, "r#{i}", 1)
+    for i <- 1..600, do: mark(name, log, "r#{i}")
+    assert :convex_sidecar.settle(name, 100) == {:error, :timeout}
+    assert %{dirty: 600} = :convex_sidecar.backlog(name)
+    {peer, ^node} = start.()
+    settle(name)
+    assert map_size(:peer.call(peer, FakeSidecar, :documents, [:fake])) == 600
+    :peer.stop(peer)
+  end
+
+  defp start_fake_node(name) do
+    paths = Enum.flat_map(:code.get_path(), &['-pa', &1])
+    args = ['-setcookie', 'conveyor', '-hidden'] ++ paths
+    options = %{name: name, host: '127.0.0.1', longnames: true, connection: :standard_io, args: args}
+    {:ok, peer, node} = :peer.start(options)
+    {:ok, _pid} = :peer.call(peer, GenServer, :start, [FakeSidecar, nil, [name: :fake]])
+    {peer, node}
+  end
+
+  test "too many marks: all ids of the source are looked at instead", %{log: log} do
+    watch_log()
+    {name, fake} = start_fake(dirty_limit: 5)
+    FakeSidecar.script(fake, [:silent])
+    for i <- 1..2500, do: MemoryLog.add(log, "r#{i}", 1)
+    mark(name, log, "r1")
+    wait_until(fn -> sizes(fake) == [1] end)
+    for i <- 2..2500, do: mark(name, log, "r#{i}")
+    assert %{dirty: 5, sweeps: 1} = :convex_sidecar.backlog(name)
+    FakeSidecar.wake(fake, {:ok, [{:ok, %{reason: nil}}]})
+    settle(name)
+    assert map_size(FakeSidecar.documents(fake)) == 2500
+    assert_received {:log, :warning, %{event: "conveyor.sweep", instance: ^name}, _}
+    assert_received {:log, :info, %{event: "conveyor.swept", instance: ^name}, _}
+  end
+
+  test "project_all_async looks at everything; a source that fails then is asked again", %{log: log} do
+    {name, fake} = start_fake()
+    for i <- 1..10, do: MemoryLog.add(log, "r#{i}", 2)
+    MemoryLog.fail(log, :all, true)
+    assert :convex_sidecar.project_all_async(name, :run_summary, log) == :ok
+    wait_until(fn -> :convex_sidecar.backlog(name).in_flight == 1 end)
+    MemoryLog.fail(log, :all, false)
+    settle(name)
+    assert map_size(FakeSidecar.documents(fake)) == 10
+    assert :convex_sidecar.backlog(name) == %{dirty: 0, in_flight: 0, sweeps: 0}
+  end
+
+  test "a conveyor that crashes loses nothing, not even what was in flight", %{log: log} do
+    {name, fake} = start_fake()
+    FakeSidecar.script(fake, [:silent])
+    for id <- ~w(a b), do: MemoryLog.add(log, id, 1)
+    mark(name, log, "a")
+    wait_until(fn -> sizes(fake) == [1] end)
+    mark(name, log, "b")
+    name |> :convex_sidecar_instance.conveyor_name() |> Process.whereis() |> Process.exit(:kill)
+    wait_until(fn -> folded(fake, "a") == 1 and folded(fake, "b") == 1 end)
+  end
+
+  test "marks from many processes, while batches are under way, all arrive", %{log: log} do
+    {name, fake} = start_fake(batch_limit: 16)
+    ids = for i <- 1..40, do: "r#{i}"
+    for id <- ids, do: MemoryLog.add(log, id, 0)
+
+    1..8
+    |> Enum.map(fn w ->
+      Task.async(fn ->
+        for _ <- 1..40, id <- Enum.drop(ids, (w - 1) * 5) |> Enum.take(5) do
+          MemoryLog.append(log, id, 1)
+          mark(name, log, id)
+        end
+      end)
+    end)
+    |> Task.await_many(20_000)
+
+    settle(name)
+    for id <- ids, do: assert(folded(fake, id) == 40)
+  end
+
+  test "a mark costs the caller microseconds, and nothing when there is no instance", %{log: log} do
+    {name, fake} = start_fake()
+    FakeSidecar.script(fake, [:silent])
+    mark(name, log, "0")
+    {us, _} = :timer.tc(fn -> for i <- 1..10_000, do: mark(name, log, "r#{i}") end)
+    assert us / 10_000 < 50
+    assert :convex_sidecar.project_async(:no_such, :run_summary, "a", log) == {:error, :unavailable}
+    stop_supervised!(name)
+    assert :convex_sidecar.project_async(name, :run_summary, "a", log) == {:error, :unavailable}
+  end
+
+  test "an orderly end hands over what is left", %{log: log} do
+    {name, fake} = start_fake()
+    for i <- 1..300, do: MemoryLog.add(log, "r#{i}", 1)
+    FakeSidecar.script(fake, [:silent])
+    mark(name, log, "r1")
+    wait_until(fn -> sizes(fake) == [1] end)
+    for i <- 1..300, do: mark(name, log, "r#{i}")
+    stopper = Task.async(fn -> stop_supervised!(name) end)
+    Process.sleep(20)
+    FakeSidecar.wake(fake, {:ok, [{:ok, %{reason: nil}}]})
+    Task.await(stopper)
+    assert map_size(FakeSidecar.documents(fake)) == 300
+  end
+
+  test "another row with the same events is looked at once more", %{log: log} do
+    {name, fake} = start_fake()
+    MemoryLog.add(log, "a", 1)
+    mark(name, log, "a")
+    settle(name)
+    MemoryLog.update(log, "a", %{status: "finished"})
+    mark(name, log, "a")
+    settle(name)
+    assert_received {:done, _, "a", {:ok, %{reason: "summary_hash_mismatch"}}}
+    assert_received {:done, _, "a", {:ok, %{reason: "idempotent"}}}
+    assert length(sizes(fake)) == 3
+  end
+end

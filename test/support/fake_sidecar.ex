@@ -1,0 +1,128 @@
+defmodule FakeSidecar do
+  @moduledoc """
+  A sidecar in a GenServer: it folds events and keeps documents as docs/PROTOCOL.md says, in
+  memory, and remembers every request. What is scripted with `script/2` is answered first.
+  """
+  use GenServer
+
+  def child_spec(name), do: %{id: name, start: {__MODULE__, :start_link, [name]}}
+  def start_link(name), do: GenServer.start_link(__MODULE__, nil, name: name)
+
+  @doc """
+  Answer the next requests with these, one each: an answer, `:normal` (as if nothing were
+  scripted), `:silent`, or a function of the request that gives an answer.
+  """
+  def script(fake, answers), do: GenServer.call(fake, {:fake, :script, answers})
+
+  @doc "All requests so far, oldest first."
+  def requests(fake), do: GenServer.call(fake, {:fake, :requests})
+
+  @doc "The documents: `%{id => %{folded: n, count: n, row: map, kind: kind}}`."
+  def documents(fake), do: GenServer.call(fake, {:fake, :documents})
+
+  @doc "Answer the requests that were left silent, in order."
+  def wake(fake, answer), do: GenServer.call(fake, {:fake, :wake, answer})
+
+  @impl true
+  def init(nil), do: {:ok, %{script: [], requests: [], documents: %{}, silent: []}}
+
+  @impl true
+  def handle_call({:fake, :script, answers}, _from, state),
+    do: {:reply, :ok, %{state | script: answers}}
+
+  def handle_call({:fake, :requests}, _from, state),
+    do: {:reply, Enum.reverse(state.requests), state}
+
+  def handle_call({:fake, :documents}, _from, state), do: {:reply, state.documents, state}
+
+  def handle_call({:fake, :wake, answer}, _from, state) do
+    Enum.each(state.silent, &GenServer.reply(&1, answer))
+    {:reply, length(state.silent), %{state | silent: []}}
+  end
+
+  def handle_call(request, from, state) do
+    state = %{state | requests: [request | state.requests]}
+    {scripted, rest} = List.pop_at(state.script, 0, :normal)
+    state = %{state | script: rest}
+
+    case scripted do
+      :normal ->
+        {reply, state} = answer(request, state)
+        {:reply, reply, state}
+
+      :silent ->
+        {:noreply, %{state | silent: state.silent ++ [from]}}
+
+      fun when is_function(fun, 1) ->
+        {:reply, fun.(request), state}
+
+      reply ->
+        {:reply, reply, state}
+    end
+  end
+
+  defp answer({:batch, requests}, state) do
+    {replies, state} = Enum.map_reduce(requests, state, &answer/2)
+    {{:ok, replies}, state}
+  end
+
+  defp answer({:project, kind, id, row, events, opts}, state) do
+    key = "runtime/#{kind}:#{id}"
+    old = if opts[:reset], do: nil, else: state.documents[key]
+    folded = if old, do: old.folded, else: 0
+    new = Enum.drop_while(events, &(&1.seq <= folded))
+
+    case new do
+      [%{seq: got} | _] when got != folded + 1 ->
+        {{:error, {:gap, folded + 1, got}}, state}
+
+      _ ->
+        count = if(old, do: old.count, else: 0) + length(new)
+        last = if new == [], do: folded, else: List.last(new).seq
+        document = %{folded: last, count: count, row: row, kind: kind}
+        keep(key, last, document, old, opts, state)
+    end
+  end
+
+  defp answer({:upsert, kind, id, summary, opts}, state) do
+    seq = summary["runtime_source"]["seq"]
+    keep(id, seq, %{folded: seq, kind: kind, summary: summary}, state.documents[id], opts, state)
+  end
+
+  defp answer(:status, state), do: {{:ok, %{state: "running"}}, state}
+  defp answer({:echo, term}, state), do: {{:ok, term}, state}
+  defp answer(_other, state), do: {{:error, :bad_request}, state}
+
+  defp keep(key, seq, document, old, opts, state) do
+    {write, reason} =
+      cond do
+        old == nil or seq > old.folded -> {"queued", nil}
+        document == old -> {"skipped", "idempotent"}
+        true -> {"queued", "summary_hash_mismatch"}
+      end
+
+    write = if write == "queued" and opts[:ack] == :written, do: "applied", else: write
+    lag = seq - if(old, do: old.folded, else: 0)
+
+    result = %{
+      document_id: key,
+      write: write,
+      reason: reason,
+      seq: seq,
+      lag_events: lag,
+      coalesced: false,
+      projection_hash: String.duplicate("0", 64)
+    }
+
+    result =
+      if opts[:return] == :summary,
+        do: Map.put(result, :summary, summary(key, seq, document)),
+        else: result
+
+    {{:ok, result}, %{state | documents: Map.put(state.documents, key, document)}}
+  end
+
+  defp summary(key, seq, document) do
+    %{"document_id" => key, "kind" => to_string(document.kind), "latest_seq" => seq}
+  end
+end

@@ -1,0 +1,2 @@
+SidecarCase.start_distribution()
+ExUnit.start(capture_log: true)

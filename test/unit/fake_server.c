@@ -1,0 +1,201 @@
+/*
+ * fake_server.c - a TCP server that follows a script, for a test to include.
+ *
+ * The peer is a thread that takes a list of steps, one connection at a time: what it shall read,
+ * send, and how it ends.  No step sleeps: what shall be late is never sent, and the client's own
+ * limits end the call.
+ */
+
+#include "base.h"
+#include "buf.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <pthread.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum op {
+    DO_END,
+    DO_ACCEPT,
+    DO_READ,
+    DO_READ_SOME,
+    DO_SEND,
+    DO_DRIBBLE,
+    DO_ZEROS,
+    DO_SHUT,
+    DO_RESET,
+    DO_HOLD,
+    DO_STOP_LISTEN
+};
+
+struct step {
+    enum op op;
+    const char *text;
+    size_t count;
+};
+
+/* clang-format off */
+#define ACCEPT        {DO_ACCEPT, NULL, 0}      /* the next connection */
+#define READ          {DO_READ, NULL, 0}        /* one whole request, kept in server.seen */
+#define READ_SOME     {DO_READ_SOME, NULL, 0}   /* a first piece, not kept */
+#define SEND(text)    {DO_SEND, text, 0}
+#define DRIBBLE(text) {DO_DRIBBLE, text, 0}     /* a byte a packet */
+#define ZEROS(count)  {DO_ZEROS, NULL, count}   /* until the client has enough of them */
+#define SHUT          {DO_SHUT, NULL, 0}        /* end of file, politely */
+#define RESET         {DO_RESET, NULL, 0}
+#define HOLD          {DO_HOLD, NULL, 0}        /* until the client goes away */
+#define STOP_LISTEN   {DO_STOP_LISTEN, NULL, 0} /* connections are refused from now on */
+#define SCRIPT(...)   (struct step[]){__VA_ARGS__, {DO_END, NULL, 0}}
+/* clang-format on */
+
+struct server {
+    int listener, peer, port;
+    unsigned accepted;
+    struct buf seen;
+    const struct step *script;
+    pthread_t thread;
+};
+
+static bool read_byte(struct server *s)
+{
+    char byte;
+
+    if (recv(s->peer, &byte, 1, 0) != 1)
+        return false;
+    buf_byte(&s->seen, (uint8_t)byte);
+    return true;
+}
+
+static void read_request(struct server *s)
+{
+    size_t from = s->seen.len, body = 0;
+    const char *length;
+
+    do {
+        if (!read_byte(s))
+            return;
+    } while (s->seen.len - from < 4 || memcmp(s->seen.data + s->seen.len - 4, "\r\n\r\n", 4) != 0);
+    buf_byte(&s->seen, 0);
+    length = strstr((char *)s->seen.data + from, "Content-Length: ");
+    s->seen.len--;
+    if (length)
+        body = strtoul(length + 16, NULL, 10);
+    while (body-- && read_byte(s))
+        ;
+}
+
+static void send_text(struct server *s, const char *text, size_t piece)
+{
+    for (size_t len = strlen(text), at = 0; at < len; at += piece)
+        if (send(s->peer, text + at, len - at < piece ? len - at : piece, MSG_NOSIGNAL) < 0)
+            return;
+}
+
+static void send_zeros(struct server *s, size_t count)
+{
+    char zeros[4096];
+
+    memset(zeros, '0', sizeof zeros);
+    while (count) {
+        size_t piece = count < sizeof zeros ? count : sizeof zeros;
+        if (send(s->peer, zeros, piece, MSG_NOSIGNAL) < 0)
+            return;
+        count -= piece;
+    }
+}
+
+static void end_peer(struct server *s)
+{
+    if (s->peer >= 0)
+        close(s->peer);
+    s->peer = -1;
+}
+
+static void take_step(struct server *s, const struct step *step)
+{
+    char some[256];
+    struct linger abort_now = {1, 0};
+    struct timeval limit = {20, 0};
+    int one = 1;
+
+    switch (step->op) {
+    case DO_ACCEPT:
+        end_peer(s);
+        s->peer = accept(s->listener, NULL, NULL);
+        s->accepted++;
+        setsockopt(s->peer, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+        setsockopt(s->peer, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+        break;
+    case DO_READ:
+        read_request(s);
+        break;
+    case DO_READ_SOME:
+        ck_assert_int_gt(recv(s->peer, some, sizeof some, 0), 0);
+        break;
+    case DO_SEND:
+        send_text(s, step->text, SIZE_MAX / 2);
+        break;
+    case DO_DRIBBLE:
+        send_text(s, step->text, 1);
+        break;
+    case DO_ZEROS:
+        send_zeros(s, step->count);
+        break;
+    case DO_SHUT:
+        end_peer(s);
+        break;
+    case DO_RESET:
+        setsockopt(s->peer, SOL_SOCKET, SO_LINGER, &abort_now, sizeof abort_now);
+        end_peer(s);
+        break;
+    case DO_HOLD:
+        while (recv(s->peer, some, sizeof some, 0) > 0)
+            ;
+        break;
+    case DO_STOP_LISTEN:
+        close(s->listener);
+        s->listener = -1;
+        break;
+    case DO_END:
+        break;
+    }
+}
+
+static void *serve(void *arg)
+{
+    struct server *s = arg;
+
+    for (const struct step *step = s->script; step->op != DO_END; step++)
+        take_step(s, step);
+    end_peer(s);
+    return NULL;
+}
+
+static void server_listen(struct server *s)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof a;
+
+    *s = (struct server){.listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), .peer = -1};
+    ck_assert_int_eq(bind(s->listener, (struct sockaddr *)&a, sizeof a), 0);
+    ck_assert_int_eq(listen(s->listener, 16), 0);
+    ck_assert_int_eq(getsockname(s->listener, (struct sockaddr *)&a, &len), 0);
+    s->port = ntohs(a.sin_port);
+}
+
+static void server_start(struct server *s, const struct step *script)
+{
+    server_listen(s);
+    s->script = script;
+    ck_assert_int_eq(pthread_create(&s->thread, NULL, serve, s), 0);
+}
+
+/* Call after the client has closed: a script may hold until then. */
+static void server_end(struct server *s)
+{
+    ck_assert_int_eq(pthread_join(s->thread, NULL), 0);
+    if (s->listener >= 0)
+        close(s->listener);
+}
