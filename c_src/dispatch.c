@@ -511,16 +511,20 @@ void dispatch_reload(struct dispatch *d)
     dispatch_wake(d);
 }
 
-void dispatch_close(struct dispatch *d, int64_t wait_ms)
+void dispatch_stop(struct dispatch *d, int64_t wait_ms)
 {
-    if (d == NULL)
-        return;
     pthread_mutex_lock(&d->lock);
     d->orders.closing = true;
     d->orders.close_by_us = clock_mono_us() + 1000 * wait_ms;
     pthread_mutex_unlock(&d->lock);
     dispatch_wake(d);
     pthread_join(d->thread, NULL);
+}
+
+void dispatch_close(struct dispatch *d)
+{
+    if (d == NULL)
+        return;
     pthread_mutex_destroy(&d->lock);
     close(d->wake_fd);
     free(d);

@@ -46,10 +46,13 @@ void dispatch_status(struct dispatch *d, struct dispatch_status *s);
 const char *dispatch_state_text(enum dispatch_state s);
 
 /**
- * dispatch_close(d, wait_ms):
+ * dispatch_stop(d, wait_ms):
  * Send nothing new, wait at most ${wait_ms} for the answers under way, end the thread, close the
- * sink.  What was not answered stays pending.  NULL is harmless.
+ * sink.  What was not answered stays pending.  The other functions may still be called (by readers
+ * that have not heard of the end) and do nothing.
  */
-void dispatch_close(struct dispatch *d, int64_t wait_ms);
+void dispatch_stop(struct dispatch *d, int64_t wait_ms);
+/** dispatch_close(d): After dispatch_stop.  NULL is harmless. */
+void dispatch_close(struct dispatch *d);
 
 #endif

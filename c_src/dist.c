@@ -33,7 +33,6 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <fnmatch.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
@@ -251,24 +250,6 @@ static const char *welcome_text(enum node_welcome w)
     return "?";
 }
 
-/* Whether ${name} matches one of the blank-separated ${patterns}. */
-static bool allowed(const char *patterns, const char *name)
-{
-    char one[NODE_NAME_MAX];
-    size_t len;
-
-    if (*(patterns += strspn(patterns, " \t,")) == '\0')
-        return true;
-    for (; *patterns != '\0'; patterns += strspn(patterns, " \t,")) {
-        len = strcspn(patterns, " \t,");
-        snprintf(one, sizeof one, "%.*s", (int)(len < sizeof one ? len : 0), patterns);
-        if (fnmatch(one, name, 0) == 0)
-            return true;
-        patterns += len;
-    }
-    return false;
-}
-
 /* Have the accept thread look again. */
 static void wake(const struct dist *d)
 {
@@ -286,7 +267,7 @@ static int admit(struct peer *p)
     enum node_welcome w = node_welcome(d->node, p->fd, HANDSHAKE_MS, p->name);
     const char *why = welcome_text(w);
 
-    if (w == NODE_WELCOME && !allowed(d->allow_nodes, p->name))
+    if (w == NODE_WELCOME && !node_matches(d->allow_nodes, p->name))
         why = "node.allow_nodes does not have it";
     pthread_mutex_lock(&d->lock);
     int fd = p->fd;

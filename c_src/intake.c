@@ -54,8 +54,8 @@ struct request {
     int64_t deadline_ms;
     bool reset, wait_written, want_summary;
     /* made by apply */
-    struct decision decision;
-    struct answer_result result;
+    uint8_t hash[32];
+    struct answer_result result; /* borrows hash and draft */
     struct buf answer;
 };
 
@@ -122,6 +122,7 @@ static enum err request_apply(struct intent *in, struct round *r)
     struct request *q = (struct request *)in;
     struct checkpoint known = {0};
     struct document document;
+    struct decision decision = {0};
 
     enum err e = round_checkpoint(r, draft_id(q->draft), &known);
     if (e != ERR_OK && e != ERR_NOT_FOUND)
@@ -129,13 +130,14 @@ static enum err request_apply(struct intent *in, struct round *r)
     e = projection_finish(q->draft, known.fold, known.last_projected_us, round_now_us(r),
                           &document, &q->fault);
     if (e == ERR_OK)
-        e = round_put(r, &document, q->reset, &q->decision);
+        e = round_put(r, &document, q->reset, &decision);
     if (e != ERR_OK)
         return e;
+    memcpy(q->hash, document.hash, sizeof q->hash);
     q->result = (struct answer_result){.document_id = document.id,
-                                       .decision = q->decision,
+                                       .decision = decision,
                                        .seq = document.seq,
-                                       .hash = document.hash,
+                                       .hash = q->hash,
                                        .summary = q->want_summary ? document.json
                                                                   : slice_of(NULL, 0)};
     if (!q->wait_written)

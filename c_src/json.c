@@ -111,9 +111,8 @@ static inline term behind(struct slice text)
 }
 
 /* The text of an atom or binary as UTF-8; `room` is for atoms in latin1. */
-static struct slice utf8_text(term t, uint8_t room[2 * ATOM_MAX_LATIN1])
+static struct slice utf8_text(term t, struct slice text, uint8_t room[2 * ATOM_MAX_LATIN1])
 {
-    struct slice text = term_text(t);
     size_t n = 0;
 
     if (!term_is_latin1(t) || is_ascii(text))
@@ -153,13 +152,13 @@ static const char *word_of(struct slice text)
     }
 }
 
-static bool put_atom(struct writer *w, term t)
+static bool put_atom(struct writer *w, term t, struct slice name)
 {
     uint8_t room[2 * ATOM_MAX_LATIN1];
-    const char *word = word_of(term_text(t));
+    const char *word = word_of(name);
 
     if (word == NULL)
-        return put_text(w, utf8_text(t, room));
+        return put_text(w, utf8_text(t, name, room));
     w->weight.bytes += 1;
     buf_str(w->out, word);
     return true;
@@ -218,6 +217,22 @@ static bool put_byte_list(struct writer *w, term *t)
     return true;
 }
 
+/* Whether all of `text` is printable ASCII, eight bytes at a time. */
+static bool is_printable(struct slice text)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101);
+    uint64_t hits = 0, x;
+    size_t i = 0;
+
+    for (; text.len - i >= 8; i += 8) {
+        memcpy(&x, text.data + i, sizeof x);
+        hits |= x | (x - ones * 0x20) | (x + ones);
+    }
+    for (; i < text.len; i++)
+        hits |= text.data[i] < 0x20 || text.data[i] > 0x7e ? 0x80 : 0;
+    return (hits & (ones << 7)) == 0;
+}
+
 /* Why Convex would not take `key` as the name of a field; NULL when it would. */
 static const char *bad_name(struct slice key)
 {
@@ -225,9 +240,8 @@ static const char *bad_name(struct slice key)
         return "the key begins with $, which Convex reserves";
     if (key.len > JSON_MAX_FIELD_NAME)
         return "the key is longer than the 1024 bytes Convex takes";
-    for (size_t i = 0; i < key.len; i++)
-        if (key.data[i] < 0x20 || key.data[i] > 0x7e)
-            return "the key has a character that is no printable ASCII; Convex takes no other";
+    if (!is_printable(key))
+        return "the key has a character that is no printable ASCII; Convex takes no other";
     return NULL;
 }
 
@@ -292,9 +306,8 @@ static struct member *push_member(struct writer *w)
 }
 
 /* Append the key and a colon; remember it as a member. */
-static bool put_key(struct writer *w, term key)
+static bool put_key(struct writer *w, term key, struct slice name)
 {
-    struct slice name = term_text(key);
     uint8_t room[2 * ATOM_MAX_LATIN1];
     const char *bad;
 
@@ -302,7 +315,7 @@ static bool put_key(struct writer *w, term key)
         return refuse(w, "a key is neither atom nor binary (type: %s)",
                       term_type_name(term_type(key)));
 
-    struct slice text = utf8_text(key, room);
+    struct slice text = utf8_text(key, name, room);
     bad = w->convex ? bad_name(text) : NULL;
     struct member *m = push_member(w);
     *m = (struct member){.key = name, .latin1 = text.data != name.data, .at = w->out->len};
@@ -343,9 +356,9 @@ static bool sort_members(struct writer *w, size_t first)
     return true;
 }
 
-static bool is_struct_key(term key)
+static inline bool is_struct_key(term key, struct slice name)
 {
-    return term_text(key).len == 10 && term_is(key, "__struct__");
+    return name.len == 10 && term_is(key, "__struct__");
 }
 
 /* A map as an object; false, perhaps without a fault, when it is none or a struct. */
@@ -363,21 +376,22 @@ static bool put_object(struct writer *w, term *t)
     buf_byte(w->out, '{');
     for (uint32_t i = 0; i < pairs; i++) {
         term key = at;
+        struct slice name = term_text(key);
 
         if (i > 0)
             buf_byte(w->out, ',');
-        if (is_struct_key(key) || !put_key(w, key))
+        if (is_struct_key(key, name) || !put_key(w, key, name))
             return false;
         if (i > 0 && sorted) {
             int order = compare_keys(&w->members[w->count - 2], &w->members[w->count - 1]);
 
             if (order == 0)
-                return refuse_twice(w, term_text(key));
+                return refuse_twice(w, name);
             sorted = order < 0;
         }
-        at = behind(term_text(key));
+        at = behind(name);
         if (!put_value(w, &at)) {
-            json_path_key(w->fault, term_text(key));
+            json_path_key(w->fault, name);
             return false;
         }
         w->members[w->count - 1].end = w->out->len;
@@ -436,9 +450,10 @@ static bool put_value(struct writer *w, term *t)
         *t = behind(text);
         break;
     case TERM_ATOM:
-        if (!put_atom(w, *t))
+        text = term_text(*t);
+        if (!put_atom(w, *t, text))
             return false;
-        *t = behind(term_text(*t));
+        *t = behind(text);
         break;
     case TERM_INTEGER:
         if (term_integer(*t, &v))

@@ -90,6 +90,8 @@ bool json_try_string(struct buf *out, struct slice text)
         while (p < end) {
             if (end - p >= 8 && plain8(p)) {
                 p += 8;
+            } else if (end - p < 8 && text.len >= 8 && plain8(end - 8)) {
+                p = end; /* the last eight once more, rather than the rest one by one */
             } else if (*p >= 0x80) {
                 size_t n = utf8_bytes(p, (size_t)(end - p));
 

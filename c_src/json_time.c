@@ -46,6 +46,17 @@ static bool field(struct reader *r, const char *name, int64_t min, int64_t max, 
     return in_range(r, term_get(r->map, name), name, min, max, v);
 }
 
+/* Decimal digits of `v` >= 0, zeros in front up to `width`. */
+static void put_padded(struct buf *out, int64_t v, size_t width)
+{
+    char text[8];
+
+    PRE(width < sizeof text);
+    for (size_t i = width; i > 0; i--, v /= 10)
+        text[i - 1] = (char)('0' + v % 10);
+    buf_add(out, text, width);
+}
+
 static int64_t days_in(int64_t year, int64_t month)
 {
     static const int days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
@@ -61,7 +72,13 @@ static bool put_date(struct buf *out, struct reader *r)
     if (!field(r, "year", -9999, 9999, &year) || !field(r, "month", 1, 12, &month) ||
         !field(r, "day", 1, days_in(year, month), &day))
         return false;
-    buf_printf(out, "%s%04d-%02d-%02d", year < 0 ? "-" : "", abs((int)year), (int)month, (int)day);
+    if (year < 0)
+        buf_byte(out, '-');
+    put_padded(out, year < 0 ? -year : year, 4);
+    buf_byte(out, '-');
+    put_padded(out, month, 2);
+    buf_byte(out, '-');
+    put_padded(out, day, 2);
     return true;
 }
 
@@ -69,7 +86,6 @@ static bool put_time(struct buf *out, struct reader *r)
 {
     int64_t hour, minute, second, fraction, digits;
     term microsecond = term_get(r->map, "microsecond");
-    char text[8];
 
     if (!field(r, "hour", 0, 23, &hour) || !field(r, "minute", 0, 59, &minute) ||
         !field(r, "second", 0, 60, &second)) /* 60: leap seconds, old Elixirs let them in */
@@ -79,11 +95,15 @@ static bool put_time(struct buf *out, struct reader *r)
     if (!in_range(r, term_element(microsecond, 0), "microsecond", 0, 999999, &fraction) ||
         !in_range(r, term_element(microsecond, 1), "microsecond", 0, MICROSECOND_DIGITS, &digits))
         return false;
-    buf_printf(out, "%02d:%02d:%02d", (int)hour, (int)minute, (int)second);
+    put_padded(out, hour, 2);
+    buf_byte(out, ':');
+    put_padded(out, minute, 2);
+    buf_byte(out, ':');
+    put_padded(out, second, 2);
     if (digits > 0) {
-        snprintf(text, sizeof text, "%06d", (int)fraction);
         buf_byte(out, '.');
-        buf_add(out, text, (size_t)digits);
+        put_padded(out, fraction, MICROSECOND_DIGITS);
+        out->len -= MICROSECOND_DIGITS - (size_t)digits;
     }
     return true;
 }
@@ -108,8 +128,11 @@ static bool put_zoned(struct buf *out, struct reader *r)
         buf_byte(out, 'Z');
         return true;
     }
-    int total = (int)(utc + std), seconds = abs(total);
-    buf_printf(out, "%c%02d:%02d", total < 0 ? '-' : '+', seconds / 3600, seconds % 3600 / 60);
+    int64_t total = utc + std, seconds = total < 0 ? -total : total;
+    buf_byte(out, total < 0 ? '-' : '+');
+    put_padded(out, seconds / 3600, 2);
+    buf_byte(out, ':');
+    put_padded(out, seconds % 3600 / 60, 2);
     return true;
 }
 

@@ -24,6 +24,7 @@
 #include <arpa/inet.h>
 #include <ei.h>
 #include <errno.h>
+#include <fnmatch.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -380,4 +381,21 @@ enum node_welcome node_welcome(struct node *n, int fd, int64_t wait_ms, char pee
         return why_not(&w);
     ei_close_connection(fd); /* ei forgets it; wire_close leaves it open */
     return NODE_WELCOME;
+}
+
+bool node_matches(const char *patterns, const char *name)
+{
+    char one[NODE_NAME_MAX];
+    size_t len;
+
+    if (*(patterns += strspn(patterns, " \t,")) == '\0')
+        return true;
+    for (; *patterns != '\0'; patterns += strspn(patterns, " \t,")) {
+        len = strcspn(patterns, " \t,");
+        snprintf(one, sizeof one, "%.*s", (int)(len < sizeof one ? len : 0), patterns);
+        if (fnmatch(one, name, 0) == 0)
+            return true;
+        patterns += len;
+    }
+    return false;
 }

@@ -50,4 +50,8 @@ enum node_welcome {
  */
 enum node_welcome node_welcome(struct node *n, int fd, int64_t wait_ms, char peer[NODE_NAME_MAX]);
 
+/** node_matches(patterns, name): Whether the node ${name} matches one of the blank-separated
+ * ${patterns}, in which * stands for anything; without a pattern every name does. */
+bool node_matches(const char *patterns, const char *name);
+
 #endif

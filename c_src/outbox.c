@@ -461,15 +461,24 @@ err0:
     return e;
 }
 
-void outbox_close(struct outbox *o)
+void outbox_stop(struct outbox *o)
 {
     if (o == NULL)
         return;
     pthread_mutex_lock(&o->lock);
+    bool is_first = !o->closing;
     o->closing = true;
     pthread_cond_signal(&o->changed);
     pthread_mutex_unlock(&o->lock);
-    PRE(pthread_join(o->thread, NULL) == 0);
+    if (is_first)
+        PRE(pthread_join(o->thread, NULL) == 0);
+}
+
+void outbox_close(struct outbox *o)
+{
+    if (o == NULL)
+        return;
+    outbox_stop(o);
     pthread_cond_destroy(&o->changed);
     pthread_mutex_destroy(&o->lock);
     waiting_free(o->waiting);

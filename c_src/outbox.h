@@ -71,10 +71,12 @@ enum err outbox_open(const struct outbox_options *options, struct outbox **o,
                      struct fault *fault) MUST_CHECK;
 
 /**
- * outbox_close(o):
- * Commit what was submitted, settle every intent, end the thread, close the
- * store.  Held intents are settled with ERR_DRAINING.  NULL is harmless.
+ * outbox_stop(o):
+ * Commit what was submitted, settle every intent (held ones with ERR_DRAINING), end the thread.
+ * From then on outbox_submit answers ERR_DRAINING.  The owner's thread only; NULL is harmless.
  */
+void outbox_stop(struct outbox *o);
+/** outbox_close(o): Stop, if it is not yet, and close the store.  NULL is harmless. */
 void outbox_close(struct outbox *o);
 
 /* ---- the intake side ------------------------------------------------------ */

@@ -61,12 +61,12 @@ const struct kind *kinds_at(const struct kinds *k, size_t i);
 
 /* What a request may say beside row and events. */
 struct projection_options {
-    struct slice version;  /* projection_version, the request's or the configured one; not for adopt */
-    term now;              /* DateTime or ISO 8601 text for projected_at; NULL or nil: the clock */
-    bool has_range;        /* seq_range: [first, last] goes into runtime_source */
+    struct slice version; /* the request's or the configured one; not for adopt */
+    term now;             /* DateTime or ISO 8601 text for projected_at; NULL or nil: the clock */
+    bool has_range;       /* seq_range: [first, last] goes into runtime_source */
     int64_t range[2];
-    bool reset;            /* forget the fold, start at the first event given */
-    bool no_hash;          /* leave projection_hash out (configuration) */
+    bool reset;   /* forget the fold, start at the first event given */
+    bool no_hash; /* leave projection_hash out (configuration) */
 };
 
 /*
@@ -81,13 +81,13 @@ struct draft;
 /* The finished document; its slices borrow the draft. */
 struct document {
     const struct kind *kind;
-    struct slice id;           /* "runtime/run_summary:<run_id>" */
-    struct slice version;      /* projection_version */
-    struct slice json;         /* the whole document, canonical */
-    struct slice fold;         /* the fold after these events, to be kept beside it; may be empty */
+    struct slice id;      /* "runtime/run_summary:<run_id>" */
+    struct slice version; /* projection_version */
+    struct slice json;    /* the whole document, canonical */
+    struct slice fold;    /* the fold after these events, to be kept beside it; may be empty */
     int64_t seq;
     int64_t event_count;
-    int64_t projected_at_us;   /* microseconds since 1970, UTC */
+    int64_t projected_at_us; /* microseconds since 1970, UTC */
     uint8_t hash[32];
 };
 
@@ -139,7 +139,7 @@ void draft_free(struct draft *d);
 #define PROJECTION_TIME_MIN_US (-62167219200000000)
 #define PROJECTION_TIME_MAX_US 253402300799999999
 
-/** projection_time(us, out): ISO 8601 in UTC, "2026-02-19T20:00:00.000000Z", terminated; PRE: in range. */
+/** projection_time(us, out): "2026-02-19T20:00:00.000000Z", terminated; PRE: ${us} in range. */
 void projection_time(int64_t us, char out[32]);
 /** projection_parse_time(text, us): Whether ${text} is ISO 8601 with an offset or Z; then ${us}. */
 bool projection_parse_time(struct slice text, int64_t *us);

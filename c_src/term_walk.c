@@ -344,22 +344,15 @@ enum err term_check_some(struct slice bytes, unsigned count, size_t *used, struc
     return e;
 }
 
-/* The size of a checked term up to its first part, and its parts. */
-static inline struct head head_checked(term t)
-{
-    struct head h;
-    const char *why = head(t, SIZE_MAX, &h);
-
-    PRE(why == NULL);
-    return h;
-}
-
 term term_next(term t)
 {
     size_t todo = 1;
 
     do {
-        struct head h = head_checked(t);
+        struct head h;
+        const char *why = head(t, SIZE_MAX, &h);
+
+        PRE(why == NULL);
         t += h.size;
         todo += h.parts - 1;
     } while (todo > 0);

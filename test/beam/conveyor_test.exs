@@ -228,7 +228,15 @@ defmodule ConvexSidecar.ConveyorTest do
   defp start_fake_node(name) do
     paths = Enum.flat_map(:code.get_path(), &['-pa', &1])
     args = ['-setcookie', 'conveyor', '-hidden'] ++ paths
-    options = %{name: name, host: '127.0.0.1', longnames: true, connection: :standard_io, args: args}
+
+    options = %{
+      name: name,
+      host: '127.0.0.1',
+      longnames: true,
+      connection: :standard_io,
+      args: args
+    }
+
     {:ok, peer, node} = :peer.start(options)
     {:ok, _pid} = :peer.call(peer, GenServer, :start, [FakeSidecar, nil, [name: :fake]])
     {peer, node}

@@ -79,7 +79,8 @@ defmodule MemoryLog do
   end
 
   @impl :convex_sidecar_source
-  def done(kind, id, outcome, _duration_ms, {_table, test}), do: send(test, {:done, kind, id, outcome})
+  def done(kind, id, outcome, _duration_ms, {_table, test}),
+    do: send(test, {:done, kind, id, outcome})
 
   @impl OpenAgentsRuntime.Convex.EventLog
   def row(kind, id), do: row(kind, id, {last(), nil})

@@ -38,7 +38,8 @@ static void open_house(struct house *h, size_t max_documents, const struct dispa
 
 static void close_house(struct house *h)
 {
-    dispatch_close(h->dispatch, 0);
+    dispatch_stop(h->dispatch, 0);
+    dispatch_close(h->dispatch);
     ck_assert_uint_eq(h->outbox->order_faults, 0);
     fake_sink_free(h->sink);
     fake_outbox_free(h->outbox);
@@ -743,7 +744,8 @@ static void *close_in_ten_seconds(void *arg)
 {
     struct house *h = arg;
 
-    dispatch_close(h->dispatch, 10000);
+    dispatch_stop(h->dispatch, 10000);
+    dispatch_close(h->dispatch);
     return NULL;
 }
 
@@ -790,7 +792,7 @@ TEST(close_gives_up_when_its_time_is_over)
     ck_assert_uint_eq(fake_outbox_pending(h.outbox), 1); /* not answered: stays */
     fake_sink_free(h.sink);
     fake_outbox_free(h.outbox);
-    dispatch_close(NULL, 0);
+    dispatch_close(NULL);
 }
 
 TEST(calls_in_flight_rise_slowly_to_the_limit_and_not_above)

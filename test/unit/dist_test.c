@@ -8,6 +8,7 @@
 #include "../../c_src/dist.h"
 #include "../../c_src/clock.h"
 #include "../../c_src/metrics.h"
+#include "../../c_src/node.h"
 
 #include "test.h"
 
@@ -216,6 +217,18 @@ TEST(bad_names_cookies_and_addresses_are_told)
     ck_assert_int_eq(open_node(NODE, "secret", "203.0.113.7", &d, &fault), ERR_SYSTEM);
     ck_assert_ptr_null(d);
     dist_close(NULL);
+}
+
+TEST(patterns_say_who_may_come)
+{
+    ck_assert(node_matches("", "a@h"));
+    ck_assert(node_matches("  ", "a@h"));
+    ck_assert(node_matches("a@h", "a@h"));
+    ck_assert(node_matches("x@h  *@h ", "a@h"));
+    ck_assert(!node_matches("x@h", "a@h"));
+    ck_assert(!node_matches("a@h", "aa@h"));
+    ck_assert(!node_matches("a", "a@h"));
+    ck_assert(!node_matches("*@h", "a@hh"));
 }
 
 TEST(it_listens_on_loopback_only)

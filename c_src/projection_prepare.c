@@ -1,5 +1,5 @@
 /*
- * projection.c - the first half for a row and its events: what the request brings, rendered once.
+ * projection_prepare.c - the first half for a row and its events: what a request brings, rendered.
  *
  * The happy path: each column of the row that the kind names becomes a piece of
  * JSON, so do the last event's type and time; of the other events only their
