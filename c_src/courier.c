@@ -367,8 +367,7 @@ static void take_refused(struct answering *w, struct parcel p, const struct verd
     }
     settlement_free(p.settlement);
     p.settlement = NULL;
-    p.due_us =
-        w->now_us + 1000 * pace_backoff_ms(&c->options.backoff, p.refusals, &c->random);
+    p.due_us = w->now_us + 1000 * pace_backoff_ms(&c->options.backoff, p.refusals, &c->random);
     parcels_push(&c->suspects.waiting, p);
 }
 
@@ -382,8 +381,8 @@ static int64_t again_us(struct answering *w, const struct parcel *p, const struc
     if (w->answer->each != NULL)
         wait_ms = pace_backoff_ms(&c->options.backoff, p->attempts, &c->random);
     else if (p->unknowns >= UNKNOWNS_ALONE)
-        wait_ms = pace_backoff_ms(&c->options.backoff, p->unknowns - UNKNOWNS_ALONE + 1,
-                                  &c->random);
+        wait_ms =
+            pace_backoff_ms(&c->options.backoff, p->unknowns - UNKNOWNS_ALONE + 1, &c->random);
     return w->now_us + 1000 * (wait_ms > after_ms ? wait_ms : after_ms);
 }
 

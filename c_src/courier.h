@@ -41,7 +41,8 @@ typedef void courier_reported(void *arg, const struct courier_report *r);
 struct courier *courier_open(struct outbox *o, struct sink *sink,
                              const struct courier_options *options, courier_reported *reported,
                              void *arg);
-/** courier_close(c): PRE: nothing is in flight.  What is not settled stays pending in the outbox. */
+/** courier_close(c): PRE: nothing is in flight.  What is not settled stays pending in the outbox.
+ */
 void courier_close(struct courier *c);
 
 /**

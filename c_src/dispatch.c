@@ -133,8 +133,8 @@ static void move(struct dispatch *d, enum dispatch_state to, const char *why)
 
     PRE((states[d->state].next & MAY(to)) != 0);
     if (logged && to == DISPATCH_RUNNING)
-        log_event(states[to].level, states[to].event, "was=%s for_ms=%lld",
-                  states[d->state].name, (long long)(now_us - d->changed_us) / 1000);
+        log_event(states[to].level, states[to].event, "was=%s for_ms=%lld", states[d->state].name,
+                  (long long)(now_us - d->changed_us) / 1000);
     else if (logged)
         log_event(states[to].level, states[to].event, "why=%s",
                   log_quote(slice_str(why), quoted, sizeof quoted));
@@ -314,8 +314,7 @@ static void reported(void *arg, const struct courier_report *r)
     if (r->verdict->kind == VERDICT_STOP) {
         stop(d, why, now_us);
     } else if (r->all_refused_why != NULL) {
-        snprintf(all, sizeof all, "every document is refused: %.160s",
-                 r->all_refused_why);
+        snprintf(all, sizeof all, "every document is refused: %.160s", r->all_refused_why);
         stop(d, all, now_us);
     } else if (d->state == DISPATCH_STOPPED && !r->trial) {
         return; /* sent before the stop: says nothing about now */
@@ -376,8 +375,7 @@ static int wait_ms(struct dispatch *d, int64_t now_us)
 {
     int64_t until_us = next_us(d, now_us);
 
-    if (courier_has_unsettled(d->courier) && !d->closing &&
-        until_us > now_us + d->settle_look_us) {
+    if (courier_has_unsettled(d->courier) && !d->closing && until_us > now_us + d->settle_look_us) {
         until_us = now_us + d->settle_look_us;
         d->settle_look_us *= 2;
         if (d->settle_look_us > SETTLE_LOOK_MAX_US)
@@ -413,9 +411,8 @@ static void open_courier(struct dispatch *d, uint64_t seed)
     struct pace_options pace = {.max_limit = d->options.max_in_flight,
                                 .backoff_min_ms = d->options.backoff_min_ms,
                                 .backoff_max_ms = d->options.backoff_max_ms};
-    struct courier_options options = {.min_interval_us = 1000 * d->options.min_interval_ms,
-                                      .backoff = pace,
-                                      .seed = ~seed};
+    struct courier_options options = {
+        .min_interval_us = 1000 * d->options.min_interval_ms, .backoff = pace, .seed = ~seed};
 
     pace_init(&d->pace, &pace, seed);
     d->courier = courier_open(d->outbox, d->sink, &options, reported, d);
@@ -463,8 +460,8 @@ struct dispatch *dispatch_open(struct outbox *o, struct sink *sink,
     d->since_us = clock_wall_us();
     d->changed_us = clock_mono_us();
     d->settle_look_us = SETTLE_LOOK_US;
-    d->shown = (struct dispatch_status){
-        .state = DISPATCH_RUNNING, .since_us = d->since_us, .limit = 1};
+    d->shown =
+        (struct dispatch_status){.state = DISPATCH_RUNNING, .since_us = d->since_us, .limit = 1};
     d->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     PRE(d->wake_fd >= 0);
     PRE(pthread_mutex_init(&d->lock, NULL) == 0);

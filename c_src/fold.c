@@ -29,17 +29,22 @@ static enum err broken(struct fault *fault, const char *what)
     return ERR_INVALID;
 }
 
+static bool is_one_of(uint8_t c, const char *set)
+{
+    return c != 0 && strchr(set, c) != NULL;
+}
+
 /* The characters after a backslash: how many of them ${p} spells, 0 when they are no escape. */
 static size_t escape_len(const uint8_t *p, size_t left)
 {
-    if (left == 0 || memchr("\"\\/bfnrtu", p[0], 9) == NULL)
+    if (left == 0 || !is_one_of(p[0], "\"\\/bfnrtu"))
         return 0;
     if (p[0] != 'u')
         return 1;
     if (left < 5)
         return 0;
     for (size_t i = 1; i < 5; i++)
-        if (memchr("0123456789abcdefABCDEF", p[i], 22) == NULL)
+        if (!is_one_of(p[i], "0123456789abcdefABCDEF"))
             return 0;
     return 5;
 }

@@ -21,6 +21,7 @@
 
 #include "json.h"
 
+#include "json_bytes.h"
 #include "json_time.h"
 
 #include <stdarg.h>
@@ -95,15 +96,6 @@ static bool enter(struct writer *w)
     return true;
 }
 
-static bool is_ascii(struct slice text)
-{
-    uint8_t all = 0;
-
-    for (size_t i = 0; i < text.len; i++)
-        all |= text.data[i];
-    return all < 0x80;
-}
-
 /* The term behind an atom or binary: its text is its end. */
 static inline term behind(struct slice text)
 {
@@ -115,7 +107,7 @@ static struct slice utf8_text(term t, struct slice text, uint8_t room[2 * ATOM_M
 {
     size_t n = 0;
 
-    if (!term_is_latin1(t) || is_ascii(text))
+    if (!term_is_latin1(t) || json_bytes_are(text, json_word_is_ascii))
         return text;
     for (size_t i = 0; i < text.len; i++) {
         uint8_t c = text.data[i];
@@ -217,22 +209,6 @@ static bool put_byte_list(struct writer *w, term *t)
     return true;
 }
 
-/* Whether all of `text` is printable ASCII, eight bytes at a time. */
-static bool is_printable(struct slice text)
-{
-    const uint64_t ones = UINT64_C(0x0101010101010101);
-    uint64_t hits = 0, x;
-    size_t i = 0;
-
-    for (; text.len - i >= 8; i += 8) {
-        memcpy(&x, text.data + i, sizeof x);
-        hits |= x | (x - ones * 0x20) | (x + ones);
-    }
-    for (; i < text.len; i++)
-        hits |= text.data[i] < 0x20 || text.data[i] > 0x7e ? 0x80 : 0;
-    return (hits & (ones << 7)) == 0;
-}
-
 /* Why Convex would not take `key` as the name of a field; NULL when it would. */
 static const char *bad_name(struct slice key)
 {
@@ -240,7 +216,7 @@ static const char *bad_name(struct slice key)
         return "the key begins with $, which Convex reserves";
     if (key.len > JSON_MAX_FIELD_NAME)
         return "the key is longer than the 1024 bytes Convex takes";
-    if (!is_printable(key))
+    if (!json_bytes_are(key, json_word_is_printable))
         return "the key has a character that is no printable ASCII; Convex takes no other";
     return NULL;
 }

@@ -18,6 +18,8 @@
 
 #include "json.h"
 
+#include "json_bytes.h"
+
 #include <float.h>
 #include <math.h>
 
@@ -25,17 +27,6 @@
 #define MAX_DIGITS        17
 #define MAX_SHORT         1e15 /* DBL_DIG digits: every such decimal has a double of its own */
 #define MAX_EXACT_POWER   22   /* 10^22 is the last power of ten that is a double */
-
-/* Whether the 8 bytes at `p` are printable ASCII without quote and backslash. */
-static inline bool plain8(const uint8_t *p)
-{
-    const uint64_t ones = UINT64_C(0x0101010101010101);
-    uint64_t x;
-
-    memcpy(&x, p, sizeof x);
-    uint64_t hits = x | (x - ones * 0x20) | ((x ^ ones * '"') - ones) | ((x ^ ones * '\\') - ones);
-    return (hits & (ones << 7)) == 0;
-}
 
 static inline bool continues(uint8_t byte)
 {
@@ -78,39 +69,49 @@ static void put_escape(struct buf *out, uint8_t c)
     buf_add(out, text, 6);
 }
 
-bool json_try_string(struct buf *out, struct slice text)
+/* A string some of whose bytes are not plain. */
+static bool put_mixed(struct buf *out, struct slice text)
 {
+    const uint8_t *p = text.data, *run = p, *end = p + text.len;
     size_t start = out->len;
 
-    buf_reserve(out, text.len + 2);
     buf_byte(out, '"');
-    if (text.len > 0) {
-        const uint8_t *p = text.data, *run = p, *end = p + text.len;
+    while (p < end) {
+        if (end - p >= 8 && json_word_is_plain(json_word(p))) {
+            p += 8;
+        } else if (*p >= 0x80) {
+            size_t n = utf8_bytes(p, (size_t)(end - p));
 
-        while (p < end) {
-            if (end - p >= 8 && plain8(p)) {
-                p += 8;
-            } else if (end - p < 8 && text.len >= 8 && plain8(end - 8)) {
-                p = end; /* the last eight once more, rather than the rest one by one */
-            } else if (*p >= 0x80) {
-                size_t n = utf8_bytes(p, (size_t)(end - p));
-
-                if (n == 0) {
-                    out->len = start;
-                    return false;
-                }
-                p += n;
-            } else if (*p >= 0x20 && *p != '"' && *p != '\\') {
-                p++;
-            } else {
-                buf_add(out, run, (size_t)(p - run));
-                put_escape(out, *p);
-                run = ++p;
+            if (n == 0) {
+                out->len = start;
+                return false;
             }
+            p += n;
+        } else if (*p >= 0x20 && *p != '"' && *p != '\\') {
+            p++;
+        } else {
+            buf_add(out, run, (size_t)(p - run));
+            put_escape(out, *p);
+            run = ++p;
         }
-        buf_add(out, run, (size_t)(p - run));
     }
+    buf_add(out, run, (size_t)(p - run));
     buf_byte(out, '"');
+    return true;
+}
+
+bool json_try_string(struct buf *out, struct slice text)
+{
+    buf_reserve(out, text.len + 2);
+    if (!json_bytes_are(text, json_word_is_plain))
+        return put_mixed(out, text);
+
+    uint8_t *to = out->data + out->len;
+    to[0] = '"';
+    if (text.len > 0)
+        memcpy(to + 1, text.data, text.len);
+    to[text.len + 1] = '"';
+    out->len += text.len + 2;
     return true;
 }
 
@@ -133,18 +134,25 @@ bool json_is_utf8(struct slice text)
     return true;
 }
 
-static void put_decimal(struct buf *out, int64_t v)
+/* The digits of `v` at the end of `text`; how many there are. */
+static size_t digits_of(uint64_t v, char text[20])
 {
-    uint64_t rest = v < 0 ? ~(uint64_t)v + 1 : (uint64_t)v;
-    char text[20];
-    size_t at = sizeof text;
+    size_t at = 20;
 
     do
-        text[--at] = (char)('0' + rest % 10);
-    while ((rest /= 10) > 0);
+        text[--at] = (char)('0' + v % 10);
+    while ((v /= 10) > 0);
+    return 20 - at;
+}
+
+static void put_decimal(struct buf *out, int64_t v)
+{
+    char text[20];
+    size_t n = digits_of(v < 0 ? ~(uint64_t)v + 1 : (uint64_t)v, text);
+
     if (v < 0)
-        text[--at] = '-';
-    buf_add(out, text + at, sizeof text - at);
+        buf_byte(out, '-');
+    buf_add(out, text + sizeof text - n, n);
 }
 
 /* Convex's int64: base64 of the eight bytes, the lowest first. */
@@ -233,10 +241,11 @@ static bool short_fraction(double v, struct decimal *d)
             return false;
         if (m / power != v)
             continue;
-        char text[MAX_DIGITS + 1];
-        d->count = snprintf(text, sizeof text, "%.0f", m);
+        char text[20];
+        size_t n = digits_of((uint64_t)m, text);
+        memcpy(d->digits, text + sizeof text - n, n);
+        d->count = (int)n;
         d->point = d->count - places;
-        memcpy(d->digits, text, (size_t)d->count);
         return true;
     }
     return false;

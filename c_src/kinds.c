@@ -26,7 +26,7 @@
 #define MAX_FIELDS_TEXT ((MAX_NAME + sizeof ":map ") * KIND_MAX_FIELDS * 2)
 
 struct kinds {
-    struct kind **list;
+    struct kind *list[MAX_KINDS];
     size_t count;
     bool is_finished;
 };
@@ -152,7 +152,6 @@ static struct kind *find_or_add(struct kinds *k, const char *name)
     struct kind *kind = find(k, slice_str(name));
     if (kind != NULL)
         return kind;
-    k->list = base_realloc(k->list, (k->count + 1) * sizeof *k->list);
     kind = base_alloc(sizeof *kind);
     kind->name = base_strndup(name, strlen(name));
     k->list[k->count++] = kind;
@@ -185,7 +184,6 @@ void kinds_free(struct kinds *k)
         return;
     for (size_t i = 0; i < k->count; i++)
         free_kind(k->list[i]);
-    free(k->list);
     free(k);
 }
 

@@ -155,8 +155,7 @@ void pace_fault(struct pace *p, int64_t now_us, int64_t sent_us, int64_t after_m
         p->failures++;
         p->tripped_us = now_us;
         p->breaker = PACE_OPEN;
-        p->open_until_us =
-            now_us + 1000 * pace_backoff_ms(&p->options, p->failures, &p->random);
+        p->open_until_us = now_us + 1000 * pace_backoff_ms(&p->options, p->failures, &p->random);
     }
     if (p->breaker == PACE_OPEN && p->open_until_us < now_us + 1000 * after_ms)
         p->open_until_us = now_us + 1000 * after_ms;

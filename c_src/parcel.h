@@ -12,12 +12,12 @@ struct settlement;
  * outbox each time it is sent, so what goes is always the newest version.
  */
 struct parcel {
-    uint64_t no;       /* arrival number */
-    uint64_t revision; /* of the version last sent; 0: none yet */
-    int64_t due_us;    /* not to be sent before (monotonic) */
-    uint32_t attempts; /* times this version was sent */
-    uint32_t unknowns; /* of these, with an unknown outcome, in a row */
-    uint32_t refusals; /* refused when sent alone */
+    uint64_t no;                   /* arrival number */
+    uint64_t revision;             /* of the version last sent; 0: none yet */
+    int64_t due_us;                /* not to be sent before (monotonic) */
+    uint32_t attempts;             /* times this version was sent */
+    uint32_t unknowns;             /* of these, with an unknown outcome, in a row */
+    uint32_t refusals;             /* refused when sent alone */
     struct settlement *settlement; /* while in a call: its verdict-to-be, owned; else NULL */
 };
 

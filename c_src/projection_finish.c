@@ -226,7 +226,7 @@ static enum err put_json(struct draft *d, uint8_t hash[32], struct fault *fault)
     enum err e = measure(d, &bytes, fault);
     if (e != ERR_OK)
         return e;
-    buf_reserve(&d->out, bytes + 2 * FOLD_MAX_TEXT);
+    buf_reserve(&d->out, bytes + (size_t)2 * FOLD_MAX_TEXT);
     size_t count = assemble(d, cuts, &hash_at);
     hash_without(buf_view(&d->out), cuts, count, hash);
     if (hash_at > 0) {

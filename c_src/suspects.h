@@ -13,8 +13,8 @@
 struct suspects {
     uint64_t row[SUSPECTS_ROW]; /* arrival numbers refused since a document was last done */
     size_t row_count;
-    bool has_proof;   /* a document was done ... */
-    int64_t proof_us; /* ... at this time */
+    bool has_proof;         /* a document was done ... */
+    int64_t proof_us;       /* ... at this time */
     struct parcels waiting; /* refused while nothing proved that the other side works */
 };
 

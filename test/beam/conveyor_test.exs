@@ -319,10 +319,17 @@ defmodule ConvexSidecar.ConveyorTest do
     mark(name, log, "r1")
     wait_until(fn -> sizes(fake) == [1] end)
     for i <- 1..300, do: mark(name, log, "r#{i}")
-    stopper = Task.async(fn -> stop_supervised!(name) end)
-    Process.sleep(20)
-    FakeSidecar.wake(fake, {:ok, [{:ok, %{reason: nil}}]})
-    Task.await(stopper)
+    conveyor = name |> :convex_sidecar_instance.conveyor_name() |> Process.whereis()
+    pushing = {:current_function, {:convex_sidecar_conveyor, :last_push, 2}}
+
+    waker =
+      Task.async(fn ->
+        wait_until(fn -> Process.info(conveyor, :current_function) == pushing end)
+        FakeSidecar.wake(fake, {:ok, [{:ok, %{reason: nil}}]})
+      end)
+
+    stop_supervised!(name)
+    Task.await(waker)
     assert map_size(FakeSidecar.documents(fake)) == 300
   end
 

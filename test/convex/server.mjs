@@ -115,7 +115,8 @@ globalThis.__standinCheckDocument = (table, doc) => {
   for (const k of Object.keys(doc)) if (k.startsWith("_")) throw new Error(`${V.display(full)} isn't a valid document: Field '${k}' starts with an underscore, which is only allowed for system fields like '_id'`);
   if (nesting > V.MAX_DOCUMENT_NESTING) throw new Error(`${V.display(full).slice(0, 200)} isn't a valid document: Document is too nested (nested ${nesting} levels deep > maximum nesting ${V.MAX_DOCUMENT_NESTING})`);
   if (size > V.MAX_USER_SIZE) throw new Error(`Value is too large (${V.human(size)} > maximum size ${V.human(V.MAX_USER_SIZE)})`);
-  const s = run.getStore(); if (s) s.bytes += size + 3 * 80; // the document, by_id, by_creation_time, by_kind_document_id
+  const s = run.getStore(); if (s && doc.document_id !== undefined) s.writes.push({ kind: doc.kind, document_id: doc.document_id, seq: doc.seq, projected_at: doc.projected_at, content_hash: doc.content_hash ?? null, removed: doc.summary === null });
+  if (s) s.bytes += size + 3 * 80; // the document, by_id, by_creation_time, by_kind_document_id
 };
 
 // console.log inside functions -> logLines
@@ -269,7 +270,8 @@ let tail = Promise.resolve();
 const serially = (f) => { const p = tail.then(f); tail = p.then(() => {}, () => {}); return p; };
 
 // -------------------------------------------------------------- execute ----
-const stats = { requests: 0, byStatus: {}, byCode: {}, functions: {}, commits: 0, faults: {}, startedMs: Date.now() };
+const HISTORY_MAX = 2000000, history = []; // every version of every document that was committed, in commit order
+const stats = { requests: 0, documentsWritten: 0, byStatus: {}, byCode: {}, functions: {}, commits: 0, faults: {}, startedMs: Date.now() };
 const bump = (o, k) => { o[k] = (o[k] ?? 0) + 1; };
 const LIMIT_TEXT = [
   [/^Wrote too much data in a single function execution \(limit: (\d+) bytes\).*/s, (n) => `Too many bytes written in a single function execution (limit: ${V.human(Number(n))})`],
@@ -322,7 +324,7 @@ async function execute(want, path, argsText, identity, override) {
       continue;
     }
     await limiter.acquire();
-    const store = { logs: [], bytes: 0, sys: 0 };
+    const store = { logs: [], bytes: 0, sys: 0, writes: [] };
     try {
       const ms = draw(latency); if (ms > 0) await sleep(ms);
       const who = identity.user ?? identity.acting;
@@ -334,7 +336,7 @@ async function execute(want, path, argsText, identity, override) {
       const json = convexToJson(value === undefined ? null : value);
       const n = V.measure(json).size;
       if (n > K.FUNCTION_MAX_RESULT_SIZE) return { err: { message: `Function ${path.full} return value is too large (actual: ${V.human(n)}, limit: ${V.human(K.FUNCTION_MAX_RESULT_SIZE)})` }, logs: store.logs };
-      if (f.type === "Mutation") { stats.commits++; if (store.bytes) recordWrite(store.bytes); }
+      if (f.type === "Mutation") { stats.commits++; stats.documentsWritten += store.writes.length; for (const w of store.writes) if (history.length < HISTORY_MAX) history.push(w); if (store.bytes) recordWrite(store.bytes); }
       return { ok: json, logs: store.logs };
     } catch (e) {
       if (e instanceof Http) throw e;
@@ -483,8 +485,9 @@ async function control(req, res, url) {
     case "GET /__standin/stats": return send(res, 200, JSON.stringify({ ...stats, pendingFaults: faults, peakConcurrency: Object.fromEntries(Object.entries(limiters).map(([k, l]) => [k, l.peak])), latency, knobs: K, rss: process.memoryUsage().rss }));
     case "POST /__standin/faults": { const b = await body(); for (const f of Array.isArray(b) ? b : [b]) faults.push({ ...f, left: f.times ?? 1 }); return send(res, 200, JSON.stringify({ pending: faults.length })); }
     case "DELETE /__standin/faults": faults = []; return send(res, 200, "{}");
-    case "POST /__standin/reset": fresh(); faults = []; Object.assign(stats, { requests: 0, byStatus: {}, byCode: {}, functions: {}, commits: 0, faults: {} }); writes.log = []; writes.total = 0; for (const l of Object.values(limiters)) l.peak = l.running; return send(res, 200, "{}");
+    case "POST /__standin/reset": fresh(); faults = []; history.length = 0; Object.assign(stats, { requests: 0, documentsWritten: 0, byStatus: {}, byCode: {}, functions: {}, commits: 0, faults: {} }); writes.log = []; writes.total = 0; for (const l of Object.values(limiters)) l.peak = l.running; return send(res, 200, "{}");
     case "POST /__standin/config": { const b = await body(); if (b.latency !== undefined) latency = b.latency; for (const k of Object.keys(K)) if (b[k] !== undefined) K[k] = b[k]; limiters.Mutation.permits = K.APPLICATION_MAX_CONCURRENT_MUTATIONS; limiters.Query.permits = K.APPLICATION_MAX_CONCURRENT_QUERIES; return send(res, 200, JSON.stringify({ latency, ...K })); }
+    case "GET /__standin/history": return send(res, 200, `[${history.map((w) => JSON.stringify(w)).join(",\n")}]`);
     case "GET /__standin/docs": return send(res, 200, `[${(await dump()).map((d) => V.cleanText(convexToJson(d))).join(",\n")}]`);
     case "POST /__standin/jwt": return issuer ? send(res, 200, JSON.stringify({ token: issuer.sign(await body()) })) : send(res, 404, "");
   }

@@ -12,6 +12,7 @@
 
 static struct {
     unsigned opened, closed, waits;
+    bool closing;
     char base_url[200], extra_header[100], user_agent[100];
     char authorization[5000]; /* "" for none */
     unsigned authorizations;  /* how often it was set */
@@ -76,9 +77,11 @@ void http_close(struct http *h)
 
     if (h == NULL)
         return;
+    fake_http.closing = true;
     for (unsigned i = 0; i < fake_http.count; i++)
         if (!fake_http.calls[i].answered)
             fake_http_answer_with(i, &answer);
+    fake_http.closing = false;
     fake_http.closed++;
     free(h);
 }
@@ -94,7 +97,7 @@ static void fake_http_note(const char *path, char *body, http_done *done, void *
 {
     unsigned i = fake_http.count++;
 
-    PRE(i < FAKE_HTTP_CALLS);
+    PRE(i < FAKE_HTTP_CALLS && !fake_http.closing);
     snprintf(fake_http.calls[i].path, sizeof fake_http.calls[i].path, "%s", path);
     fake_http.calls[i].body = body;
     fake_http.calls[i].done = done;

@@ -43,7 +43,7 @@ struct outbox {
     struct fake_record *made;
     struct fake_document *documents;
     struct settlement *queue, **queue_end;
-    bool failing, silent; /* silent: commits of settlements are not announced */
+    bool failing, silent;  /* silent: commits of settlements are not announced */
     unsigned order_faults; /* a delivered seq that did not rise */
     void (*on_work)(void *);
     void *on_work_arg;
@@ -79,7 +79,8 @@ static void fake_outbox_free(struct outbox *o)
         settlement_free(o->queue);
         o->queue = next;
     }
-    HASH_ITER (hh, o->documents, d, next_document) {
+    HASH_ITER(hh, o->documents, d, next_document)
+    {
         HASH_DEL(o->documents, d);
         free(d);
     }
@@ -232,14 +233,13 @@ static void look(struct outbox_reader *r)
 
 static void fill_pending(const struct fake_record *f, struct pending *p)
 {
-    *p = (struct pending){.no = f->no,
-                          .id = slice_str(f->id),
-                          .kind = slice_str("run_summary"),
-                          .json = slice_str(f->json),
-                          .version = {.op = f->op,
-                                      .seq = f->seq,
-                                      .version = slice_str("v1"),
-                                      .revision = f->revision}};
+    *p = (struct pending){
+        .no = f->no,
+        .id = slice_str(f->id),
+        .kind = slice_str("run_summary"),
+        .json = slice_str(f->json),
+        .version = {
+            .op = f->op, .seq = f->seq, .version = slice_str("v1"), .revision = f->revision}};
 }
 
 bool outbox_next(struct outbox_reader *r, uint64_t after, struct pending *p)

@@ -68,6 +68,17 @@ static bool read_byte(struct server *s)
     return true;
 }
 
+static void read_bytes(struct server *s, size_t count)
+{
+    ssize_t n;
+
+    buf_reserve(&s->seen, count);
+    while (count && (n = recv(s->peer, s->seen.data + s->seen.len, count, 0)) > 0) {
+        s->seen.len += (size_t)n;
+        count -= (size_t)n;
+    }
+}
+
 static void read_request(struct server *s)
 {
     size_t from = s->seen.len, body = 0;
@@ -82,8 +93,7 @@ static void read_request(struct server *s)
     s->seen.len--;
     if (length)
         body = strtoul(length + 16, NULL, 10);
-    while (body-- && read_byte(s))
-        ;
+    read_bytes(s, body);
 }
 
 static void send_text(struct server *s, const char *text, size_t piece)

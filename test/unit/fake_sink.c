@@ -236,7 +236,8 @@ static void fake_wait(struct sink *base, int wake_fd, int timeout_ms)
 {
     struct fake_sink *s = (struct fake_sink *)base;
     int64_t until_us = timeout_ms < 0 ? INT64_MAX : fake_now_us + 1000 * (int64_t)timeout_ms;
-    struct pollfd fds[2] = {{.fd = wake_fd, .events = POLLIN}, {.fd = s->poke_fd, .events = POLLIN}};
+    struct pollfd fds[2] = {{.fd = wake_fd, .events = POLLIN},
+                            {.fd = s->poke_fd, .events = POLLIN}};
 
     while (fake_now_us < until_us) {
         if (poll(fds, 2, 0) == 0) {
@@ -334,4 +335,12 @@ static unsigned fake_calls(struct fake_sink *s)
     unsigned calls = s->calls;
     pthread_mutex_unlock(&s->lock);
     return calls;
+}
+
+static unsigned fake_probes(struct fake_sink *s)
+{
+    pthread_mutex_lock(&s->lock);
+    unsigned probes = s->probes;
+    pthread_mutex_unlock(&s->lock);
+    return probes;
 }

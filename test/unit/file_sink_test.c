@@ -79,7 +79,8 @@ static enum verdict_kind send_one(struct sink *s, const char *id, const char *js
 }
 
 #define LINE_A                                                                                     \
-    "{\"op\":\"upsert\",\"kind\":\"run_summary\",\"document_id\":\"a\",\"seq\":7,\"summary\":{\"x\":1}}\n"
+    "{\"op\":\"upsert\",\"kind\":\"run_summary\",\"document_id\":\"a\",\"seq\":7,\"summary\":{"    \
+    "\"x\":1}}\n"
 
 TEST(a_document_is_a_line)
 {

@@ -123,6 +123,7 @@ TEST(other_shapes_are_refused)
     refused(slice_str("\x94\x02\x02\xa3\"\xff\"\xa4null"), "event type");
     refused(slice_str("\x94\x02\x02\xa3\"\\\"\xa4null"), "event type");
     refused(slice_str("\x94\x02\x02\xa4\"\\x\"\xa4null"), "event type");
+    refused(slice_of("\x94\x02\x02\xa4\"\\\0\"\xa4null", 13), "event type");
     refused(slice_str("\x94\x02\x02\xa6\"\\u00\"\xa4null"), "event type");
     refused(slice_str("\x94\x02\x02\xda\xff\xff\"\""), "event type");
     refused(slice_str("\x94\x02\x02\xdb\x7f\xff\xff\xff\"\""), "event type");

@@ -1,0 +1,115 @@
+defmodule OpenAgentsRuntime.Convex.SidecarTest do
+  use SidecarCase, async: false
+
+  alias OpenAgentsRuntime.Convex.{DiskEventLog, FanoutSink, HttpSink, NoopSink, Projector, Sidecar}
+
+  @http [
+    base_url: "http://127.0.0.1:3210",
+    admin_key: "deployment|0123",
+    request_timeout_ms: 2500
+  ]
+
+  defp config(opts \\ []), do: Sidecar.options(opts).config.()
+
+  test "no sink, and NoopSink, are noop" do
+    configure(:convex_http_sink, @http)
+    assert config() == %{"sink" => %{"type" => :noop}}
+    configure(:convex_projection_sink, NoopSink)
+    assert config() == %{"sink" => %{"type" => :noop}}
+  end
+
+  test "HttpSink, with the keys users have" do
+    configure(:convex_projection_sink, HttpSink)
+    configure(:convex_http_sink, @http)
+    configure(:convex_projection_version, "v7")
+
+    assert config() == %{
+             "sink" => %{
+               "type" => :http,
+               "base_url" => "http://127.0.0.1:3210",
+               "admin_key" => "deployment|0123",
+               "request_timeout_ms" => 2500
+             },
+             "projection" => %{"version" => "v7"}
+           }
+  end
+
+  test "mutation paths of the user's own are called one by one" do
+    configure(:convex_projection_sink, HttpSink)
+    configure(:convex_http_sink, @http ++ [run_summary_mutation_path: "my:runs"])
+    config = config()
+    assert config["sink"]["batch_mutation"] == ""
+    assert config["kind.run_summary"] == %{"mutation" => "my:runs"}
+  end
+
+  test "a sink of the user's own may call HttpSink" do
+    configure(:convex_projection_sink, FanoutSink)
+    assert config()["sink"] == %{"type" => :noop}
+    configure(:convex_http_sink, @http)
+    assert config()["sink"]["type"] == :http
+  end
+
+  test "the sidecar's own options win, section by section and key by key" do
+    configure(:convex_projection_sink, HttpSink)
+    configure(:convex_http_sink, @http)
+    configure(:convex_sidecar, config: [sink: [base_url: "http://other"], log: %{level: :debug}])
+    config = config()
+    assert %{"base_url" => "http://other", "admin_key" => "deployment|0123"} = config["sink"]
+    assert config["log"] == %{"level" => :debug}
+    assert config(config: fn -> %{"sink" => %{"base_url" => "x"}} end)["sink"]["base_url"] == "x"
+  end
+
+  test "HttpSink without base_url does not start, and says why" do
+    configure(:convex_projection_sink, HttpSink)
+
+    assert {:error, {:bad_option, :convex_http_sink, "convex_http_sink must name base_url" <> _}} =
+             Sidecar.start_link(name: unique_name(), node: node())
+  end
+
+  test "no secret in what supervisors print" do
+    configure(:convex_projection_sink, HttpSink)
+    configure(:convex_http_sink, @http)
+    refute inspect(Sidecar.child_spec([]), limit: :infinity) =~ "0123"
+    refute inspect(Sidecar.options(), limit: :infinity) =~ "0123"
+  end
+
+  test "in a supervision tree: the program is given its configuration, and restarted" do
+    dir = tmp_dir()
+    name = unique_name()
+    on_exit(fn -> :convex_sidecar_instance.close(name) end)
+    configure(:convex_projection_sink, HttpSink)
+    configure(:convex_http_sink, @http)
+    own = [name: name, node: node(), program: fake_program()]
+    configure(:convex_sidecar, own ++ [config: [fake: [mode: :ok, fake_dir: dir]]])
+    start_supervised!(Sidecar)
+    assert :convex_sidecar.await(name, 5000) == :ok
+    [path] = Path.wildcard(Path.join(dir, "config.*"))
+    assert File.read!(path) =~ "admin_key = deployment|0123\n"
+    assert Sidecar.configured?([])
+    assert {:ok, %{gap_ms: _}} = Sidecar.restart()
+    # Nobody answers under that name in this VM.
+    assert Sidecar.status() == {:error, :unavailable}
+  end
+
+  test "catch_up projects what was appended while nobody was there" do
+    start_supervised!({DiskEventLog, dir: tmp_dir()})
+    configure(:convex_event_log, DiskEventLog)
+    DiskEventLog.create_run("r")
+    DiskEventLog.append_event("r", "run.started")
+    DiskEventLog.create_worker("w.1")
+    fake = unique_name("fake")
+    start_supervised!({FakeSidecar, fake})
+    name = unique_name()
+    on_exit(fn -> :convex_sidecar_instance.close(name) end)
+    own = [name: name, mode: :external, node: node(), registered_name: fake, catch_up: true]
+    configure(:convex_sidecar, own)
+    start_supervised!(Sidecar)
+    wait_until(fn -> map_size(FakeSidecar.documents(fake)) == 2 end)
+
+    assert {:ok, 2} = DiskEventLog.append_event("r", "run.finished")
+    assert :ok = Projector.project_run_async("r")
+    assert :ok = :convex_sidecar.settle(name, 5000)
+    assert %{"runtime/run_summary:r" => %{folded: 2, count: 2}} = FakeSidecar.documents(fake)
+    assert Sidecar.status() == {:ok, %{state: "running"}}
+  end
+end
