@@ -176,8 +176,9 @@ enum err config_finish(struct config *c, struct fault *fault)
 /* --- the cookie --------------------------------------------------------- */
 
 /*
- * Nobody else may know the cookie.  A credential belongs to the service manager, which lets this
- * user in by an ACL; that shows as group bits.
+ * Nobody else may know the cookie.  A credential lies in a folder of the service manager's making
+ * and belongs to whom it likes (root, or nobody where PrivateUsers= hides root); it lets this user
+ * in by an ACL, which shows as group bits.
  */
 static const char *who_may_read(int fd, bool credential)
 {
@@ -187,7 +188,7 @@ static const char *who_may_read(int fd, bool credential)
         return strerror(errno);
     if (!S_ISREG(s.st_mode))
         return "is no regular file";
-    if (s.st_uid != geteuid() && !(credential && s.st_uid == 0))
+    if (s.st_uid != geteuid() && !credential)
         return "belongs to another user";
     if (s.st_mode & (S_IRWXO | (credential ? S_IWGRP : S_IRWXG)))
         return "must be open to its owner only (chmod 600)";

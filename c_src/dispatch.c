@@ -19,8 +19,8 @@
  *      |   v     v   |        is where `resume` leads.
  *      +-- STOPPED --+
  *
- * One thread runs all of this but dispatch_open, _wake, _pause, _resume,
- * _reload, _status and _close, which any thread may call.
+ * All of it runs on the delivery thread; only the functions of dispatch.h at
+ * the end are called by others, who leave their orders under the lock.
  */
 
 #include "dispatch.h"

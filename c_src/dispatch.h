@@ -10,25 +10,25 @@
 struct dispatch; /* opaque */
 
 struct dispatch_options {
-    unsigned max_in_flight;   /* calls at most; the adaptive limit stays at or below */
-    int64_t min_interval_ms;  /* between two writes of one document */
+    unsigned max_in_flight;  /* calls at most; the adaptive limit stays at or below */
+    int64_t min_interval_ms; /* between two writes of one document */
     int64_t backoff_min_ms, backoff_max_ms;
-    int64_t probe_ms;         /* between probes while stopped */
+    int64_t probe_ms; /* between probes while stopped */
 };
 
 enum dispatch_state {
     DISPATCH_RUNNING, /* sends what there is */
     DISPATCH_WAITING, /* a passing fault: waits its back-off, then sends again */
-    DISPATCH_STOPPED, /* a configuration fault: probes, sends nothing, discards nothing */
+    DISPATCH_STOPPED, /* a configuration fault: probes, then tries one document; discards nothing */
     DISPATCH_PAUSED   /* an operator's word */
 };
 
 struct dispatch_status {
     enum dispatch_state state;
-    char why[200];      /* the last fault; "" when running */
-    int64_t since_us;   /* wall clock: since when in this state */
+    char why[200];    /* the last fault; "" when running */
+    int64_t since_us; /* wall clock: since when in this state */
     unsigned limit, in_flight;
-    uint64_t failures;  /* in a row */
+    uint64_t failures; /* in a row */
 };
 
 /** dispatch_open(o, sink, options): Start the delivery thread; ${sink} is taken. */

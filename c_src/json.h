@@ -1,4 +1,5 @@
-/* json.h - canonical JSON (RFC 8785) out of Erlang terms, with Convex's tagged values and limits. */
+/* json.h - canonical JSON (RFC 8785) out of Erlang terms, with Convex's tagged values and limits.
+ */
 
 #ifndef JSON_H
 #define JSON_H
@@ -16,8 +17,8 @@
 
 /* What a value weighs in Convex (crates/value/src/size.rs): added up while it is written. */
 struct json_weight {
-    size_t bytes;      /* value size, not the length of the text */
-    unsigned nesting;  /* levels of objects and arrays */
+    size_t bytes;     /* value size, not the length of the text */
+    unsigned nesting; /* levels of objects and arrays */
 };
 
 enum json_rules {

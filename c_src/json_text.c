@@ -232,9 +232,10 @@ static bool next_up_reads_back(char *text, double v)
  */
 static bool short_fraction(double v, struct decimal *d)
 {
-    double power = 10;
+    double power = 1;
 
-    for (int places = 1; places <= MAX_EXACT_POWER; places++, power *= 10) {
+    for (int places = 1; places <= MAX_EXACT_POWER; places++) {
+        power *= 10;
         double m = rint(v * power);
 
         if (m >= MAX_SHORT)

@@ -7,7 +7,8 @@
  * is kept, UTC is "Z", any other zone its offset.
  *
  * What can go wrong: another struct, another calendar, a field missing or out of its range.  Each
- * is refused with a sentence and nothing is appended.
+ * is refused with a sentence and nothing is appended.  One walk over the map finds all fields: the
+ * BEAM sends them in the order of the table, so each is where it is looked for first.
  *
  * Any thread: there is no state here.
  */
@@ -21,10 +22,68 @@
 #define LIMB_DIGITS        9
 #define LIMB               1000000000U
 
+/* The fields of all these structs, in the order in which the BEAM sends them. */
+#define FIELD_LIST(X)                                                                              \
+    X(STRUCT, "__struct__")                                                                        \
+    X(CALENDAR, "calendar")                                                                        \
+    X(COEF, "coef")                                                                                \
+    X(DAY, "day")                                                                                  \
+    X(EXP, "exp")                                                                                  \
+    X(HOUR, "hour")                                                                                \
+    X(MICROSECOND, "microsecond")                                                                  \
+    X(MINUTE, "minute")                                                                            \
+    X(MONTH, "month")                                                                              \
+    X(SECOND, "second")                                                                            \
+    X(SIGN, "sign")                                                                                \
+    X(STD_OFFSET, "std_offset")                                                                    \
+    X(TIME_ZONE, "time_zone")                                                                      \
+    X(UTC_OFFSET, "utc_offset")                                                                    \
+    X(YEAR, "year")
+
+enum field {
+#define X(name, text) name,
+    FIELD_LIST(X)
+#undef X
+};
+#define FIELDS (YEAR + 1)
+
+static const struct {
+    const char *text;
+    size_t len;
+} names[] = {
+#define X(name, text) {text, sizeof text - 1},
+    FIELD_LIST(X)
+#undef X
+};
+
 struct reader {
-    term map;
+    term fields[FIELDS]; /* NULL: not there */
     struct fault *fault;
 };
+
+/* Find all fields in one walk over the map. */
+static void read_fields(struct reader *r, term map)
+{
+    term at = term_items(map);
+    size_t guess = 0; /* the field the next key most likely is */
+
+    for (uint32_t pairs = term_arity(map); pairs > 0; pairs--) {
+        struct slice name = term_text(at);
+        bool atom = term_type(at) == TERM_ATOM;
+
+        at = term_next(at);
+        for (size_t n = 0; atom && n < FIELDS; n++) {
+            size_t i = (guess + n) % FIELDS;
+
+            if (name.len != names[i].len || memcmp(name.data, names[i].text, name.len) != 0)
+                continue;
+            r->fields[i] = at;
+            guess = i + 1;
+            break;
+        }
+        at = term_next(at);
+    }
+}
 
 static bool refuse(struct reader *r, const char *what, const char *why)
 {
@@ -33,17 +92,16 @@ static bool refuse(struct reader *r, const char *what, const char *why)
     return false;
 }
 
-static bool in_range(struct reader *r, term t, const char *name, int64_t min, int64_t max,
-                     int64_t *v)
+static bool in_range(struct reader *r, term t, enum field f, int64_t min, int64_t max, int64_t *v)
 {
     if (t != NULL && term_integer(t, v) && *v >= min && *v <= max)
         return true;
-    return refuse(r, name, ": the struct's field is missing or out of range");
+    return refuse(r, names[f].text, ": the struct's field is missing or out of range");
 }
 
-static bool field(struct reader *r, const char *name, int64_t min, int64_t max, int64_t *v)
+static bool field(struct reader *r, enum field f, int64_t min, int64_t max, int64_t *v)
 {
-    return in_range(r, term_get(r->map, name), name, min, max, v);
+    return in_range(r, r->fields[f], f, min, max, v);
 }
 
 /* Decimal digits of `v` >= 0, zeros in front up to `width`. */
@@ -69,8 +127,8 @@ static bool put_date(struct buf *out, struct reader *r)
 {
     int64_t year, month, day;
 
-    if (!field(r, "year", -9999, 9999, &year) || !field(r, "month", 1, 12, &month) ||
-        !field(r, "day", 1, days_in(year, month), &day))
+    if (!field(r, YEAR, -9999, 9999, &year) || !field(r, MONTH, 1, 12, &month) ||
+        !field(r, DAY, 1, days_in(year, month), &day))
         return false;
     if (year < 0)
         buf_byte(out, '-');
@@ -85,15 +143,15 @@ static bool put_date(struct buf *out, struct reader *r)
 static bool put_time(struct buf *out, struct reader *r)
 {
     int64_t hour, minute, second, fraction, digits;
-    term microsecond = term_get(r->map, "microsecond");
+    term microsecond = r->fields[MICROSECOND];
 
-    if (!field(r, "hour", 0, 23, &hour) || !field(r, "minute", 0, 59, &minute) ||
-        !field(r, "second", 0, 60, &second)) /* 60: leap seconds, old Elixirs let them in */
+    if (!field(r, HOUR, 0, 23, &hour) || !field(r, MINUTE, 0, 59, &minute) ||
+        !field(r, SECOND, 0, 60, &second)) /* 60: leap seconds, old Elixirs let them in */
         return false;
     if (microsecond == NULL || term_type(microsecond) != TERM_TUPLE || term_arity(microsecond) != 2)
         return refuse(r, "microsecond", ": the struct's field is no pair");
-    if (!in_range(r, term_element(microsecond, 0), "microsecond", 0, 999999, &fraction) ||
-        !in_range(r, term_element(microsecond, 1), "microsecond", 0, MICROSECOND_DIGITS, &digits))
+    if (!in_range(r, term_element(microsecond, 0), MICROSECOND, 0, 999999, &fraction) ||
+        !in_range(r, term_element(microsecond, 1), MICROSECOND, 0, MICROSECOND_DIGITS, &digits))
         return false;
     put_padded(out, hour, 2);
     buf_byte(out, ':');
@@ -119,10 +177,10 @@ static bool put_naive(struct buf *out, struct reader *r)
 static bool put_zoned(struct buf *out, struct reader *r)
 {
     int64_t utc, std;
-    term zone = term_get(r->map, "time_zone");
+    term zone = r->fields[TIME_ZONE];
 
-    if (!put_naive(out, r) || !field(r, "utc_offset", -DAY_SECONDS, DAY_SECONDS, &utc) ||
-        !field(r, "std_offset", -DAY_SECONDS, DAY_SECONDS, &std))
+    if (!put_naive(out, r) || !field(r, UTC_OFFSET, -DAY_SECONDS, DAY_SECONDS, &utc) ||
+        !field(r, STD_OFFSET, -DAY_SECONDS, DAY_SECONDS, &std))
         return false;
     if (utc == 0 && std == 0 && term_is_text(zone, "Etc/UTC")) {
         buf_byte(out, 'Z');
@@ -195,11 +253,11 @@ static void put_digits(struct buf *out, const char *digits, size_t len, int64_t 
 
 static bool put_decimal(struct buf *out, struct reader *r)
 {
-    term coefficient = term_get(r->map, "coef");
+    term coefficient = r->fields[COEF];
     char digits[DECIMAL_DIGITS];
     int64_t sign, exp;
 
-    if (!field(r, "sign", -1, 1, &sign) || !field(r, "exp", INT32_MIN, INT32_MAX, &exp))
+    if (!field(r, SIGN, -1, 1, &sign) || !field(r, EXP, INT32_MIN, INT32_MAX, &exp))
         return false;
     if (sign < 0)
         buf_byte(out, '-');
@@ -228,26 +286,18 @@ static const struct {
     {"Elixir.Decimal", put_decimal, false},
 };
 
-/* The value of the atom key __struct__; a binary of that name is a key like any other. */
-static term struct_name(term t)
+bool json_time_is_struct(term t)
 {
     if (term_type(t) != TERM_MAP)
-        return NULL;
+        return false;
 
     term at = term_items(t);
     for (uint32_t pairs = term_arity(t); pairs > 0; pairs--) {
-        term value = term_next(at);
-
-        if (term_is(at, "__struct__"))
-            return value;
-        at = term_next(value);
+        if (term_is(at, names[STRUCT].text)) /* a binary of that name is a key like any other */
+            return true;
+        at = term_next(term_next(at));
     }
-    return NULL;
-}
-
-bool json_time_is_struct(term t)
-{
-    return struct_name(t) != NULL;
+    return false;
 }
 
 /* The name comes from outside; only what is printable ASCII is repeated. */
@@ -264,13 +314,13 @@ static bool refuse_name(struct reader *r, struct slice name)
 
 static bool put_struct(struct buf *out, struct reader *r)
 {
-    term module = struct_name(r->map);
+    term module = r->fields[STRUCT];
     struct slice name = module ? term_text(module) : slice_str("");
 
     for (size_t i = 0; i < sizeof structs / sizeof *structs; i++) {
         if (!slice_is(name, structs[i].name))
             continue;
-        if (structs[i].calendar && !term_is(term_get(r->map, "calendar"), "Elixir.Calendar.ISO"))
+        if (structs[i].calendar && !term_is(r->fields[CALENDAR], "Elixir.Calendar.ISO"))
             return refuse(r, "calendar", ": only Calendar.ISO has a JSON form");
         return structs[i].put(out, r);
     }
@@ -279,9 +329,11 @@ static bool put_struct(struct buf *out, struct reader *r)
 
 enum err json_time_put(struct buf *out, term t, struct fault *fault)
 {
-    struct reader r = {.map = t, .fault = fault};
+    struct reader r = {.fault = fault};
     size_t start = out->len;
 
+    if (term_type(t) == TERM_MAP)
+        read_fields(&r, t);
     if (put_struct(out, &r))
         return ERR_OK;
     out->len = start;

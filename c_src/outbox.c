@@ -176,7 +176,7 @@ static void give_back_settlements(struct outbox *o, struct work *w)
 static enum err apply_all(struct outbox *o, struct work *w)
 {
     struct round *r = &o->round;
-    enum err e = round_begin(r, WAITING_MAX - waiting_count(o->waiting));
+    enum err e = round_begin(r, WAITING_MAX - waiting_count(o->waiting), o->failing);
 
     for (struct settlement *s = w->settlements; e == ERR_OK && s != NULL; s = s->next)
         e = settle_apply(r, s);
@@ -414,7 +414,7 @@ static uint64_t map_bytes(uint64_t limit_bytes)
 /* An empty round: the levels for the metrics, and proof that the store takes writes. */
 static enum err first_round(struct outbox *o, struct fault *fault)
 {
-    enum err e = round_begin(&o->round, 0);
+    enum err e = round_begin(&o->round, 0, true);
 
     if (e == ERR_OK)
         e = round_commit(&o->round);

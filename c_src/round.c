@@ -52,6 +52,12 @@ enum err round_check(struct round *r, enum err e)
     return e;
 }
 
+enum err round_wrote(struct round *r, enum err e)
+{
+    r->changed = true;
+    return round_check(r, e);
+}
+
 enum err round_damaged(struct round *r, const struct fault *fault)
 {
     char quoted[600];
@@ -79,13 +85,14 @@ static enum err write_counters(struct round *r)
 {
     r->body.len = 0;
     record_put_counters(&r->body, &r->counters);
-    return round_check(r,
+    return round_wrote(r,
                        store_put(r->store, STORE_META, slice_str("counters"), buf_view(&r->body)));
 }
 
-enum err round_begin(struct round *r, size_t hold_room)
+enum err round_begin(struct round *r, size_t hold_room, bool must_write)
 {
     r->failed = false;
+    r->changed = must_write;
     r->tally = (struct round_tally){0};
     r->hold_room = hold_room;
     r->now_us = clock_wall_us();
@@ -121,7 +128,7 @@ static enum err read_levels(struct round *r)
 
 static void count_tally(const struct round *r)
 {
-    metric_add(METRIC_COMMITS, 1);
+    metric_add(METRIC_COMMITS, r->changed ? 1 : 0);
     metric_add(METRIC_KEPT, r->tally.kept);
     metric_add(METRIC_COALESCED, r->tally.coalesced);
     metric_add(METRIC_SKIPPED, r->tally.skipped);
@@ -135,7 +142,7 @@ static void count_tally(const struct round *r)
 enum err round_commit(struct round *r)
 {
     PRE(!r->failed);
-    enum err e = write_counters(r);
+    enum err e = r->changed ? write_counters(r) : ERR_OK;
     if (e == ERR_OK)
         e = read_levels(r);
     if (e == ERR_OK)
@@ -185,7 +192,7 @@ enum err round_save(struct round *r, struct slice id, const struct checkpoint_re
 {
     r->head.len = 0;
     record_put_checkpoint(&r->head, c);
-    return round_check(r, store_put(r->store, STORE_CHECKPOINTS, id, buf_view(&r->head)));
+    return round_wrote(r, store_put(r->store, STORE_CHECKPOINTS, id, buf_view(&r->head)));
 }
 
 enum err round_keep(struct round *r, struct pending *p, struct checkpoint_record *c)
@@ -212,7 +219,7 @@ enum err round_keep(struct round *r, struct pending *p, struct checkpoint_record
                         : store_put(r->store, STORE_PENDING, key, buf_view(&r->body));
     if (e == ERR_OK)
         e = store_put(r->store, STORE_CHECKPOINTS, p->id, buf_view(&r->head));
-    return round_check(r, e);
+    return round_wrote(r, e);
 }
 
 enum err round_unkeep(struct round *r, struct checkpoint_record *c)
@@ -225,7 +232,7 @@ enum err round_unkeep(struct round *r, struct checkpoint_record *c)
     c->cp.pending_no = 0;
     c->pending_bytes = 0;
     c->pending_kept_at_us = 0;
-    return e == ERR_NOT_FOUND ? ERR_OK : round_check(r, e);
+    return e == ERR_NOT_FOUND ? ERR_OK : round_wrote(r, e);
 }
 
 /* ---- what intents do ------------------------------------------------------ */

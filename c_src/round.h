@@ -32,6 +32,7 @@ struct round {
     int64_t now_us;
     size_t hold_room; /* intents that may still be held */
     bool failed;      /* the transaction can only be aborted */
+    bool changed;     /* something was written: there is something to commit */
     struct counters counters;
     struct round_tally tally;
     struct round_levels levels;
@@ -44,10 +45,12 @@ void round_init(struct round *r, struct store *s, const struct outbox_options *o
 void round_free(struct round *r);
 
 /**
- * round_begin(r, hold_room), round_commit(r), round_abort(r):
- * One round.  ERR_STORE: nothing of it is kept, store_why says the reason.
+ * round_begin(r, hold_room, must_write), round_commit(r), round_abort(r):
+ * One round.  ERR_STORE: nothing of it is kept, store_why says the reason.  A round
+ * that only looked costs no commit, unless it ${must_write} to find out whether the
+ * store takes writes.
  */
-enum err round_begin(struct round *r, size_t hold_room) MUST_CHECK;
+enum err round_begin(struct round *r, size_t hold_room, bool must_write) MUST_CHECK;
 enum err round_commit(struct round *r) MUST_CHECK;
 void round_abort(struct round *r);
 
@@ -58,11 +61,12 @@ bool round_is_through(struct round *r, struct intent *intent);
 /*
  * For round.c, round_dead.c and settle.c.
  *
- * round_check(r, e) remembers that the store failed and gives ${e} back.  ERR_STORE
- * with r->failed still false means one damaged record: it was logged, the round
- * goes on.
+ * round_check(r, e) remembers that the store failed and gives ${e} back; round_wrote
+ * does so for a write.  ERR_STORE with r->failed still false means one damaged
+ * record: it was logged, the round goes on.
  */
 enum err round_check(struct round *r, enum err e);
+enum err round_wrote(struct round *r, enum err e);
 /** round_damaged(r, fault): Log the damaged record; gives ERR_STORE. */
 enum err round_damaged(struct round *r, const struct fault *fault);
 /** round_is_id(id): Whether ${id} can be a key; what an operator types may be anything. */

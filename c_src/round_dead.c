@@ -59,7 +59,7 @@ enum err round_remove_letter(struct round *r, struct slice id, size_t json_len,
 {
     c->cp.is_dead = false;
     round_take_off(&r->counters.dead_bytes, json_len);
-    enum err e = round_check(r, store_del(r->store, STORE_DEAD, id));
+    enum err e = round_wrote(r, store_del(r->store, STORE_DEAD, id));
     return e == ERR_NOT_FOUND ? ERR_OK : e;
 }
 

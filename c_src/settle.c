@@ -78,7 +78,7 @@ static enum err settle_blindly(struct round *r, const struct settlement *s)
 
     if (e == ERR_OK && p.version.revision == s->revision) {
         round_take_off(&r->counters.pending_bytes, p.json.len);
-        e = round_check(r, store_del(r->store, STORE_PENDING, slice_of(&s->no, sizeof s->no)));
+        e = round_wrote(r, store_del(r->store, STORE_PENDING, slice_of(&s->no, sizeof s->no)));
     }
     return e == ERR_NOT_FOUND ? ERR_OK : e;
 }
@@ -156,7 +156,7 @@ static enum err put_letter(struct round *r, const struct settlement *s, const st
     r->counters.dead_bytes += p->json.len;
     r->body.len = 0;
     record_put_dead(&r->body, &d);
-    return round_check(r, store_put(r->store, STORE_DEAD, id_of(s), buf_view(&r->body)));
+    return round_wrote(r, store_put(r->store, STORE_DEAD, id_of(s), buf_view(&r->body)));
 }
 
 /* E4 -> E6 */

@@ -10,7 +10,8 @@
 enum verdict_kind {
     VERDICT_DONE,    /* it stands there, or something newer does */
     VERDICT_AGAIN,   /* not written, for a passing reason: send it again */
-    VERDICT_UNKNOWN, /* nobody knows whether it was written: send it again, the guard makes it safe */
+    VERDICT_UNKNOWN, /* nobody knows whether it was written: send it again, the guard makes it safe
+                      */
     VERDICT_REFUSED, /* not written and never will be, as it is */
     VERDICT_STOP     /* not written, because of how things are set up: stop and say so */
 };
@@ -26,7 +27,7 @@ struct sink_answer {
     struct verdict overall;     /* for the call as a whole */
     const struct verdict *each; /* one a document, in the order of add; NULL: overall for all */
     size_t count;
-    struct slice body;          /* what was said, as far as it was read; may be empty */
+    struct slice body; /* what was said, as far as it was read; may be empty */
     int64_t took_us;
 };
 
@@ -55,8 +56,8 @@ struct sink_ops {
     void (*probe)(struct sink *s, sink_probed *probed, void *arg);
     /* Read keys and the like again; ERR_INVALID says what is wrong with them. */
     enum err (*reload)(struct sink *s, struct fault *fault);
-    /* Do I/O until an answer came, ${wake_fd} is readable, or ${timeout_ms} are over (-1: no limit).
-     * The caller empties wake_fd. */
+    /* Do I/O until an answer came, ${wake_fd} is readable, or ${timeout_ms} are over (-1: no
+     * limit). The caller empties wake_fd. */
     void (*wait)(struct sink *s, int wake_fd, int timeout_ms);
     /* Answer every call still in flight with VERDICT_UNKNOWN, then free the sink. */
     void (*close)(struct sink *s);

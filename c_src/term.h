@@ -19,21 +19,21 @@ typedef const uint8_t *term;
 #define TERM_MAX_ARITY 16777216 /* elements of one list, tuple or map */
 
 enum term_type {
-    TERM_INTEGER,  /* fits in int64: SMALL_INTEGER, INTEGER, SMALL_BIG */
-    TERM_BIGNUM,   /* any other integer */
-    TERM_FLOAT,    /* NEW_FLOAT, FLOAT */
-    TERM_ATOM,     /* ATOM, SMALL_ATOM (latin1), ATOM_UTF8, SMALL_ATOM_UTF8 */
-    TERM_BINARY,   /* BINARY */
-    TERM_BITS,     /* BIT_BINARY */
-    TERM_NIL,      /* [] */
-    TERM_LIST,     /* LIST; may be improper */
-    TERM_STRING,   /* STRING: a list of bytes */
-    TERM_TUPLE,    /* SMALL_TUPLE, LARGE_TUPLE */
-    TERM_MAP,      /* MAP */
+    TERM_INTEGER, /* fits in int64: SMALL_INTEGER, INTEGER, SMALL_BIG */
+    TERM_BIGNUM,  /* any other integer */
+    TERM_FLOAT,   /* NEW_FLOAT, FLOAT */
+    TERM_ATOM,    /* ATOM, SMALL_ATOM (latin1), ATOM_UTF8, SMALL_ATOM_UTF8 */
+    TERM_BINARY,  /* BINARY */
+    TERM_BITS,    /* BIT_BINARY */
+    TERM_NIL,     /* [] */
+    TERM_LIST,    /* LIST; may be improper */
+    TERM_STRING,  /* STRING: a list of bytes */
+    TERM_TUPLE,   /* SMALL_TUPLE, LARGE_TUPLE */
+    TERM_MAP,     /* MAP */
     TERM_PID,
     TERM_PORT,
     TERM_REFERENCE,
-    TERM_FUN,      /* NEW_FUN, FUN */
+    TERM_FUN, /* NEW_FUN, FUN */
     TERM_EXPORT
 };
 

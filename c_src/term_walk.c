@@ -21,7 +21,7 @@
 #include <math.h>
 
 #define ATOM_MAX_CHARS      255
-#define ATOM_MAX_BYTES      (ATOM_MAX_CHARS * 4)
+#define ATOM_MAX_BYTES      1020 /* of UTF-8 */
 #define REFERENCE_MAX_WORDS 5
 
 /* What a term's first bytes say. */
@@ -132,7 +132,7 @@ LAYOUT head_atom(const uint8_t *p, size_t left, struct head *h)
 static const char *head_named(const uint8_t *p, size_t before, size_t after, size_t left,
                               struct head *h)
 {
-    struct head node;
+    struct head node = {0};
 
     if (left < before)
         return cut_short;
@@ -157,7 +157,7 @@ static const char *head_fun(const uint8_t *p, size_t at, const uint8_t *row, siz
                             size_t free_variables, size_t left, struct head *h)
 {
     for (size_t i = 0; i < row_len; i++) {
-        struct head part;
+        struct head part = {0};
 
         if (at >= left)
             return cut_short;

@@ -230,6 +230,8 @@ answer(Mref, Message) ->
     {reply, Reply} = check_response(Message, Mref),
     Reply.
 
+%% The tag [alias | Mref] is OTP's own (gen.erl): a peer that knows aliases answers to it.
+-dialyzer({no_improper_lists, send_request/2}).
 %% @doc Send a request without waiting; its answer arrives as a message for check_response/2.
 %% Never blocks: a connection that is congested is {error, busy}.
 -spec send_request(server(), term()) -> {ok, reference()} | {error, unavailable | busy}.

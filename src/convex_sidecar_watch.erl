@@ -145,14 +145,15 @@ any(cast, {expect, Cookie}, #data{node = Node}) ->
 any(_Type, _Event, _Data) ->
     keep_state_and_data.
 
+%% The helper ends normally when there is a connection.
 %% This VM itself (tests, a sidecar written in Erlang) needs no connection.
 attempt(#data{node = Node} = Data) ->
     {Helper, Mref} = spawn_monitor(fun() ->
-        exit({connected, Node =:= node() orelse net_kernel:connect_node(Node)})
+        Node =:= node() orelse net_kernel:connect_node(Node) =:= true orelse exit(not_connected)
     end),
     {keep_state, Data#data{helper = {Helper, Mref}}, [{state_timeout, ?ATTEMPT_MS, attempt_hangs}]}.
 
-attempted({connected, true}, #data{node = Node} = Data) ->
+attempted(normal, #data{node = Node} = Data) ->
     erlang:monitor_node(Node, true),
     log(info, <<"node.up">>, Data),
     {next_state, up, Data};

@@ -47,22 +47,17 @@ defmodule SidecarCase do
   end
 
   defp start_epmd(port) do
-    unless listening?(port) do
+    unless listening?() do
       program = System.find_executable("epmd") || raise "no epmd in the path"
       args = ["-port", "#{port}", "-address", "127.0.0.1"]
       epmd = Port.open({:spawn_executable, program}, [:binary, args: args])
       {:os_pid, pid} = Port.info(epmd, :os_pid)
-      wait_until(fn -> listening?(port) end)
+      wait_until(&listening?/0)
       ExUnit.after_suite(fn _result -> System.cmd("kill", ["#{pid}"]) end)
     end
   end
 
-  defp listening?(port) do
-    case :gen_tcp.connect({127, 0, 0, 1}, port, [], 1000) do
-      {:ok, socket} -> :gen_tcp.close(socket) == :ok
-      {:error, _} -> false
-    end
-  end
+  defp listening?, do: match?({:ok, _}, :erl_epmd.names({127, 0, 0, 1}))
 
   @doc "A directory of its own under the system's temporary one, removed when the test ends."
   def tmp_dir do

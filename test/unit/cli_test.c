@@ -20,6 +20,7 @@
 #include <inttypes.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -373,14 +374,17 @@ static int free_port(void)
     return ntohs(a.sin_port);
 }
 
+/* libei reads the variable once in a process, so each epmd of this one has the same port. */
 static void start_epmd(struct fake *f)
 {
-    char port[20];
-    snprintf(port, sizeof port, "%d", free_port());
+    static char port[20];
+    if (port[0] == '\0')
+        snprintf(port, sizeof port, "%d", free_port());
     setenv("ERL_EPMD_PORT", port, 1);
     f->epmd = fork();
     ck_assert_int_ge(f->epmd, 0);
     if (f->epmd == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL); /* a test that fails leaves none behind */
         execlp("epmd", "epmd", "-address", "127.0.0.1", "-port", port, (char *)NULL);
         _exit(127);
     }

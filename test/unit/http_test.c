@@ -526,7 +526,7 @@ TEST(waiting_for_a_connection_counts_against_the_timeout)
     buf_free(&waiting.body);
 }
 
-/* ---- waiting, closing, opening --------------------------------------------------------------- */
+/* ---- waiting, closing --------------------------------------------------------------- */
 
 TEST(wait_ends_on_the_wake_descriptor_and_on_time)
 {
@@ -572,51 +572,4 @@ TEST(close_abandons_each_call_once)
     server_end(&s);
     buf_free(&s.seen);
     http_close(NULL);
-}
-
-TEST(a_base_url_is_checked)
-{
-    static const struct {
-        const char *url, *why;
-    } bad[] = {
-        {"", NULL},
-        {"127.0.0.1:3210", NULL},
-        {"ftp://host", "must begin with http:// or https://"},
-        {"file:///etc/passwd", "must begin with http:// or https://"},
-        {"http://", NULL},
-        {"http://ho st/", NULL},
-        {"http://host:99999", NULL},
-        {"http://me:secret@host", "must not hold a user or password"},
-        {"http://host/?q=1", "must not have a query or fragment"},
-        {"http://host/#f", "must not have a query or fragment"},
-    };
-    char url[100];
-    struct http_options options = plain_options(url, sizeof url, 1, "");
-
-    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
-        struct fault fault = {0};
-        struct http *h = NULL;
-        options.base_url = bad[i].url;
-        ck_assert_msg(http_open(&options, &h, &fault) == ERR_INVALID, "took \"%s\"", bad[i].url);
-        ck_assert_str_eq(fault.path, "base_url");
-        ck_assert(fault.why[0]);
-        if (bad[i].why)
-            ck_assert_str_eq(fault.why, bad[i].why);
-        ck_assert_ptr_null(strstr(fault.why, "secret"));
-        ck_assert_ptr_null(h);
-    }
-    options.base_url = "https://convex.example.com/some/prefix/";
-    http_close(open_with(&options));
-}
-
-TEST(a_ca_file_must_be_readable)
-{
-    char url[100];
-    struct http_options options = plain_options(url, sizeof url, 1, "");
-    struct fault fault = {0};
-    struct http *h = NULL;
-
-    options.ca_file = "/nonexistent/ca.pem";
-    ck_assert_int_eq(http_open(&options, &h, &fault), ERR_INVALID);
-    ck_assert_str_eq(fault.path, "ca_file");
 }

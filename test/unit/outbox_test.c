@@ -171,7 +171,12 @@ TEST(restart_finds_everything_again)
     ck_assert_uint_eq(metric_get(METRIC_DEAD), 1);
     ck_assert_uint_eq(metric_get(METRIC_CHECKPOINTS), 2);
     ck_assert_uint_eq(metric_get(METRIC_STORE_OK), 1);
+    /* What changes nothing is not committed. */
+    uint64_t commits = metric_get(METRIC_COMMITS);
+    ck_assert(!do_put(h.o, A, 2, 2).write);
+    ck_assert_uint_eq(metric_get(METRIC_COMMITS), commits);
     do_put(h.o, B, 8, 8); /* numbers go on */
+    ck_assert_uint_eq(metric_get(METRIC_COMMITS), commits + 1);
     ck_assert_uint_eq(do_look(h.o, B).pending_no, 4);
     house_close(&h);
 }
@@ -549,62 +554,55 @@ TEST(a_flush_waits_for_what_was_pending_and_not_longer)
 
 /* ---- the queue ------------------------------------------------------------ */
 
-static atomic_bool gate_is_open;
+static atomic_bool gate_is_entered, gate_is_open;
 
 static enum err fn_gate(struct op *op, struct round *r)
 {
     (void)op;
     (void)r;
+    atomic_store(&gate_is_entered, true);
     while (!atomic_load(&gate_is_open))
         usleep(100);
     return ERR_OK;
 }
 
+/* Submit ${count} looks as one chain. */
+static enum err submit_chain(struct outbox *o, struct op *ops, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        ops[i] = (struct op){.fn = fn_look, .id = A};
+        ops[i].in = (struct intent){.apply = kit_apply,
+                                    .settled = kit_settled,
+                                    .cost_bytes = 1000,
+                                    .next = i + 1 < count ? &ops[i + 1].in : NULL};
+    }
+    return outbox_submit(o, &ops[0].in, count, count * 1000);
+}
+
 TEST(a_full_queue_answers_busy_and_takes_nothing)
 {
     struct temp_dir d = temp_dir_make();
-    struct outbox_options options = {.dir = d.path,
-                                     .limit_bytes = 1 << 20,
-                                     .dead_limit = 1,
-                                     .queue_count = 2,
-                                     .queue_bytes = 3 * sizeof(struct op)};
+    struct outbox_options options = {
+        .dir = d.path, .limit_bytes = 1 << 20, .queue_count = 3, .queue_bytes = 2500};
     struct outbox *o;
     struct fault fault;
-    struct op gate = {.fn = fn_gate}, look[4] = {{0}};
+    struct op gate = {.fn = fn_gate}, ops[9];
 
     ck_assert_int_eq(outbox_open(&options, &o, &fault), ERR_OK);
-    for (int i = 0; i < 4; i++) {
-        look[i] = (struct op){.fn = fn_look, .id = A};
-        look[i].in = (struct intent){.apply = kit_apply,
-                                     .settled = kit_settled,
-                                     .cost_bytes = sizeof(struct op),
-                                     .next = i < 3 ? &look[i + 1].in : NULL};
-    }
-    atomic_store(&gate_is_open, false);
     ck_assert_int_eq(kit_submit(o, &gate), ERR_OK);
-    struct op third = {.fn = fn_look, .id = A};
-    /* The gate is being applied, or still queued; then the first of these may wait for it. */
-    look[0].in.next = NULL;
-    while (outbox_submit(o, &look[0].in, 1, sizeof(struct op)) != ERR_OK)
-        usleep(100);
-    enum err e = outbox_submit(o, &look[1].in, 3, 3 * sizeof(struct op));
-    ck_assert_int_eq(e, ERR_BUSY); /* three more do not fit: none is taken */
-    look[1].in.next = NULL;
-    e = outbox_submit(o, &look[1].in, 1, sizeof(struct op));
-    ck_assert(e == ERR_OK || e == ERR_BUSY);
-    if (e == ERR_OK)
-        ck_assert_int_eq(kit_submit(o, &third), ERR_BUSY);
+    while (!atomic_load(&gate_is_entered))
+        usleep(100); /* now the queue is empty, and stays as it is */
+    ck_assert_int_eq(submit_chain(o, &ops[0], 1), ERR_OK);
+    ck_assert_int_eq(submit_chain(o, &ops[4], 3), ERR_BUSY); /* too many */
+    ck_assert_int_eq(submit_chain(o, &ops[4], 2), ERR_BUSY); /* too large: none is taken */
+    ck_assert_int_eq(submit_chain(o, &ops[1], 1), ERR_OK);
+    ck_assert_int_eq(submit_chain(o, &ops[4], 1), ERR_BUSY);
     atomic_store(&gate_is_open, true);
-    ck_assert_int_eq(kit_wait(&look[0]), ERR_NOT_FOUND);
-    kit_wait(&gate);
-    /* A chain longer than the queue is taken when nothing waits, so that it can be taken at all. */
-    if (e == ERR_OK)
-        kit_wait(&look[1]);
-    look[0].in.next = &look[1].in, look[1].in.next = &look[2].in, look[2].in.next = &look[3].in;
-    look[3].in.next = NULL;
-    look[3].is_settled = false;
-    ck_assert_int_eq(outbox_submit(o, &look[0].in, 4, 4 * sizeof(struct op)), ERR_OK);
-    ck_assert_int_eq(kit_wait(&look[3]), ERR_NOT_FOUND);
+    ck_assert_int_eq(kit_wait(&ops[0]), ERR_NOT_FOUND);
+    ck_assert_int_eq(kit_wait(&ops[1]), ERR_NOT_FOUND);
+    /* A chain longer than the queue is taken when nothing waits: else it never could be. */
+    ck_assert_int_eq(submit_chain(o, &ops[2], 7), ERR_OK);
+    ck_assert_int_eq(kit_wait(&ops[8]), ERR_NOT_FOUND);
     outbox_close(o);
     temp_dir_remove(&d);
 }

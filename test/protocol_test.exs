@@ -1,0 +1,320 @@
+defmodule ProtocolTest do
+  @moduledoc """
+  Every row of docs/PROTOCOL.md, from a real BEAM against the real program, by plain GenServer calls.
+  """
+  use SidecarCase, async: false
+
+  alias OpenAgentsRuntime.Convex.{CanonicalJson, Summary}
+
+  @run "runtime/run_summary:"
+  @t ~U[2026-02-19 20:00:00.000000Z]
+
+  setup context do
+    dir = tmp_dir()
+    sink = Map.get(context, :sink, type: :file, file: Path.join(dir, "out.jsonl"))
+    options = [name: unique_name(), node: :"p#{unique()}_#{System.pid()}@127.0.0.1", store_dir: Path.join(dir, "store")]
+    config = [sink: sink] ++ Map.get(context, :config, [])
+    name = start_instance(options ++ [config: config])
+    :ok = :convex_sidecar.await(name, 10_000)
+    %{dir: dir, name: name, server: {:convex_sidecar, options[:node]}}
+  end
+
+  defp ask(c, request, timeout \\ 5000), do: GenServer.call(c.server, request, timeout)
+  defp event(seq, type \\ "run.delta"), do: %{seq: seq, event_type: type, inserted_at: @t, payload: %{ignored: self()}}
+  defp events(range), do: Enum.map(range, &event/1)
+  defp project(c, id, events, opts \\ %{}, row \\ %{"status" => "running"}),
+    do: ask(c, {:project, :run_summary, id, row, events, opts})
+
+  defp lines(c), do: c.dir |> Path.join("out.jsonl") |> File.read!() |> String.split("\n", trim: true)
+
+  describe "a C node" do
+    test "answers pings and unknown names", c do
+      node = elem(c.server, 1)
+      assert Node.ping(node) == :pong
+      assert {:noproc, _} = catch_exit(GenServer.call({:nobody, node}, :x, 5000))
+      assert node in Node.list(:hidden)
+    end
+
+    test "answers what is no message of the page with bad_request", c do
+      for request <- [:nonsense, {:project, :run_summary}, {:batch, :no_list}, {:flush, -1}, {:dead, :what}, {:checkpoint, 7}, "text", 12, {}, []],
+          do: assert(ask(c, request) == {:error, :bad_request}, inspect(request))
+    end
+
+    test "takes casts", c do
+      :ok = GenServer.cast(c.server, {:project, :run_summary, "cast", %{}, events(1..2), %{}})
+      :ok = GenServer.cast(c.server, {:batch, [{:project, :run_summary, "cast2", %{}, events(1..1), %{}}]})
+      :ok = GenServer.cast(c.server, :nonsense)
+      wait_until(fn -> match?({:ok, %{seq: 1}}, ask(c, {:checkpoint, @run <> "cast2"})) end)
+      assert {:ok, %{seq: 2}} = ask(c, {:checkpoint, @run <> "cast"})
+      assert {:ok, %{metrics: %{messages_unknown_total: 1}}} = ask(c, :status)
+    end
+  end
+
+  describe "project" do
+    test "keeps a document and says what became of it", c do
+      assert {:ok, result} = project(c, "r1", events(1..3))
+      assert %{document_id: @run <> "r1", write: "queued", reason: nil, seq: 3, lag_events: 3, coalesced: false} = result
+      assert result.projection_hash =~ ~r/^[0-9a-f]{64}$/
+      assert Enum.sort(Map.keys(result)) == [:coalesced, :document_id, :lag_events, :projection_hash, :reason, :seq, :write]
+      assert {:ok, %{pending: 0}} = ask(c, {:flush, 5000})
+      assert [line] = lines(c)
+      assert line =~ ~s("document_id":"runtime/run_summary:r1","seq":3)
+    end
+
+    test "names may be atoms or binaries, options a map or a proplist", c do
+      assert {:ok, %{seq: 1}} = ask(c, {:project, "run_summary", "a", %{status: "x"}, [%{"seq" => 1, "event_type" => "t", "inserted_at" => nil}], []})
+      assert {:ok, %{seq: 2}} = ask(c, {:project, :run_summary, "a", %{}, events(2..2), [{:ack, :kept}, {"projection_version", "v2"}]})
+      assert {:ok, %{projection_version: "v2"}} = ask(c, {:checkpoint, @run <> "a"})
+    end
+
+    test "return => summary gives the document, and it is what the Elixir side makes", c do
+      row = %{"status" => "running", owner_user_id: 42, thread_id: nil, updated_at: @t}
+      assert {:ok, %{summary: summary, projection_hash: hash}} = project(c, "s", events(1..2), %{return: :summary, now: @t}, row)
+      expected = Summary.summary(:run_summary, Map.put(row, :run_id, "s"), %{count: 2, latest: event(2)}, projection_version: "convex_summary_v1", now: @t)
+      assert Map.delete(summary, "projection_hash") == expected
+      assert hash == CanonicalJson.hash(expected)
+      assert summary["projection_hash"] == hash
+    end
+
+    test "events seen already are ignored, a hole is named and changes nothing", c do
+      assert {:ok, %{seq: 2}} = project(c, "g", events(1..2))
+      assert {:error, {:gap, 3, 4}} = project(c, "g", events(4..5))
+      assert {:error, {:gap, 4, 5}} = project(c, "g", [event(3), event(5)])
+      assert {:ok, %{seq: 4, lag_events: 2}} = project(c, "g", events(1..4))
+      assert {:ok, %{event_count: 4, folded_seq: 4}} = ask(c, {:checkpoint, @run <> "g"})
+      assert {:error, {:gap, 1, 7}} = project(c, "new", events(7..7))
+    end
+
+    test "every row of the decision table", c do
+      assert {:ok, %{write: "queued", reason: nil, lag_events: 5}} = project(c, "d", events(1..5), %{ack: :kept})
+      {:ok, _} = ask(c, {:flush, 5000})
+      assert {:ok, %{write: "skipped", reason: "idempotent", lag_events: 0}} = project(c, "d", [])
+      assert {:ok, %{write: "queued", reason: "summary_hash_mismatch", lag_events: 0}} = project(c, "d", [], %{}, %{"status" => "stopping"})
+      {:ok, _} = ask(c, {:flush, 5000})
+      assert {:ok, %{write: "queued", reason: "projection_version_changed"}} = project(c, "d", [], %{projection_version: "v2"}, %{"status" => "stopping"})
+      {:ok, _} = ask(c, {:flush, 5000})
+      assert {:ok, %{write: "queued", reason: nil, lag_events: 2}} = project(c, "d", events(6..7))
+      older = Summary.summary(:run_summary, %{run_id: "d"}, %{count: 3, latest: event(3)}, projection_version: "convex_summary_v1", now: @t)
+      assert {:ok, %{write: "skipped", reason: "checkpoint_ahead", lag_events: 0}} = ask(c, {:upsert, :run_summary, @run <> "d", older, %{}})
+      {:ok, :paused} = ask(c, :pause)
+      assert {:ok, %{coalesced: false}} = project(c, "e", events(1..1))
+      assert {:ok, %{write: "queued", coalesced: true, lag_events: 1}} = project(c, "e", events(2..2))
+      {:ok, :running} = ask(c, :resume)
+    end
+
+    test "ack => written answers when the sink has it", c do
+      assert {:ok, %{write: "applied"}} = project(c, "w", events(1..1), %{ack: :written})
+      assert [_] = lines(c)
+      assert {:ok, %{write: "skipped", reason: "idempotent"}} = project(c, "w", [], %{ack: :written})
+      {:ok, :paused} = ask(c, :pause)
+      assert {:error, {:sink_write_failed, why}} = project(c, "w", events(2..2), %{ack: :written, deadline_ms: 50})
+      assert why =~ "timeout"
+      assert {:ok, %{state: "pending", seq: 2}} = ask(c, {:checkpoint, @run <> "w"})
+    end
+
+    test "now, seq_range, reset", c do
+      assert {:ok, %{summary: s}} = project(c, "o", events(1..3), %{now: @t, seq_range: {1, 3}, return: :summary})
+      assert %{"projected_at" => "2026-02-19T20:00:00.000000Z", "runtime_source" => %{"seq" => 3, "seq_range" => [1, 3]}} = s
+      assert {:ok, %{summary: %{"projected_at" => later}}} = project(c, "o", events(4..4), %{now: "2026-02-19T20:00:00.000000Z", return: :summary})
+      assert later == "2026-02-19T20:00:00.000001Z"
+      assert {:ok, %{seq: 2, write: "queued"}} = project(c, "o", events(1..2), %{reset: true})
+      assert {:ok, %{event_count: 2, seq: 2}} = ask(c, {:checkpoint, @run <> "o"})
+      assert {:ok, %{seq: 12, summary: %{"event_count" => 3}}} = project(c, "o", events(10..12), %{reset: true, return: :summary})
+    end
+
+    test "bad options are named", c do
+      for {opts, path} <- [
+            {%{ack: :sometime}, "opts.ack"},
+            {%{nonsense: 1}, "opts.nonsense"},
+            {%{deadline_ms: -1}, "opts.deadline_ms"},
+            {%{reset: 1}, "opts.reset"},
+            {%{return: :all}, "opts.return"},
+            {%{seq_range: {3, 1}}, "opts.seq_range"},
+            {%{projection_version: 7}, "opts.projection_version"},
+            {[:atom], "opts."},
+            {:none, "opts."}
+          ] do
+        assert {:error, {:invalid, ^path, why}} = project(c, "x", [], opts)
+        assert is_binary(why)
+      end
+    end
+
+    test "what Convex would refuse is refused before it is kept, with the path", c do
+      deep = Enum.reduce(1..15, 1, fn _, v -> %{"k" => v} end)
+
+      for {metadata, path} <- [
+            {%{"$ref" => 1}, ~s(metadata["$ref"])},
+            {%{"a" => [%{"é" => 1}]}, ~s(metadata.a[0]["é"])},
+            {deep, "metadata" <> String.duplicate(".k", 14)},
+            {%{"b" => <<255>>}, "metadata.b"},
+            {%{"n" => 1.0e3, "i" => 9_223_372_036_854_775_808}, "metadata.i"},
+            {%{"l" => Enum.to_list(1..8193)}, "metadata.l"},
+            {%{"t" => {1, 2}}, "metadata.t"},
+            {%{"p" => self()}, "metadata.p"},
+            {%{"f" => &is_atom/1}, "metadata.f"},
+            {%{"r" => make_ref()}, "metadata.r"},
+            {%{"bits" => <<1::3>>}, "metadata.bits"},
+            {%{"i" => [1 | 2]}, "metadata.i"},
+            {%{"s" => %URI{}}, "metadata.s"},
+            {%{"k" => [a: 1]}, "metadata.k[0]"},
+            {%{:a => 1, "a" => 2}, "metadata.a"}
+          ] do
+        assert {:error, {:invalid, got, why}} = ask(c, {:project, :codex_worker_summary, "w", %{metadata: metadata}, [], %{}})
+        assert got == path, "#{inspect(metadata, limit: 3)}: #{got} #{why}"
+      end
+
+      assert {:error, {:invalid, _, why}} = ask(c, {:project, :codex_worker_summary, "w", %{metadata: %{"big" => String.duplicate("x", 1_050_000)}}, [], %{}})
+      assert why =~ "1 MiB"
+      assert {:error, :not_found} = ask(c, {:checkpoint, "runtime/codex_worker_summary:w"})
+    end
+
+    test "unknown kinds and ids that are none", c do
+      assert {:error, {:unknown_kind, "nope"}} = ask(c, {:project, :nope, "x", %{}, [], %{}})
+      for id <- ["", String.duplicate("x", 301), <<255>>, 7, "a\nb"], do: assert({:error, :not_projector_owned} = project(c, id, []))
+    end
+  end
+
+  describe "upsert" do
+    defp summary(id, seq),
+      do: Summary.summary(:run_summary, %{run_id: id, status: "done"}, %{count: seq, latest: event(seq)}, projection_version: "v1", now: @t)
+
+    test "keeps a finished document as it is", c do
+      assert {:ok, %{seq: 4, write: "queued", projection_hash: hash}} = ask(c, {:upsert, :run_summary, @run <> "u", summary("u", 4), %{}})
+      assert hash == CanonicalJson.hash(summary("u", 4))
+      {:ok, _} = ask(c, {:flush, 5000})
+      assert [line] = lines(c)
+      assert line =~ CanonicalJson.encode(Map.put(summary("u", 4), "projection_hash", hash))
+    end
+
+    test "what it must carry", c do
+      id = @run <> "u"
+      for {key, word} <- [{"runtime_source", "runtime_seq_missing"}, {"projection_version", "projection_version_missing"}, {"projected_at", "projected_at_missing"}] do
+        assert {:error, {:invalid, _, ^word}} = ask(c, {:upsert, :run_summary, id, Map.delete(summary("u", 1), key), %{}})
+      end
+
+      assert {:error, {:invalid, _, "projected_at_invalid"}} = ask(c, {:upsert, :run_summary, id, Map.put(summary("u", 1), "projected_at", "soon"), %{}})
+      assert {:error, :not_projector_owned} = ask(c, {:upsert, :run_summary, "somebody/else:u", summary("u", 1), %{}})
+      assert {:error, :not_projector_owned} = ask(c, {:upsert, :run_summary, "runtime/codex_worker_summary:u", summary("u", 1), %{}})
+    end
+  end
+
+  describe "batch" do
+    test "answers in order, each for itself", c do
+      requests = [
+        {:project, :run_summary, "b1", %{}, events(1..1), %{}},
+        {:nonsense},
+        {:project, :nope, "b2", %{}, [], %{}},
+        {:upsert, :run_summary, @run <> "b3", summary("b3", 2), %{return: :summary}},
+        {:project, :run_summary, "b1", %{}, events(2..2), %{}}
+      ]
+
+      assert {:ok, [{:ok, %{seq: 1}}, {:error, {:invalid, _, _}}, {:error, {:unknown_kind, "nope"}}, {:ok, %{seq: 2, summary: %{"run_id" => "b3"}}}, {:ok, %{seq: 2, coalesced: true}}]} = ask(c, {:batch, requests})
+      assert {:ok, []} = ask(c, {:batch, []})
+    end
+
+    test "is one commit", c do
+      {:ok, %{metrics: %{commits_total: before}}} = ask(c, :status)
+      {:ok, :paused} = ask(c, :pause)
+      assert {:ok, replies} = ask(c, {:batch, for(i <- 1..1000, do: {:project, :run_summary, "m#{i}", %{}, events(1..1), %{}})})
+      assert Enum.all?(replies, &match?({:ok, %{write: "queued"}}, &1))
+      {:ok, %{metrics: %{commits_total: later, pending: 1000}}} = ask(c, :status)
+      assert later - before == 1
+    end
+  end
+
+  describe "looking and steering" do
+    test "checkpoint", c do
+      assert {:error, :not_found} = ask(c, {:checkpoint, @run <> "k"})
+      {:ok, :paused} = ask(c, :pause)
+      {:ok, %{projection_hash: hash}} = project(c, "k", events(1..2), %{now: @t})
+      id = @run <> "k"
+      assert {:ok, cp} = ask(c, {:checkpoint, id})
+      assert cp == %{document_id: id, kind: "run_summary", state: "pending", seq: 2, event_count: 2, projection_version: "convex_summary_v1", projection_hash: hash, projected_at: "2026-02-19T20:00:00.000000Z", folded_seq: 2, delivered_seq: nil}
+      {:ok, :running} = ask(c, :resume)
+      {:ok, _} = ask(c, {:flush, 5000})
+      assert {:ok, %{state: "delivered", seq: 2, delivered_seq: 2}} = ask(c, {:checkpoint, id})
+    end
+
+    test "clear: one, a kind, all", c do
+      for id <- ~w(c1 c2 c3), do: {:ok, _} = project(c, id, events(1..1))
+      {:ok, _} = ask(c, {:project, :codex_worker_summary, "w1", %{}, [], %{}})
+      {:ok, _} = ask(c, {:flush, 5000})
+      assert {:ok, %{cleared: 1}} = ask(c, {:clear, @run <> "c1"})
+      {:ok, _} = ask(c, {:flush, 5000})
+      assert {:ok, %{state: "cleared", folded_seq: 0, delivered_seq: nil}} = ask(c, {:checkpoint, @run <> "c1"})
+      assert List.last(lines(c)) =~ ~s({"op":"remove","kind":"run_summary","document_id":"runtime/run_summary:c1")
+      assert {:ok, %{cleared: 2}} = ask(c, {:clear, {:kind, :run_summary}})
+      assert {:ok, %{cleared: 1}} = ask(c, {:clear, :all})
+      assert {:error, {:unknown_kind, "nope"}} = ask(c, {:clear, {:kind, "nope"}})
+      assert {:error, :not_projector_owned} = ask(c, {:clear, "elsewhere:1"})
+      assert {:ok, %{seq: 1, write: "queued"}} = project(c, "c1", events(1..1))
+    end
+
+    test "clear all of many goes in portions", c do
+      for b <- 1..3, do: {:ok, _} = ask(c, {:batch, for(i <- 1..500, do: {:project, :run_summary, "p#{b}_#{i}", %{}, events(1..1), %{}})})
+      assert {:ok, %{cleared: 1500}} = ask(c, {:clear, :all}, 20_000)
+    end
+
+    test "status", c do
+      assert {:ok, s} = ask(c, :status)
+      assert %{state: "running", sink: "file", draining: false, published: true, store_ok: true, why: "", version: version, pid: pid} = s
+      assert is_integer(pid) and version =~ ~r/^\d+\.\d+\.\d+$/
+      assert s.node == Atom.to_string(elem(c.server, 1))
+      assert s.metrics.peers == 1
+    end
+
+    test "flush waits for what is pending, at most its time", c do
+      assert {:ok, %{pending: 0}} = ask(c, {:flush, 0})
+      {:ok, :paused} = ask(c, :pause)
+      {:ok, _} = project(c, "f", events(1..1))
+      assert {:error, :timeout} = ask(c, {:flush, 30})
+      waiting = Task.async(fn -> ask(c, {:flush, 5000}) end)
+      {:ok, :running} = ask(c, :resume)
+      assert {:ok, %{pending: 0}} = Task.await(waiting)
+    end
+
+    test "pause and resume", c do
+      assert {:ok, :paused} = ask(c, :pause)
+      wait_until(fn -> match?({:ok, %{state: "paused"}}, ask(c, :status)) end)
+      {:ok, _} = project(c, "p", events(1..1))
+      assert {:ok, :running} = ask(c, :resume)
+      assert {:ok, %{pending: 0}} = ask(c, {:flush, 5000})
+    end
+
+    test "drain takes nothing new until resume", c do
+      {:ok, _} = project(c, "dr", events(1..1))
+      assert {:ok, %{pending: 0}} = ask(c, :drain)
+      assert {:error, :draining} = project(c, "dr", events(2..2))
+      assert {:ok, [{:error, :draining}]} = ask(c, {:batch, [{:project, :run_summary, "dr", %{}, [], %{}}]})
+      assert {:ok, %{draining: true}} = ask(c, :status)
+      assert {:ok, :running} = ask(c, :resume)
+      assert {:ok, _} = project(c, "dr", events(2..2))
+      {:ok, :paused} = ask(c, :pause)
+      {:ok, _} = project(c, "dr", events(3..3))
+      assert {:error, :timeout} = ask(c, {:drain, 30})
+    end
+
+    test "reload", c do
+      assert {:ok, :reloaded} = ask(c, :reload)
+    end
+
+    test "dead letters when there are none", c do
+      assert {:ok, []} = ask(c, {:dead, :list})
+      assert {:ok, []} = ask(c, {:dead, {:list, "x"}})
+      assert {:error, :not_found} = ask(c, {:dead, {:show, "x"}})
+      assert {:error, :not_found} = ask(c, {:dead, {:retry, "x"}})
+      assert {:error, :not_found} = ask(c, {:dead, {:drop, "x"}})
+      assert {:ok, %{retried: 0}} = ask(c, {:dead, {:retry, :all}})
+    end
+  end
+
+  describe "busy" do
+    @describetag config: [store: [queue_requests: 16]]
+    test "more than the queue holds is refused at once and whole", c do
+      many = for i <- 1..64, do: {:project, :run_summary, "q#{i}", %{}, events(1..1), %{}}
+      results = 1..40 |> Enum.map(fn _ -> Task.async(fn -> ask(c, {:batch, many}, 20_000) end) end) |> Task.await_many(30_000)
+      assert Enum.any?(results, fn {:ok, replies} -> Enum.all?(replies, &(&1 == {:error, :busy})) end)
+      for {:ok, replies} <- results, do: assert(length(Enum.uniq_by(replies, &elem(&1, 0))) == 1)
+    end
+  end
+end
