@@ -37,8 +37,7 @@
 #define KEEP_BYTES      1048576 /* a buffer that grew beyond this is given back once it is empty */
 #define CORKED_BYTES    262144  /* so much gathered is sent although the thread is corked */
 #define CORKED_LINKS    64      /* links one corked thread gathers for; the rest is sent at once */
-#define SIGN_OF_LIFE_MS 1000 /* how often a peer hears from us while we receive its long message   \
-                              */
+#define SIGN_OF_LIFE_MS 1000    /* a peer hears from us so often while it sends a long message */
 
 struct link {
     atomic_uint holders;

@@ -535,10 +535,10 @@ int main(int argc, char **argv)
 
     if (strcmp(k.word, "--help") == 0 || strcmp(k.word, "-h") == 0 || strcmp(k.word, "help") == 0)
         return cli_help(NULL, stdout) ? EXIT_DONE : EXIT_FAILED;
+    if (asks_for_help(&k))
+        return cli_help(k.word, stdout) ? EXIT_DONE : usage(k.word);
     if (strcmp(k.word, "version") == 0 || strcmp(k.word, "--version") == 0)
         return printf("convex_sidecar %s\n", SIDECAR_VERSION) > 0 ? EXIT_DONE : EXIT_FAILED;
-    if (k.argc > 0 && asks_for_help(&k))
-        return cli_help(k.word, stdout) ? EXIT_DONE : usage(k.word);
     if (!take_options(&k))
         return usage(k.word);
     if ((strcmp(k.word, "run") == 0 || strcmp(k.word, "check-config") == 0) && k.argc > 0) {

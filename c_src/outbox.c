@@ -38,7 +38,7 @@
 #define RETRY_MIN_MS      100
 #define RETRY_MAX_MS      2000
 #define TICK_US           1000000 /* how often the age of the oldest document is shown anew */
-#define LOG_PERIOD_MS     10000
+#define LOG_PERIOD_MS     1000
 
 struct outbox {
     /* fixed after open */
@@ -60,7 +60,7 @@ struct outbox {
     struct waiting *waiting;
     bool failing;
     int64_t retry_ms, retry_at_us; /* wait before settlements are tried again */
-    int64_t failure_logged_us;
+    int64_t failure_logged_us, recovery_logged_us; /* log_limited's memory */
     int64_t oldest_kept_at_us, next_tick_us;
 };
 
@@ -247,7 +247,8 @@ static void succeed(struct outbox *o, struct work *w)
     o->next_tick_us = 0;
     if (recovered) {
         metric_set(METRIC_STORE_OK, 1);
-        log_event(LOG_INFO, "outbox.store_recovered", "%s", "");
+        if (log_limited(&o->recovery_logged_us, LOG_PERIOD_MS))
+            log_event(LOG_INFO, "outbox.store_recovered", "%s", "");
     }
     pthread_mutex_lock(&o->lock);
     o->tickets_settled = w->ticket;
@@ -267,10 +268,8 @@ static void fail(struct outbox *o, struct work *w)
     round_abort(&o->round);
     metric_add(METRIC_STORE_FAILURES, 1);
     metric_set(METRIC_STORE_OK, 0);
-    if (!o->failing || log_limited(&o->failure_logged_us, LOG_PERIOD_MS))
+    if (log_limited(&o->failure_logged_us, LOG_PERIOD_MS))
         log_event(LOG_ERROR, "outbox.store_failed", "why=\"%s\"", why);
-    if (!o->failing)
-        log_limited(&o->failure_logged_us, LOG_PERIOD_MS);
     o->failing = true;
     o->retry_at_us = clock_mono_us() + o->retry_ms * 1000;
     o->retry_ms = o->retry_ms * 2 < RETRY_MAX_MS ? o->retry_ms * 2 : RETRY_MAX_MS;

@@ -157,8 +157,10 @@ backlog(Name) ->
         end
     end,
     case convex_sidecar_instance:lookup(Name) of
-        {ok, Info} -> #{dirty => Size(dirty, Info), in_flight => Size(flight, Info), sweeps => Size(sweeps, Info)};
-        error -> #{dirty => 0, in_flight => 0, sweeps => 0}
+        {ok, Info} ->
+            #{dirty => Size(dirty, Info), in_flight => Size(flight, Info), sweeps => Size(sweeps, Info)};
+        error ->
+            #{dirty => 0, in_flight => 0, sweeps => 0}
     end.
 
 %% @doc Whether a request that failed so may succeed when it is sent again later.

@@ -107,14 +107,42 @@ project(Server, Source, Kind, Id, Options) ->
     look_again(Answer, Server, Source, Kind, Id),
     Answer.
 
-%% @doc The same from the first event, forgetting what was folded before.
+%% @doc The same from the first event, forgetting what was folded before.  With `clear =>
+%% DocumentId' the document is cleared first, so that it is written even if it is unchanged.
 -spec rebuild(convex_sidecar:server(), source(), convex_sidecar:kind(), convex_sidecar:entity_id(),
     convex_sidecar:options()) -> {ok, convex_sidecar:result()} | {error, term()}.
 rebuild(Server, Source, Kind, Id, Options) ->
     convex_sidecar_instance:forget(Server, Kind, Id),
-    Answer = pages(Server, Source, Kind, Id, 0, (options(Options))#{reset => true}, 0),
+    {Clear, Opts} = take(clear, options(Options)),
+    Answer =
+        case cleared(Server, Source, Kind, Id, Clear, Opts) of
+            ok -> pages(Server, Source, Kind, Id, 0, Opts#{reset => true}, 0);
+            {error, _} = Error -> Error
+        end,
     look_again(Answer, Server, Source, Kind, Id),
     Answer.
+
+cleared(_Server, _Source, _Kind, _Id, undefined, _Opts) ->
+    ok;
+cleared(Server, {Module, Arg}, Kind, Id, DocumentId, Opts) ->
+    %% What has no history is not removed here: that is the operator's clear.
+    case Module:row(Kind, Id, Arg) of
+        error ->
+            {error, not_found};
+        {ok, _} ->
+            Call = maps:merge(#{timeout => 5000}, maps:with([timeout, wait], Opts)),
+            case convex_sidecar:clear(Server, DocumentId, Call) of
+                {ok, _} -> ok;
+                {error, not_found} -> ok;
+                {error, _} = Error -> Error
+            end
+    end.
+
+take(Key, Map) ->
+    case maps:take(Key, Map) of
+        {Value, Rest} -> {Value, Rest};
+        error -> {undefined, Map}
+    end.
 
 pages(Server, Source, Kind, Id, From, Options, Gaps) ->
     case read(Source, Kind, Id, From) of

@@ -30,7 +30,8 @@ defmodule OpenAgentsRuntime.Convex.ReprojectionTest do
             }} = Reprojection.rebuild_run("r1")
 
     assert is_integer(ms)
-    assert [{:project, :run_summary, "r1", _, events, %{reset: true}}] = FakeSidecar.requests(fake)
+    assert [{:clear, "runtime/run_summary:r1"}, project] = FakeSidecar.requests(fake)
+    assert {:project, :run_summary, "r1", _, events, %{reset: true}} = project
     assert Enum.map(events, & &1.seq) == [1, 2, 3]
 
     assert_received {:telemetry, :replay, %{count: 1, duration_ms: ^ms},
@@ -46,6 +47,23 @@ defmodule OpenAgentsRuntime.Convex.ReprojectionTest do
 
     assert %{"runtime/run_summary:long" => %{folded: 7000, count: 7000}} =
              FakeSidecar.documents(fake)
+  end
+
+  test "rebuilt is written, also what was there already; with clear: false it is not" do
+    assert {:ok, %{write: "queued"}} = Reprojection.rebuild_run("r1")
+    assert {:ok, %{write: "queued"}} = Reprojection.rebuild_run("r1")
+
+    assert {:ok, %{write: "skipped", reason: "idempotent"}} =
+             Reprojection.rebuild_run("r1", clear: false)
+  end
+
+  test "what was cleared and then refused for the moment comes back", %{fake: fake} do
+    assert {:ok, _} = Reprojection.rebuild_run("r1")
+    FakeSidecar.script(fake, [:normal, {:error, :busy}])
+    assert {:error, %{reason: "sink_write_failed"}} = Reprojection.rebuild_run("r1")
+    name = Application.get_env(:openagents_runtime, :convex_sidecar)[:name]
+    :ok = :convex_sidecar.settle(name, 5000)
+    assert %{"runtime/run_summary:r1" => %{folded: 3}} = FakeSidecar.documents(fake)
   end
 
   test "what fails says why" do

@@ -206,7 +206,7 @@ defmodule DistNodeCase do
 
   @doc "The program under test: $DIST_NODE, or where the Makefile puts it."
   def dist_node do
-    System.get_env("DIST_NODE") || Path.expand("../../_build/c/test/dist_node", __DIR__)
+    System.get_env("DIST_NODE") || Path.expand("../../build/dist_node", __DIR__)
   end
 
   def free_port do

@@ -68,8 +68,9 @@ defmodule FakeSidecar do
 
   defp answer({:project, kind, id, row, events, opts}, state) do
     key = "runtime/#{kind}:#{id}"
-    old = if opts[:reset], do: nil, else: state.documents[key]
-    folded = if old, do: old.folded, else: 0
+    old = state.documents[key]
+    fold = if opts[:reset], do: nil, else: old
+    folded = if fold, do: fold.folded, else: 0
     new = Enum.drop_while(events, &(&1.seq <= folded))
 
     case new do
@@ -77,7 +78,7 @@ defmodule FakeSidecar do
         {{:error, {:gap, folded + 1, got}}, state}
 
       _ ->
-        count = if(old, do: old.count, else: 0) + length(new)
+        count = if(fold, do: fold.count, else: 0) + length(new)
         last = if new == [], do: folded, else: List.last(new).seq
         document = %{folded: last, count: count, row: row, kind: kind}
         keep(key, last, document, old, opts, state)
@@ -87,6 +88,11 @@ defmodule FakeSidecar do
   defp answer({:upsert, kind, id, summary, opts}, state) do
     seq = summary["runtime_source"]["seq"]
     keep(id, seq, %{folded: seq, kind: kind, summary: summary}, state.documents[id], opts, state)
+  end
+
+  defp answer({:clear, id}, state) do
+    {document, documents} = Map.pop(state.documents, id)
+    {{:ok, %{cleared: if(document, do: 1, else: 0)}}, %{state | documents: documents}}
   end
 
   defp answer(:status, state), do: {{:ok, %{state: "running"}}, state}

@@ -9,6 +9,7 @@
 #include "metrics.h"
 
 #include "test.h"
+#include "fake_log.c"
 #include "fake_store.c"
 #include "outbox_kit.h"
 
@@ -99,9 +100,9 @@ static void do_all(void)
     outbox_close(o);
 }
 
-static void fail_each_call(unsigned long in_a_row, bool lies)
+static void fail_each_call(unsigned long in_a_row, bool lies, unsigned long stride)
 {
-    for (unsigned long n = 1;; n++) {
+    for (unsigned long n = 1;; n += stride) {
         fake_commit_lies = lies;
         fake_store_fail_at(n, in_a_row);
         do_all();
@@ -114,18 +115,18 @@ static void fail_each_call(unsigned long in_a_row, bool lies)
 
 TEST(each_call_of_the_store_may_fail_once)
 {
-    fail_each_call(1, false);
+    fail_each_call(1, false, 1);
 }
 
 TEST(each_call_of_the_store_may_fail_a_few_times)
 {
-    fail_each_call(2, false);
+    fail_each_call(2, false, 7);
 }
 
 /* The disk has it, but said it has not: the caller tries again, and nothing is there twice. */
 TEST(each_commit_may_fail_after_it_reached_the_disk)
 {
-    fail_each_call(1, true);
+    fail_each_call(1, true, 3);
 }
 
 TEST(a_failing_store_refuses_with_the_reason_keeps_verdicts_and_recovers)
@@ -135,6 +136,8 @@ TEST(a_failing_store_refuses_with_the_reason_keeps_verdicts_and_recovers)
 
     insist_put(o, "a", 1);
     struct settlement *s = kit_send(o, "a");
+    for (int level = LOG_ERROR; level <= LOG_DEBUG; level++)
+        atomic_store(&fake_log_lines[level], 0);
     fake_store_fail_at(1, ULONG_MAX);
     uint64_t ticket = outbox_settle(o, s);
     for (int i = 0; i < 3; i++) {
@@ -143,12 +146,14 @@ TEST(a_failing_store_refuses_with_the_reason_keeps_verdicts_and_recovers)
         ck_assert_str_eq(ops[i].why, "No space left on device");
     }
     ck_assert_uint_eq(metric_get(METRIC_STORE_OK), 0);
+    ck_assert_int_eq(atomic_load(&fake_log_lines[LOG_ERROR]), 1);
     ck_assert(!outbox_is_settled(o, ticket));
     int works = atomic_load(&kit_works);
     fake_store_fail_at(0, 0);
     while (!outbox_is_settled(o, ticket)) /* by itself */
         usleep(1000);
     ck_assert_uint_eq(metric_get(METRIC_STORE_OK), 1);
+    ck_assert_int_eq(atomic_load(&fake_log_lines[LOG_INFO]), 1);
     ck_assert(do_look(o, "a").has_delivered);
     ck_assert_int_gt(atomic_load(&kit_works), works);
     ck_assert(!is_there(o, fn_look, "b")); /* nothing was kept of what was refused */

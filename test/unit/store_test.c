@@ -9,6 +9,7 @@
 
 #include "test.h"
 #include "temp_dir.h"
+#include "fake_log.c"
 
 #include <errno.h>
 #include <fcntl.h>

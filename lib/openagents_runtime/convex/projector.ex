@@ -98,7 +98,8 @@ defmodule OpenAgentsRuntime.Convex.Projector do
 
   @doc """
   Project an entity of any kind; what `project_run/2` and `project_codex_worker/2` stand on.
-  With `reset: true` from the first event, whatever was folded before (a rebuild).
+  With `reset: true` from the first event, whatever was folded before (a rebuild), and with
+  `clear: true` as well the document is removed first, so that it is written in any case.
   """
   @spec project(atom(), String.t(), keyword()) :: {:ok, result()} | {:error, term()}
   def project(kind, id, opts) do
@@ -162,13 +163,18 @@ defmodule OpenAgentsRuntime.Convex.Projector do
 
     answer =
       if Keyword.get(opts, :reset, false),
-        do: :convex_sidecar_source.rebuild(server, source(opts), kind, id, request),
+        do: rebuild(server, kind, id, request, opts),
         else: :convex_sidecar_source.project(server, source(opts), kind, id, request)
 
     case answer do
       {:ok, result} -> {:ok, result(result)}
       {:error, reason} -> {:error, error(kind, reason)}
     end
+  end
+
+  defp rebuild(server, kind, id, request, opts) do
+    clear = if opts[:clear], do: Summary.document_id(kind, id), else: :undefined
+    :convex_sidecar_source.rebuild(server, source(opts), kind, id, Map.put(request, :clear, clear))
   end
 
   defp request(opts) do

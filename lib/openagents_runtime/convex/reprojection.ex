@@ -1,9 +1,16 @@
 defmodule OpenAgentsRuntime.Convex.Reprojection do
   @moduledoc """
-  Rebuilds documents from history: the fold is forgotten and every event handed over again.
+  Rebuilds documents from history: the document and its checkpoint are cleared, and every
+  event is handed over again.
 
-  Several entities are rebuilt at once (option `:max_concurrency`, default 8). A rebuilt
-  document may go below what stands in Convex, when history was corrected.
+  Clearing makes a rebuild a repair: whatever stands in Convex under that id is replaced, also
+  when the sidecar believes it to be right, and also when history was corrected to something
+  shorter. Option `clear: false` only folds the history again, which leaves documents in
+  place and writes none that is unchanged.
+
+  Several entities are rebuilt at once (option `:max_concurrency`, default 8). What the
+  sidecar could not take after clearing is handed to the asynchronous form, so that no
+  document stays away.
   """
 
   alias OpenAgentsRuntime.Convex.{EventLog, Projector, Summary, Telemetry}
@@ -107,7 +114,9 @@ defmodule OpenAgentsRuntime.Convex.Reprojection do
 
   # An event log that fails for one entity must not end the rebuild of the others.
   defp projected(kind, id, opts) do
-    Projector.project(kind, id, Keyword.merge([return: nil], opts) |> Keyword.put(:reset, true))
+    {clear?, opts} = Keyword.pop(opts, :clear, true)
+    opts = [return: nil] |> Keyword.merge(opts) |> Keyword.merge(reset: true, clear: clear?)
+    Projector.project(kind, id, opts)
   rescue
     exception -> {:error, {:event_log_failed, exception}}
   end
