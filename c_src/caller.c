@@ -2,8 +2,8 @@
  * caller.c - somebody who waits for one answer.
  *
  * The happy path: a call was read; its pid and tag are copied, the connection is
- * held, and whoever makes the answer gives the caller back to dist_reply, once,
- * from any thread, at any time.
+ * held, and whoever makes the answer gives the caller back, once, from any
+ * thread, at any time.
  *
  * What can go wrong: the connection is gone by then.  The answer is dropped, the
  * caller knows already (its monitor told it), and the last caller frees what is
@@ -50,15 +50,15 @@ static void caller_free(struct caller *c)
     free(c);
 }
 
-void dist_reply(struct caller *caller, struct slice answer)
+void caller_reply(struct caller *c, struct slice answer)
 {
-    struct buf *b = link_begin(caller->l);
+    struct buf *b = link_begin(c->l);
 
     if (b != NULL) {
-        message_put_reply(b, caller->self, caller->from, caller->tag, answer);
-        link_end(caller->l);
+        message_put_reply(b, c->self, c->from, c->tag, answer);
+        link_end(c->l);
     }
-    caller_free(caller);
+    caller_free(c);
 }
 
 /* A tag without a reference belongs to no monitor: such a caller waits for its timeout. */
@@ -74,23 +74,13 @@ static void send_exit(struct link *l, struct slice name, struct slice from, term
     }
 }
 
-void dist_exit(struct caller *caller, const char *reason)
+void caller_exit(struct caller *c, const char *reason)
 {
-    send_exit(caller->l, caller->name, caller->from, caller->tag.data, reason);
-    caller_free(caller);
+    send_exit(c->l, c->name, c->from, c->tag.data, reason);
+    caller_free(c);
 }
 
 void caller_refuse(struct link *l, const struct message *m, const char *reason)
 {
     send_exit(l, term_raw(m->name), term_raw(m->from), m->tag, reason);
-}
-
-void dist_cork(void)
-{
-    link_cork();
-}
-
-void dist_uncork(void)
-{
-    link_uncork();
 }

@@ -4,18 +4,23 @@
 #define CALLER_H
 
 #include "base.h"
-#include "dist.h"
 #include "link.h"
 #include "message.h"
+
+struct caller; /* opaque: dist.h gives it to its handler */
 
 /**
  * caller_new(l, self, m):
  * Who sent the MESSAGE_CALL ${m} over ${l} (held from now on) to the node whose pid is ${self}.
- * Copies what it needs.  dist_reply or dist_exit takes it.
+ * Copies what it needs.  caller_reply or caller_exit takes it.
  */
 struct caller *caller_new(struct link *l, struct slice self, const struct message *m);
 
-/** caller_refuse(l, m, reason): dist_exit for a call that nobody takes. */
+/** caller_reply(c, answer), caller_exit(c, reason): What dist_reply and dist_exit promise. */
+void caller_reply(struct caller *c, struct slice answer);
+void caller_exit(struct caller *c, const char *reason);
+
+/** caller_refuse(l, m, reason): caller_exit for a call that nobody takes. */
 void caller_refuse(struct link *l, const struct message *m, const char *reason);
 
 #endif

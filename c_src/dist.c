@@ -233,23 +233,6 @@ static void log_refused(struct peer *p, const char *why)
                   address_text(p, address), quoted(p, name), why);
 }
 
-static const char *welcome_text(enum node_welcome w)
-{
-    switch (w) {
-    case NODE_WELCOME:
-        return "";
-    case NODE_WRONG_COOKIE:
-        return "wrong cookie: the BEAM's Node.get_cookie() and our node.cookie differ";
-    case NODE_TIMEOUT:
-        return "no handshake in time";
-    case NODE_GONE:
-        return "closed during the handshake";
-    case NODE_NO_BEAM:
-        return "does not speak the Erlang distribution protocol";
-    }
-    return "?";
-}
-
 /* Have the accept thread look again. */
 static void wake(const struct dist *d)
 {
@@ -265,7 +248,7 @@ static int admit(struct peer *p)
 {
     struct dist *d = p->dist;
     enum node_welcome w = node_welcome(d->node, p->fd, HANDSHAKE_MS, p->name);
-    const char *why = welcome_text(w);
+    const char *why = node_welcome_text(w);
 
     if (w == NODE_WELCOME && !node_matches(d->allow_nodes, p->name))
         why = "node.allow_nodes does not have it";
@@ -581,4 +564,26 @@ int dist_port(const struct dist *d)
 bool dist_is_published(const struct dist *d)
 {
     return publish_stands(d->publish);
+}
+
+/* --- answers: any thread --- */
+
+void dist_reply(struct caller *caller, struct slice answer)
+{
+    caller_reply(caller, answer);
+}
+
+void dist_exit(struct caller *caller, const char *reason)
+{
+    caller_exit(caller, reason);
+}
+
+void dist_cork(void)
+{
+    link_cork();
+}
+
+void dist_uncork(void)
+{
+    link_uncork();
 }

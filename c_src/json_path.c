@@ -28,6 +28,16 @@ static bool is_name(struct slice key)
     return true;
 }
 
+/* At most ${bytes} of ${text}, but no character cut in two. */
+static size_t whole_characters(struct slice text, size_t bytes)
+{
+    if (text.len <= bytes)
+        return text.len;
+    while (bytes > 0 && (text.data[bytes] & 0xc0) == 0x80)
+        bytes--;
+    return bytes;
+}
+
 static void prepend(struct fault *fault, const char *step)
 {
     static const char cut[] = "...";
@@ -35,8 +45,10 @@ static void prepend(struct fault *fault, const char *step)
     const char *dot = fault->path[0] == 0 || fault->path[0] == '[' ? "" : ".";
     int len = snprintf(path, sizeof path, "%s%s%s", step, dot, fault->path);
 
-    if (len >= (int)sizeof fault->path)
-        memcpy(path + sizeof fault->path - sizeof cut, cut, sizeof cut);
+    if (len >= (int)sizeof fault->path) {
+        size_t end = whole_characters(slice_str(path), sizeof fault->path - sizeof cut);
+        memcpy(path + end, cut, sizeof cut);
+    }
     memcpy(fault->path, path, strlen(path) + 1);
 }
 
@@ -50,14 +62,17 @@ void json_path_key(struct fault *fault, struct slice key)
         prepend(fault, step);
         return;
     }
+    bool is_utf8 = json_is_utf8(key);
+    size_t shown = whole_characters(key, KEY_SHOWN_BYTES);
     step[n++] = '[';
     step[n++] = '"';
-    for (size_t i = 0; i < key.len && i < KEY_SHOWN_BYTES; i++) {
+    for (size_t i = 0; i < shown; i++) {
         uint8_t c = key.data[i];
+        bool is_shown = c >= 0x80 ? is_utf8 : c >= 0x20 && c != 0x7f && c != '"';
 
-        step[n++] = c >= 0x20 && c < 0x7f && c != '"' ? (char)c : '?';
+        step[n++] = is_shown ? (char)c : '?';
     }
-    snprintf(step + n, sizeof step - n, "%s\"]", key.len > KEY_SHOWN_BYTES ? "..." : "");
+    snprintf(step + n, sizeof step - n, "%s\"]", shown < key.len ? "..." : "");
     prepend(fault, step);
 }
 

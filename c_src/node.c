@@ -383,6 +383,23 @@ enum node_welcome node_welcome(struct node *n, int fd, int64_t wait_ms, char pee
     return NODE_WELCOME;
 }
 
+const char *node_welcome_text(enum node_welcome w)
+{
+    switch (w) {
+    case NODE_WELCOME:
+        return "";
+    case NODE_WRONG_COOKIE:
+        return "wrong cookie: the BEAM's Node.get_cookie() and our node.cookie differ";
+    case NODE_TIMEOUT:
+        return "no handshake in time";
+    case NODE_GONE:
+        return "closed during the handshake";
+    case NODE_NO_BEAM:
+        return "does not speak the Erlang distribution protocol";
+    }
+    return "?";
+}
+
 bool node_matches(const char *patterns, const char *name)
 {
     char one[NODE_NAME_MAX];

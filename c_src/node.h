@@ -50,6 +50,9 @@ enum node_welcome {
  */
 enum node_welcome node_welcome(struct node *n, int fd, int64_t wait_ms, char peer[NODE_NAME_MAX]);
 
+/** node_welcome_text(w): What to tell an operator, "" for NODE_WELCOME; static storage. */
+const char *node_welcome_text(enum node_welcome w);
+
 /** node_matches(patterns, name): Whether the node ${name} matches one of the blank-separated
  * ${patterns}, in which * stands for anything; without a pattern every name does. */
 bool node_matches(const char *patterns, const char *name);
