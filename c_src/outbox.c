@@ -59,7 +59,7 @@ struct outbox {
     struct round round;
     struct waiting *waiting;
     bool failing;
-    int64_t retry_ms, retry_at_us; /* wait before settlements are tried again */
+    int64_t retry_ms, retry_at_us;                 /* wait before settlements are tried again */
     int64_t failure_logged_us, recovery_logged_us; /* log_limited's memory */
     int64_t oldest_kept_at_us, next_tick_us;
 };

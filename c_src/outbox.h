@@ -51,6 +51,8 @@ struct checkpoint {
     struct slice fold;         /* opaque here: what projection_finish gave last */
     int64_t last_projected_us; /* of the newest version ever kept, clears included */
 };
+/* A document that was cleared, and the removal confirmed, keeps a checkpoint with neither pending
+ * nor delivered, without fold: what is kept next must still be later than last_projected_us. */
 
 struct outbox_options {
     const char *dir;         /* made when absent, mode 0700 */
@@ -88,8 +90,9 @@ struct round; /* opaque: one write transaction of the store thread */
  * the start of its own struct; the outbox owns it from submit until settled.
  *
  * apply    runs inside the round.  It may use the round_ functions below and
- *          must return what they returned.  Any error but ERR_STORE concerns this
- *          intent alone; ERR_STORE ends the round and all intents in it.
+ *          must return what they returned.  An error concerns this intent alone,
+ *          but when the store itself failed: that ends the round and all intents
+ *          in it.  (ERR_STORE for one intent: a record of its document is damaged.)
  * settled  runs once, after the commit (or with the error), on the store thread:
  *          here the caller is answered.  ${why} is "" or a sentence.  The intent
  *          is the submitter's again.
@@ -110,7 +113,8 @@ struct intent {
  * outbox_submit(o, first, count, cost_bytes):
  * Hand over a chain of ${count} intents (linked by next), kept or refused
  * together.  E1: nothing is promised before settled(ERR_OK).  ERR_BUSY: the queue
- * is full, nothing was taken.  ERR_DRAINING after outbox_close began.
+ * is full, nothing was taken; while nothing waits, a chain of any length is taken.
+ * ${cost_bytes} is the sum of theirs.  ERR_DRAINING after outbox_close began.
  * Any thread; never waits for disk.
  */
 enum err outbox_submit(struct outbox *o, struct intent *first, size_t count,
@@ -127,24 +131,29 @@ int64_t round_now_us(const struct round *r);
 enum err round_checkpoint(struct round *r, struct slice id, struct checkpoint *cp) MUST_CHECK;
 
 /**
- * round_put(r, document, reset, decision, revision):
+ * round_put(r, document, reset, decision):
  * Decide, and keep ${document} if it is to be written (E1 -> E2 at the commit).
  * The fold is kept in any case.  ${reset}: the document may go below what stands
- * in Convex.  ERR_STORE "full" when the limit is reached.
+ * in Convex: it is written, with DECIDE_CHECKPOINT_AHEAD as the reason, where it
+ * would be skipped.  Its projected_at_us is later than the checkpoint's
+ * last_projected_us.  ERR_FULL: the limit is reached, nothing is kept.
  */
 enum err round_put(struct round *r, const struct document *document, bool reset,
                    struct decision *decision) MUST_CHECK;
 
 /**
- * round_clear(r, id, kind): Forget checkpoint and fold of ${id} and keep its
- * removal from Convex as pending.  Works for ids the store does not know, too.
+ * round_clear(r, id, kind):
+ * Forget checkpoint and fold of ${id} and keep its removal from Convex as pending.
+ * Works for ids the store does not know, too.  ERR_NOT_OWNED: no id (empty, or
+ * over 511 bytes).
  */
 enum err round_clear(struct round *r, struct slice id, struct slice kind) MUST_CHECK;
 
 /**
  * round_each_checkpoint(r, prefix, after, visit, arg):
  * Call ${visit} for checkpoints whose id begins with ${prefix} and sorts behind
- * ${after} (empty: from the first), in byte order, until it returns false.
+ * ${after} (empty: from the first), in byte order, until it returns false.  It may
+ * use the other round_ functions; ${cp} is good until it does.
  */
 enum err round_each_checkpoint(struct round *r, struct slice prefix, struct slice after,
                                bool (*visit)(void *arg, struct slice id,
@@ -159,12 +168,17 @@ struct dead_letter {
     int64_t died_at_us;
 };
 
+/** round_dead_get(r, id, d): Slices are good until the next round_ call. */
 enum err round_dead_get(struct round *r, struct slice id, struct dead_letter *d) MUST_CHECK;
 /** round_dead_each(r, after, visit, arg): Dead letters behind ${after}, by id, until false. */
 enum err round_dead_each(struct round *r, struct slice after,
                          bool (*visit)(void *arg, const struct dead_letter *d),
                          void *arg) MUST_CHECK;
-/** round_dead_retry(r, id): E6 -> E2; a version pending already is newer and stays instead. */
+/**
+ * round_dead_retry(r, id):
+ * E6 -> E2, with a new arrival number.  A version pending already is newer and
+ * stays instead; the dead letter goes then, too.
+ */
 enum err round_dead_retry(struct round *r, struct slice id) MUST_CHECK;
 enum err round_dead_drop(struct round *r, struct slice id) MUST_CHECK;
 
@@ -178,8 +192,7 @@ enum err round_dead_drop(struct round *r, struct slice id) MUST_CHECK;
 enum err round_hold_written(struct round *r, struct intent *intent, struct slice id,
                             int64_t until_us) MUST_CHECK;
 /** round_hold_flushed(r, intent, until_us): As above, for everything pending now. */
-enum err round_hold_flushed(struct round *r, struct intent *intent,
-                            int64_t until_us) MUST_CHECK;
+enum err round_hold_flushed(struct round *r, struct intent *intent, int64_t until_us) MUST_CHECK;
 
 /* ---- the delivery side ---------------------------------------------------- */
 
@@ -210,10 +223,10 @@ struct settlement {
     char version_text[64]; /* sent.version points here */
     char *id;              /* heap, terminated; freed with the settlement */
     size_t id_len;
-    bool dead;             /* refused: to the dead letters, with why and answer */
+    bool dead; /* refused: to the dead letters, with why and answer */
     uint32_t attempts;
-    char why[256];
-    char *answer;          /* heap or NULL: what the sink said, cut to 4 KiB */
+    char why[256]; /* cut to 255 bytes of text; terminated */
+    char *answer;  /* heap or NULL, terminated: what the sink said, cut to 4 KiB */
 };
 
 struct settlement *settlement_new(const struct pending *p);

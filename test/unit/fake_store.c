@@ -40,7 +40,8 @@ static bool fake_is_open;
 static unsigned long fake_calls, fake_fail_at, fake_fail_count;
 static bool fake_commit_lies; /* a failing commit has reached the disk all the same */
 
-/** fake_store_fail_at(n, count): The ${n}-th call from now on (1: the next) and ${count} - 1 after it fail. */
+/** fake_store_fail_at(n, count): The ${n}-th call from now on (1: the next) and ${count} - 1 after
+ * it fail. */
 static void fake_store_fail_at(unsigned long n, unsigned long count)
 {
     pthread_mutex_lock(&fake_lock);
@@ -88,10 +89,9 @@ static void fake_tables_copy(struct fake_tables *to, const struct fake_tables *f
         to->entries[i] = base_alloc(from->count[i] * sizeof *to->entries[i]);
         for (size_t n = 0; n < from->count[i]; n++) {
             struct fake_entry *e = &from->entries[i][n];
-            to->entries[i][n] =
-                (struct fake_entry){(uint8_t *)base_strndup(e->key, e->key_len),
-                                    (uint8_t *)base_strndup(e->value, e->value_len), e->key_len,
-                                    e->value_len};
+            to->entries[i][n] = (struct fake_entry){(uint8_t *)base_strndup(e->key, e->key_len),
+                                                    (uint8_t *)base_strndup(e->value, e->value_len),
+                                                    e->key_len, e->value_len};
         }
     }
 }
@@ -342,8 +342,8 @@ enum err store_view_get(struct store_view *v, struct slice key, struct slice *va
     return fake_get(&v->seen, v->table, key, value);
 }
 
-enum err store_view_seek(struct store_view *v, struct slice key, bool behind,
-                         struct slice *found, struct slice *value)
+enum err store_view_seek(struct store_view *v, struct slice key, bool behind, struct slice *found,
+                         struct slice *value)
 {
     fake_activate(v);
     return fake_seek(&v->seen, v->table, key, behind, found, value);

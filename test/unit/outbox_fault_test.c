@@ -15,7 +15,8 @@
 
 #include <limits.h>
 
-/* The callers' side of the bargain: ERR_STORE says why, promises nothing, and may be tried again. */
+/* The callers' side of the bargain: ERR_STORE says why, promises nothing, and may be tried again.
+ */
 static void insist(struct outbox *o, struct op *op)
 {
     for (int tries = 0; kit_do(o, op) != ERR_OK; tries++) {

@@ -1,7 +1,8 @@
 /*
  * outbox_kit.h - an outbox for tests, asked one thing at a time.
  *
- * do_... functions submit one intent and wait until it is settled; they give back what settled said.
+ * do_... functions submit one intent and wait until it is settled; they give back what settled
+ * said.
  */
 
 #ifndef OUTBOX_KIT_H
@@ -47,7 +48,7 @@ static inline void kit_on_work(void *arg)
 }
 
 static inline enum err kit_open(const char *dir, uint64_t limit_bytes, uint64_t dead_limit,
-                         struct outbox **o, struct fault *fault)
+                                struct outbox **o, struct fault *fault)
 {
     struct outbox_options options = {.dir = dir,
                                      .limit_bytes = limit_bytes,
@@ -206,8 +207,7 @@ static inline enum err fn_look(struct op *op, struct round *r)
 
     kit_copy(op->fold_found, sizeof op->fold_found, op->cp.fold);
     kit_copy(op->kind_found, sizeof op->kind_found, op->cp.kind);
-    op->cp.fold = op->cp.kind = op->cp.pending.version = op->cp.delivered.version =
-        slice_of("", 0);
+    op->cp.fold = op->cp.kind = op->cp.pending.version = op->cp.delivered.version = slice_of("", 0);
     return e;
 }
 

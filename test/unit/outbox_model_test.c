@@ -63,7 +63,7 @@ static void model_keep(struct model *m, struct model_doc *d, struct model_versio
 
 static void model_put(struct model *m, struct model_doc *d, const struct step *s)
 {
-    const struct model_version *stands = d->pending.present      ? &d->pending
+    const struct model_version *stands = d->pending.present       ? &d->pending
                                          : d->reset_revision == 0 ? &d->delivered
                                                                   : NULL;
     struct model_version v = {.seq = s->seq, .hash = s->hash};
@@ -203,11 +203,8 @@ static void settle_real(struct outbox *o, const struct model_doc *d, const struc
 
 static void real_step(struct outbox *o, const struct model *before, const struct step *s)
 {
-    struct op put = {.fn = fn_put,
-                     .id = ids[s->doc],
-                     .seq = s->seq,
-                     .hash = s->hash,
-                     .reset = s->reset};
+    struct op put = {
+        .fn = fn_put, .id = ids[s->doc], .seq = s->seq, .hash = s->hash, .reset = s->reset};
 
     if (s->what == PUT)
         ck_assert_int_eq(kit_do(o, &put), ERR_OK);
@@ -244,8 +241,8 @@ static bool is_pending_same(struct outbox *o, const struct model *m)
         char json[64];
         struct op op = {.id = ids[d - m->docs], .seq = d->pending.seq, .hash = d->pending.hash};
         size_t len = d->pending.op == OUTBOX_UPSERT ? kit_json(json, sizeof json, &op) : 0;
-        same = same && p.no > after && p.no == d->no &&
-               is_same(&d->pending, true, &p.version) && slice_eq(p.json, slice_of(json, len));
+        same = same && p.no > after && p.no == d->no && is_same(&d->pending, true, &p.version) &&
+               slice_eq(p.json, slice_of(json, len));
         found++;
     }
     outbox_reader_close(r);

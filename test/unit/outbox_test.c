@@ -41,8 +41,8 @@ static void house_close(struct house *h)
     temp_dir_remove(&h->dir);
 }
 
-static void check_decision(struct decision d, bool write, bool coalesced,
-                           enum decide_reason reason, int64_t lag)
+static void check_decision(struct decision d, bool write, bool coalesced, enum decide_reason reason,
+                           int64_t lag)
 {
     ck_assert_int_eq(d.write, write);
     ck_assert_int_eq(d.coalesced, coalesced);

@@ -1,4 +1,5 @@
-/* record_test.c - every record reads as it was written, and no damage to one is believed or crashes. */
+/* record_test.c - every record reads as it was written, and no damage to one is believed or
+ * crashes. */
 
 #include "record.h"
 
@@ -42,19 +43,18 @@ static struct pending sample_pending(int64_t seq)
 
 static struct checkpoint_record sample_checkpoint(void)
 {
-    return (struct checkpoint_record){
-        .cp = {.has_pending = true,
-               .has_delivered = true,
-               .is_dead = true,
-               .pending_no = 1 << 20,
-               .pending = sample_version(OUTBOX_REMOVE, 300),
-               .delivered = sample_version(OUTBOX_UPSERT, 299),
-               .kind = slice_str("codex_worker_summary"),
-               .fold = slice_str("some fold with \x01\x02 bytes"),
-               .last_projected_us = -5},
-        .reset_revision = 12,
-        .pending_bytes = 70000,
-        .pending_kept_at_us = 1};
+    return (struct checkpoint_record){.cp = {.has_pending = true,
+                                             .has_delivered = true,
+                                             .is_dead = true,
+                                             .pending_no = 1 << 20,
+                                             .pending = sample_version(OUTBOX_REMOVE, 300),
+                                             .delivered = sample_version(OUTBOX_UPSERT, 299),
+                                             .kind = slice_str("codex_worker_summary"),
+                                             .fold = slice_str("some fold with \x01\x02 bytes"),
+                                             .last_projected_us = -5},
+                                      .reset_revision = 12,
+                                      .pending_bytes = 70000,
+                                      .pending_kept_at_us = 1};
 }
 
 static struct dead_letter sample_dead(void)
@@ -71,10 +71,9 @@ static struct dead_letter sample_dead(void)
 TEST(pending_reads_as_written)
 {
     /* At the borders of msgpack's integer forms. */
-    static const int64_t seqs[] = {0,         1,         127,       128,       255,
-                                   256,       65535,     65536,     INT32_MAX, 4294967296,
-                                   INT64_MAX, -1,        -32,       -33,       -128,
-                                   -129,      -32769,    INT32_MIN, INT64_MIN + 1};
+    static const int64_t seqs[] = {0,         1,          127,          128, 255, 256, 65535, 65536,
+                                   INT32_MAX, 4294967296, INT64_MAX,    -1,  -32, -33, -128,  -129,
+                                   -32769,    INT32_MIN,  INT64_MIN + 1};
     for (size_t i = 0; i < sizeof seqs / sizeof *seqs; i++) {
         struct pending p = sample_pending(0), read;
         struct fault fault;
@@ -120,8 +119,7 @@ TEST(checkpoint_reads_as_written)
     struct buf out = {0};
 
     record_put_checkpoint(&out, &c);
-    ck_assert_int_eq(record_get_checkpoint(slice_str("id"), buf_view(&out), &read, &fault),
-                     ERR_OK);
+    ck_assert_int_eq(record_get_checkpoint(slice_str("id"), buf_view(&out), &read, &fault), ERR_OK);
     ck_assert(read.cp.has_pending && read.cp.has_delivered && read.cp.is_dead);
     ck_assert_uint_eq(read.cp.pending_no, c.cp.pending_no);
     check_version(&read.cp.pending, &c.cp.pending);
@@ -134,8 +132,7 @@ TEST(checkpoint_reads_as_written)
     out.len = 0;
     struct checkpoint_record empty = {0};
     record_put_checkpoint(&out, &empty);
-    ck_assert_int_eq(record_get_checkpoint(slice_str("id"), buf_view(&out), &read, &fault),
-                     ERR_OK);
+    ck_assert_int_eq(record_get_checkpoint(slice_str("id"), buf_view(&out), &read, &fault), ERR_OK);
     ck_assert(!read.cp.has_pending && !read.cp.has_delivered && !read.cp.is_dead);
     buf_free(&out);
 }

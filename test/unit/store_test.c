@@ -245,9 +245,10 @@ TEST(what_is_no_place_for_a_store_is_refused)
 TEST(one_process_only)
 {
     struct temp_dir d = temp_dir_make();
-    struct store *s = open_at(d.path, MAP);
-    char pid[32];
+    static struct store *s; /* where valgrind finds it in the child, too */
+    char pid[64];
 
+    s = open_at(d.path, MAP);
     snprintf(pid, sizeof pid, "in use by process %ld", (long)getpid());
     check_refused(d.path, pid);
     pid_t child = fork();
@@ -278,11 +279,10 @@ TEST(the_map_grows_before_it_is_full)
         ck_assert_int_eq(store_begin(s), ERR_OK);
         for (int i = 0; i < 50; i++) {
             no++;
-            ck_assert_int_eq(
-                store_append(s, STORE_PENDING, number(&no), slice_of(big, sizeof big)), ERR_OK);
+            ck_assert_int_eq(store_append(s, STORE_PENDING, number(&no), slice_of(big, sizeof big)),
+                             ERR_OK);
         }
-        ck_assert_msg(store_commit(s) == ERR_OK, "%llu: %s", (unsigned long long)no,
-                      store_why(s));
+        ck_assert_msg(store_commit(s) == ERR_OK, "%llu: %s", (unsigned long long)no, store_why(s));
         ck_assert_int_eq(store_view_get(view, number(&no), &v), ERR_OK);
         store_view_release(view);
     }
@@ -357,7 +357,8 @@ static unsigned change_until_ok(struct store *s, uint64_t no)
     }
 }
 
-/* Fail the n-th write or sync; whatever it was, nothing committed is lost and the store recovers. */
+/* Fail the n-th write or sync; whatever it was, nothing committed is lost and the store recovers.
+ */
 static void fail_each_call(int error)
 {
     disk_error = error;

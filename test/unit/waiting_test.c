@@ -24,7 +24,8 @@ static void hold(struct waiting *w, struct held *h, uint64_t no, uint64_t revisi
                  int64_t until_us)
 {
     *h = (struct held){
-        .in = {.settled = note, .held_no = no, .held_revision = revision, .held_until_us = until_us}};
+        .in = {
+            .settled = note, .held_no = no, .held_revision = revision, .held_until_us = until_us}};
     waiting_hold(w, &h->in);
 }
 
@@ -61,10 +62,8 @@ TEST(an_answer_settles_its_revision_and_older)
 TEST(deadlines_pass)
 {
     struct waiting *w = waiting_new();
-    struct held a, b, flush = {.in = {.settled = note,
-                                      .held_no = 5,
-                                      .held_front = 1,
-                                      .held_until_us = 2000000}};
+    struct held a, b,
+        flush = {.in = {.settled = note, .held_no = 5, .held_front = 1, .held_until_us = 2000000}};
 
     ck_assert_int_eq(waiting_due_us(w), INT64_MAX);
     hold(w, &a, 1, 1, 3000000);
