@@ -34,7 +34,7 @@ ROOMS   := $(patsubst c_src/%.c,%,$(wildcard c_src/*.c))
 OBJECTS := $(ROOMS:%=$(BUILD)/%.o)
 TESTS   := $(patsubst test/unit/%_test.c,$(BUILD)/%_test,$(wildcard test/unit/*_test.c))
 
-.PHONY: all c erl test demo check plan format unit tidy setup clean fuzz torture
+.PHONY: all c erl test demo check plan format unit unit-programs tidy setup clean help fuzz torture soak bench
 all: c erl
 c: $(PROGRAM)
 erl: c
@@ -58,6 +58,8 @@ $(BUILD):
 	$(Q)mkdir -p $@
 -include $(wildcard $(BUILD)/*.d)
 
+help:
+	$(Q)sed -n '1,/^$$/s/^# //p' Makefile
 setup:
 	$(Q)tools/setup
 test: ; $(Q)tools/setup && exec tools/run-tests
@@ -69,6 +71,7 @@ plan:
 	$(Q)tools/check-plan
 format:
 	$(Q)clang-format-14 --dry-run --Werror c_src/*.[ch] test/unit/*.[ch] && echo "format: ok"
+unit-programs: $(TESTS)
 unit: $(TESTS)
 	$(Q)tools/run-unit $(TESTS)
 tidy:

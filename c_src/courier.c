@@ -566,11 +566,11 @@ void courier_stopped(struct courier *c, int64_t now_us)
             postpone(c, b->parcels.items[i], now_us);
     batches_free(c->groups);
     c->groups = NULL;
-    for (size_t i = 0; i < waiting->count; i++) {
-        waiting->items[i].refusals = 0;
+    for (size_t i = 0; i < waiting->count; i++)
         postpone(c, waiting->items[i], now_us + 1); /* the others are tried first */
-    }
     waiting->count = 0;
+    for (size_t i = 0; i < c->agenda.count; i++)
+        c->agenda.items[i].refusals = 0;
     suspects_no_proof(&c->suspects);
     c->stopped_us = now_us;
 }

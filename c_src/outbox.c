@@ -478,6 +478,7 @@ void outbox_close(struct outbox *o)
     if (o == NULL)
         return;
     outbox_stop(o);
+    drop_settlements(o); /* those that came after the end */
     pthread_cond_destroy(&o->changed);
     pthread_mutex_destroy(&o->lock);
     waiting_free(o->waiting);

@@ -20,12 +20,14 @@
 struct entry {
     uint64_t id_hash; /* the key */
     int64_t due_us;
+    struct entry *next_spare;
     UT_hash_handle hh;
 };
 
 struct spacing {
     int64_t interval_us; /* fixed after new */
     struct entry *entries;
+    struct entry *spare; /* to be used again: as many as there ever were at once */
 };
 
 struct spacing *spacing_new(int64_t interval_us)
@@ -40,7 +42,8 @@ struct spacing *spacing_new(int64_t interval_us)
 static void drop(struct spacing *s, struct entry *e)
 {
     HASH_DEL(s->entries, e);
-    free(e);
+    e->next_spare = s->spare;
+    s->spare = e;
 }
 
 void spacing_free(struct spacing *s)
@@ -49,6 +52,11 @@ void spacing_free(struct spacing *s)
         return;
     while (s->entries != NULL)
         drop(s, s->entries);
+    while (s->spare != NULL) {
+        struct entry *next = s->spare->next_spare;
+        free(s->spare);
+        s->spare = next;
+    }
     free(s);
 }
 
@@ -61,12 +69,31 @@ static uint64_t hash_id(struct slice id)
     return h;
 }
 
+/* The table's own hash of a key that is one already. */
+static unsigned fold(uint64_t id_hash)
+{
+    return (unsigned)(id_hash ^ (id_hash >> 32));
+}
+
 static struct entry *find(struct spacing *s, uint64_t id_hash)
 {
     struct entry *e;
 
-    HASH_FIND(hh, s->entries, &id_hash, sizeof id_hash, e);
+    HASH_FIND_BYHASHVALUE(hh, s->entries, &id_hash, sizeof id_hash, fold(id_hash), e);
     return e;
+}
+
+static void add(struct spacing *s, uint64_t id_hash, int64_t due_us)
+{
+    struct entry *e = s->spare;
+
+    if (e != NULL)
+        s->spare = e->next_spare;
+    else
+        e = base_alloc(sizeof *e);
+    e->id_hash = id_hash;
+    e->due_us = due_us;
+    HASH_ADD_BYHASHVALUE(hh, s->entries, id_hash, sizeof e->id_hash, fold(id_hash), e);
 }
 
 static void expire(struct spacing *s, int64_t now_us)
@@ -93,10 +120,7 @@ void spacing_wrote(struct spacing *s, struct slice id, int64_t now_us)
         drop(s, e);
     else if (spacing_count(s) >= SPACING_MAX)
         drop(s, s->entries);
-    e = base_alloc(sizeof *e);
-    e->id_hash = id_hash;
-    e->due_us = now_us + s->interval_us;
-    HASH_ADD(hh, s->entries, id_hash, sizeof e->id_hash, e);
+    add(s, id_hash, now_us + s->interval_us);
 }
 
 size_t spacing_count(const struct spacing *s)

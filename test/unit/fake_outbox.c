@@ -173,8 +173,9 @@ static void fake_outbox_fail(struct outbox *o, bool failing)
     pthread_mutex_lock(&o->lock);
     o->failing = failing;
     commit(o);
+    bool announce = !o->silent;
     pthread_mutex_unlock(&o->lock);
-    if (o->on_work != NULL)
+    if (announce && o->on_work != NULL)
         o->on_work(o->on_work_arg);
 }
 

@@ -63,7 +63,7 @@ struct fake_sink {
     size_t sizes[FAKE_CALLS];
     int64_t times_us[FAKE_CALLS];
     char firsts[FAKE_CALLS][32]; /* the first document of each call */
-    unsigned asked, seen, rested;
+    unsigned asked, seen, rested, waits;
     size_t bytes_max; /* not used when 0: documents that fit */
 };
 
@@ -239,6 +239,9 @@ static void fake_wait(struct sink *base, int wake_fd, int timeout_ms)
     struct pollfd fds[2] = {{.fd = wake_fd, .events = POLLIN},
                             {.fd = s->poke_fd, .events = POLLIN}};
 
+    pthread_mutex_lock(&s->lock);
+    s->waits++;
+    pthread_mutex_unlock(&s->lock);
     while (fake_now_us < until_us) {
         if (poll(fds, 2, 0) == 0) {
             pthread_mutex_lock(&s->lock);
@@ -343,4 +346,13 @@ static unsigned fake_probes(struct fake_sink *s)
     unsigned probes = s->probes;
     pthread_mutex_unlock(&s->lock);
     return probes;
+}
+
+/* How often the delivery thread has waited: more means that it has made a pass. */
+static unsigned fake_waits(struct fake_sink *s)
+{
+    pthread_mutex_lock(&s->lock);
+    unsigned waits = s->waits;
+    pthread_mutex_unlock(&s->lock);
+    return waits;
 }
