@@ -1,6 +1,7 @@
 # make            build the C node, Erlang and Elixir
 # make test       every test; installs what it needs; last line "N passed, N failed"
 # make demo       the main job, end to end, on this machine (SINK=file: without Node)
+# make torture    the promise under fire: CYCLES=20 kills among other faults; SEED=n repeats a run (SAN as below)
 # make check      include plan, format, unit tests, clang-tidy (SAN=address|undefined|thread: unit tests with it)
 # make setup      only install what is missing (Debian packages, npm modules of test/convex)
 #
@@ -34,7 +35,7 @@ ROOMS   := $(patsubst c_src/%.c,%,$(wildcard c_src/*.c))
 OBJECTS := $(ROOMS:%=$(BUILD)/%.o)
 TESTS   := $(patsubst test/unit/%_test.c,$(BUILD)/%_test,$(wildcard test/unit/*_test.c))
 
-.PHONY: all c erl test demo check plan format unit unit-programs tidy setup clean help fuzz torture soak bench
+.PHONY: all c erl test demo check plan format unit unit-programs tidy setup clean help fuzz torture torture-program soak bench bench bench-programs
 all: c erl
 c: $(PROGRAM)
 erl: c
@@ -54,6 +55,17 @@ $(BUILD)/%_test: test/unit/%_test.c test/unit/test.h $(wildcard test/unit/fake_*
 $(BUILD)/dist_node: test/node/dist_node.c $(BUILD)/rooms.a
 	$(call say,CC,$<)
 	$(Q)$(CALL) -MMD -MP -o $@ $< $(BUILD)/rooms.a $(LIBS)
+# The sidecar of the torture: all rooms but the clock, which jumps.
+TORTURE := $(BUILD)/torture/convex_sidecar
+$(BUILD)/torture/clock.o: test/torture/clock_jumping.c c_src/clock.h c_src/base.h Makefile
+	$(call say,CC,$<)
+	$(Q)mkdir -p $(@D) && $(CALL) -c -o $@ $<
+$(TORTURE): $(filter-out $(BUILD)/clock.o,$(OBJECTS)) $(BUILD)/torture/clock.o
+	$(call say,LD,$@)
+	$(Q)$(CALL) -o $@ $^ $(LIBS)
+$(BUILD)/bench/%: test/bench/%.c $(BUILD)/rooms.a
+	$(call say,CC,$<)
+	$(Q)mkdir -p $(@D) && $(CALL) -o $@ $< $(BUILD)/rooms.a $(LIBS)
 $(BUILD):
 	$(Q)mkdir -p $@
 -include $(wildcard $(BUILD)/*.d)
@@ -64,6 +76,12 @@ setup:
 	$(Q)tools/setup
 test: ; $(Q)tools/setup && exec tools/run-tests
 demo: ; $(Q)tools/setup $(if $(filter file,$(SINK)),--no-node) && $(MAKE) -s all MIX_ENV=prod && exec demo/run $(SINK)
+
+torture-program: $(TORTURE)
+torture: ; $(Q)tools/setup && $(MAKE) -s all torture-program MIX_ENV=test && exec test/torture/run
+
+bench-programs: $(patsubst test/bench/%.c,$(BUILD)/bench/%,$(wildcard test/bench/*.c))
+bench: ; $(Q)tools/setup && $(MAKE) -s all bench-programs MIX_ENV=prod && exec test/bench/run $(ROW)
 
 check:
 	$(Q)tools/setup --check && $(MAKE) -s plan format unit tidy

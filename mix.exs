@@ -30,7 +30,7 @@ defmodule ConvexSidecar.MixProject do
     [extra_applications: [:logger | @properties[:applications] -- [:kernel, :stdlib]]]
   end
 
-  defp elixirc_paths(:test), do: ["lib", "test/support"]
+  defp elixirc_paths(:test), do: ["lib", "test/support", "test/torture"]
   defp elixirc_paths(_env), do: ["lib"]
 end
 

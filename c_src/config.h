@@ -10,12 +10,12 @@ struct kinds;
 /* Every option is a field here; what each means is in config.def. */
 struct config {
 #define SECTION(name, help)
-#define TEXT(section, key, deflt, help)              char *section##_##key;
-#define SECRET(section, key, help)                   char *section##_##key;
-#define NUMBER(section, key, deflt, min, max, help)  int64_t section##_##key;
-#define BYTES(section, key, deflt, min, max, help)   int64_t section##_##key;
-#define FLAG(section, key, deflt, help)              bool section##_##key;
-#define CHOICE(section, key, deflt, choices, help)   char *section##_##key;
+#define TEXT(section, key, deflt, help)             char *section##_##key;
+#define SECRET(section, key, help)                  char *section##_##key;
+#define NUMBER(section, key, deflt, min, max, help) int64_t section##_##key;
+#define BYTES(section, key, deflt, min, max, help)  int64_t section##_##key;
+#define FLAG(section, key, deflt, help)             bool section##_##key;
+#define CHOICE(section, key, deflt, choices, help)  char *section##_##key;
 #include "config.def"
 #undef SECTION
 #undef TEXT
@@ -24,8 +24,8 @@ struct config {
 #undef BYTES
 #undef FLAG
 #undef CHOICE
-    struct kinds *kinds;    /* the runtime's two and those of [kind.NAME] sections */
-    char *source;           /* the file's path, "" when there was none */
+    struct kinds *kinds; /* the runtime's two and those of [kind.NAME] sections */
+    char *source;        /* the file's path, "" when there was none */
 };
 
 /** config_new(): All defaults. */

@@ -28,9 +28,9 @@
 #include <stdatomic.h>
 
 enum {
-    PORTION = 500,        /* documents of one round */
-    LIST_MAX = 1000,      /* dead letters in one answer */
-    DRAIN_MS = 10000,     /* of drain without an argument */
+    PORTION = 500,    /* documents of one round */
+    LIST_MAX = 1000,  /* dead letters in one answer */
+    DRAIN_MS = 10000, /* of drain without an argument */
     WAIT_MAX_MS = 86400000
 };
 
@@ -49,13 +49,13 @@ struct order {
     struct control *control;
     struct caller *caller;
     enum err (*work)(struct order *, struct round *);
-    char *id;         /* the document, or where a portion begins */
+    char *id; /* the document, or where a portion begins */
     size_t id_len;
     const struct kind *kind;
     size_t next_kind; /* of clear all */
     uint64_t count;   /* documents done so far */
     int64_t wait_ms;
-    bool all, again;  /* again: another portion is to follow */
+    bool all, again; /* again: another portion is to follow */
     struct fault fault;
     struct buf answer;
 };
@@ -311,8 +311,8 @@ static bool take_clear(struct control *c, struct caller *caller, term words)
         order_refuse(d, ERR_NOT_OWNED, "");
     } else {
         struct slice text = term_text(name);
-        snprintf(d->fault.path, sizeof d->fault.path, "%.*s", (int)(text.len > 200 ? 200 : text.len),
-                 (const char *)text.data);
+        snprintf(d->fault.path, sizeof d->fault.path, "%.*s",
+                 (int)(text.len > 200 ? 200 : text.len), (const char *)text.data);
         order_refuse(d, ERR_UNKNOWN_KIND, "");
     }
     return true;
@@ -551,10 +551,11 @@ static const struct word {
     uint32_t arity;
     bool (*take)(struct control *, struct caller *, term);
 } words_known[] = {
-    {"checkpoint", 2, take_checkpoint}, {"clear", 2, take_clear},   {"status", 0, take_status},
-    {"flush", 2, take_flush},           {"pause", 0, take_pause},   {"resume", 0, take_resume},
-    {"drain", 0, take_drain},           {"drain", 2, take_drain},   {"reload", 0, take_reload},
-    {"dead", 2, take_dead},
+    {"checkpoint", 2, take_checkpoint}, {"clear", 2, take_clear},
+    {"status", 0, take_status},         {"flush", 2, take_flush},
+    {"pause", 0, take_pause},           {"resume", 0, take_resume},
+    {"drain", 0, take_drain},           {"drain", 2, take_drain},
+    {"reload", 0, take_reload},         {"dead", 2, take_dead},
 };
 
 bool control_take(struct control *c, struct caller *caller, term request)

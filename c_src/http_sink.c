@@ -21,16 +21,12 @@
  */
 
 #include "http_sink.h"
+#include "admin_key.h"
 #include "buf.h"
 #include "convex_answer.h"
 #include "json.h"
 #include "log.h"
 #include "projection.h"
-
-#include <errno.h>
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #ifndef SIDECAR_VERSION
 #define SIDECAR_VERSION "0.0.0" /* built without the Makefile, which knows */
@@ -38,7 +34,6 @@
 
 /* Convex's own limit (crates/common/src/knobs.rs, MAX_BACKEND_PUBLIC_API_REQUEST_SIZE). */
 #define MAX_BODY_BYTES (16777216 + 2000)
-#define MAX_KEY_BYTES  4096
 #define MAX_DOCUMENTS  1024
 #define MUTATION_PATH  "/api/mutation"
 #define BATCH_END      "]}}"
@@ -87,104 +82,13 @@ static enum err refuse(struct fault *fault, const char *option, const char *why)
     return ERR_INVALID;
 }
 
-/* What must hold of the file before it is read; NULL, or why not. */
-static const char *key_file_fault(int fd)
-{
-    struct stat st;
-
-    if (fstat(fd, &st) != 0)
-        return "cannot be looked at";
-    if (!S_ISREG(st.st_mode))
-        return "is no regular file";
-    if (st.st_uid != geteuid() && st.st_uid != 0)
-        return "belongs to neither this user nor root";
-    if (st.st_mode & (S_IRWXG | S_IRWXO))
-        return "can be reached by group or others: chmod 600";
-    return NULL;
-}
-
-/* Read at most ${size} bytes; -1 and errno on failure. */
-static ssize_t read_all(int fd, char *out, size_t size)
-{
-    size_t len = 0;
-
-    while (len < size) {
-        ssize_t n = read(fd, out + len, size - len);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return -1;
-        if (n == 0)
-            break;
-        len += (size_t)n;
-    }
-    return (ssize_t)len;
-}
-
-/* A key is one word of printable ASCII; NULL, or what is wrong (which never shows the key). */
-static const char *key_fault(const char *key, size_t len)
-{
-    if (len == 0)
-        return "holds no key";
-    if (len > MAX_KEY_BYTES)
-        return "is longer than 4096 bytes";
-    for (size_t i = 0; i < len; i++)
-        if (key[i] <= ' ' || key[i] > '~')
-            return "holds a blank, a control character or one beyond ASCII";
-    return NULL;
-}
-
-static void use_key(struct http_sink *s, const char *key, size_t len)
-{
-    char *value = base_alloc(sizeof "Convex " + len);
-
-    memcpy(value, "Convex ", sizeof "Convex " - 1);
-    memcpy(value + sizeof "Convex " - 1, key, len);
-    http_set_authorization(s->http, value);
-    s->has_key = true;
-    explicit_bzero(value, sizeof "Convex " + len);
-    free(value);
-}
-
-/* Take the key of an open file; NULL, or why not. */
-static const char *take_key(struct http_sink *s, int fd)
-{
-    char key[MAX_KEY_BYTES + 3]; /* the longest, a line end, and one to see that there is more */
-    const char *why = key_file_fault(fd);
-    ssize_t got;
-
-    if (why)
-        return why;
-    got = read_all(fd, key, sizeof key);
-    if (got < 0)
-        return "cannot be read";
-    size_t len = (size_t)got;
-    if (len && key[len - 1] == '\n')
-        len--;
-    if (len && key[len - 1] == '\r')
-        len--;
-    why = key_fault(key, len);
-    if (why == NULL)
-        use_key(s, key, len);
-    explicit_bzero(key, sizeof key);
-    return why;
-}
-
 /* The old key stays in use when the file is not good. */
 static enum err read_key_file(struct http_sink *s, struct fault *fault)
 {
-    /* Not to hang on a named pipe: what is no regular file is refused a line later. */
-    int fd = open(s->key_file, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    const char *why;
+    enum err e = admin_key_read(s->http, s->key_file, fault);
 
-    if (fd < 0) {
-        snprintf(fault->path, sizeof fault->path, "admin_key_file");
-        snprintf(fault->why, sizeof fault->why, "cannot be opened: %s", strerror(errno));
-        return ERR_INVALID;
-    }
-    why = take_key(s, fd);
-    close(fd);
-    return why ? refuse(fault, "admin_key_file", why) : ERR_OK;
+    s->has_key = s->has_key || e == ERR_OK;
+    return e;
 }
 
 static enum err reload(struct sink *base, struct fault *fault)
@@ -467,14 +371,10 @@ static enum err open_http(struct http_sink *s, const struct http_options *given,
 static enum err first_key(struct http_sink *s, const struct http_sink_options *options,
                           struct fault *fault)
 {
-    const char *why;
-
     if (is_given(options->admin_key)) {
-        why = key_fault(options->admin_key, strlen(options->admin_key));
-        if (why)
-            return refuse(fault, "admin_key", why);
-        use_key(s, options->admin_key, strlen(options->admin_key));
-        return ERR_OK;
+        enum err e = admin_key_use(s->http, options->admin_key, fault);
+        s->has_key = e == ERR_OK;
+        return e;
     }
     if (!is_given(options->admin_key_file))
         return ERR_OK;

@@ -31,10 +31,10 @@
 #include "projection.h"
 
 enum {
-    BATCH_MAX = 10000,         /* requests in one batch */
-    GATHER_MAX = 1024,         /* requests gathered before they are submitted */
-    GATHER_BYTES = 4 << 20,    /* or their weight */
-    DEADLINE_MS = 30000,       /* of ack => written, unless the request says otherwise */
+    BATCH_MAX = 10000,      /* requests in one batch */
+    GATHER_MAX = 1024,      /* requests gathered before they are submitted */
+    GATHER_BYTES = 4 << 20, /* or their weight */
+    DEADLINE_MS = 30000,    /* of ack => written, unless the request says otherwise */
     DEADLINE_MAX_MS = 86400000
 };
 
@@ -127,19 +127,19 @@ static enum err request_apply(struct intent *in, struct round *r)
     enum err e = round_checkpoint(r, draft_id(q->draft), &known);
     if (e != ERR_OK && e != ERR_NOT_FOUND)
         return e;
-    e = projection_finish(q->draft, known.fold, known.last_projected_us, round_now_us(r),
-                          &document, &q->fault);
+    e = projection_finish(q->draft, known.fold, known.last_projected_us, round_now_us(r), &document,
+                          &q->fault);
     if (e == ERR_OK)
         e = round_put(r, &document, q->reset, &decision);
     if (e != ERR_OK)
         return e;
     memcpy(q->hash, document.hash, sizeof q->hash);
-    q->result = (struct answer_result){.document_id = document.id,
-                                       .decision = decision,
-                                       .seq = document.seq,
-                                       .hash = q->hash,
-                                       .summary = q->want_summary ? document.json
-                                                                  : slice_of(NULL, 0)};
+    q->result =
+        (struct answer_result){.document_id = document.id,
+                               .decision = decision,
+                               .seq = document.seq,
+                               .hash = q->hash,
+                               .summary = q->want_summary ? document.json : slice_of(NULL, 0)};
     if (!q->wait_written)
         return ERR_OK;
     q->result.confirmed = true;
@@ -290,8 +290,8 @@ static enum err read_option(struct request *q, struct projection_options *o, str
 static enum err read_options(struct request *q, struct projection_options *o, term opts)
 {
     bool is_map = term_type(opts) == TERM_MAP;
-    bool is_list = term_type(opts) == TERM_NIL || (term_type(opts) == TERM_LIST &&
-                                                   term_is_proper(opts));
+    bool is_list =
+        term_type(opts) == TERM_NIL || (term_type(opts) == TERM_LIST && term_is_proper(opts));
     uint32_t n = term_arity(opts);
 
     if (!is_map && !is_list)

@@ -249,9 +249,8 @@ static enum err open_intake(struct sidecar *s, struct fault *fault)
 {
     const struct config *c = s->config;
     const struct control_wires wires = {s, wire_pause, wire_resume, wire_reload, wire_status};
-    const struct intake_options intake = {.kinds = c->kinds,
-                                          .projection_version = c->projection_version,
-                                          .hash = c->projection_hash};
+    const struct intake_options intake = {
+        .kinds = c->kinds, .projection_version = c->projection_version, .hash = c->projection_hash};
     const struct dist_options dist = {.node = c->node_name,
                                       .cookie = c->node_cookie,
                                       .listen_address = text_or_null(c->node_listen_address),
@@ -325,9 +324,10 @@ static void say_ready(const struct sidecar *s)
 {
     int port = s->observe ? observe_port(s->observe) : 0;
 
-    log_event(LOG_INFO, "sidecar.ready", "node=%s port=%d sink=%s store=%s observe_port=%d version=%s",
-              s->config->node_name, dist_port(s->dist), s->config->sink_type, s->config->store_dir,
-              port, SIDECAR_VERSION);
+    log_event(LOG_INFO, "sidecar.ready",
+              "node=%s port=%d sink=%s store=%s observe_port=%d version=%s", s->config->node_name,
+              dist_port(s->dist), s->config->sink_type, s->config->store_dir, port,
+              SIDECAR_VERSION);
     dprintf(STDOUT_FILENO, "ready node=%s port=%d pid=%d observe_port=%d\n", s->config->node_name,
             dist_port(s->dist), (int)getpid(), port);
     sd_notifyf(0, "READY=1\nSTATUS=%s, sink %s", s->config->node_name, s->config->sink_type);
@@ -458,7 +458,8 @@ struct command {
 static int usage(const char *word)
 {
     if (!cli_help(word, stderr))
-        fprintf(stderr, "convex_sidecar: there is no word \"%s\"; convex_sidecar --help lists them\n",
+        fprintf(stderr,
+                "convex_sidecar: there is no word \"%s\"; convex_sidecar --help lists them\n",
                 word);
     return EXIT_USAGE;
 }
@@ -499,7 +500,8 @@ static int do_word(struct command *k)
     return status;
 }
 
-/* Take --config FILE, --store DIR and --managed out of the arguments; false: one lacks its value. */
+/* Take --config FILE, --store DIR and --managed out of the arguments; false: one lacks its value.
+ */
 static bool take_options(struct command *k)
 {
     int left = 0;

@@ -11,7 +11,8 @@ struct observe; /* opaque */
 /* Where the answers come from; called on libmicrohttpd's thread, must not wait. */
 struct observe_source {
     void *arg;
-    /* Whether documents are taken and delivered; ${why} gets a line for each thing that is not well. */
+    /* Whether documents are taken and delivered; ${why} gets a line for each thing that is not
+     * well. */
     bool (*is_ready)(void *arg, struct buf *why);
     /* The status as one JSON object. */
     void (*status)(void *arg, struct buf *json);

@@ -203,8 +203,7 @@ static void *welcome(void *arg)
         c->fd = fd;
         c->cap = BUFFER_BYTES;
         c->in = malloc(c->cap);
-        if (c->in == NULL || ei_x_new(&c->out) != 0 ||
-            pthread_create(&thread, NULL, serve, c) != 0)
+        if (c->in == NULL || ei_x_new(&c->out) != 0 || pthread_create(&thread, NULL, serve, c) != 0)
             abort();
         pthread_detach(thread);
     }
@@ -223,8 +222,8 @@ int main(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN);
     ei_init();
     snprintf(full, sizeof full, "%s@127.0.0.1", argv[1]);
-    if (ei_connect_xinit(&node, "127.0.0.1", argv[1], full, &loopback, argv[2],
-                         (short)time(NULL)) < 0)
+    if (ei_connect_xinit(&node, "127.0.0.1", argv[1], full, &loopback, argv[2], (short)time(NULL)) <
+        0)
         return 1;
     listener = ei_xlisten(&node, &loopback, &port, 16);
     if (listener < 0 || ei_publish(&node, port) < 0) {

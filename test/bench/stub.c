@@ -128,12 +128,12 @@ static void answer_stats(struct connection *c)
     char json[200];
 
     getrusage(RUSAGE_SELF, &u);
-    int len = snprintf(
-        json, sizeof json, "{\"requests\":%llu,\"documents\":%llu,\"bytes\":%llu,\"cpu_us\":%lld}\n",
-        (unsigned long long)stub.requests, (unsigned long long)stub.documents,
-        (unsigned long long)stub.bytes,
-        (long long)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) * 1000000 + u.ru_utime.tv_usec +
-            u.ru_stime.tv_usec);
+    int len = snprintf(json, sizeof json,
+                       "{\"requests\":%llu,\"documents\":%llu,\"bytes\":%llu,\"cpu_us\":%lld}\n",
+                       (unsigned long long)stub.requests, (unsigned long long)stub.documents,
+                       (unsigned long long)stub.bytes,
+                       (long long)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) * 1000000 +
+                           u.ru_utime.tv_usec + u.ru_stime.tv_usec);
     answer_json(c, json, (size_t)len);
 }
 

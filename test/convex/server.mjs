@@ -22,7 +22,7 @@ OPENAGENTS_JWT_ISSUER, OPENAGENTS_JWT_AUDIENCE, OPENAGENTS_JWKS   as auth.config
 STANDIN_STATE=.state STANDIN_BUILD=.build   folders, so that several stand-ins can run side by side
 STANDIN_LATENCY_MS=0 | 5 | 5-40  time each function holds its permit
 REDACT_LOGS_TO_CLIENT, UDF_404_ON_BAD_PATH, and the knobs of crates/common/src/knobs.rs by name
-control plane: GET /__standin/stats, POST /__standin/{faults,reset,config}, GET /__standin/docs`);
+control plane: GET /__standin/{stats,docs,history?after=n}, POST /__standin/{faults,reset,config,away}`);
   process.exit(0);
 }
 
@@ -487,8 +487,14 @@ async function control(req, res, url) {
     case "DELETE /__standin/faults": faults = []; return send(res, 200, "{}");
     case "POST /__standin/reset": fresh(); faults = []; history.length = 0; Object.assign(stats, { requests: 0, documentsWritten: 0, byStatus: {}, byCode: {}, functions: {}, commits: 0, faults: {} }); writes.log = []; writes.total = 0; for (const l of Object.values(limiters)) l.peak = l.running; return send(res, 200, "{}");
     case "POST /__standin/config": { const b = await body(); if (b.latency !== undefined) latency = b.latency; for (const k of Object.keys(K)) if (b[k] !== undefined) K[k] = b[k]; limiters.Mutation.permits = K.APPLICATION_MAX_CONCURRENT_MUTATIONS; limiters.Query.permits = K.APPLICATION_MAX_CONCURRENT_QUERIES; return send(res, 200, JSON.stringify({ latency, ...K })); }
-    case "GET /__standin/history": return send(res, 200, `[${history.map((w) => JSON.stringify(w)).join(",\n")}]`);
+    case "GET /__standin/history": return send(res, 200, `[${history.slice(Number(url.searchParams.get("after") ?? 0)).map((w) => JSON.stringify(w)).join(",\n")}]`);
     case "GET /__standin/docs": return send(res, 200, `[${(await dump()).map((d) => V.cleanText(convexToJson(d))).join(",\n")}]`);
+    case "POST /__standin/away": { // a restart as clients see it: connections cut, new ones refused; what is under way commits unheard
+      const { ms = 500 } = await body(), { port } = server.address();
+      send(res, 200, "{}");
+      res.once("close", () => { server.close(); server.closeAllConnections(); setTimeout(() => server.listen(port, HOST, 256), ms); });
+      return;
+    }
     case "POST /__standin/jwt": return issuer ? send(res, 200, JSON.stringify({ token: issuer.sign(await body()) })) : send(res, 404, "");
   }
   send(res, 404, "");
@@ -512,10 +518,12 @@ const server = http.createServer({ keepAlive: true, noDelay: true }, async (req,
   } finally { if (gate) leave(); }
 });
 server.keepAliveTimeout = 0; server.headersTimeout = 0; server.requestTimeout = 0; server.timeout = 0; server.maxRequestsPerSocket = 0;
-server.listen(env("PORT", 3210), process.env.HOST || "127.0.0.1", 256, () => {
+const HOST = process.env.HOST || "127.0.0.1";
+server.once("listening", () => {
   const { port, address } = server.address();
   const info = { url: `http://${address}:${port}`, pid: process.pid, instance_name: INSTANCE_NAME, admin_key: keys.issue(INSTANCE_NAME, INSTANCE_SECRET), read_only_key: keys.issue(INSTANCE_NAME, INSTANCE_SECRET, "read_only"), user_jwt: issuer?.sign() ?? null };
   writeFileSync(join(stateDir, "ready.json"), JSON.stringify(info, null, 1), { mode: 0o600 });
   console.log(`READY ${JSON.stringify(info)}`);
 });
+server.listen(env("PORT", 3210), HOST, 256);
 for (const s of ["SIGINT", "SIGTERM"]) process.on(s, () => { server.close(() => process.exit(0)); server.closeIdleConnections(); setTimeout(() => process.exit(0), 500).unref(); });

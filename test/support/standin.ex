@@ -9,21 +9,28 @@ defmodule Standin do
 
   defstruct [:url, :admin_key, :read_only_key, :state, :pid, :port]
 
-  @doc "Start one and wait until it is ready; `env` are its knobs (server.mjs --help)."
+  @doc "Start one for the test and wait until it is ready; `env` are its knobs (server.mjs --help)."
   def start(env \\ []) do
+    standin = launch(env)
+    on_exit(fn -> remove(standin) end)
+    standin
+  end
+
+  @doc "The same without a test; ended with remove/1."
+  def launch(env \\ []) do
     state = Path.join(System.tmp_dir!(), "standin_#{System.pid()}_#{System.unique_integer([:positive])}")
     File.mkdir_p!(state)
     build = ".build/#{Path.basename(state)}"
     port = spawn_server(state, build, [{"PORT", "0"} | env])
     {:os_pid, pid} = Port.info(port, :os_pid)
-
-    on_exit(fn ->
-      System.cmd("kill", ["-9", "#{pid}"], stderr_to_stdout: true)
-      File.rm_rf!(state)
-      File.rm_rf!(Path.join(@root, build))
-    end)
-
     ready(port, state, pid)
+  end
+
+  @doc "End it for good, and what it left on disk."
+  def remove(standin) do
+    System.cmd("kill", ["-9", "#{standin.pid}"], stderr_to_stdout: true)
+    File.rm_rf!(standin.state)
+    File.rm_rf!(Path.join(@root, ".build/#{Path.basename(standin.state)}"))
   end
 
   @doc "End it, as a deployment that is away; start_again brings it back at the same address, empty."
@@ -103,6 +110,21 @@ defmodule Standin do
   def stat(standin, name) do
     [n] = Regex.run(~r/"#{name}":(\d+)/, request(standin, :get, "stats", ""), capture: :all_but_first)
     String.to_integer(n)
+  end
+
+  @doc "Away for `ms`: connections are cut (what is under way commits unheard), new ones refused."
+  def away(standin, ms), do: request(standin, :post, "away", ~s({"ms":#{ms}}))
+
+  @doc """
+  The commits after the first `after_count`, in order, each as
+  `%{id: document_id, seq: n, at: projected_at, hash: content_hash, removed: removed?}`.
+  """
+  def commits(standin, after_count) do
+    text = request(standin, :get, "history?after=#{after_count}", "")
+
+    for [id, seq, at, hash, removed] <-
+          Regex.scan(~r/"document_id":"([^"]*)","seq":(\d+),"projected_at":"([^"]*)","content_hash":(null|"[^"]*"),"removed":(true|false)/, text, capture: :all_but_first),
+        do: %{id: id, seq: String.to_integer(seq), at: at, hash: String.trim(hash, "\""), removed: removed == "true"}
   end
 
   @doc "All versions that were committed, in order: `[{document_id, seq, projected_at, removed?}]`."

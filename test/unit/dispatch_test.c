@@ -535,6 +535,31 @@ TEST(a_suspect_alone_in_the_world_is_tried_three_times)
     close_house(&h);
 }
 
+TEST(a_newer_version_of_a_suspect_is_another_matter)
+{
+    struct house h;
+
+    open_house(&h, 64, &usual);
+    fake_rule_set(h.sink, refuses_all);
+    fake_outbox_put(h.outbox, "bad", 1);
+    UNTIL(fake_calls(h.sink) == 1);
+    fake_advance(h.sink, 100);
+    UNTIL(fake_calls(h.sink) == 2);
+    rest(&h);
+    fake_outbox_put(h.outbox, "bad", 2);
+    fake_advance(h.sink, 200);
+    UNTIL(fake_calls(h.sink) == 3);
+    rest(&h);
+    ck_assert(!fake_outbox_look(h.outbox, "bad").dead);
+    for (unsigned calls = 4; calls <= 5; calls++) {
+        fake_advance(h.sink, 400);
+        UNTIL(fake_calls(h.sink) == calls);
+    }
+    UNTIL(fake_outbox_look(h.outbox, "bad").dead);
+    ck_assert_uint_eq(fake_outbox_look(h.outbox, "bad").attempts, 3); /* of this version */
+    close_house(&h);
+}
+
 TEST(a_stop_wipes_the_slate_of_suspects)
 {
     struct house h;
@@ -671,13 +696,14 @@ TEST(a_document_that_breaks_every_call_ends_up_travelling_alone)
         left = (unsigned)fake_outbox_pending(h.outbox) - 1;
     }
     ck_assert_uint_eq(left, 0);
-    ck_assert(
-        !fake_outbox_look(h.outbox, "poison").dead); /* nobody knows that it was not written */
-    for (int i = 0; i < 50; i++) {                   /* and from now on harms the others little */
+    ck_assert(!fake_outbox_look(h.outbox, "poison").dead); /* it may have been written */
+    fake_rule_set(h.sink, breaks_on_poison_alone);         /* from now on it harms nobody else */
+    for (int i = 0; i < 50; i++) {
         snprintf(id, sizeof id, "late%d", i);
         fake_outbox_put(h.outbox, id, 1);
         live(&h, 200, 100);
     }
+    ck_assert_uint_ge(fake_outbox_look(h.outbox, "late40").deliveries, 1);
     ck_assert_uint_le(fake_outbox_pending(h.outbox), 3);
     close_house(&h);
 }
@@ -817,6 +843,29 @@ static void open_with_two_in_flight(struct house *h)
     fake_outbox_put(h->outbox, "a", 1);
     fake_outbox_put(h->outbox, "b", 1);
     UNTIL(fake_calls(h->sink) == calls + 2);
+}
+
+TEST(answers_to_calls_sent_before_a_stop_are_taken_and_prove_nothing)
+{
+    struct house h;
+
+    open_with_two_in_flight(&h);
+    unsigned calls = fake_calls(h.sink);
+    h.sink->probe_verdict.kind = VERDICT_STOP;
+    fake_advance(h.sink, 10);
+    fake_sink_answer(h.sink, calls, VERDICT_STOP);
+    UNTIL(status(&h).state == DISPATCH_STOPPED);
+    fake_sink_answer(h.sink, calls - 1, VERDICT_DONE);
+    UNTIL(fake_outbox_pending(h.outbox) == 1);
+    rest(&h);
+    ck_assert_int_eq(status(&h).state, DISPATCH_STOPPED);
+    h.sink->probe_verdict.kind = VERDICT_DONE;
+    fake_rule_set(h.sink, refuses_all);
+    dispatch_resume(h.dispatch);
+    UNTIL(fake_calls(h.sink) == calls + 1);
+    rest(&h);
+    ck_assert_uint_eq(fake_outbox_pending(h.outbox), 1); /* refused, but a suspect only */
+    close_house(&h);
 }
 
 TEST(close_waits_for_answers_and_sends_nothing_new)

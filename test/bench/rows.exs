@@ -1,0 +1,589 @@
+defmodule Bench.Rows do
+  @moduledoc """
+  The rows of the table. A group is measured together; each of its rows is
+  `{row, value, against, ratio, target, :least | :most, note}`, value, against and ratio being lists
+  of repeats (or single numbers).
+  """
+  import Bench.Kit
+  alias Bench.{InVmSink, Source}
+
+  @conveyor {Bench.Source, :one}
+  @kind :run_summary
+
+  # In the order of the table; `make bench ROW=name` runs one.
+  def groups do
+    [
+      async: &async/0,
+      drain: &drain/0,
+      kept: &kept/0,
+      batches: &batches/0,
+      idle: &idle/0,
+      hot: &hot/0,
+      checkpoints: &checkpoints/0,
+      append: &append/0,
+      instructions: &instructions/0,
+      memory: &memory/0,
+      slow: &slow/0,
+      rebuild: &rebuild/0
+    ]
+  end
+
+  defp id(n), do: "#{System.unique_integer([:positive])}_#{n}"
+
+  # ---- the asynchronous form against the sink in the VM and against the link
+
+  defp async do
+    stub = start_stub()
+    {casts, in_vm} = {raw_casts(), in_vm(stub, [1, 16, 64])}
+    ours = async_sustained(stub)
+    {p50, p99} = {appender_us(stub), in_vm_us(stub)}
+    call = kept_vm_cpu(stub)
+    stop_stub(stub)
+    best = Enum.max_by(in_vm, &median(elem(&1, 1).rate)) |> elem(1)
+    cheapest = in_vm |> Enum.map(&median(elem(&1, 1).cpu_us)) |> Enum.min()
+    fewest = in_vm |> Enum.map(&median(elem(&1, 1).reductions)) |> Enum.min()
+
+    [
+      row("sustained docs/s, asynchronous API", ours.rate, "in-VM sink, best of 1/16/64", best.rate, :least, 6.0),
+      row("the same, of the link", ours.rate, "raw casts into a node that only reads", casts, :least, 0.5),
+      row("VM CPU us per projection, asynchronous", ours.vm_us, "in-VM sink, cheapest", cheapest, :most, 1 / 12),
+      row("VM CPU us per projection, call kept, 64 callers", call, "in-VM sink, cheapest", cheapest, :most, 1 / 4),
+      row("appending process us, p50", p50.p50, "in-VM call p50", p99.p50, :most, 1 / 50),
+      row("appending process us, p99", p50.p99, "in-VM call p99", p99.p99, :most, 1 / 50),
+      row("reductions per projection", ours.reductions, "in-VM sink, fewest", fewest, :most, 1 / 20),
+      row("sidecar CPU us per document, batches", ours.sidecar_us, "-", nil, :most, 10.0)
+    ]
+  end
+
+  defp async_sustained(stub) do
+    s = start_sidecar(stub)
+    result = repeat(fn -> async_once(s, stub, 60_000) end)
+    stop_sidecar(s)
+    result
+  end
+
+  defp async_once(s, stub, n) do
+    prefix = id("")
+    %{documents: before} = stub(stub, "/stats")
+    {vm, sidecar, reductions, t0} = {vm_cpu_ns(), cpu_ns(s.pid), reductions(), now_us()}
+    parallel(2, n, fn i -> :ok = :convex_sidecar.project_async(s.name, @kind, prefix <> Integer.to_string(i), @conveyor) end)
+    stub(stub, "/await/#{before + n}")
+    took = now_us() - t0
+
+    %{
+      rate: n / took * 1.0e6,
+      vm_us: (vm_cpu_ns() - vm) / n / 1000,
+      sidecar_us: (cpu_ns(s.pid) - sidecar) / n / 1000,
+      reductions: (reductions() - reductions) / n
+    }
+  end
+
+  defp raw_casts do
+    {_, %{pid: _}} = tool = start_tool("raw_node", [~c"raw", Atom.to_charlist(Node.get_cookie())])
+    dest = {:raw, :"raw@127.0.0.1"}
+    request = Source.request("run_123456789")
+    0 = GenServer.call(dest, :casts)
+
+    %{rate: rates} =
+      repeat(fn ->
+        before = GenServer.call(dest, :casts)
+        t0 = now_us()
+        n = parallel(2, 200_000, fn _ -> GenServer.cast(dest, request) end)
+        await_casts(dest, before + n)
+        %{rate: n / (now_us() - t0) * 1.0e6}
+      end)
+
+    stop_tool(tool)
+    rates
+  end
+
+  defp await_casts(dest, n) do
+    if GenServer.call(dest, :casts, 60_000) < n, do: await_casts(dest, n)
+  end
+
+  defp in_vm(stub, callers) do
+    for c <- callers do
+      InVmSink.start(c)
+      n = if c == 1, do: 5000, else: 12_000
+
+      result =
+        repeat(fn ->
+          {vm, reductions, t0} = {vm_cpu_ns(), reductions(), now_us()}
+          n = parallel(c, n, fn i -> in_vm_write(stub, i) end)
+          took = now_us() - t0
+          %{rate: n / took * 1.0e6, cpu_us: (vm_cpu_ns() - vm) / n / 1000, reductions: (reductions() - reductions) / n}
+        end)
+
+      InVmSink.stop()
+      {c, result}
+    end
+  end
+
+  defp in_vm_write(stub, i) do
+    id = "run_#{i}"
+    InVmSink.write(stub.url <> "/api/mutation", @kind, id, Source.row(id), Source.events())
+  end
+
+  defp timed(n, fun) do
+    times =
+      for i <- 1..n do
+        t0 = now_ns()
+        fun.(i)
+        now_ns() - t0
+      end
+
+    %{p50: percentile(times, 0.5) / 1000, p99: percentile(times, 0.99) / 1000}
+  end
+
+  # An appender that does something else in between (here: 20 us), as appenders do.
+  defp appender_us(stub) do
+    s = start_sidecar(stub)
+
+    result =
+      repeat(fn ->
+        prefix = id("")
+
+        timed(20_000, fn i -> :ok = :convex_sidecar.project_async(s.name, @kind, prefix <> Integer.to_string(i), @conveyor) end)
+        |> tap(fn _ -> :ok = :convex_sidecar.settle(s.name, 60_000) end)
+      end)
+
+    stop_sidecar(s)
+    result
+  end
+
+  defp in_vm_us(stub) do
+    InVmSink.start(1)
+    result = repeat(fn -> timed(3000, fn i -> in_vm_write(stub, i) end) end)
+    InVmSink.stop()
+    result
+  end
+
+  defp kept_vm_cpu(stub) do
+    s = start_sidecar(stub)
+
+    %{us: us} =
+      repeat(fn ->
+        prefix = id("")
+        vm = vm_cpu_ns()
+        n = parallel(64, 12_800, fn i -> project(s, prefix, i) end)
+        %{us: (vm_cpu_ns() - vm) / n / 1000}
+      end)
+
+    stop_sidecar(s)
+    us
+  end
+
+  defp project(s, prefix, i) do
+    id = prefix <> Integer.to_string(i)
+    {:ok, _} = :convex_sidecar.project(s.name, @kind, id, Source.row(id), Source.events(), %{timeout: 60_000})
+  end
+
+  # ---- delivery against libcurl
+
+  defp drain do
+    stub = start_stub()
+    body = Path.join(System.tmp_dir!(), "bench_body_#{System.pid()}.json")
+    File.write!(body, drain_body())
+
+    result =
+      repeat(fn ->
+        s = start_sidecar(stub, sink: [batch_mutation: ""])
+        {:ok, :paused} = :convex_sidecar.pause(s.name)
+        fill(s, 100_000)
+        curl = run_tool("curl_loop", [stub.url <> "/api/mutation", 8, 100_000, body])
+        before = stub(stub, "/stats")
+        {cpu, t0} = {cpu_ns(s.pid), now_us()}
+        {:ok, :running} = :convex_sidecar.resume(s.name)
+        stub(stub, "/await/#{before.documents + 100_000}")
+        took = now_us() - t0
+        {:ok, %{pending: 0}} = :convex_sidecar.flush(s.name, 60_000)
+        us = (cpu_ns(s.pid) - cpu) / 100_000 / 1000
+        stop_sidecar(s)
+        %{rate: 1.0e11 / took, cpu_us: us, curl_rate: curl.rate, curl_us: curl.cpu_us}
+      end)
+
+    File.rm!(body)
+    stop_stub(stub)
+
+    [
+      row("drain 100,000 pending, one a POST, docs/s", result.rate, "bare libcurl loop, 8 connections", result.curl_rate, :least, 0.85),
+      row("the same, sidecar CPU us per POST", result.cpu_us, "bare libcurl loop", result.curl_us, :most, 1.25),
+      row("sidecar CPU us per document, one a POST", result.cpu_us, "-", nil, :most, 28.0)
+    ]
+  end
+
+  # What the sidecar posts for one document of the bench.
+  defp drain_body do
+    id = id(1)
+    alias OpenAgentsRuntime.Convex.{CanonicalJson, Summary}
+    summary = Summary.summary(@kind, Map.put(Source.row(id), :run_id, id), %{count: 1, latest: Source.event(1)}, projection_version: "convex_summary_v1")
+    summary = Map.put(summary, "projection_hash", CanonicalJson.hash(summary))
+    ~s({"path":"runtime:upsertRunSummary","format":"convex_encoded_json","args":[{"document_id":"#{summary["document_id"]}","summary":#{CanonicalJson.encode(summary)}}]})
+  end
+
+  defp fill(s, n, prefix \\ nil) do
+    prefix = prefix || id("")
+
+    parallel(2, div(n, 1000), fn k ->
+      requests = for i <- 1..1000, do: Source.request("#{prefix}#{k}_#{i}")
+      {:ok, _} = :convex_sidecar.batch(s.name, requests, 60_000)
+    end)
+  end
+
+  # ---- kept: what a caller waits
+
+  defp kept do
+    stub = start_stub()
+    tool = start_tool("raw_node", [~c"raw", Atom.to_charlist(Node.get_cookie())])
+    dest = {:raw, :"raw@127.0.0.1"}
+    request = Source.request("run_123456789")
+    s = start_sidecar(stub)
+
+    one =
+      repeat(fn ->
+        commit = lmdb(900, 1, 1500).p50_us
+        echo = timed(3000, fn _ -> GenServer.call(dest, request) end).p50
+        prefix = id("")
+        kept = timed(1500, fn i -> project(s, prefix, i) end).p50
+        %{kept: kept, limit: commit + echo, commit: commit, echo: echo}
+      end)
+
+    many =
+      for callers <- [64, 1000] do
+        r =
+          repeat(fn ->
+            prefix = id("")
+            t0 = now_us()
+            n = parallel(callers, 30_000, fn i -> project(s, prefix, i) end)
+            t1 = now_us()
+            m = parallel(callers, 60_000, fn _ -> GenServer.call(dest, request, 60_000) end)
+            t2 = now_us()
+            %{kept: n / (t1 - t0) * 1.0e6, echo: m / (t2 - t1) * 1.0e6}
+          end)
+
+        row("kept calls/s, #{callers} callers", r.kept, "echo calls", r.echo, :least, 0.7)
+      end
+
+    stop_sidecar(s)
+    stop_tool(tool)
+    stop_stub(stub)
+
+    [
+      row("kept p50 us, one caller", one.kept, "LMDB commit of one + echo", one.limit, :most, 1.25,
+        "commit #{round(median(one.commit))} us + echo #{round(median(one.echo))} us")
+      | many
+    ]
+  end
+
+  defp lmdb(bytes, group, commits) do
+    dir = tmp_dir()
+    result = run_tool("lmdb_loop", [dir, bytes, group, commits])
+    File.rm_rf!(dir)
+    result
+  end
+
+  defp batches do
+    stub = start_stub()
+    s = start_sidecar(stub)
+
+    r =
+      repeat(fn ->
+        prefix = id("")
+        limit = lmdb(900, 1024, 60).rate
+        t0 = now_us()
+
+        n =
+          parallel(16, 960, fn k ->
+            requests = for i <- 1..64, do: Source.request("#{prefix}#{k}_#{i}")
+            {:ok, _} = :convex_sidecar.batch(s.name, requests, 60_000)
+          end)
+
+        kept = n * 64 / (now_us() - t0) * 1.0e6
+        {:ok, _} = :convex_sidecar.flush(s.name, 60_000)
+        %{kept: kept, lmdb: limit}
+      end)
+
+    stop_sidecar(s)
+    stop_stub(stub)
+    [row("kept docs/s, batches of 64, 16 callers", r.kept, "LMDB appended, 1,024 a commit", r.lmdb, :least, 0.25)]
+  end
+
+  # ---- one document through an idle sidecar
+
+  defp idle do
+    stub = start_stub()
+    s = start_sidecar(stub)
+
+    r =
+      repeat(fn ->
+        prefix = id("")
+
+        times =
+          for i <- 1..200 do
+            %{documents: before} = stub(stub, "/stats")
+            Process.sleep(2)
+            t0 = now_us()
+            project(s, prefix, i)
+            t1 = now_us()
+            stub(stub, "/await/#{before + 1}")
+            {t1 - t0, now_us() - t0}
+          end
+
+        %{kept: times |> Enum.map(&elem(&1, 0)) |> median(), seen: times |> Enum.map(&elem(&1, 1)) |> median()}
+      end)
+
+    stop_sidecar(s)
+    stop_stub(stub)
+    more = Enum.zip_with(r.seen, r.kept, &((&1 - &2) / 1000))
+    [row("idle, from kept to visible at the stub, ms (p50)", more, "-", nil, :most, 1.5)]
+  end
+
+  # ---- few documents, many events
+
+  defp hot do
+    stub = start_stub()
+    s = start_sidecar(stub)
+    counters = :ets.new(:bench_hot, [:public, write_concurrency: true])
+    source = {Source, %{counters: counters}}
+    prefix = id("")
+    ids = List.to_tuple(for i <- 1..100, do: "#{prefix}#{i}")
+    for i <- 0..99, do: :ets.insert(counters, {elem(ids, i), 0})
+
+    r =
+      repeat(fn ->
+        before = stub(stub, "/stats")
+        t0 = now_us()
+
+        n =
+          parallel(2, 400_000, fn i ->
+            id = elem(ids, rem(i, 100))
+            :ets.update_counter(counters, id, 1)
+            :ok = :convex_sidecar.project_async(s.name, @kind, id, source)
+          end)
+
+        :ok = :convex_sidecar.settle(s.name, 60_000)
+        t1 = now_us()
+        after_ = stub(stub, "/stats")
+        {:ok, _} = :convex_sidecar.flush(s.name, 60_000)
+        %{events: n / (t1 - t0) * 1.0e6, writes: (after_.documents - before.documents) / (100 * ((t1 - t0) / 50_000 + 1))}
+      end)
+
+    for i <- 1..100//37 do
+      id = elem(ids, i - 1)
+      {:ok, %{seq: seq, state: "delivered"}} = :convex_sidecar.checkpoint(s.name, "runtime/run_summary:" <> id)
+      ^seq = :ets.lookup_element(counters, id, 2)
+    end
+
+    stop_sidecar(s)
+    stop_stub(stub)
+
+    [
+      row("100 hot documents: events/s accepted and folded", r.events, "-", nil, :least, 100_000),
+      row("100 hot documents: writes to Convex", r.writes, "documents / min_interval", nil, :most, 1.0)
+    ]
+  end
+
+  # ---- size
+
+  defp checkpoints do
+    stub = start_stub()
+
+    rate = fn s ->
+      repeat(fn -> async_once(s, stub, 60_000) end).rate
+    end
+
+    small = start_sidecar(stub)
+    fill(small, 1000)
+    few = rate.(small)
+    stop_sidecar(small)
+    big = start_sidecar(stub)
+    fill(big, 1_000_000)
+    {:ok, %{pending: 0}} = :convex_sidecar.flush(big.name, 120_000)
+    many = rate.(big)
+    {:ok, :paused} = :convex_sidecar.pause(big.name)
+    fill(big, 100_000)
+    stop_sidecar(big, true)
+    starts = for _ <- 1..5, do: start_ms(stub, big.dir)
+    File.rm_rf!(big.dir)
+    stop_stub(stub)
+
+    [
+      row("docs/s with 1,000,000 checkpoints", many, "with 1,000", few, :least, 0.85),
+      row("start to ready, 1,000,000 checkpoints and 100,000 pending, ms", starts, "-", nil, :most, 1000)
+    ]
+  end
+
+  defp start_ms(stub, dir) do
+    t0 = now_us()
+    # no latency that would let it deliver before it is stopped again: half a minute
+    stub(stub, "/latency/30000000")
+    s = start_sidecar(stub, dir: dir, instance: [drain_ms: 0])
+    took = (now_us() - t0) / 1000
+    stop_sidecar(s, true)
+    stub(stub, "/latency/0")
+    took
+  end
+
+  defp append do
+    stub = start_stub()
+    s = start_sidecar(stub)
+
+    cost = fn length ->
+      run = id("")
+      history(s, run, length)
+      source = {Source, %{counters: :ets.new(:bench_run, [:public])}}
+      {_, %{counters: table}} = source
+
+      repeat(fn ->
+        {:ok, %{folded_seq: last}} = :convex_sidecar.checkpoint(s.name, "runtime/run_summary:" <> run)
+        {vm, sidecar} = {vm_cpu_ns(), cpu_ns(s.pid)}
+
+        for seq <- (last + 1)..(last + 300) do
+          :ets.insert(table, {run, seq})
+          {:ok, _} = :convex_sidecar.project(s.name, @kind, run, %{Source.row(run) | latest_seq: seq}, [Source.event(seq)])
+        end
+
+        %{us: (vm_cpu_ns() - vm + cpu_ns(s.pid) - sidecar) / 300 / 1000}
+      end).us
+    end
+
+    short = cost.(10)
+    long = cost.(100_000)
+    stop_sidecar(s)
+    stop_stub(stub)
+    [row("append to a run of 100,000 events, CPU us (VM and sidecar)", long, "to a run of 10", short, :most, 1.1)]
+  end
+
+  defp history(s, run, length) do
+    for first <- 1..length//5000 do
+      events = Enum.map(first..min(length, first + 4999)//1, &Source.event/1)
+      {:ok, _} = :convex_sidecar.project(s.name, @kind, run, Source.row(run), events, %{timeout: 60_000})
+    end
+  end
+
+  # ---- instructions
+
+  defp instructions do
+    file = Path.join(System.tmp_dir!(), "bench_term_#{System.pid()}.etf")
+    File.write!(file, :erlang.term_to_binary(Source.request("run_123456789"), minor_version: 2))
+    walk = callgrind("walk", file)
+    make = callgrind("make", file)
+    time = run_tool("make_loop", ["make", file, 20_000])
+    File.rm!(file)
+
+    [
+      row("instructions: term -> checked -> JSON + hash + records", make, "a walk that copies nothing", walk, :most, 12.0,
+        "#{round(time.json)} B of JSON, #{Float.round(time.us, 1)} us")
+    ]
+  end
+
+  defp callgrind(mode, file) do
+    args = ["--tool=callgrind", "--callgrind-out-file=/dev/null", "--toggle-collect=bench_#{mode}", tool("make_loop"), mode, file, "200"]
+    {out, 0} = System.cmd("valgrind", args, stderr_to_stdout: true)
+    [_, n] = Regex.run(~r/Collected : (\d+)/, out)
+    String.to_integer(n) / 200
+  end
+
+  # ---- memory
+
+  defp memory do
+    stub = start_stub()
+    s = start_sidecar(stub)
+    Process.sleep(500)
+    {anon, file} = rss_mb(s.pid)
+    {:ok, :paused} = :convex_sidecar.pause(s.name)
+    fill(s, 1_000_000)
+    Process.sleep(500)
+    {full, _} = rss_mb(s.pid)
+    {:ok, :running} = :convex_sidecar.resume(s.name)
+    Process.sleep(1000)
+    {draining, _} = rss_mb(s.pid)
+    stop_sidecar(s)
+    stop_stub(stub)
+
+    [
+      row("resident memory idle, MB", anon + file, "-", nil, :most, 16.0, "of it #{Float.round(anon, 1)} MB its own, the rest shared libraries and the map"),
+      row("resident memory beyond the map, 1,000,000 pending, MB", max(full, draining), "-", nil, :most, 120.0)
+    ]
+  end
+
+  # ---- a Convex that takes its time
+
+  defp slow do
+    stub = start_stub()
+    stub(stub, "/latency/10000")
+    s = start_sidecar(stub)
+    ours = repeat(fn -> async_once(s, stub, 60_000) end).rate
+    stop_sidecar(s)
+    [{8, theirs}] = slow_in_vm(stub)
+    stop_stub(stub)
+    [row("docs/s, 10 ms an answer, 8 in flight", ours, "in-VM sink, 8 callers", theirs, :least, 50.0)]
+  end
+
+  defp slow_in_vm(stub) do
+    InVmSink.start(8)
+
+    %{rate: rates} =
+      repeat(fn ->
+        t0 = now_us()
+        n = parallel(8, 1600, fn i -> in_vm_write(stub, i) end)
+        %{rate: n / (now_us() - t0) * 1.0e6}
+      end)
+
+    InVmSink.stop()
+    [{8, rates}]
+  end
+
+  # ---- rebuild
+
+  defp rebuild do
+    stub = start_stub()
+    s = start_sidecar(stub)
+    r = repeat(fn -> %{sustained: async_once(s, stub, 60_000).rate, rebuild: rebuild_once(s, stub, 60_000)} end)
+    stop_sidecar(s)
+    stop_stub(stub)
+    [row("rebuild (reset, batches of 1,000), docs/s", r.rebuild, "sustained, the same run", r.sustained, :least, 1.0)]
+  end
+
+  # Every document anew from its first event, as the mix task's rebuild does it, at the batch size.
+  defp rebuild_once(s, stub, n) do
+    prefix = id("")
+    %{documents: before} = stub(stub, "/stats")
+    t0 = now_us()
+
+    parallel(2, div(n, 1000), fn k ->
+      requests =
+        for i <- 1..1000 do
+          {:project, kind, id, row, events, _} = Source.request("#{prefix}#{k}_#{i}")
+          {:project, kind, id, row, events, %{reset: true}}
+        end
+
+      {:ok, _} = :convex_sidecar.batch(s.name, requests, 60_000)
+    end)
+
+    stub(stub, "/await/#{before + n}")
+    n / (now_us() - t0) * 1.0e6
+  end
+
+  # ---- a row
+
+  defp row(name, value, against_name, against, direction, target, note \\ "") do
+    ratio = if against, do: median(list(value)) / median(list(against)), else: median(list(value))
+    met = if direction == :least, do: ratio >= target, else: ratio <= target
+
+    %{
+      row: name,
+      value: list(value),
+      against_name: against_name,
+      against: against && list(against),
+      ratio: ratio,
+      direction: direction,
+      target: target,
+      met: met,
+      note: note
+    }
+  end
+
+  defp list(x) when is_list(x), do: x
+  defp list(x), do: [x]
+end
