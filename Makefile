@@ -1,6 +1,7 @@
 # make            build the C node, Erlang and Elixir
 # make test       every test; installs what it needs; last line "N passed, N failed"
 # make demo       the main job, end to end, on this machine (SINK=file: without Node)
+# make bench      every row of docs/BENCH.md, in under ten minutes (ROW=name: one group of rows)
 # make torture    the promise under fire: CYCLES=20 kills among other faults; SEED=n repeats a run (SAN as below)
 # make check      include plan, format, unit tests, clang-tidy (SAN=address|undefined|thread: unit tests with it)
 # make setup      only install what is missing (Debian packages, npm modules of test/convex)
@@ -35,7 +36,7 @@ ROOMS   := $(patsubst c_src/%.c,%,$(wildcard c_src/*.c))
 OBJECTS := $(ROOMS:%=$(BUILD)/%.o)
 TESTS   := $(patsubst test/unit/%_test.c,$(BUILD)/%_test,$(wildcard test/unit/*_test.c))
 
-.PHONY: all c erl test demo check plan format unit unit-programs tidy setup clean help fuzz torture torture-program soak bench bench bench-programs
+.PHONY: all c erl test demo check plan format unit unit-programs tidy setup clean help fuzz torture torture-program soak bench bench-programs
 all: c erl
 c: $(PROGRAM)
 erl: c

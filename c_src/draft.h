@@ -25,6 +25,7 @@ struct draft {
     struct piece own_time; /* projected_at as given; len 0: the clock */
     int64_t own_time_us;
     int64_t first_seq, last_seq;       /* of the events; 0: none */
+    int64_t events_before;             /* with reset: those before first_seq that count */
     struct piece event_type, event_at; /* of the last event */
     int64_t seq;                       /* the row's latest_seq; of an adopted one: its seq */
     int64_t event_count;               /* of an adopted one */

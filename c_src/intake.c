@@ -52,7 +52,8 @@ struct request {
     struct draft *draft;
     struct fault fault;
     int64_t deadline_ms;
-    bool reset, wait_written, want_summary;
+    unsigned how; /* enum put_how */
+    bool wait_written, want_summary;
     /* made by apply */
     uint8_t hash[32];
     struct answer_result result; /* borrows hash and draft */
@@ -130,7 +131,7 @@ static enum err request_apply(struct intent *in, struct round *r)
     e = projection_finish(q->draft, known.fold, known.last_projected_us, round_now_us(r), &document,
                           &q->fault);
     if (e == ERR_OK)
-        e = round_put(r, &document, q->reset, &decision);
+        e = round_put(r, &document, q->how, &decision);
     if (e != ERR_OK)
         return e;
     memcpy(q->hash, document.hash, sizeof q->hash);
@@ -251,6 +252,15 @@ static bool read_range(term value, int64_t range[2])
            range[0] <= range[1];
 }
 
+/* true or false, whether ${word} is among the ways in which the document is put. */
+static enum err read_how(struct request *q, struct slice key, term value, enum put_how word)
+{
+    if (!term_is(value, "true") && !term_is(value, "false"))
+        return refuse_option(&q->fault, key, "true or false is wanted");
+    q->how = term_is(value, "true") ? q->how | word : q->how & ~(unsigned)word;
+    return ERR_OK;
+}
+
 static enum err read_option(struct request *q, struct projection_options *o, struct slice key,
                             term value)
 {
@@ -269,9 +279,15 @@ static enum err read_option(struct request *q, struct projection_options *o, str
         if (!read_range(value, o->range))
             return refuse_option(&q->fault, key, "{First, Last} with First =< Last is wanted");
     } else if (slice_is(key, "reset")) {
-        q->reset = o->reset = term_is(value, "true");
-        if (!o->reset && !term_is(value, "false"))
-            return refuse_option(&q->fault, key, "true or false is wanted");
+        o->reset = term_is(value, "true");
+        return read_how(q, key, value, PUT_RESET);
+    } else if (slice_is(key, "force")) {
+        return read_how(q, key, value, PUT_FORCE);
+    } else if (slice_is(key, "unless_ahead")) {
+        return read_how(q, key, value, PUT_UNLESS_AHEAD);
+    } else if (slice_is(key, "events_before")) {
+        if (!term_integer(value, &o->events_before) || o->events_before < 0)
+            return refuse_option(&q->fault, key, "a number of events is wanted");
     } else if (slice_is(key, "deadline_ms")) {
         if (!term_integer(value, &q->deadline_ms) || q->deadline_ms < 0 ||
             q->deadline_ms > DEADLINE_MAX_MS)

@@ -56,6 +56,7 @@ struct sidecar {
     struct config *config;
     bool managed; /* standard input is the lifeline */
     int signal_fd;
+    int64_t end_by_ms; /* once it ends: when to stop delivering, by the monotonic clock */
     struct outbox *outbox;
     struct dispatch *dispatch;
     struct control *control;
@@ -163,7 +164,8 @@ static void say_fault(const char *event, const struct fault *fault)
 
 /* ---- opening ------------------------------------------------------------------ */
 
-/* No core dump may hold a key, no signal may end a thread in the middle of its work. */
+/* No core dump may hold a key, no signal may end a thread in the middle of its work.  When the
+ * owner dies while we are stopped (SIGSTOP), the kernel's SIGCONT lets us see the end of stdin. */
 static void harden(struct sidecar *s)
 {
     const struct rlimit none = {0, 0};
@@ -171,6 +173,8 @@ static void harden(struct sidecar *s)
 
     setrlimit(RLIMIT_CORE, &none);
     prctl(PR_SET_DUMPABLE, 0);
+    if (s->managed)
+        prctl(PR_SET_PDEATHSIG, SIGCONT);
     umask(0077);
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);
@@ -385,32 +389,34 @@ static void wait_for_end(struct sidecar *s)
 /* Deliver what is pending for a while, unless delivery stands still anyway. */
 static void drain(struct sidecar *s)
 {
-    const int64_t until_ms = clock_mono_ms() + s->config->delivery_drain_ms;
     struct dispatch_status d;
     struct pollfd fd = {.fd = s->signal_fd, .events = POLLIN};
 
+    s->end_by_ms = clock_mono_ms() + s->config->delivery_drain_ms;
     sd_notify(0, "STOPPING=1");
     control_drain(s->control, true);
     for (;;) {
         dispatch_status(s->dispatch, &d);
         bool moving = d.state == DISPATCH_RUNNING || d.state == DISPATCH_WAITING;
-        if (metric_get(METRIC_PENDING) == 0 || !moving || clock_mono_ms() >= until_ms)
+        if (metric_get(METRIC_PENDING) == 0 || !moving || clock_mono_ms() >= s->end_by_ms)
             return;
-        if (poll(&fd, 1, 20) > 0 && take_signal(s))
-            return; /* asked twice: do not wait */
+        if (poll(&fd, 1, 20) > 0 && take_signal(s)) {
+            s->end_by_ms = 0; /* asked twice: do not wait */
+            return;
+        }
     }
 }
 
 /* The way back.  Everything accepts being closed before it was opened. */
 static void close_all(struct sidecar *s)
 {
-    const int64_t wait_ms = s->config->delivery_drain_ms;
+    const int64_t left_ms = s->end_by_ms - clock_mono_ms();
     struct dispatch *dispatch = s->dispatch;
 
     observe_close(s->observe);
     if (dispatch)
-        dispatch_stop(dispatch, wait_ms); /* answers under way are still taken */
-    outbox_stop(s->outbox);               /* commits them; every caller is answered */
+        dispatch_stop(dispatch, left_ms > 0 ? left_ms : 0); /* answers under way are still taken */
+    outbox_stop(s->outbox); /* commits them; every caller is answered */
     dist_close(s->dist);
     intake_close(s->intake);
     control_free(s->control);

@@ -130,15 +130,27 @@ int64_t round_now_us(const struct round *r);
  */
 enum err round_checkpoint(struct round *r, struct slice id, struct checkpoint *cp) MUST_CHECK;
 
+/* How a document is put, or'ed together; 0: by the decision table alone. */
+enum put_how {
+    /* It may go below what stands in Convex: it is written, with DECIDE_CHECKPOINT_AHEAD as the
+     * reason, where it would be skipped. */
+    PUT_RESET = 1,
+    /* It is written, without a reason, even if it is what stands (DECIDE_IDEMPOTENT): Convex
+     * replaces whatever it has instead. */
+    PUT_FORCE = 2,
+    /* In spite of PUT_RESET it is skipped when what stands has a higher seq; the fold stays as it
+     * is, too. */
+    PUT_UNLESS_AHEAD = 4
+};
+
 /**
- * round_put(r, document, reset, decision):
+ * round_put(r, document, how, decision):
  * Decide, and keep ${document} if it is to be written (E1 -> E2 at the commit).
- * The fold is kept in any case.  ${reset}: the document may go below what stands
- * in Convex: it is written, with DECIDE_CHECKPOINT_AHEAD as the reason, where it
- * would be skipped.  Its projected_at_us is later than the checkpoint's
- * last_projected_us.  ERR_FULL: the limit is reached, nothing is kept.
+ * The fold is kept in any case but that of PUT_UNLESS_AHEAD.  ${how}: words of enum put_how.
+ * Its projected_at_us is later than the checkpoint's last_projected_us.  ERR_FULL: the limit is
+ * reached, nothing is kept.
  */
-enum err round_put(struct round *r, const struct document *document, bool reset,
+enum err round_put(struct round *r, const struct document *document, unsigned how,
                    struct decision *decision) MUST_CHECK;
 
 /**
@@ -148,6 +160,17 @@ enum err round_put(struct round *r, const struct document *document, bool reset,
  * over 511 bytes).
  */
 enum err round_clear(struct round *r, struct slice id, struct slice kind) MUST_CHECK;
+
+/**
+ * round_doubt(r, id, above_us):
+ * What was confirmed of ${id} is not what stands in Convex: from now on it is no reason to skip a
+ * version, and the next one kept is written whatever stands there, projected later than
+ * ${above_us}.  ERR_NOT_FOUND: the store does not know it.
+ */
+enum err round_doubt(struct round *r, struct slice id, int64_t above_us) MUST_CHECK;
+/** round_evict(r, id, kind, above_us): round_clear, of a version projected at ${above_us}. */
+enum err round_evict(struct round *r, struct slice id, struct slice kind,
+                     int64_t above_us) MUST_CHECK;
 
 /**
  * round_each_checkpoint(r, prefix, after, visit, arg):

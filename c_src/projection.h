@@ -65,8 +65,9 @@ struct projection_options {
     term now;             /* DateTime or ISO 8601 text for projected_at; NULL or nil: the clock */
     bool has_range;       /* seq_range: [first, last] goes into runtime_source */
     int64_t range[2];
-    bool reset;   /* forget the fold, start at the first event given */
-    bool no_hash; /* leave projection_hash out (configuration) */
+    bool reset;            /* forget the fold, start at the first event given */
+    int64_t events_before; /* with reset: so many lie before it, counted by the asker */
+    bool no_hash;          /* leave projection_hash out (configuration) */
 };
 
 /*

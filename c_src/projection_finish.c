@@ -51,7 +51,7 @@ static enum err fold_events(struct draft *d, struct slice bytes, struct fold *f,
         int64_t folded = d->reset ? d->first_seq - 1 : f->seq;
         if (d->first_seq > folded + 1)
             return refuse_gap(fault, folded + 1, d->first_seq);
-        f->event_count += d->last_seq - folded;
+        f->event_count += d->events_before + d->last_seq - folded;
         f->seq = d->last_seq;
         d->values[SLOT_EVENT_TYPE] = d->event_type;
         d->values[SLOT_EVENT_AT] = d->event_at;

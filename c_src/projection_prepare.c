@@ -197,6 +197,11 @@ static enum err put_options(struct draft *d, const struct projection_options *o,
     d->no_hash = o->no_hash;
     d->has_range = o->has_range;
     memcpy(d->range, o->range, sizeof d->range);
+    d->events_before = o->events_before;
+    bool counts_before = o->events_before != 0;
+    if (counts_before && (!o->reset || o->events_before < 0 || o->events_before >= d->first_seq))
+        return draft_refuse(fault, "events_before",
+                            "goes with reset, and is below the seq of the first event given");
     if (o->has_range &&
         (o->range[0] < 0 || o->range[0] > o->range[1] || !draft_is_seq(o->range[1])))
         return draft_refuse(fault, "seq_range",

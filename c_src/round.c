@@ -259,9 +259,9 @@ static struct version version_of(const struct outbox_version *v)
     return out;
 }
 
-/* The decision table, and what it does not know: removals, and versions that may go below. */
+/* The decision table, and what it does not know: removals, and what a rebuild asks for. */
 static struct decision judge(const struct checkpoint_record *c, const struct document *d,
-                             bool reset)
+                             unsigned how)
 {
     struct version pending = version_of(&c->cp.pending);
     struct version delivered = version_of(&c->cp.delivered);
@@ -274,8 +274,11 @@ static struct decision judge(const struct checkpoint_record *c, const struct doc
         stands = false; /* its removal is under way */
     struct decision decision =
         decide(waits ? &pending : NULL, stands ? &delivered : NULL, &incoming);
-    if (reset && decision.reason == DECIDE_CHECKPOINT_AHEAD)
+    bool may_go_below = (how & PUT_RESET) && !(how & PUT_UNLESS_AHEAD);
+    if (may_go_below && decision.reason == DECIDE_CHECKPOINT_AHEAD)
         decision.write = true;
+    if ((how & PUT_FORCE) && decision.reason == DECIDE_IDEMPOTENT)
+        decision = (struct decision){.write = true};
     decision.coalesced = decision.write && c->cp.has_pending;
     return decision;
 }
@@ -327,7 +330,16 @@ static enum err keep_document(struct round *r, const struct document *d, bool re
     return round_keep(r, &p, c);
 }
 
-enum err round_put(struct round *r, const struct document *document, bool reset,
+/* Whether ${document}, which is not written, brings a fold that is. */
+static bool keeps_fold(const struct checkpoint_record *c, const struct document *document,
+                       unsigned how, const struct decision *decision)
+{
+    if ((how & PUT_UNLESS_AHEAD) && decision->reason == DECIDE_CHECKPOINT_AHEAD)
+        return false;
+    return !slice_eq(c->cp.fold, document->fold);
+}
+
+enum err round_put(struct round *r, const struct document *document, unsigned how,
                    struct decision *decision)
 {
     struct checkpoint_record c;
@@ -335,11 +347,11 @@ enum err round_put(struct round *r, const struct document *document, bool reset,
 
     if (e != ERR_OK && e != ERR_NOT_FOUND)
         return e;
-    *decision = judge(&c, document, reset);
+    *decision = judge(&c, document, how);
     e = ERR_OK;
     if (decision->write) {
-        e = keep_document(r, document, reset, &c);
-    } else if (!slice_eq(c.cp.fold, document->fold)) {
+        e = keep_document(r, document, (how & PUT_RESET) != 0, &c);
+    } else if (keeps_fold(&c, document, how, decision)) {
         c.cp.fold = document->fold;
         e = round_save(r, document->id, &c);
     }
@@ -348,7 +360,12 @@ enum err round_put(struct round *r, const struct document *document, bool reset,
     return e;
 }
 
-enum err round_clear(struct round *r, struct slice id, struct slice kind)
+static int64_t later_of(int64_t a_us, int64_t b_us)
+{
+    return a_us > b_us ? a_us : b_us;
+}
+
+enum err round_evict(struct round *r, struct slice id, struct slice kind, int64_t above_us)
 {
     struct checkpoint_record c;
 
@@ -360,19 +377,36 @@ enum err round_clear(struct round *r, struct slice id, struct slice kind)
     /* A removal that waits already is the newest version: there is nothing to forget. */
     if (c.cp.has_pending && c.cp.pending.op == OUTBOX_REMOVE)
         return ERR_OK;
-    int64_t after_us = c.cp.last_projected_us + 1;
-    struct pending p = {
-        .id = id,
-        .kind = kind,
-        .version = {.op = OUTBOX_REMOVE,
-                    .reset = true,
-                    .projected_at_us = after_us > r->now_us ? after_us : r->now_us}};
+    int64_t after_us = later_of(c.cp.last_projected_us, above_us) + 1;
+    struct pending p = {.id = id,
+                        .kind = kind,
+                        .version = {.op = OUTBOX_REMOVE,
+                                    .reset = true,
+                                    .projected_at_us = later_of(after_us, r->now_us)}};
     c.cp.kind = kind;
     c.cp.fold = slice_of("", 0);
     c.cp.has_delivered = false;
     c.cp.last_projected_us = p.version.projected_at_us;
     c.reset_revision = r->counters.next_revision;
     return round_keep(r, &p, &c);
+}
+
+enum err round_clear(struct round *r, struct slice id, struct slice kind)
+{
+    return round_evict(r, id, kind, 0);
+}
+
+enum err round_doubt(struct round *r, struct slice id, int64_t above_us)
+{
+    struct checkpoint_record c;
+    enum err e = round_load(r, id, &c);
+
+    if (e != ERR_OK)
+        return e;
+    /* Any version kept from now on has this revision or a later one. */
+    c.reset_revision = r->counters.next_revision;
+    c.cp.last_projected_us = later_of(c.cp.last_projected_us, above_us);
+    return round_save(r, id, &c);
 }
 
 /* Byte order, as the store's; a beginning of ${b} is before it, ${b} itself counts as well. */

@@ -46,6 +46,8 @@
 -define(GRACE_MS, 1000).
 -define(DEADLINE_MS, 30000).
 -define(DRAIN_MS, 10000).
+%% Between two tries of a call that waits for a draining sidecar's successor.
+-define(DRAINING_MS, 20).
 
 %% ---- an instance
 
@@ -179,8 +181,8 @@ dead_drop(Server, DocumentId) -> call(Server, {dead, {drop, DocumentId}}, ?DEFAU
 %% ---- the call
 
 %% @doc Send any request and wait for its answer.  With `wait => true' a call that finds the
-%% instance down, or loses it while waiting, goes on within its timeout and sends the request
-%% (again) once the instance is up: every request of the protocol bears being repeated.
+%% instance down or draining, or loses it while waiting, goes on within its timeout and sends the
+%% request (again) once the instance is up: every request of the protocol bears being repeated.
 -spec call(server(), term(), call_options()) -> {ok, term()} | {error, term()}.
 call(Server, Request, #{} = Call) ->
     Timeout = maps:get(timeout, Call, ?DEFAULT_MS),
@@ -198,22 +200,23 @@ call_waiting(Name, Request, Deadline) ->
     case call(Name, Request, left(Deadline)) of
         {error, unavailable} ->
             case convex_sidecar_watch:await(Name, left(Deadline)) of
-                ok -> call_waiting_again(Name, Request, Deadline);
+                %% The flag may say "up" an instant longer than the connection lives.
+                ok -> call_waiting_again({error, unavailable}, 1, Name, Request, Deadline);
                 {error, unavailable} -> {error, unavailable}
             end;
+        %% An operator's SIGTERM: its successor comes soon.
+        {error, draining} = Draining ->
+            call_waiting_again(Draining, ?DRAINING_MS, Name, Request, Deadline);
         Answer ->
             Answer
     end.
 
-%% The flag may say "up" an instant longer than the connection lives.
-call_waiting_again(Name, Request, Deadline) ->
+call_waiting_again(Error, PauseMs, Name, Request, Deadline) ->
     case left(Deadline) of
         0 ->
-            {error, unavailable};
-        _ ->
-            receive
-            after 1 -> ok
-            end,
+            Error;
+        Left ->
+            timer:sleep(min(PauseMs, Left)),
             call_waiting(Name, Request, Deadline)
     end.
 

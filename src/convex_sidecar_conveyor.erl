@@ -97,15 +97,15 @@ mark(Name, Kind, Id, Source) ->
     with_tables(Name, fun(#{dirty := Dirty, dirty_limit := Limit} = Info) ->
         case ets:info(Dirty, size) < Limit of
             true -> ets:insert_new(Dirty, {{Kind, Id}, Source}) andalso wake(Info);
-            false -> ets:member(Dirty, {Kind, Id}) orelse overflow(Info, Kind, Source)
+            false -> ets:member(Dirty, {Kind, Id}) orelse sweep(Info, Kind, Source, pending)
         end
     end).
 
-%% @doc Every entity of the kind may have changed.
+%% @doc Every entity of the kind may have changed, or may never have been handed over.
 -spec mark_all(convex_sidecar_instance:name(), convex_sidecar:kind(), convex_sidecar:source()) ->
     ok | {error, unavailable}.
 mark_all(Name, Kind, Source) ->
-    with_tables(Name, fun(Info) -> overflow(Info, Kind, Source) end).
+    with_tables(Name, fun(Info) -> sweep(Info, Kind, Source, asked) end).
 
 with_tables(Name, Fun) ->
     case convex_sidecar_instance:lookup(Name) of
@@ -122,8 +122,8 @@ with_tables(Name, Fun) ->
     end.
 
 %% `pending' over `sweeping': the sweep that is under way may have passed this id.
-overflow(#{sweeps := Sweeps} = Info, Kind, Source) ->
-    ets:insert(Sweeps, {{Kind, Source}, pending}),
+sweep(#{sweeps := Sweeps} = Info, Kind, Source, Why) ->
+    ets:insert(Sweeps, {{Kind, Source}, Why}),
     wake(Info).
 
 wake(#{name := Name, flags := Flags}) ->
@@ -359,8 +359,14 @@ take_from_sweep(#state{sweep = undefined, info = #{sweeps := Sweeps}} = State) -
         '$end_of_table' ->
             {none, State};
         {Kind, _} = Key ->
+            [{_, Why}] = ets:lookup(Sweeps, Key),
             ets:insert(Sweeps, {Key, sweeping}),
-            log(warning, <<"conveyor.sweep">>, "kind=~ts all entities are looked at", [Kind], State),
+            Level =
+                case Why of
+                    asked -> info;
+                    _ -> warning
+                end,
+            log(Level, <<"conveyor.sweep">>, "kind=~ts all entities are looked at", [Kind], State),
             take_from_sweep(State#state{sweep = #sweep{key = Key}})
     end;
 take_from_sweep(#state{sweep = #sweep{key = {Kind, Source}, ids = [Id | Ids]} = Sweep} = State) ->

@@ -28,7 +28,8 @@
     dirty := ets:tid(),
     %% The same, taken by the conveyor and not yet answered.
     flight := ets:tid(),
-    %% {{Kind, Source}, pending | sweeping}: too much changed, all ids must be looked at.
+    %% {{Kind, Source}, asked | pending | sweeping}: all ids must be looked at, because somebody
+    %% wants it, or because too much changed.
     sweeps := ets:tid(),
     %% {{Kind, Id}, Seq}: the last event the sidecar is believed to have folded.
     hints := ets:tid(),

@@ -13,16 +13,22 @@
 %%   starting   | running    | waiting                      | kill, stopping| answered when up
 %%   running    | -          | status 0: starting, else     | log (not      | SIGTERM, stopping
 %%              |            | waiting                      | connected)    |
+%%              |            | (silent: kill, stopping)     |               |
 %%   stopping   | -          | starting (waiting after kill)| kill          | answered when up
 %%   waiting    | -          | -                            | starting      | starting
 %%
 %% What can go wrong: the program is missing, is no program, exits, never gets
-%% ready, ignores SIGTERM.  In every case: the instance is down, the reason and
+%% ready, ignores SIGTERM, stands still (the watch finds it silent).  In every
+%% case: the instance is down, the reason and
 %% the program's last lines are logged once, and it is started again after a
 %% pause that doubles (and is reset once it has been ready for ten seconds).
 %% An exit with status 0 that nobody here asked for is an operator's SIGTERM:
 %% the next start follows at once.  When this VM dies, the pipe closes, and the
 %% program drains and ends by itself.
+%%
+%% restart/1 does not wait for deliveries: what is kept is on disk, and the
+%% successor goes on with it.  So a second SIGTERM ("do not wait") follows the
+%% first one soon, and Convex being away does not lengthen the gap.
 -module(convex_sidecar_port).
 -behaviour(gen_statem).
 
@@ -31,6 +37,8 @@
 
 -define(STEADY_MS, 10000).
 -define(KILL_AFTER_DRAIN_MS, 2000).
+%% restart/1: how long calls under way to Convex may still be answered.
+-define(RESTART_DRAIN_MS, 250).
 -define(LINE_BYTES, 4096).
 -define(TAIL_LINES, 10).
 
@@ -87,8 +95,8 @@ init(#{name := Name, dest := {_, Node}, backoff_min_ms := Min} = Options) ->
 %% seconds are still logged.
 terminate(_Reason, _State, #data{port = undefined}) ->
     ok;
-terminate(_Reason, _State, #data{name = Name, options = #{drain_ms := Drain}} = Data) ->
-    _ = (catch convex_sidecar_watch:gone(Name)),
+terminate(_Reason, _State, #data{options = #{drain_ms := Drain}} = Data) ->
+    go_down(Data),
     signal("TERM", Data),
     case await_exit(Data, now_ms() + Drain + ?KILL_AFTER_DRAIN_MS) of
         gone ->
@@ -154,12 +162,20 @@ running(state_timeout, not_connected, Data) ->
     {keep_state, answer({error, not_connected}, Data)};
 running(info, {convex_sidecar, down}, Data) ->
     {keep_state, Data#data{down_at = now_ms()}};
+running(info, {convex_sidecar, silent}, Data) ->
+    log(error, <<"sidecar.frozen">>, "os_pid=~p takes connections and answers none~ts",
+        [Data#data.os_pid, tail(Data)], Data),
+    go_down(Data),
+    signal("KILL", Data),
+    {next_state, stopping, Data#data{then = pause}};
 running(info, {Port, {exit_status, Status}}, #data{port = Port} = Data) ->
     exited(Status, Data);
 running({call, From}, restart, #data{restarts = Froms} = Data) ->
     go_down(Data),
     signal("TERM", Data),
-    {next_state, stopping, Data#data{restarts = [From | Froms], then = start, down_at = now_ms()}};
+    {next_state, stopping, Data#data{restarts = [From | Froms], then = start, down_at = now_ms()}, [
+        {{timeout, hurry}, ?RESTART_DRAIN_MS, again}
+    ]};
 running(Type, Event, Data) ->
     any(Type, Event, Data).
 
@@ -169,8 +185,11 @@ running(Type, Event, Data) ->
 stopping(enter, _Old, #data{options = #{drain_ms := Drain}}) ->
     {keep_state_and_data, [{state_timeout, Drain + ?KILL_AFTER_DRAIN_MS, still_there}]};
 stopping(info, {Port, {exit_status, Status}}, #data{port = Port} = Data) ->
-    log(info, <<"sidecar.ended">>, "status=~b", [Status], Data),
+    log(info, <<"sidecar.ended">>, "~ts", [status(Status)], Data),
     {next_state, waiting, closed(Data)};
+stopping({timeout, hurry}, again, Data) ->
+    signal("TERM", Data),
+    keep_state_and_data;
 stopping(state_timeout, still_there, Data) ->
     log(warning, <<"sidecar.killed">>, "it did not end by itself within drain_ms", [], Data),
     signal("KILL", Data),
@@ -187,7 +206,8 @@ any({call, From}, os_pid, #data{os_pid = Pid}) ->
 any(info, {Port, {data, Line}}, #data{port = Port} = Data) ->
     {keep_state, said(Line, Data)};
 any(_Type, _Event, _Data) ->
-    %% 'EXIT' of a port whose exit_status was seen, up and down between processes.
+    %% 'EXIT' of a port whose exit_status was seen, up and down between processes, a
+    %% hurry that came too late.
     keep_state_and_data.
 
 %% ---- starting the program
@@ -270,7 +290,7 @@ exited(Status, #data{ready_at = ReadyAt, options = #{backoff_min_ms := Min}} = D
             log(info, <<"sidecar.ended">>, "status=0", [], Data1),
             {next_state, waiting, closed(Data1#data{then = start})};
         false ->
-            log(error, <<"sidecar.exited">>, "status=~b~ts", [Status, tail(Data1)], Data1),
+            log(error, <<"sidecar.exited">>, "~ts~ts", [status(Status), tail(Data1)], Data1),
             Data2 = answer({error, {exit_status, Status}}, Data1#data{then = pause}),
             Data3 =
                 case Steady of
@@ -282,8 +302,15 @@ exited(Status, #data{ready_at = ReadyAt, options = #{backoff_min_ms := Min}} = D
 
 %% When the watch is gone too, the supervisor is about to end this process.
 go_down(#data{name = Name}) ->
-    _ = (catch convex_sidecar_watch:gone(Name)),
-    ok.
+    try
+        convex_sidecar_watch:gone(Name)
+    catch
+        exit:_ -> ok
+    end.
+
+%% As the shell counts: 128 and the signal's number.
+status(Status) when Status > 128 -> io_lib:format("signal=~b", [Status - 128]);
+status(Status) -> io_lib:format("status=~b", [Status]).
 
 closed(Data) ->
     Data#data{port = undefined, os_pid = undefined, ready_at = undefined, tail = [], cut = <<>>}.

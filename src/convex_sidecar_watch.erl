@@ -14,8 +14,14 @@
 %%    +--- any ------ trying <-----------+  nodedown
 %%
 %% What can go wrong: the connection fails or hangs (name unknown, wrong cookie,
-%% nobody listens).  Then: the helper is ended, the pause doubles up to its
-%% maximum, and it is tried again, for ever.  This process never blocks.
+%% nobody listens, this VM has no distribution yet).  Then: the helper is ended,
+%% the pause doubles up to its maximum, and it is tried again, for ever; once a
+%% spell that is said.  The cookie is set anew for every attempt, because it may
+%% have changed, and because a VM that takes another name forgets it.
+%%
+%% Two attempts in a row that are taken but not answered: there is a program, and
+%% it does not run (SIGSTOP, a lost machine).  The port is told that it is silent.
+%% This process never blocks.
 -module(convex_sidecar_watch).
 -behaviour(gen_statem).
 
@@ -24,6 +30,11 @@
 
 %% Longer than net_kernel's own set-up time (7 s).
 -define(ATTEMPT_MS, 10000).
+%% A node that is not there, or refuses, is known in a few ms; one that takes longer hangs.
+-define(HANGING_MS, 900).
+-define(HANGING_ATTEMPTS, 2).
+%% Failures in a row before it is said (a program that restarts needs a few attempts).
+-define(FAILURES_SAID, 8).
 
 -record(data, {
     info :: convex_sidecar_instance:info(),
@@ -31,7 +42,11 @@
     min_ms :: pos_integer(),
     max_ms :: pos_integer(),
     pause_ms :: pos_integer(),
+    cookie :: undefined | fun(() -> atom()),
     helper :: undefined | {pid(), reference()},
+    helper_at = 0 :: integer(),
+    failures = 0 :: non_neg_integer(),
+    hanging = 0 :: non_neg_integer(),
     waiters = #{} :: #{reference() => gen_statem:from()}
 }).
 
@@ -65,15 +80,17 @@ init(#{name := Name, mode := Mode, dest := {_, Node}} = Options) ->
     {ok, Info} = convex_sidecar_instance:lookup(Name),
     #{backoff_min_ms := Min, backoff_max_ms := Max, cookie := Cookie} = Options,
     Data = #data{
-        info = Info, node = Node, min_ms = min(Min, 50), max_ms = min(Max, 2000), pause_ms = min(Min, 50)
+        info = Info,
+        node = Node,
+        min_ms = min(Min, 50),
+        max_ms = min(Max, 2000),
+        pause_ms = min(Min, 50),
+        cookie = Cookie
     },
     convex_sidecar_instance:set_up(Info, false),
     case Mode of
-        external ->
-            set_cookie(Node, Cookie),
-            {ok, trying, Data};
-        managed ->
-            {ok, idle, Data}
+        external -> {ok, trying, Data};
+        managed -> {ok, idle, Data}
     end.
 
 %% @private
@@ -85,9 +102,8 @@ terminate(_Reason, _State, #data{info = Info} = Data) ->
 %% @private
 idle(enter, _Old, _Data) ->
     keep_state_and_data;
-idle(cast, {expect, Cookie}, #data{node = Node} = Data) ->
-    set_cookie(Node, Cookie),
-    {next_state, trying, Data};
+idle(cast, {expect, Cookie}, Data) ->
+    {next_state, trying, Data#data{cookie = Cookie, failures = 0, hanging = 0}};
 idle(Type, Event, Data) ->
     any(Type, Event, Data).
 
@@ -108,7 +124,7 @@ up(enter, _Old, #data{info = Info, waiters = Waiters, min_ms = Min} = Data) ->
     convex_sidecar_instance:set_up(Info, true),
     tell(Data, up),
     Replies = [{reply, From, ok} || From <- maps:values(Waiters)],
-    {keep_state, Data#data{waiters = #{}, pause_ms = Min}, Replies};
+    {keep_state, Data#data{waiters = #{}, pause_ms = Min, failures = 0, hanging = 0}, Replies};
 up(info, {nodedown, Node}, #data{node = Node} = Data) ->
     went_down(Data),
     log(warning, <<"node.down">>, Data),
@@ -139,26 +155,41 @@ any({timeout, Key}, unavailable, #data{waiters = Waiters} = Data) ->
     end;
 any({call, From}, gone, Data) ->
     {next_state, idle, stop_helper(Data), [{reply, From, ok}]};
-any(cast, {expect, Cookie}, #data{node = Node}) ->
-    set_cookie(Node, Cookie),
-    keep_state_and_data;
+any(cast, {expect, Cookie}, Data) ->
+    {keep_state, Data#data{cookie = Cookie}};
 any(_Type, _Event, _Data) ->
     keep_state_and_data.
 
 %% The helper ends normally when there is a connection.
+attempt(#data{node = Node, cookie = Cookie} = Data) ->
+    {Helper, Mref} = spawn_monitor(fun() -> connect(Node, Cookie) orelse exit(not_connected) end),
+    Next = Data#data{helper = {Helper, Mref}, helper_at = now_ms()},
+    {keep_state, Next, [{state_timeout, ?ATTEMPT_MS, attempt_hangs}]}.
+
 %% This VM itself (tests, a sidecar written in Erlang) needs no connection.
-attempt(#data{node = Node} = Data) ->
-    {Helper, Mref} = spawn_monitor(fun() ->
-        Node =:= node() orelse net_kernel:connect_node(Node) =:= true orelse exit(not_connected)
-    end),
-    {keep_state, Data#data{helper = {Helper, Mref}}, [{state_timeout, ?ATTEMPT_MS, attempt_hangs}]}.
+connect(Node, _Cookie) when Node =:= node() -> true;
+connect(Node, Cookie) ->
+    is_alive() andalso set_cookie(Node, Cookie) andalso net_kernel:connect_node(Node) =:= true.
 
 attempted(normal, #data{node = Node} = Data) ->
     erlang:monitor_node(Node, true),
     log(info, <<"node.up">>, Data),
     {next_state, up, Data};
-attempted(_Failed, #data{pause_ms = Pause, max_ms = Max} = Data) ->
-    {keep_state, Data#data{pause_ms = min(Pause * 2, Max)}, [{state_timeout, Pause, again}]}.
+attempted(_Failed, #data{pause_ms = Pause, max_ms = Max, failures = N} = Data0) ->
+    Data = hanging(Data0#data{pause_ms = min(Pause * 2, Max), failures = N + 1}),
+    N + 1 =:= ?FAILURES_SAID andalso log(warning, <<"node.unreachable">>, Data),
+    {keep_state, Data, [{state_timeout, Pause, again}]}.
+
+hanging(#data{helper_at = At, hanging = N} = Data) ->
+    case now_ms() - At >= ?HANGING_MS of
+        true when N + 1 >= ?HANGING_ATTEMPTS ->
+            tell(Data, silent),
+            Data#data{hanging = 0};
+        true ->
+            Data#data{hanging = N + 1};
+        false ->
+            Data#data{hanging = 0}
+    end.
 
 stop_helper(#data{helper = undefined} = Data) ->
     Data;
@@ -178,7 +209,6 @@ tell(#data{info = #{name := Name}}, What) ->
     ok.
 
 set_cookie(_Node, undefined) -> true;
-set_cookie(Node, _Cookie) when Node =:= node() -> true;
 set_cookie(Node, Cookie) -> erlang:set_cookie(Node, Cookie()).
 
 flush_nodedown(Node) ->
@@ -191,3 +221,5 @@ log(Level, Event, #data{info = #{name := Name}, node = Node}) ->
     logger:log(Level, "~ts instance=~ts node=~ts", [Event, Name, Node], #{
         domain => [convex_sidecar], event => Event, instance => Name
     }).
+
+now_ms() -> erlang:monotonic_time(millisecond).

@@ -145,7 +145,7 @@ defmodule ProtocolTest do
       for {metadata, path} <- [
             {%{"$ref" => 1}, ~s(metadata["$ref"])},
             {%{"a" => [%{"é" => 1}]}, ~s(metadata.a[0]["é"])},
-            {deep, "metadata" <> String.duplicate(".k", 14)},
+            {deep, "metadata"},
             {%{"b" => <<255>>}, "metadata.b"},
             {%{"n" => 1.0e3, "i" => 9_223_372_036_854_775_808}, "metadata.i"},
             {%{"l" => Enum.to_list(1..8193)}, "metadata.l"},

@@ -70,6 +70,23 @@ const find = (ctx: MutationCtx, kind: string, document_id: string) =>
     .withIndex("by_kind_document_id", (q) => q.eq("kind", kind).eq("document_id", document_id))
     .unique();
 
+type Content = { content_hash?: string; owner?: string; summary: any };
+
+/** A summary as its hash sees it. */
+function content(summary: any): string {
+  const { projected_at: _at, projection_hash: _hash, ...rest } = summary;
+  return canonical(rest);
+}
+
+/**
+ * Whether `next` stands in `row` already. An equal hash is a promise that the content itself keeps:
+ * what was altered behind the writer's back is different, and is put right by a rebuild.
+ */
+function stands(row: Content, next: Content): boolean {
+  if (next.content_hash === undefined || row.content_hash === undefined) return canonical(next.summary) === canonical(row.summary);
+  return next.content_hash === row.content_hash && next.owner === row.owner && content(next.summary) === content(row.summary);
+}
+
 /**
  * The guard: whatever is replayed, repeated, reordered or late, the newest version stands, and
  * writing the current one again writes nothing (no revision, no conflict, no client re-render).
@@ -103,11 +120,7 @@ async function apply(ctx: MutationCtx, kind: string, item: Item): Promise<Outcom
   const stale: Outcome = { outcome: "stale", seq: row.seq };
   if (at !== "" && row.floor !== undefined && at < row.floor) return stale;
   if (row.summary !== null) {
-    const same =
-      hash !== undefined && row.content_hash !== undefined
-        ? hash === row.content_hash
-        : canonical(summary) === canonical(row.summary);
-    if (same && seq === row.seq) return { outcome: "unchanged", seq };
+    if (seq === row.seq && stands(row, next)) return { outcome: "unchanged", seq };
     if (item.reset && at < row.projected_at) return stale;
     if (!item.reset && seq < row.seq) return stale;
     if (!item.reset && seq === row.seq && at !== "" && at < row.projected_at) return stale;

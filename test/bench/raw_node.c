@@ -222,8 +222,8 @@ int main(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN);
     ei_init();
     snprintf(full, sizeof full, "%s@127.0.0.1", argv[1]);
-    if (ei_connect_xinit(&node, "127.0.0.1", argv[1], full, &loopback, argv[2], (short)time(NULL)) <
-        0)
+    if (ei_connect_xinit(&node, "127.0.0.1", argv[1], full, &loopback, argv[2],
+                         (unsigned)time(NULL) & 0x7fff) < 0)
         return 1;
     listener = ei_xlisten(&node, &loopback, &port, 16);
     if (listener < 0 || ei_publish(&node, port) < 0) {

@@ -36,6 +36,9 @@ const stands = async () => (await admin.query(ref("runtime:listProjections"), { 
 eq("first", await put(doc(1, 1)), "inserted");
 eq("again", await put(doc(1, 1)), "unchanged");
 eq("same content projected later is not written", await put({ ...doc(1, 2), content_hash: "h1.1" }), "unchanged");
+eq("content that its hash does not promise is replaced", await put({ ...doc(1, 2, { altered: true }), content_hash: "h1.1" }), "updated");
+eq("and by the true content again", await put({ ...doc(1, 2), content_hash: "h1.1" }), "updated");
+eq("an altered owner, too", await put({ ...doc(1, 2, { owner_user_id: 7 }), content_hash: "h1.1" }), "updated");
 eq("newer", await put(doc(3, 3)), "updated");
 eq("older seq", await put(doc(2, 4)), "stale");
 eq("same seq, projected later", await put(doc(3, 5)), "updated");

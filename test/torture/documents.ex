@@ -53,7 +53,7 @@ defmodule Torture.Documents do
     }
   end
 
-  @doc "The document of version `n` with `seq` events, but for projected_at; and its hash."
+  @doc "The document of row `n` with `seq` events, but for projected_at; and its hash."
   def document({kind, id} = entity, n, seq) do
     latest = if seq > 0, do: event(entity, seq)
     id_key = if kind == :run_summary, do: :run_id, else: :worker_id
@@ -72,7 +72,7 @@ end
 defmodule Torture.Log do
   @moduledoc """
   The event log behind the asynchronous form: how many events each entity has, in a public table.
-  Its entities get a new version with each event.
+  Its rows never change, so each event makes one version, whenever the conveyor reads them.
   """
   @behaviour :convex_sidecar_source
 
@@ -90,13 +90,11 @@ defmodule Torture.Log do
   @impl true
   def row(kind, id, _arg) do
     case :ets.lookup(__MODULE__, {kind, id}) do
-      [{entity, seq}] -> {:ok, Map.put(Documents.row(entity, seq), :latest_seq, seq)}
+      [{entity, seq}] -> {:ok, Map.put(Documents.row(entity, 0), :latest_seq, seq)}
       [] -> :error
     end
   end
 
-  # The row is read after the events, and may be newer: then it is a version that never was, which a
-  # real log prevents by reading both at once.  Here both are made from the same number.
   @impl true
   def events_after(kind, id, after_seq, limit, _arg) do
     case :ets.lookup(__MODULE__, {kind, id}) do

@@ -24,6 +24,7 @@ struct op {
     int64_t seq;
     uint8_t hash;
     bool reset;
+    unsigned how;     /* enum put_how, beside reset */
     const char *fold; /* NULL: none */
     size_t json_len;  /* 0: as long as it is */
     int64_t until_us;
@@ -158,7 +159,7 @@ static inline enum err fn_put(struct op *op, struct round *r)
     if (d.projected_at_us <= cp.last_projected_us)
         d.projected_at_us = cp.last_projected_us + 1;
     memset(d.hash, op->hash, sizeof d.hash);
-    return round_put(r, &d, op->reset, &op->decision);
+    return round_put(r, &d, (op->reset ? PUT_RESET : 0u) | op->how, &op->decision);
 }
 
 static inline enum err fn_put_and_hold(struct op *op, struct round *r)

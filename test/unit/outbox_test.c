@@ -314,6 +314,21 @@ TEST(a_version_replaced_while_in_flight_leaves_the_newer_one)
     house_close(&h);
 }
 
+TEST(a_late_verdict_on_an_older_version_leaves_the_newer_letter)
+{
+    struct house h = house_open();
+
+    do_put(h.o, A, 1, 1);
+    struct settlement *first = kit_send(h.o, A);
+    do_put(h.o, A, 2, 2);
+    kit_dead(h.o, A, "refused");
+    kit_settle(h.o, first);
+    struct checkpoint cp = do_look(h.o, A);
+    ck_assert(cp.is_dead && cp.has_delivered && !cp.has_pending);
+    ck_assert_int_eq(cp.delivered.seq, 1);
+    house_close(&h);
+}
+
 struct letters {
     char ids[8][64];
     size_t count;
@@ -566,6 +581,40 @@ static enum err fn_gate(struct op *op, struct round *r)
     return ERR_OK;
 }
 
+static struct outbox *gated;
+static uint64_t late_ticket;
+static atomic_bool was_settled_early;
+
+/* On the store thread, after the commit of the gate's round and before the next. */
+static void note_early(struct intent *i, enum err e, const char *why)
+{
+    atomic_store(&was_settled_early, outbox_is_settled(gated, late_ticket));
+    kit_settled(i, e, why);
+}
+
+TEST(a_verdict_is_settled_by_its_own_round_only)
+{
+    struct house h = house_open();
+    struct op gate = {.fn = fn_gate};
+
+    do_put(h.o, A, 1, 1);
+    gated = h.o;
+    gate.in = (struct intent){.apply = kit_apply, .settled = note_early};
+    atomic_store(&gate_is_entered, false);
+    atomic_store(&gate_is_open, false);
+    ck_assert_int_eq(outbox_submit(h.o, &gate.in, 1, 0), ERR_OK);
+    while (!atomic_load(&gate_is_entered))
+        usleep(100);
+    late_ticket = outbox_settle(h.o, kit_send(h.o, A)); /* the round has begun without it */
+    atomic_store(&gate_is_open, true);
+    kit_wait(&gate);
+    ck_assert(!atomic_load(&was_settled_early));
+    while (!outbox_is_settled(h.o, late_ticket))
+        usleep(100);
+    ck_assert_uint_eq(kit_count_pending(h.o), 0);
+    house_close(&h);
+}
+
 /* Submit ${count} looks as one chain. */
 static enum err submit_chain(struct outbox *o, struct op *ops, size_t count)
 {
@@ -589,6 +638,8 @@ TEST(a_full_queue_answers_busy_and_takes_nothing)
     struct op gate = {.fn = fn_gate}, ops[9];
 
     ck_assert_int_eq(outbox_open(&options, &o, &fault), ERR_OK);
+    atomic_store(&gate_is_entered, false);
+    atomic_store(&gate_is_open, false);
     ck_assert_int_eq(kit_submit(o, &gate), ERR_OK);
     while (!atomic_load(&gate_is_entered))
         usleep(100); /* now the queue is empty, and stays as it is */
@@ -624,6 +675,23 @@ TEST(closing_settles_what_was_submitted_and_takes_nothing_new)
     h.o = kit_outbox(h.dir.path);
     ck_assert_int_eq(do_look(h.o, A).pending.seq, 50);
     house_close(&h);
+}
+
+TEST(a_stopped_outbox_takes_nothing_and_forgets_verdicts)
+{
+    struct house h = house_open();
+    struct op look = {.fn = fn_look, .id = A};
+
+    do_put(h.o, A, 1, 1);
+    struct settlement *s = kit_send(h.o, A);
+    outbox_stop(h.o);
+    outbox_stop(h.o); /* harmless */
+    ck_assert_int_eq(kit_submit(h.o, &look), ERR_DRAINING);
+    ck_assert(!outbox_is_settled(h.o, outbox_settle(h.o, s)));
+    house_reopen(&h);
+    ck_assert(do_look(h.o, A).has_pending); /* it is sent again */
+    house_close(&h);
+    outbox_stop(NULL);
 }
 
 TEST(a_second_outbox_on_the_same_store_is_refused)

@@ -1,0 +1,221 @@
+defmodule Torture.Worker do
+  @moduledoc """
+  A process that writes its own entities until it is told to stop, in every way there is: single
+  calls (kept and written), batches, finished documents, heartbeats, resets, clears, and the
+  asynchronous form.
+
+  What was not answered is sent again, the same, until it is: so each version is accounted for
+  before the next one of that entity is made, and the newest one is known exactly when it ends.
+  """
+
+  alias Torture.{Documents, Log, Oracle}
+
+  # Nobody waits longer for one answer; then the request is sent again.
+  @patience_ms 2_000
+  # An answer must come in the end: faults last a second or two.
+  @at_most_ms 60_000
+
+  # {weight, operation}
+  @operations [
+    {30, :append},
+    {10, :heartbeat},
+    {10, :written},
+    {12, :batch},
+    {10, :upsert},
+    {4, :clear},
+    {4, :reset},
+    {20, :async}
+  ]
+  @total @operations |> Enum.map(&elem(&1, 0)) |> Enum.sum()
+
+  defstruct [:name, :entities, :log_entities, kept: 0, retries: 0, unexpected: [], events: %{}, numbers: %{}, gone: MapSet.new()]
+
+  @doc """
+  Run until `stop_flag` (an `:atomics`) is 1. Entities: `%{project: [..], upsert: [..], log: [..]}`.
+  Gives `%{expected: %{document_id => fun}, kept, retries, unexpected}`.
+  """
+  def run(name, seed, entities, counters, stop_flag) do
+    :rand.seed(:exsss, seed)
+    w = %__MODULE__{name: name, entities: entities, log_entities: entities.log}
+    w |> loop(counters, stop_flag) |> result()
+  end
+
+  defp loop(w, counters, stop_flag) do
+    if :atomics.get(stop_flag, 1) == 1 do
+      w
+    else
+      before = w.kept
+      w = operate(pick(:rand.uniform(@total), @operations), w)
+      :counters.add(counters, 1, w.kept - before)
+      Process.sleep(:rand.uniform(4) - 1)
+      loop(w, counters, stop_flag)
+    end
+  end
+
+  defp pick(x, [{weight, op} | _]) when x <= weight, do: op
+  defp pick(x, [{weight, _} | rest]), do: pick(x - weight, rest)
+
+  # A few entities are hot, so that versions replace each other while they wait.
+  defp choose(entities) do
+    if :rand.uniform(4) == 1, do: elem(entities, :rand.uniform(min(3, tuple_size(entities))) - 1), else: elem(entities, :rand.uniform(tuple_size(entities)) - 1)
+  end
+
+  # ---- what is done
+
+  defp operate(:append, w), do: project(w, :rand.uniform(4), %{})
+  defp operate(:heartbeat, w), do: project(w, 0, %{})
+  defp operate(:written, w), do: project(w, 1, %{ack: :written, deadline_ms: 1_000})
+
+  defp operate(:reset, w) do
+    entity = choose(w.entities.project)
+    seq = :rand.uniform(max(1, seq(w, entity)))
+    {w, request} = version(w, entity, seq, 1, %{reset: true})
+    send_all(w, [request])
+  end
+
+  defp operate(:batch, w) do
+    chosen = Enum.uniq(for _ <- 1..(1 + :rand.uniform(40)), do: choose(w.entities.project))
+
+    {w, requests} =
+      Enum.reduce(chosen, {w, []}, fn entity, {w, requests} ->
+        {w, first} = advance(w, entity, :rand.uniform(3), %{})
+
+        # Now and then two versions of one document in one message.
+        if :rand.uniform(8) == 1 do
+          {w, second} = advance(w, entity, 1, %{})
+          {w, [second, first | requests]}
+        else
+          {w, [first | requests]}
+        end
+      end)
+
+    send_all(w, Enum.reverse(requests))
+  end
+
+  defp operate(:upsert, w) do
+    {kind, _} = entity = choose(w.entities.upsert)
+    n = number(w, entity) + 1
+    id = Documents.document_id(entity)
+    {document, hash} = Documents.document(entity, n, n)
+    Oracle.sent(id, hash, n)
+    w = know(w, entity, n, n)
+    send_all(w, [{{:upsert, kind, id, Map.put(document, "projected_at", DateTime.utc_now()), %{}}, hash}])
+  end
+
+  defp operate(:clear, w) do
+    entity = choose(w.entities.project)
+    n = number(w, entity) + 1
+    id = Documents.document_id(entity)
+    Oracle.cleared(id, n)
+    w = %{know(w, entity, n, 0) | gone: MapSet.put(w.gone, entity)}
+    until_answered(w, {:clear, id}, deadline())
+  end
+
+  defp operate(:async, w) do
+    for _ <- 1..:rand.uniform(5) do
+      {kind, id} = entity = choose(w.log_entities)
+      # The version must be known to the oracle before the conveyor can read it.
+      seq = seq_of_log(entity) + 1
+      {_, hash} = Documents.document(entity, 0, seq)
+      Oracle.sent(Documents.document_id(entity), hash, seq)
+      ^seq = Log.append(entity)
+      :ok = :convex_sidecar.project_async(w.name, kind, id, Log.source())
+    end
+
+    w
+  end
+
+  defp seq_of_log(entity) do
+    case :ets.lookup(Log, entity) do
+      [{_, seq}] -> seq
+      [] -> 0
+    end
+  end
+
+  defp project(w, new_events, opts) do
+    entity = choose(w.entities.project)
+    # The first version of an entity needs an event.
+    {w, request} = advance(w, entity, if(seq(w, entity) == 0, do: max(1, new_events), else: new_events), opts)
+    send_all(w, [request])
+  end
+
+  defp advance(w, entity, new_events, opts) do
+    known = seq(w, entity)
+    version(w, entity, known + new_events, known + 1, opts)
+  end
+
+  defp version(w, {kind, id} = entity, seq, from, opts) do
+    n = number(w, entity) + 1
+    {_document, hash} = Documents.document(entity, n, seq)
+    Oracle.sent(Documents.document_id(entity), hash, n)
+    events = Documents.events(entity, from..seq//1)
+    {know(w, entity, n, seq), {{:project, kind, id, Documents.row(entity, n), events, opts}, hash}}
+  end
+
+  defp seq(w, entity), do: Map.get(w.events, entity, 0)
+  defp number(w, entity), do: Map.get(w.numbers, entity, 0)
+
+  defp know(w, entity, n, seq),
+    do: %{w | events: Map.put(w.events, entity, seq), numbers: Map.put(w.numbers, entity, n), gone: MapSet.delete(w.gone, entity)}
+
+  # ---- until it is answered
+
+  defp send_all(w, [{request, hash}]), do: w |> until_answered(request, deadline(), hash)
+
+  defp send_all(w, requests) do
+    {terms, hashes} = Enum.unzip(requests)
+    until_answered(w, {:batch, terms}, deadline(), hashes)
+  end
+
+  defp until_answered(w, request, deadline, hashes \\ nil) do
+    case judge(:convex_sidecar.call(w.name, request, %{timeout: @patience_ms, wait: true}), hashes) do
+      :kept ->
+        %{w | kept: w.kept + if(is_list(hashes), do: length(hashes), else: 1)}
+
+      {:again, reason} ->
+        if System.monotonic_time(:millisecond) > deadline do
+          accuse(w, {:never_answered, reason, elem(request, 0)})
+        else
+          Process.sleep(:rand.uniform(20))
+          until_answered(%{w | retries: w.retries + 1}, request, deadline, hashes)
+        end
+
+      {:unexpected, answer} ->
+        accuse(w, {answer, brief(request)})
+    end
+  end
+
+  defp deadline, do: System.monotonic_time(:millisecond) + @at_most_ms
+  defp accuse(w, what), do: %{w | unexpected: [what | w.unexpected]}
+  defp brief(request), do: request |> inspect(limit: 12, printable_limit: 80) |> String.slice(0, 300)
+
+  defp judge({:ok, %{cleared: 1}}, nil), do: :kept
+
+  defp judge({:ok, replies}, hashes) when is_list(hashes) and length(replies) == length(hashes) do
+    Enum.zip(replies, hashes) |> Enum.map(fn {reply, hash} -> judge(reply, hash) end) |> Enum.find(:kept, &(&1 != :kept))
+  end
+
+  defp judge({:ok, %{projection_hash: hash, write: write, reason: reason}}, hash)
+       when write in ["queued", "applied"] or reason in ["idempotent"],
+       do: :kept
+
+  # A batch that was kept though nobody heard: what is sent again is older than its successor in it.
+  defp judge({:ok, %{projection_hash: hash, reason: "checkpoint_ahead"}}, hash), do: :kept
+  defp judge({:error, reason}, _) when reason in [:busy, :draining, :timeout, :unavailable], do: {:again, reason}
+  # It stays kept, or is a dead letter; asked again it says which, or is skipped.
+  defp judge({:error, {:sink_write_failed, _}}, _), do: :kept
+  defp judge({:error, {:store, _} = reason}, _), do: {:again, reason}
+  defp judge(answer, _), do: {:unexpected, answer}
+
+  # ---- what must stand
+
+  defp result(w) do
+    expected =
+      for {entity, n} <- w.numbers, not MapSet.member?(w.gone, entity), into: %{} do
+        seq = seq(w, entity)
+        {Documents.document_id(entity), fn at -> Documents.bytes(entity, n, seq, at) end}
+      end
+
+    %{expected: expected, kept: w.kept, retries: w.retries, unexpected: w.unexpected}
+  end
+end
