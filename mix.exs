@@ -27,7 +27,10 @@ defmodule ConvexSidecar.MixProject do
   end
 
   def application do
-    [extra_applications: [:logger | @properties[:applications] -- [:kernel, :stdlib]]]
+    [
+      mod: {OpenAgentsRuntime.Convex.Application, []},
+      extra_applications: [:logger | @properties[:applications] -- [:kernel, :stdlib]]
+    ]
   end
 
   defp elixirc_paths(:test), do: ["lib", "test/support", "test/torture"]

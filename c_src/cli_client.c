@@ -1,10 +1,10 @@
 /*
- * cli_client.c - one gen_server:call from C.
+ * cli_client.c - gen_server:call from C.
  *
  * The happy path: epmd says the sidecar's port, ei connects and shakes hands under a name nobody
  * else has (cli_PID_RANDOM at the same host, hidden, not in epmd).  Then come our own frames:
- * {'$gen_call', {Pid, Ref}, Request} goes to the registered name, ticks are answered, and the first
- * {Ref, Answer} is the result.
+ * {'$gen_call', {Pid, Ref}, Request} goes to the registered name, ticks are answered, and
+ * {Ref, Answer} is the result.  Several calls may be under way, each with a reference of its own.
  *
  * Why not ei_receive: it reports an unknown name ({21, ...}, the call's end) as a lost connection,
  * and believes what it decodes.  Here every frame is bounded and checked (term_check_some) first.
@@ -44,24 +44,24 @@ enum { PASS_THROUGH = 112, VERSION = 131 };
 #define EPMD_PORT "4369"
 enum { EPMD_PORT_PLEASE = 122, EPMD_PORT_ANSWER = 119 };
 
-/* One call. */
-struct call {
+struct cli_client {
     ei_cnode self;
     int fd;
-    int64_t deadline_ms;
-    struct buf ref; /* encoded: the answer's tag */
     const struct cli_peer *peer;
+    struct buf refs[CLI_CLIENT_CALLS]; /* by ticket, encoded: the answer's tag; empty: free */
+    /* of the function that is at work */
+    int64_t deadline_ms;
     struct fault *fault;
 };
 
-static enum err fail(struct call *c, enum err e, const char *why)
+static enum err fail(struct cli_client *c, enum err e, const char *why)
 {
     snprintf(c->fault->path, sizeof c->fault->path, "%.250s", c->peer->node);
     snprintf(c->fault->why, sizeof c->fault->why, "%s", why);
     return e;
 }
 
-static int left_ms(const struct call *c)
+static int left_ms(const struct cli_client *c)
 {
     int64_t left = c->deadline_ms - clock_mono_ms();
 
@@ -82,18 +82,18 @@ static void tame_ei(void)
     PRE(ei_init() == 0);
 }
 
-static enum err lost(struct call *c)
+static enum err lost(struct cli_client *c)
 {
     return fail(c, ERR_CLOSED, "the connection ended before the answer came; see its log");
 }
 
-static enum err too_late(struct call *c)
+static enum err too_late(struct cli_client *c)
 {
     return fail(c, ERR_BUSY, "it did not answer in time; --timeout SECONDS waits longer");
 }
 
 /* Wait until ${events}; ERR_BUSY at the deadline. */
-static enum err wait_for(struct call *c, short events)
+static enum err wait_for(struct cli_client *c, short events)
 {
     struct pollfd p = {.fd = c->fd, .events = events};
     int n;
@@ -111,7 +111,7 @@ static bool would_wait(void)
     return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR;
 }
 
-static enum err send_all(struct call *c, struct slice bytes)
+static enum err send_all(struct cli_client *c, struct slice bytes)
 {
     enum err e = ERR_OK;
 
@@ -127,7 +127,7 @@ static enum err send_all(struct call *c, struct slice bytes)
     return e;
 }
 
-static enum err receive_all(struct call *c, uint8_t *out, size_t len)
+static enum err receive_all(struct cli_client *c, uint8_t *out, size_t len)
 {
     enum err e = ERR_OK;
 
@@ -146,7 +146,7 @@ static enum err receive_all(struct call *c, uint8_t *out, size_t len)
 }
 
 /* A connection to epmd where the node lives, as c->fd. */
-static enum err connect_epmd(struct call *c, const char *host)
+static enum err connect_epmd(struct cli_client *c, const char *host)
 {
     const struct addrinfo hints = {.ai_family = AF_INET, .ai_socktype = SOCK_STREAM};
     const char *port = getenv("ERL_EPMD_PORT");
@@ -172,7 +172,7 @@ static enum err connect_epmd(struct call *c, const char *host)
 }
 
 /* PORT_PLEASE2_REQ (OTP erts/doc, "Distribution Protocol"): the port of ${alive}. */
-static enum err look_up(struct call *c, const char *alive, size_t alive_len, const char *host,
+static enum err look_up(struct cli_client *c, const char *alive, size_t alive_len, const char *host,
                         int *port)
 {
     struct buf request = {0};
@@ -199,7 +199,7 @@ static enum err look_up(struct call *c, const char *alive, size_t alive_len, con
     return e;
 }
 
-static enum err connect_peer(struct call *c)
+static enum err connect_peer(struct cli_client *c)
 {
     const char *at = strchr(c->peer->node, '@');
     char alive[64], node[NODE_BYTES + 64], host[NODE_BYTES];
@@ -230,7 +230,7 @@ static enum err connect_peer(struct call *c)
 
 /* The request in a frame: control tuple {6, Self, '', Name}, message {'$gen_call', {Self, Ref}, R}.
  */
-static enum err send_request(struct call *c, struct slice request)
+static enum err send_request(struct cli_client *c, struct slice request, struct buf *tag)
 {
     char encoded[ENCODED_BYTES];
     erlang_ref ref;
@@ -241,7 +241,7 @@ static enum err send_request(struct call *c, struct slice request)
     buf_add(&pid, encoded, (size_t)len);
     len = 0;
     PRE(ei_make_ref(&c->self, &ref) == 0 && ei_encode_ref(encoded, &len, &ref) == 0);
-    buf_add(&c->ref, encoded, (size_t)len);
+    buf_add(tag, encoded, (size_t)len);
 
     buf_be32(&frame, 0); /* the length, below */
     buf_byte(&frame, PASS_THROUGH);
@@ -256,7 +256,7 @@ static enum err send_request(struct call *c, struct slice request)
     term_put_atom(&frame, "$gen_call");
     term_put_tuple(&frame, 2);
     term_put_raw(&frame, buf_view(&pid));
-    term_put_raw(&frame, buf_view(&c->ref));
+    term_put_raw(&frame, buf_view(tag));
     term_put_raw(&frame, request);
 
     uint32_t body = (uint32_t)(frame.len - 4);
@@ -269,7 +269,7 @@ static enum err send_request(struct call *c, struct slice request)
 }
 
 /* One frame into ${message}; its length 0 is a tick, already answered. */
-static enum err receive_frame(struct call *c, struct buf *message)
+static enum err receive_frame(struct cli_client *c, struct buf *message)
 {
     static const uint8_t tock[4] = {0};
     uint8_t head[4];
@@ -305,19 +305,37 @@ static term take_term(struct slice *rest)
     return body.data;
 }
 
-static bool is_our_ref(const struct call *c, term t)
+/* The ticket of the call whose reference ${t} is; CLI_CLIENT_CALLS: none of ours. */
+static unsigned find_call(const struct cli_client *c, term t)
 {
-    return t != NULL && slice_eq(term_raw(t), buf_view(&c->ref));
+    unsigned i = 0;
+
+    while (i < CLI_CLIENT_CALLS &&
+           !(t != NULL && c->refs[i].len > 0 && slice_eq(term_raw(t), buf_view(&c->refs[i]))))
+        i++;
+    return i;
+}
+
+/* {21, Name, Pid, Ref, Reason}: a call was ended. */
+static enum err ended(struct cli_client *c, term reason)
+{
+    struct slice text = reason ? term_text(reason) : slice_str("?");
+    char why[200];
+
+    snprintf(why, sizeof why, "it ended the call (%.*s): is node.registered_name \"%.60s\" there?",
+             (int)(text.len > 60 ? 60 : text.len), text.data ? (const char *)text.data : "",
+             c->peer->name);
+    return fail(c, ERR_NOT_FOUND, why);
 }
 
 /*
- * What a frame means: ${answer} set, the call at its end (ERR_NOT_FOUND), or nothing to us.
- * {2, '', Pid} and {22, From, Pid} carry a message; {21, Name, Pid, Ref, Reason} ends the call.
+ * What a frame means: ${answer} of the call ${ticket}, a call at its end (ERR_NOT_FOUND), or
+ * nothing to us.  {2, '', Pid} and {22, From, Pid} carry a message.
  */
-static enum err read_frame(struct call *c, const struct buf *message, term *answer)
+static enum err read_frame(struct cli_client *c, const struct buf *message, unsigned *ticket,
+                           term *answer)
 {
     struct slice rest = slice_of(message->data + 1, message->len - 1);
-    char why[200];
     int64_t operation;
 
     if (message->data[0] != PASS_THROUGH)
@@ -325,43 +343,99 @@ static enum err read_frame(struct call *c, const struct buf *message, term *answ
     term control = take_term(&rest), first = control ? term_element(control, 0) : NULL;
     if (first == NULL || !term_integer(first, &operation))
         return fail(c, ERR_INVALID, "it sent a control message that is none");
-    if (operation == CONTROL_EXIT && is_our_ref(c, term_element(control, 3))) {
-        term reason = term_element(control, 4);
-        struct slice text = reason ? term_text(reason) : slice_str("?");
-        snprintf(why, sizeof why,
-                 "it ended the call (%.*s): is node.registered_name \"%.60s\" there?",
-                 (int)(text.len > 60 ? 60 : text.len), text.data ? (const char *)text.data : "",
-                 c->peer->name);
-        return fail(c, ERR_NOT_FOUND, why);
-    }
+    if (operation == CONTROL_EXIT && find_call(c, term_element(control, 3)) < CLI_CLIENT_CALLS)
+        return ended(c, term_element(control, 4));
     if (operation != CONTROL_SEND && operation != CONTROL_SEND_SENDER)
         return ERR_OK;
     term payload = take_term(&rest);
     if (payload == NULL)
         return fail(c, ERR_INVALID, "it sent a message that is no Erlang term");
-    if (is_our_ref(c, term_element(payload, 0)))
+    *ticket = find_call(c, term_element(payload, 0));
+    if (*ticket < CLI_CLIENT_CALLS)
         *answer = term_element(payload, 1);
     return ERR_OK;
+}
+
+/* ---- what the others call ------------------------------------------------------ */
+
+static void begin(struct cli_client *c, int64_t timeout_ms, struct fault *fault)
+{
+    c->deadline_ms = clock_mono_ms() + timeout_ms;
+    c->fault = fault;
+}
+
+enum err cli_client_open(const struct cli_peer *peer, int64_t timeout_ms,
+                         struct cli_client **client, struct fault *fault)
+{
+    struct cli_client *c = base_alloc(sizeof *c);
+
+    c->fd = -1;
+    c->peer = peer;
+    begin(c, timeout_ms, fault);
+    enum err e = connect_peer(c);
+    if (e != ERR_OK) {
+        cli_client_close(c);
+        c = NULL;
+    }
+    *client = c;
+    return e;
+}
+
+void cli_client_close(struct cli_client *c)
+{
+    if (c == NULL)
+        return;
+    if (c->fd >= 0)
+        ei_close_connection(c->fd);
+    for (unsigned i = 0; i < CLI_CLIENT_CALLS; i++)
+        buf_free(&c->refs[i]);
+    explicit_bzero(&c->self, sizeof c->self);
+    free(c);
+}
+
+enum err cli_client_send(struct cli_client *c, struct slice request, int64_t timeout_ms,
+                         unsigned *ticket, struct fault *fault)
+{
+    unsigned i = 0;
+
+    while (i < CLI_CLIENT_CALLS && c->refs[i].len > 0)
+        i++;
+    PRE(i < CLI_CLIENT_CALLS);
+    *ticket = i;
+    begin(c, timeout_ms, fault);
+    return send_request(c, request, &c->refs[i]);
+}
+
+enum err cli_client_receive(struct cli_client *c, int64_t timeout_ms, struct buf *message,
+                            unsigned *ticket, term *answer, struct fault *fault)
+{
+    enum err e = ERR_OK;
+
+    *answer = NULL;
+    begin(c, timeout_ms, fault);
+    while (e == ERR_OK && *answer == NULL) {
+        e = left_ms(c) > 0 ? receive_frame(c, message) : too_late(c);
+        if (e == ERR_OK && message->len > 0)
+            e = read_frame(c, message, ticket, answer);
+    }
+    if (e == ERR_OK)
+        c->refs[*ticket].len = 0;
+    return e;
 }
 
 enum err cli_client_call(const struct cli_peer *peer, struct slice request, int64_t timeout_ms,
                          struct buf *message, term *answer, struct fault *fault)
 {
-    struct call c = {
-        .fd = -1, .peer = peer, .fault = fault, .deadline_ms = clock_mono_ms() + timeout_ms};
+    int64_t deadline_ms = clock_mono_ms() + timeout_ms;
+    struct cli_client *c;
+    unsigned ticket;
 
     *answer = NULL;
-    enum err e = connect_peer(&c);
+    enum err e = cli_client_open(peer, timeout_ms, &c, fault);
     if (e == ERR_OK)
-        e = send_request(&c, request);
-    while (e == ERR_OK && *answer == NULL) {
-        e = left_ms(&c) > 0 ? receive_frame(&c, message) : too_late(&c);
-        if (e == ERR_OK && message->len > 0)
-            e = read_frame(&c, message, answer);
-    }
-    if (c.fd >= 0)
-        ei_close_connection(c.fd);
-    buf_free(&c.ref);
-    explicit_bzero(&c.self, sizeof c.self);
+        e = cli_client_send(c, request, deadline_ms - clock_mono_ms(), &ticket, fault);
+    if (e == ERR_OK)
+        e = cli_client_receive(c, deadline_ms - clock_mono_ms(), message, &ticket, answer, fault);
+    cli_client_close(c);
     return e;
 }

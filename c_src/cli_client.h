@@ -1,4 +1,4 @@
-/* cli_client.h - one gen_server:call from C: connect to a node, ask, take the answer, leave. */
+/* cli_client.h - gen_server:call from C: connect to a node, ask, take the answers, leave. */
 
 #ifndef CLI_CLIENT_H
 #define CLI_CLIENT_H
@@ -13,6 +13,35 @@ struct cli_peer {
     const char *cookie;
     const char *name; /* the registered name, "convex_sidecar" */
 };
+
+struct cli_client; /* opaque: a connection; one thread's */
+
+#define CLI_CLIENT_CALLS 16 /* that may be under way at once */
+
+/**
+ * cli_client_open(peer, timeout_ms, client, fault):
+ * Connect to ${peer}, which is borrowed until cli_client_close.  Errors as of cli_client_call.
+ */
+enum err cli_client_open(const struct cli_peer *peer, int64_t timeout_ms,
+                         struct cli_client **client, struct fault *fault) MUST_CHECK;
+/** cli_client_close(c): Leave; calls under way are forgotten.  NULL is harmless. */
+void cli_client_close(struct cli_client *c);
+
+/**
+ * cli_client_send(c, request, timeout_ms, ticket, fault):
+ * Begin a call with ${request} (an encoded term without version byte); ${ticket}, below
+ * CLI_CLIENT_CALLS, is what its answer comes with.  PRE: fewer than that are under way.
+ */
+enum err cli_client_send(struct cli_client *c, struct slice request, int64_t timeout_ms,
+                         unsigned *ticket, struct fault *fault) MUST_CHECK;
+
+/**
+ * cli_client_receive(c, timeout_ms, message, ticket, answer, fault):
+ * Wait for an answer to any call under way: ${answer}, a checked term that borrows ${message}, and
+ * the call's ${ticket}, which is free again.  After any error the connection is of no more use.
+ */
+enum err cli_client_receive(struct cli_client *c, int64_t timeout_ms, struct buf *message,
+                            unsigned *ticket, term *answer, struct fault *fault) MUST_CHECK;
 
 /**
  * cli_client_call(peer, request, timeout_ms, message, answer, fault):

@@ -4,7 +4,9 @@
  * The happy path: jansson reads the text into a tree, one walk over the tree writes the external
  * term format: objects as maps with binary keys, arrays as lists, strings as binaries, null as nil.
  * JSON has one kind of number; what is whole and exact in a double becomes an integer (Convex
- * prints 5 as 5.0), and {"$integer": ...} becomes the integer it stands for.
+ * prints 5 as 5.0), and {"$integer": ...} becomes the integer it stands for.  A whole number beyond
+ * 2^53 is a float where it is written as RFC 8785 writes that float, else an integer: so our own
+ * canonical JSON reads back as what it was, and no digit of anybody's 64-bit number is lost.
  *
  * What can go wrong: the text is no JSON (line and column are told), holds a number no term can
  * hold, a key twice, or nests deeper than term_check would let through.  Nothing is appended then.
@@ -19,8 +21,9 @@
 #include <jansson.h>
 #include <math.h>
 
-#define MAX_EXACT    9007199254740992.0 /* 2^53 */
-#define BASE64_CHARS 12                 /* eight bytes: eleven digits and a '=' */
+#define MAX_EXACT     9007199254740992.0 /* 2^53 */
+#define DOUBLE_DIGITS 17                 /* enough for any double */
+#define BASE64_CHARS  12                 /* eight bytes: eleven digits and a '=' */
 
 static int base64_digit(char c)
 {
@@ -100,6 +103,42 @@ static void put_real(struct buf *out, double v)
         term_put_float(out, v);
 }
 
+/*
+ * Whether the whole number ${v} beyond 2^53 stands for the float ${d}: RFC 8785 writes a float of
+ * that size as its shortest digits that read back, filled up with zeros.
+ */
+static bool is_float(json_int_t v, double *d)
+{
+    char digits[32], text[32], literal[32];
+    int count = 0;
+
+    snprintf(literal, sizeof literal, "%lld", (long long)v);
+    *d = strtod(literal, NULL);
+    do
+        snprintf(digits, sizeof digits, "%.*e", count++, *d);
+    while (count < DOUBLE_DIGITS && !(strtod(digits, NULL) == *d));
+    size_t len = 0, wanted = strlen(literal);
+    for (const char *p = digits; *p != 'e'; p++)
+        if (*p != '.')
+            text[len++] = *p;
+    while (len < wanted)
+        text[len++] = '0';
+    text[len] = '\0';
+    return strcmp(text, literal) == 0;
+}
+
+/* An integer of the sender's, or a float that has no fraction to show. */
+static void put_whole(struct buf *out, json_int_t v)
+{
+    bool is_exact = v >= -(json_int_t)MAX_EXACT && v <= (json_int_t)MAX_EXACT;
+    double d;
+
+    if (!is_exact && is_float(v, &d))
+        term_put_float(out, d);
+    else
+        term_put_integer(out, v);
+}
+
 /* False: nested too deep, or too many elements. */
 static bool put_value(struct buf *out, json_t *value, unsigned depth)
 {
@@ -117,7 +156,7 @@ static bool put_value(struct buf *out, json_t *value, unsigned depth)
         term_put_binary(out, slice_of(json_string_value(value), json_string_length(value)));
         break;
     case JSON_INTEGER:
-        term_put_integer(out, json_integer_value(value));
+        put_whole(out, json_integer_value(value));
         break;
     case JSON_REAL:
         put_real(out, json_real_value(value));

@@ -10,8 +10,8 @@
  * json_read_term(out, text, fault):
  * Append the external term form (without version byte) of the JSON in ${text}:
  * objects become maps with binary keys, arrays lists, strings binaries, null the
- * atom nil, whole numbers integers (those beyond 64 bits floats), {"$integer": ...} an integer
- * again.
+ * atom nil, whole numbers integers (those beyond 64 bits, and those beyond 2^53 that are the RFC
+ * 8785 form of a float, floats), {"$integer": ...} an integer again.
  * Parsed by jansson; nesting bounded by it (2048) and then by term_check.
  * ERR_INVALID: not JSON; ${fault}->why has line and column; nothing appended.
  */

@@ -147,6 +147,8 @@ void log_event(enum log_level level, const char *event, const char *fmt, ...)
     va_end(args);
 
     bool whole = more >= 0 && (size_t)more < sizeof text - (size_t)n;
+    for (size_t end = strlen(text); text[end - 1] == ' '; end--) /* values that came out empty */
+        text[end - 1] = '\0';
     for (const char *p = text; *p != '\0'; p++)
         if (!put_char(line, &len, sizeof line - sizeof "...", (unsigned char)*p, false)) {
             whole = false;

@@ -179,19 +179,24 @@ static uint64_t get_uint(struct reader *r)
 static int64_t get_int(struct reader *r)
 {
     uint8_t tag = r->at < r->end ? *r->at : 0;
-    uint64_t v;
 
-    if (tag >= 0xe0 || (tag >= 0xd0 && tag <= 0xd3)) {
+    if (tag >= 0xe0)
+        return (int8_t)*take(r, 1);
+    if (tag >= 0xd0 && tag <= 0xd3)
         take(r, 1);
-        if (tag >= 0xe0)
-            return (int8_t)tag;
-        size_t n = (size_t)1 << (tag - 0xd0);
-        v = take_be(r, n);
-        /* Sign-extend from n bytes. */
-        unsigned shift = (unsigned)(64 - 8 * n);
-        return (int64_t)(v << shift) >> shift;
+    switch (tag) {
+    case 0xd0:
+        return (int8_t)take_be(r, 1);
+    case 0xd1:
+        return (int16_t)take_be(r, 2);
+    case 0xd2:
+        return (int32_t)take_be(r, 4);
+    case 0xd3:
+        return (int64_t)take_be(r, 8);
+    default:
+        break;
     }
-    v = get_uint(r);
+    uint64_t v = get_uint(r);
     if (v > INT64_MAX)
         spoil(r, "a number is out of range");
     return v > INT64_MAX ? 0 : (int64_t)v;

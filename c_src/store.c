@@ -69,7 +69,7 @@ struct store_view {
 
 static MDB_val val_of(struct slice s)
 {
-    return (MDB_val){.mv_size = s.len, .mv_data = (void *)(uintptr_t)s.data};
+    return (MDB_val){.mv_size = s.len, .mv_data = (void *)s.data};
 }
 
 static struct slice slice_val(MDB_val v)

@@ -99,18 +99,30 @@ static void drop_if_empty(struct waiting *w, struct line *l)
     free(l);
 }
 
+static struct line *find_line(struct waiting *w, uint64_t no)
+{
+    struct line *l;
+
+    HASH_FIND(hh, w->lines, &no, sizeof no, l);
+    return l;
+}
+
+static void add_line(struct waiting *w, struct line *l)
+{
+    HASH_ADD(hh, w->lines, no, sizeof l->no, l);
+}
+
 void waiting_hold(struct waiting *w, struct intent *intent)
 {
     struct line *l = &w->flushes;
 
     PRE(intent->held_no != 0 && w->count < WAITING_MAX);
-    if (intent->held_front == 0) {
-        HASH_FIND(hh, w->lines, &intent->held_no, sizeof intent->held_no, l);
-        if (l == NULL) {
-            l = base_alloc(sizeof *l);
-            l->no = intent->held_no;
-            HASH_ADD(hh, w->lines, no, sizeof l->no, l);
-        }
+    if (intent->held_front == 0)
+        l = find_line(w, intent->held_no);
+    if (l == NULL) {
+        l = base_alloc(sizeof *l);
+        l->no = intent->held_no;
+        add_line(w, l);
     }
     push(l, intent);
     w->count++;
@@ -125,9 +137,8 @@ static bool is_answered(const struct intent *i, const void *revision)
 
 void waiting_answer(struct waiting *w, uint64_t no, uint64_t revision, enum err e, const char *why)
 {
-    struct line *l;
+    struct line *l = find_line(w, no);
 
-    HASH_FIND(hh, w->lines, &no, sizeof no, l);
     if (l == NULL)
         return;
     settle_picked(w, l, is_answered, &revision, e, why);

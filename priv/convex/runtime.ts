@@ -64,7 +64,7 @@ function ownerOf(summary: any): string | undefined {
   return typeof scope === "string" && scope !== "" ? `guest:${scope}` : undefined;
 }
 
-const find = (ctx: MutationCtx, kind: string, document_id: string) =>
+const find = (ctx: Pick<QueryCtx, "db">, kind: string, document_id: string) =>
   ctx.db
     .query("runtime_projections")
     .withIndex("by_kind_document_id", (q) => q.eq("kind", kind).eq("document_id", document_id))
@@ -85,6 +85,18 @@ function content(summary: any): string {
 function stands(row: Content, next: Content): boolean {
   if (next.content_hash === undefined || row.content_hash === undefined) return canonical(next.summary) === canonical(row.summary);
   return next.content_hash === row.content_hash && next.owner === row.owner && content(next.summary) === content(row.summary);
+}
+
+/** Whether the row's own columns are what its document says: an edit of one of them alone shows here. */
+function intact(row: Doc<"runtime_projections">): boolean {
+  const { summary } = row;
+  const seq = summary?.runtime_source?.seq;
+  if ((typeof seq === "number" && seq !== row.seq) || row.owner !== ownerOf(summary)) return false;
+  try {
+    return summary?.projected_at === undefined || instant(summary.projected_at, row.document_id) === row.projected_at;
+  } catch {
+    return false;
+  }
 }
 
 /**
@@ -120,7 +132,8 @@ async function apply(ctx: MutationCtx, kind: string, item: Item): Promise<Outcom
   const stale: Outcome = { outcome: "stale", seq: row.seq };
   if (at !== "" && row.floor !== undefined && at < row.floor) return stale;
   if (row.summary !== null) {
-    if (seq === row.seq && stands(row, next)) return { outcome: "unchanged", seq };
+    // A reset is how an edited row is put right, so it may not pass for what it should be.
+    if (seq === row.seq && stands(row, next) && !(item.reset && !intact(row))) return { outcome: "unchanged", seq };
     if (item.reset && at < row.projected_at) return stale;
     if (!item.reset && seq < row.seq) return stale;
     if (!item.reset && seq === row.seq && at !== "" && at < row.projected_at) return stale;
@@ -235,10 +248,24 @@ export const listProjections = internalQuery({
       .paginate(paginationOpts),
 });
 
+/** One row, as the drift audit looks at it. */
+async function digestOf(row: Doc<"runtime_projections">, verify: boolean) {
+  const { document_id, seq, summary } = row;
+  const at = row.floor !== undefined && row.floor > row.projected_at ? row.floor : row.projected_at;
+  if (summary === null) return { document_id, seq, content_hash: null, removed: true, projected_at: at };
+  const content_hash = row.content_hash ?? null;
+  if (!verify) return { document_id, seq, content_hash };
+  return { document_id, seq, content_hash, projected_at: at, actual_hash: await canonicalHash(summary), intact: intact(row) };
+}
+
 /**
  * Key-set pages of what stands, in byte order of document_id, tombstones left out: the drift audit
  * merges them with the checkpoints and can resume from any key. With `verify` the hash is computed
- * anew from the document, so that an edit behind the sidecar's back shows.
+ * anew from the document, so that an edit behind the sidecar's back shows; `projected_at` is then
+ * what a version must not lie before to be taken (as a sortable key, see `instant`).
+ *
+ * With `document_ids` just these (200 at most), in that order, tombstones included: the second look
+ * of the audit.
  */
 export const listDigests = internalQuery({
   args: {
@@ -246,6 +273,7 @@ export const listDigests = internalQuery({
     after: v.optional(v.union(v.string(), v.null())),
     limit: v.optional(v.number()),
     verify: v.optional(v.boolean()),
+    document_ids: v.optional(v.array(v.string())),
   },
   returns: v.object({
     digests: v.array(
@@ -253,35 +281,43 @@ export const listDigests = internalQuery({
         document_id: v.string(),
         seq: v.number(),
         content_hash: v.union(v.string(), v.null()),
+        removed: v.optional(v.boolean()),
+        projected_at: v.optional(v.string()),
         actual_hash: v.optional(v.string()),
+        intact: v.optional(v.boolean()),
       }),
     ),
-    // null = the end was reached.
+    // The last id that was looked at; null = the end was reached.
     next: v.union(v.string(), v.null()),
   }),
-  handler: async (ctx, { kind, after, limit, verify }) => {
+  handler: async (ctx, { kind, after, limit, verify, document_ids }) => {
     const max = Math.min(limit ?? 500, 4096);
+    const digests: Awaited<ReturnType<typeof digestOf>>[] = [];
+    let seen = 0;
+    let bytes = 0;
+    // Rows are read whole (16 MiB a call at most), so stop early.
+    const isFull = () => seen >= max || bytes > 8 << 20;
+    if (document_ids !== undefined) {
+      if (document_ids.length > 200) throw new ConvexError({ code: "TOO_MANY_IDS" });
+      for (const document_id of document_ids) {
+        const row = await find(ctx, kind, document_id);
+        if (row !== null) digests.push(await digestOf(row, verify ?? false));
+        seen += 1;
+        bytes += row === null ? 0 : getDocumentSize(row);
+        if (isFull()) return { digests, next: seen < document_ids.length ? document_id : null };
+      }
+      return { digests, next: null };
+    }
     const rows = ctx.db
       .query("runtime_projections")
       .withIndex("by_kind_document_id", (q) =>
         after === undefined || after === null ? q.eq("kind", kind) : q.eq("kind", kind).gt("document_id", after),
       );
-    const digests: { document_id: string; seq: number; content_hash: string | null; actual_hash?: string }[] = [];
-    let seen = 0;
-    let bytes = 0;
-    // Rows are read whole (16 MiB a call at most), so stop early.
     for await (const row of rows) {
-      if (row.summary !== null) {
-        digests.push({
-          document_id: row.document_id,
-          seq: row.seq,
-          content_hash: row.content_hash ?? null,
-          ...(verify ? { actual_hash: await canonicalHash(row.summary) } : {}),
-        });
-      }
+      if (row.summary !== null) digests.push(await digestOf(row, verify ?? false));
       seen += 1;
       bytes += getDocumentSize(row);
-      if (seen >= max || bytes > 8 << 20) return { digests, next: row.document_id };
+      if (isFull()) return { digests, next: row.document_id };
     }
     return { digests, next: null };
   },

@@ -37,10 +37,15 @@ defmodule ConvexSidecar.WatchTest do
 
   test "goes on trying when nobody is there, or the cookie is wrong, and holds up nobody" do
     {peer, node} = start_peer("right_cookie")
-    wrong = start_instance(name: unique_name(), mode: :external, node: node, cookie: :wrong_cookie)
+    watch_log()
+    known = :atomics.new(1, [])
+    cookie = fn -> if :atomics.get(known, 1) == 0, do: :wrong_cookie, else: :right_cookie end
+    wrong = start_instance(name: unique_name(), mode: :external, node: node, cookie: cookie)
     assert :convex_sidecar.await(wrong, 300) == {:error, :unavailable}
     assert :convex_sidecar.status(wrong) == {:error, :unavailable}
-    Node.set_cookie(node, :right_cookie)
+    assert_receive {:log, :warning, %{event: "node.unreachable", instance: ^wrong}, _}, 15_000
+    # A cookie that changes: the fun is asked again for every attempt.
+    :atomics.put(known, 1, 1)
     assert :convex_sidecar.await(wrong, 5000) == :ok
     :peer.stop(peer)
   end

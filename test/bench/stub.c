@@ -35,7 +35,7 @@
 
 #define MAX_REQUEST_BYTES ((size_t)32 << 20)
 #define MAX_ITEMS         4096
-#define RESULT            "{\"outcome\":\"applied\"}"
+#define RESULT            "{\"outcome\":\"inserted\"}"
 
 struct connection {
     int fd;

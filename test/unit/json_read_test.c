@@ -94,12 +94,33 @@ TEST(nesting_is_bounded_as_term_check_bounds_it)
     buf_free(&message);
 }
 
+TEST(no_digit_of_a_foreign_integer_is_lost)
+{
+    static const int64_t numbers[] = {9007199254740993, -9007199254740993, 1234567890123456789,
+                                      INT64_MAX, INT64_MIN};
+    struct buf body = {0}, message = {0};
+    struct fault fault;
+
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        char text[32];
+        int64_t v = 0;
+        snprintf(text, sizeof text, "%lld", (long long)numbers[i]);
+        body.len = 0;
+        ck_assert_int_eq(json_read_term(&body, slice_str(text), &fault), ERR_OK);
+        ck_assert(term_integer(term_of(buf_view(&body), &message), &v));
+        ck_assert_int_eq(v, numbers[i]);
+    }
+    buf_free(&body);
+    buf_free(&message);
+}
+
 TEST(canonical_json_comes_back_byte_for_byte)
 {
     static const char *const texts[] = {
         "{\"a\":[1,2.5,-3,1e+21,{\"$integer\":\"AQAAAAAAIAA=\"}],\"b\":{\"c\":null,\"d\":\"\\n\"}}",
         "[\"\303\266\",true,false,[],{}]",
         "9007199254740992",
+        "[9007199254740994,-1152921504606847000,2251799813685249.5,9223372036854776000]",
     };
     struct buf body = {0}, message = {0}, out = {0};
     struct fault fault;

@@ -286,6 +286,50 @@ TEST(reset_goes_below_but_repeats_nothing)
     house_close(&h);
 }
 
+TEST(force_writes_what_stands_already)
+{
+    struct house h = house_open();
+    struct op op = {.fn = fn_put, .id = A, .seq = 9, .hash = 1, .how = PUT_FORCE};
+
+    do_put(h.o, A, 9, 1);
+    ck_assert_int_eq(kit_do(h.o, &op), ERR_OK);
+    check_decision(op.decision, true, true, DECIDE_NO_REASON, 0);
+    kit_done(h.o, A);
+    ck_assert_int_eq(kit_do(h.o, &op), ERR_OK);
+    check_decision(op.decision, true, false, DECIDE_NO_REASON, 0);
+    ck_assert(!do_look(h.o, A).pending.reset);
+    op.how = PUT_FORCE | PUT_RESET;
+    ck_assert_int_eq(kit_do(h.o, &op), ERR_OK);
+    check_decision(op.decision, true, true, DECIDE_NO_REASON, 0);
+    ck_assert(do_look(h.o, A).pending.reset);
+    kit_done(h.o, A);
+    op.hash = 2; /* a reason that there is anyway stays */
+    ck_assert_int_eq(kit_do(h.o, &op), ERR_OK);
+    check_decision(op.decision, true, false, DECIDE_SUMMARY_HASH_MISMATCH, 0);
+    house_close(&h);
+}
+
+TEST(unless_ahead_keeps_the_newer_one_and_its_fold)
+{
+    struct house h = house_open();
+    unsigned how = PUT_FORCE | PUT_RESET | PUT_UNLESS_AHEAD;
+    struct op op = {.fn = fn_put, .id = A, .seq = 9, .hash = 1, .fold = "nine"};
+    struct op look = {.fn = fn_look, .id = A};
+
+    ck_assert_int_eq(kit_do(h.o, &op), ERR_OK);
+    uint64_t revision = do_look(h.o, A).pending.revision;
+    op = (struct op){.fn = fn_put, .id = A, .seq = 4, .hash = 2, .fold = "four", .how = how};
+    ck_assert_int_eq(kit_do(h.o, &op), ERR_OK);
+    check_decision(op.decision, false, false, DECIDE_CHECKPOINT_AHEAD, 0);
+    ck_assert_int_eq(kit_do(h.o, &look), ERR_OK);
+    ck_assert_uint_eq(look.cp.pending.revision, revision);
+    ck_assert_str_eq(look.fold_found, "nine");
+    op.seq = 9;
+    ck_assert_int_eq(kit_do(h.o, &op), ERR_OK);
+    check_decision(op.decision, true, true, DECIDE_SUMMARY_HASH_MISMATCH, 0);
+    house_close(&h);
+}
+
 /* ---- settlements ---------------------------------------------------------- */
 
 TEST(a_version_replaced_while_in_flight_leaves_the_newer_one)

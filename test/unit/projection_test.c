@@ -402,6 +402,23 @@ TEST(reset_starts_at_the_first_event_given)
     stop();
 }
 
+TEST(events_before_are_counted_by_the_asker)
+{
+    start();
+    t.options.reset = true;
+    t.options.events_before = 3;
+    project(ROW, "[" E4 E5 "]");
+    ck_assert_int_eq(t.document.seq, 5);
+    ck_assert_int_eq(t.document.event_count, 5);
+    t.options.events_before = 4;
+    faulted(prepare(ROW, "[" E4 "]"), ERR_INVALID, "events_before", "below the seq");
+    t.options.events_before = 1;
+    faulted(prepare(ROW, "[]"), ERR_INVALID, "events_before", "below the seq");
+    t.options.reset = false;
+    faulted(prepare(ROW, "[" E4 "]"), ERR_INVALID, "events_before", "goes with reset");
+    stop();
+}
+
 TEST(broken_folds_are_refused_until_reset)
 {
     start();

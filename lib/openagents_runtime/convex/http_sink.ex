@@ -9,11 +9,12 @@ defmodule OpenAgentsRuntime.Convex.HttpSink do
 
   Options (a call's `:sink_opts`): `:ack` (`:kept`, the default, answers once the document is
   on the sidecar's disk; `:written` once Convex has confirmed it), `:deadline_ms`,
-  `:timeout`, `:wait` (see `:convex_sidecar.project/6`) and `:sidecar`, the instance.
+  `:timeout`, `:wait` (see `:convex_sidecar.project/6`) and `:sidecar`, the instance, or a
+  list of them (see `OpenAgentsRuntime.Convex.Sidecars`).
   """
   @behaviour OpenAgentsRuntime.Convex.Sink
 
-  alias OpenAgentsRuntime.Convex.Sidecar
+  alias OpenAgentsRuntime.Convex.Sidecars
 
   @impl true
   def upsert_run_summary(document_id, summary, opts),
@@ -26,7 +27,9 @@ defmodule OpenAgentsRuntime.Convex.HttpSink do
   defp upsert(kind, document_id, summary, opts) do
     request = opts |> Keyword.take([:ack, :deadline_ms, :timeout, :wait]) |> Map.new()
 
-    case :convex_sidecar.upsert(Sidecar.server(opts), kind, document_id, summary, request) do
+    server = opts |> Sidecars.members() |> Sidecars.owner(document_id)
+
+    case :convex_sidecar.upsert(server, kind, document_id, summary, request) do
       {:ok, _result} -> :ok
       {:error, {:sink_write_failed, reason}} -> {:error, reason}
       {:error, reason} -> {:error, reason}

@@ -23,7 +23,8 @@ defmodule OpenAgentsRuntime.Convex.Projector do
     * `:sink`, `:sink_opts` - the sink, and what it is given
     * `:now` (a `DateTime`), `:projection_version`
     * `:event_log` - a module with the behaviour `OpenAgentsRuntime.Convex.EventLog`
-    * `:sidecar` - the instance; `:ack` (`:kept` or `:written`), `:deadline_ms`, `:seq_range`,
+    * `:sidecar` - the instance, or a list of them, by which the entities are shared out (see
+      `OpenAgentsRuntime.Convex.Sidecars`); `:ack` (`:kept` or `:written`), `:deadline_ms`, `:seq_range`,
       `:timeout` (5000), `:wait` (`true`: wait within the timeout for a sidecar that is away)
     * `:return` - `nil` leaves `summary` out of the result (`nil` there), which is cheaper
 
@@ -44,8 +45,8 @@ defmodule OpenAgentsRuntime.Convex.Projector do
 
   require Logger
 
-  alias OpenAgentsRuntime.Convex.{EventLog, HttpSink, NoopSink, Sidecar, Sink, Source}
-  alias OpenAgentsRuntime.Convex.{Summary, Telemetry}
+  alias OpenAgentsRuntime.Convex.{EventLog, HttpSink, NoopSink, Sidecar, Sidecars, Sink}
+  alias OpenAgentsRuntime.Convex.{SinkQueue, Source, Summary, Telemetry}
 
   @type result :: %{
           required(:document_id) => String.t(),
@@ -81,10 +82,24 @@ defmodule OpenAgentsRuntime.Convex.Projector do
   def project_codex_worker_async(worker_id, opts \\ []) when is_binary(worker_id),
     do: project_async(:codex_worker_summary, worker_id, opts)
 
-  @doc "Look at every entity of a kind soon; what the sidecar has already is skipped."
+  @doc """
+  Look at every entity of a kind soon; what the sidecar has already is skipped. Where several
+  share the entities, each looks at its own (`sidecar: name`: that one alone).
+  """
   @spec project_all_async(atom(), keyword()) :: :ok | {:error, :unavailable}
   def project_all_async(kind, opts \\ []) do
-    :convex_sidecar.project_all_async(instance(opts), kind, source(opts))
+    log = EventLog.module!(opts)
+    shared = Sidecars.configured()
+
+    {members, among} =
+      case Sidecars.members(opts) do
+        [one] -> {[one], if(shared && one in shared, do: :configured, else: [one])}
+        several -> {several, if(several == shared, do: :configured, else: several)}
+      end
+
+    members
+    |> Enum.map(&:convex_sidecar.project_all_async(instance(&1), kind, Source.new(log, &1, among)))
+    |> Enum.find(:ok, &(&1 != :ok))
   end
 
   @doc "The document id of a run."
@@ -116,21 +131,35 @@ defmodule OpenAgentsRuntime.Convex.Projector do
     outcome
   end
 
-  # An append whose sink is called in the VM, or whose sidecar is none, must not wait or fail
-  # either: the first goes to a process of its own, the second is told as a failure.
-  defp project_async(kind, id, opts) do
-    case route(opts) do
-      :sidecar ->
-        with {:error, reason} <-
-               :convex_sidecar.project_async(instance(opts), kind, id, source(opts)) do
-          told(kind, id, {:error, {:sink_write_failed, reason}}, 0)
-        end
+  @doc """
+  An entity of any kind has changed; project it soon. Always `:ok`: an append whose sidecar
+  was never started must not fail either, that is told as a failure.
+  """
+  @spec project_async(atom(), String.t(), keyword()) :: :ok
+  def project_async(kind, id, opts) do
+    marked =
+      case route(opts) do
+        :sidecar -> mark(kind, id, opts)
+        {:sink, NoopSink} -> :ok
+        {:sink, _sink} -> SinkQueue.mark(kind, id, opts)
+      end
 
-        :ok
+    with {:error, reason} <- marked,
+         do: told(kind, id, {:error, {:sink_write_failed, reason}}, 0)
 
-      {:sink, _sink} ->
-        {:ok, _pid} = Task.start(fn -> project(kind, id, opts) end)
-        :ok
+    :ok
+  end
+
+  # Between the choice of the owner and the mark, Sidecars.put may have moved the entity; its
+  # sweep comes after the change, so it has missed this event only if the change is seen now.
+  defp mark(kind, id, opts) do
+    document_id = Summary.document_id(kind, id)
+    owner = opts |> Sidecars.members() |> Sidecars.owner(document_id)
+    marked = :convex_sidecar.project_async(instance(owner), kind, id, source(opts, owner))
+
+    case opts |> Sidecars.members() |> Sidecars.owner(document_id) do
+      ^owner -> marked
+      _moved -> mark(kind, id, opts)
     end
   end
 
@@ -158,13 +187,18 @@ defmodule OpenAgentsRuntime.Convex.Projector do
   # ---- through the sidecar
 
   defp through_sidecar(kind, id, opts) do
-    server = Sidecar.server(opts)
+    document_id = Summary.document_id(kind, id)
+    server = opts |> Sidecars.members() |> Sidecars.owner(document_id)
     request = request(opts)
 
     answer =
       if Keyword.get(opts, :reset, false),
         do: rebuild(server, kind, id, request, opts),
-        else: :convex_sidecar_source.project(server, source(opts), kind, id, request)
+        else: :convex_sidecar_source.project(server, source(opts, server), kind, id, request)
+
+    # The members changed meanwhile: what the old owner could not take is the new one's.
+    if opts |> Sidecars.members() |> Sidecars.owner(document_id) != server,
+      do: mark(kind, id, opts)
 
     case answer do
       {:ok, result} -> {:ok, result(result)}
@@ -174,7 +208,8 @@ defmodule OpenAgentsRuntime.Convex.Projector do
 
   defp rebuild(server, kind, id, request, opts) do
     clear = if opts[:clear], do: Summary.document_id(kind, id), else: :undefined
-    :convex_sidecar_source.rebuild(server, source(opts), kind, id, Map.put(request, :clear, clear))
+    request = Map.put(request, :clear, clear)
+    :convex_sidecar_source.rebuild(server, source(opts, server), kind, id, request)
   end
 
   defp request(opts) do
@@ -280,15 +315,18 @@ defmodule OpenAgentsRuntime.Convex.Projector do
     end
   end
 
-  defp source(opts), do: opts |> EventLog.module!() |> Source.new()
+  # A sweep after too many marks looks at the ids of this owner alone.
+  defp source(opts, owner) do
+    members = Sidecars.members(opts)
+    Source.new(EventLog.module!(opts), owner, if(opts[:sidecar], do: members, else: shared(members)))
+  end
 
-  defp instance(opts) do
-    case Sidecar.server(opts) do
-      name when is_atom(name) ->
-        name
+  defp shared([_one] = members), do: members
+  defp shared(_several), do: :configured
 
-      other ->
-        raise ArgumentError, "the asynchronous form needs an instance name, got #{inspect(other)}"
-    end
+  defp instance(name) when is_atom(name), do: name
+
+  defp instance(other) do
+    raise ArgumentError, "the asynchronous form needs an instance name, got #{inspect(other)}"
   end
 end

@@ -10,15 +10,21 @@ defmodule OpenAgentsRuntime.Convex.Sidecar do
   | `convex_http_sink`: `base_url`, `admin_key`, `request_timeout_ms` | the same keys of `[sink]` |
   | ... `run_summary_mutation_path`, `codex_worker_summary_mutation_path` | `[kind.run_summary] mutation`, `[kind.codex_worker_summary] mutation`; and `[sink] batch_mutation` is empty, so that they are called |
   | `convex_projection_version` | `[projection] version` |
-  | `convex_sidecar` | options of `:convex_sidecar_config.options()`: `store_dir`, `node`, `mode: :external`, `config` (sections, which win over the ones above), ..., and `catch_up: true` |
+  | `convex_sidecar` | options of `:convex_sidecar_config.options()`: `store_dir`, `node`, `mode: :external`, `config` (sections, which win over the ones above), ..., and `catch_up` |
+  | `convex_sidecars` | see `OpenAgentsRuntime.Convex.Sidecars`: several of them |
 
   Start-up waits for nothing: until the program is ready, projections are answered
-  `:unavailable`, and the asynchronous ones are remembered. With `catch_up: true` every
-  entity of the event log is looked at once after start, for the case that the VM itself
-  died between an append and its projection; what the sidecar has already is skipped.
+  `:unavailable`, and the asynchronous ones are remembered.
+
+  After start, when an event log is configured, every entity of it is looked at once: the VM
+  may have died between an append and its projection, and the marks of the asynchronous form
+  died with it. An entity costs its row and its last event, and the sidecar answers
+  `idempotent` for what it has; it goes on in the background, after everything that changes
+  meanwhile. For a history of millions of entities, and where a document may stay behind
+  until the next event of its entity, say `catch_up: false`.
   """
 
-  alias OpenAgentsRuntime.Convex.{HttpSink, NoopSink, Projector}
+  alias OpenAgentsRuntime.Convex.{HttpSink, NoopSink, Projector, Sidecars}
 
   @http_keys [:base_url, :admin_key, :request_timeout_ms]
   @default_name :convex_sidecar
@@ -37,7 +43,7 @@ defmodule OpenAgentsRuntime.Convex.Sidecar do
   @doc "Start the instance. No secret stands in the arguments that supervisors print."
   @spec start_link(keyword()) :: Supervisor.on_start() | {:error, {:bad_option, atom(), String.t()}}
   def start_link(opts \\ []) do
-    {catch_up, options} = opts |> options() |> Map.pop(:catch_up, false)
+    {catch_up, options} = opts |> options() |> Map.pop(:catch_up, has_event_log?())
 
     with {:ok, pid} <- :convex_sidecar.start_link(options) do
       if catch_up, do: catch_up(options)
@@ -52,6 +58,8 @@ defmodule OpenAgentsRuntime.Convex.Sidecar do
         do: :ok = Projector.project_all_async(kind, sidecar: name)
   end
 
+  defp has_event_log?, do: Application.get_env(:openagents_runtime, :convex_event_log) != nil
+
   @doc "Restart the program (a new binary is picked up) while the VM runs."
   @spec restart(keyword()) :: {:ok, %{gap_ms: non_neg_integer()}} | {:error, term()}
   def restart(opts \\ []), do: :convex_sidecar.restart(server(opts))
@@ -60,19 +68,19 @@ defmodule OpenAgentsRuntime.Convex.Sidecar do
   @spec status(keyword()) :: {:ok, map()} | {:error, term()}
   def status(opts \\ []), do: :convex_sidecar.status(server(opts))
 
-  @doc "The instance a call goes to: option `:sidecar`, or the configured name."
+  @doc "The instance that is steered: option `:sidecar`, or the configured name."
   @spec server(keyword()) :: :convex_sidecar.server()
   def server(opts), do: Keyword.get(opts, :sidecar) || name()
 
   @doc "Whether there is a sidecar for these options (it may be down at the moment)."
   @spec configured?(keyword()) :: boolean()
   def configured?(opts) do
-    case server(opts) do
-      name when is_atom(name) ->
+    case Sidecars.members(opts) do
+      [name] when is_atom(name) ->
         :convex_sidecar_instance.lookup(name) != :error or
           Application.get_env(:openagents_runtime, :convex_sidecar) != nil
 
-      {_name, _node} ->
+      _several_or_elsewhere ->
         true
     end
   end

@@ -3,17 +3,17 @@ defmodule OpenAgentsRuntime.Convex.SinkQueue do
   The asynchronous form for a sink that is called in this VM (a sink of your own).
 
   An append marks an entity in a public table, and is done. A few workers (configuration
-  `convex_sink_workers`, default 4) take marks one by one, read the event log, and call the
-  sink; an entity that is marked again meanwhile is one more turn, never a heap of them, and
-  no entity has two turns at once, so its documents keep their order. As ever, a sink that
-  fails is told (log, telemetry `write_failure`) and not asked again: retries are its own
-  affair, or the sidecar's.
+  `convex_sink_workers`, 4) take marks one by one, read the event log, and call the sink. An
+  entity that is marked again meanwhile has one more turn, however often it is marked, and
+  never two turns at once, so its documents keep their order. As ever, a sink that fails is
+  told (log, telemetry `write_failure`) and not asked again: retries are its own affair, or
+  the sidecar's.
 
   Bounded: at most `convex_sink_queue_limit` marks (10,000). What is marked beyond becomes a
-  sweep: all ids of that kind are projected, in pages, once the table is empty.
+  sweep: all ids of that kind are projected, page by page, as soon as no mark is left.
 
-  One for the VM, started with the application. When it crashes, so do its marks: the next
-  event of each entity makes it right, as it does after a failed write.
+  One for the VM, started with the application. When it crashes, its marks are gone with it:
+  the next event of each entity makes it right, as after a failed write.
   """
   use GenServer
 
@@ -24,27 +24,171 @@ defmodule OpenAgentsRuntime.Convex.SinkQueue do
   @marks __MODULE__.Marks
   @sweeps __MODULE__.Sweeps
   @page 1000
+  # Kinds times different options; more is a caller that makes options up.
+  @max_sweeps 100
+  # The one flag: 1 when nobody looks at the table until it is woken.
+  @idle 1
+  @ill_ms 1000
 
   @doc false
   def start_link(_opts), do: GenServer.start_link(__MODULE__, nil, name: __MODULE__)
 
   @doc """
-  The entity has changed. Options as for `Projector.project/3`; equal options share a mark.
-  A table insert, and a message when nobody is at work.
+  The entity has changed. Options as for `Projector.project/3` (`:now` is the worker's);
+  equal options share a mark. Never waits.
   """
-  @spec mark(atom(), String.t(), keyword()) :: :ok | {:error, :unavailable}
+  @spec mark(atom(), String.t(), keyword()) :: :ok | {:error, :unavailable | :busy}
   def mark(kind, id, opts) do
-    if :ets.info(@marks, :size) < limit(),
-      do: :ets.insert(@marks, {{kind, id, opts}}),
-      else: :ets.member(@marks, {kind, id, opts}) || :ets.insert(@sweeps, {{kind, opts}})
+    opts = Keyword.delete(opts, :now)
+    key = {kind, id, opts}
 
-    if :ets.update_counter(@sweeps, :awake, {2, 1, 1, 1}, {:awake, 0}) == 1, do: wake()
-    :ok
+    marked =
+      if :ets.info(@marks, :size) < limit(),
+        do: :ets.insert(@marks, {key}),
+        else: :ets.member(@marks, key) or swept_later({kind, opts})
+
+    wake()
+    if marked, do: :ok, else: {:error, :busy}
   rescue
-    # Not started: its tables are not there.
+    # Its tables are not there: it is not started, or starts again.
     ArgumentError -> {:error, :unavailable}
   end
 
+  defp swept_later(key) do
+    :ets.member(@sweeps, key) or
+      (:ets.info(@sweeps, :size) < @max_sweeps and :ets.insert(@sweeps, {key}))
+  end
+
+  defp wake do
+    flag = :persistent_term.get(__MODULE__)
+
+    with :ok <- :atomics.compare_exchange(flag, @idle, 1, 0),
+         pid when is_pid(pid) <- Process.whereis(__MODULE__),
+         do: send(pid, :wake)
+  end
+
   @doc "How much is left to do."
-  @spec backlog() :: %{marks: non_neg_integer(), sweeps: non_neg_integer(), working: non_neg_integer()}
+  @spec backlog() :: %{
+          marks: non_neg_integer(),
+          sweeps: non_neg_integer(),
+          working: non_neg_integer()
+        }
   def backlog, do: GenServer.call(__MODULE__, :backlog)
+
+  # ---- the process: hands marks to workers
+
+  @impl GenServer
+  def init(nil) do
+    for table <- [@marks, @sweeps],
+        do: :ets.new(table, [:ordered_set, :named_table, :public, write_concurrency: true])
+
+    :persistent_term.put(__MODULE__, :atomics.new(1, []))
+    {:ok, %{working: %{}, cursor: nil, sweep: nil}, {:continue, :fill}}
+  end
+
+  @impl GenServer
+  def handle_continue(:fill, state), do: {:noreply, fill(state)}
+
+  @impl GenServer
+  def handle_call(:backlog, _from, state) do
+    sweeps = :ets.info(@sweeps, :size) + if(state.sweep, do: 1, else: 0)
+    backlog = %{marks: :ets.info(@marks, :size), sweeps: sweeps, working: map_size(state.working)}
+    {:reply, backlog, state}
+  end
+
+  @impl GenServer
+  def handle_info(:wake, state), do: {:noreply, fill(state)}
+
+  def handle_info({:DOWN, ref, :process, _pid, _reason}, state) when is_map_key(state.working, ref),
+    do: {:noreply, fill(%{state | working: Map.delete(state.working, ref)})}
+
+  def handle_info(_other, state), do: {:noreply, state}
+
+  defp fill(state) do
+    if map_size(state.working) >= workers() do
+      # The next one that is done looks again.
+      state
+    else
+      case next(state) do
+        {nil, state} -> rest(state)
+        {key, state} -> state |> start(key) |> fill()
+      end
+    end
+  end
+
+  # The flag goes up before the last look: a mark that came before is seen here, one that
+  # comes after sends a wake-up.
+  defp rest(state) do
+    flag = :persistent_term.get(__MODULE__)
+    :atomics.put(flag, @idle, 1)
+
+    with {key, state} when key != nil <- next(state) do
+      :atomics.put(flag, @idle, 0)
+      state |> start(key) |> fill()
+    else
+      {nil, state} -> state
+    end
+  end
+
+  # A worker that dies is logged by the VM; its entity is free again.
+  defp start(state, {kind, id, opts} = key) do
+    # Taken before the log is read: a mark that comes now is another turn.
+    :ets.delete(@marks, key)
+    {_pid, ref} = spawn_monitor(fn -> Projector.project(kind, id, opts) end)
+    %{state | working: Map.put(state.working, ref, {kind, id}), cursor: key}
+  end
+
+  # Round and round after the cursor, so that entities marked again and again do not starve
+  # the others; those that have a turn at the moment are left for later.
+  defp next(%{working: working, cursor: cursor} = state) do
+    busy = Map.values(working)
+
+    case after_key(cursor, busy) || after_key(nil, busy) do
+      nil -> next_page(state)
+      key -> {key, state}
+    end
+  end
+
+  defp after_key(from, busy) do
+    case if(from, do: :ets.next(@marks, from), else: :ets.first(@marks)) do
+      :"$end_of_table" -> nil
+      {kind, id, _opts} = key -> if {kind, id} in busy, do: after_key(key, busy), else: key
+    end
+  end
+
+  # No mark is free: the next page of a sweep becomes marks.
+  defp next_page(%{sweep: nil} = state) do
+    case :ets.first(@sweeps) do
+      :"$end_of_table" ->
+        {nil, state}
+
+      {kind, _opts} = key ->
+        :ets.delete(@sweeps, key)
+        Logger.warning("convex sink queue overflowed: all of #{kind} are projected")
+        next_page(%{state | sweep: {key, nil}})
+    end
+  end
+
+  defp next_page(%{sweep: {{kind, opts} = key, last}} = state) do
+    case EventLog.module!(opts).ids(kind, last, @page) do
+      [] ->
+        next_page(%{state | sweep: nil})
+
+      ids ->
+        Enum.each(ids, &:ets.insert(@marks, {{kind, &1, opts}}))
+        state = %{state | sweep: {key, List.last(ids)}}
+        busy = Map.values(state.working)
+        # All of this page may be at work: then their end looks again.
+        {after_key(nil, busy), state}
+    end
+  rescue
+    exception ->
+      Logger.error("convex sink queue: the event log failed: #{Exception.message(exception)}")
+      :ets.insert(@sweeps, {key})
+      Process.send_after(self(), :wake, @ill_ms)
+      {nil, %{state | sweep: nil}}
+  end
+
+  defp limit, do: Application.get_env(:openagents_runtime, :convex_sink_queue_limit, 10_000)
+  defp workers, do: Application.get_env(:openagents_runtime, :convex_sink_workers, 4)
+end

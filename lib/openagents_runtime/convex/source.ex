@@ -2,35 +2,69 @@ defmodule OpenAgentsRuntime.Convex.Source do
   @moduledoc """
   The projector's event log as the sidecar's client wants it (`:convex_sidecar_source`).
 
-  The argument of the source is the `OpenAgentsRuntime.Convex.EventLog` module. Rows are cut
-  down to the columns that the document copies, so that a wide table costs no more than a
-  narrow one, and what became of each entity is told as telemetry.
+  The argument of the source is the `OpenAgentsRuntime.Convex.EventLog` module, or, where
+  several sidecars share the entities, `{module, member, members}`: its `ids` are those that
+  go to that member alone. Rows are cut down to the columns that the document copies, so that
+  a wide table costs no more than a narrow one, and what became of each entity is told as
+  telemetry.
   """
   @behaviour :convex_sidecar_source
 
-  alias OpenAgentsRuntime.Convex.{Summary, Telemetry}
+  alias OpenAgentsRuntime.Convex.{Sidecars, Summary, Telemetry}
 
   @doc "The source that reads `log`."
   @spec new(module()) :: :convex_sidecar.source()
   def new(log) when is_atom(log), do: {__MODULE__, log}
 
+  @doc """
+  The source for one of several sidecars. `:configured` members are looked up when ids are
+  read, so that a sweep that waits follows a change of the members.
+  """
+  @spec new(module(), Sidecars.member(), [Sidecars.member(), ...] | :configured) ::
+          :convex_sidecar.source()
+  def new(log, _member, [_one]), do: new(log)
+  def new(log, member, members), do: {__MODULE__, {log, member, members}}
+
   @impl :convex_sidecar_source
-  def row(kind, id, log) do
-    case log.row(kind, id) do
+  def row(kind, id, arg) do
+    case log(arg).row(kind, id) do
       {:ok, row} -> {:ok, Summary.columns(kind, row)}
       :error -> :error
     end
   end
 
   @impl :convex_sidecar_source
-  def events_after(kind, id, seq, limit, log), do: log.events_after(kind, id, seq, limit)
+  def events_after(kind, id, seq, limit, arg), do: log(arg).events_after(kind, id, seq, limit)
 
   @impl :convex_sidecar_source
-  def ids(kind, :undefined, limit, log), do: log.ids(kind, nil, limit)
+  def ids(kind, :undefined, limit, arg), do: ids(kind, nil, limit, arg)
+
+  def ids(kind, after_id, limit, {log, member, members} = arg) do
+    case log.ids(kind, after_id, limit) do
+      [] ->
+        []
+
+      ids ->
+        # A page may hold none of this member's; an empty answer would be the end.
+        case Enum.filter(ids, &mine?(kind, &1, member, members)) do
+          [] -> ids(kind, List.last(ids), limit, arg)
+          mine -> mine
+        end
+    end
+  end
+
   def ids(kind, after_id, limit, log), do: log.ids(kind, after_id, limit)
 
   @impl :convex_sidecar_source
-  def done(kind, id, outcome, duration_ms, _log) do
+  def done(kind, id, outcome, duration_ms, _arg) do
     Telemetry.projected(kind, Summary.document_id(kind, id), outcome, duration_ms)
   end
+
+  defp mine?(kind, id, member, members) do
+    members = if members == :configured, do: Sidecars.members(), else: members
+    Sidecars.owner(members, Summary.document_id(kind, id)) == member
+  end
+
+  defp log({log, _member, _members}), do: log
+  defp log(log), do: log
 end

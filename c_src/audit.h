@@ -1,0 +1,42 @@
+/* audit.h - compares what Convex holds with what was confirmed, beside the running delivery. */
+
+#ifndef AUDIT_H
+#define AUDIT_H
+
+#include "digests.h"
+#include "drift.h"
+
+struct audit; /* opaque */
+struct kinds;
+struct outbox;
+
+struct audit_options {
+    struct outbox *outbox;
+    const struct kinds *kinds;
+    struct digests_options digests; /* its wake_fd is the audit's own */
+};
+
+/** Called once an audit, on the audit's thread; ${report} is borrowed. */
+typedef void audit_done(void *arg, const struct drift_report *report);
+
+/** audit_open(options): Ready, with a thread that waits; what ${options} points at is borrowed. */
+struct audit *audit_open(const struct audit_options *options);
+
+/**
+ * audit_start(a, request, done, arg):
+ * Begin an audit; ${done} is called at its end, whatever comes between.  ERR_BUSY: one is running;
+ * ERR_DRAINING after audit_stop.  Any thread; never waits.
+ */
+enum err audit_start(struct audit *a, const struct drift_request *request, audit_done *done,
+                     void *arg) MUST_CHECK;
+/** audit_cancel(a): End the one that runs, after the step it is at.  False: none does.  Any thread. */
+bool audit_cancel(struct audit *a);
+/** audit_progress(a, p): How far it is.  Any thread. */
+void audit_progress(struct audit *a, struct drift_progress *p);
+
+/** audit_stop(a): Cancel, wait for the end of it, end the thread.  Before the outbox is stopped. */
+void audit_stop(struct audit *a);
+/** audit_close(a): After audit_stop, when nobody can call any more.  NULL is harmless. */
+void audit_close(struct audit *a);
+
+#endif

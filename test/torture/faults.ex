@@ -1,0 +1,139 @@
+defmodule Torture.Faults do
+  @moduledoc """
+  The schedule: a cycle is one kill -9 at a random moment among up to four other faults.  All moments
+  and choices come from the process's seeded random numbers, so a seed repeats the schedule.
+  """
+
+  alias Torture.{Documents, World}
+
+  # {weight, fault, how long it lasts in ms}
+  @faults [
+    {8, :answers, 0},
+    {4, :refuse_document, 0},
+    {3, :standin_away, 300},
+    {3, :standin_frozen, 700},
+    {3, :sidecar_frozen, 500},
+    {3, :disk_full, 500},
+    {2, :disk_wont_grow, 500},
+    {2, :epmd, 300},
+    {3, :clock, 0},
+    {2, :disconnect, 0},
+    {1, :restart, 0},
+    {1, :terminate, 0},
+    {1, :pause, 300},
+    {1, :paused_deployment, 300},
+    {1, :reload, 0}
+  ]
+  @total @faults |> Enum.map(&elem(&1, 0)) |> Enum.sum()
+
+  # Of test/convex/README.md; with {extra fields}.
+  @answers [
+    ~s("occ"), ~s("committer_full"), ~s("expired_in_queue"), ~s("execute_full"), ~s("worker_overloaded"),
+    ~s("too_many_concurrent"), ~s("too_many_writes"), ~s("internal"), ~s("internal_after"), ~s("timeout408"),
+    ~s("html502"), ~s("retry_after","seconds":1), ~s("bad_admin_key"), ~s("paused"), ~s("function_error"),
+    ~s("reset_before"), ~s("close_before"), ~s("reset_after"), ~s("close_after"), ~s("hang"), ~s("truncate"),
+    ~s("garbage"), ~s("chunked"), ~s("slow_body","ms":1), ~s("connection_close"), ~s("occ","ms":400),
+    ~s("reset_after","ms":300)
+  ]
+
+  @doc "One cycle's plan: `[{at_ms, step}]`, ascending."
+  def plan(cycle_ms) do
+    others = for _ <- 1..:rand.uniform(4), do: pick(:rand.uniform(@total), @faults)
+
+    ([{cycle_ms, :kill, 0} | Enum.map(others, fn {_, fault, lasts} -> {cycle_ms, fault, lasts} end)])
+    |> Enum.flat_map(fn {within, fault, lasts} ->
+      at = :rand.uniform(within)
+      begin = {at, {:begin, fault, :rand.uniform(1_000_000)}}
+      if lasts > 0, do: [begin, {at + :rand.uniform(lasts), {:end, fault}}], else: [begin]
+    end)
+    |> Enum.sort()
+  end
+
+  defp pick(x, [{weight, _, _} = fault | _]) when x <= weight, do: fault
+  defp pick(x, [{weight, _, _} | rest]), do: pick(x - weight, rest)
+
+  @doc "Do one step; the world it leaves.  `entities` are those a document fault may name."
+  def step(world, {:begin, fault, x}, entities), do: start(fault, x, world, entities)
+  def step(world, {:end, fault}, _entities), do: finish(fault, world)
+
+  defp start(:kill, _x, w, _), do: sidecar(w, "KILL")
+  defp start(:terminate, _x, w, _), do: sidecar(w, "TERM")
+  defp start(:sidecar_frozen, _x, w, _), do: sidecar(w, "STOP")
+
+  defp start(:answers, x, w, _) do
+    standin(w, ~s({"kind":#{Enum.at(@answers, rem(x, length(@answers)))},"times":#{1 + rem(div(x, 100), 5)}}))
+  end
+
+  # Refused until the faults are lifted: a dead letter, if it is written meanwhile.
+  defp start(:refuse_document, x, w, entities) do
+    id = Documents.document_id(Enum.at(entities, rem(x, length(entities))))
+    standin(w, ~s({"kind":"function_error","message":"refused by torture","times":0,"match":{"document_id":"#{id}"}}))
+  end
+
+  defp start(:paused_deployment, _x, w, _), do: standin(w, ~s({"kind":"paused","times":20}))
+  defp start(:standin_away, x, w, _), do: control(w, fn -> Standin.away(w.standin, 1 + rem(x, 400)) end)
+  defp start(:standin_frozen, _x, w, _), do: hurt(w, fn -> World.kill(w.standin.pid, "STOP") end)
+  defp start(:disk_full, _x, w, _), do: hurt(w, fn -> World.limit_files(World.os_pid(w), 0) end)
+  defp start(:disk_wont_grow, _x, w, _), do: hurt(w, fn -> World.limit_files(World.os_pid(w), World.store_bytes(w)) end)
+  defp start(:epmd, _x, w, _), do: hurt(w, fn -> World.kill_epmd(w) end)
+  defp start(:disconnect, _x, w, _), do: hurt(w, fn -> World.disconnect(w) end)
+  defp start(:pause, _x, w, _), do: hurt(w, fn -> :convex_sidecar.call(w.name, :pause, 500) end)
+  defp start(:reload, _x, w, _), do: hurt(w, fn -> sidecar(w, "HUP") end)
+
+  # An hour, a day or a second, back or forth of the right time.
+  defp start(:clock, x, w, _) do
+    offset = Enum.at([-86_400_000, -3_600_000, -1000, 0, 1000, 3_600_000, 86_400_000], rem(x, 7))
+    hurt(w, fn -> World.set_clock(w, offset) end)
+  end
+
+  # An operator's restart, which waits for what is under way; not here.
+  defp start(:restart, _x, w, _), do: hurt(w, fn -> spawn(fn -> :convex_sidecar.restart(w.name) end) end)
+
+  defp finish(:sidecar_frozen, w), do: sidecar(w, "CONT")
+  defp finish(:standin_frozen, w), do: hurt(w, fn -> World.kill(w.standin.pid, "CONT") end)
+  defp finish(:epmd, w), do: %{w | epmd: World.start_epmd()}
+  defp finish(fault, w) when fault in [:disk_full, :disk_wont_grow], do: hurt(w, fn -> World.limit_files(World.os_pid(w), "unlimited") end)
+  defp finish(:paused_deployment, w), do: control(w, fn -> Standin.clear_faults(w.standin) end)
+  defp finish(:pause, w), do: hurt(w, fn -> :convex_sidecar.call(w.name, :resume, 500) end)
+  defp finish(:standin_away, w), do: w
+
+  @doc "The end of all faults."
+  def lift(w) do
+    w |> sidecar("CONT") |> hurt(fn -> World.kill(w.standin.pid, "CONT") end)
+    true = World.wait_until(fn -> reaches_standin?(w) end, 10_000)
+    Standin.clear_faults(w.standin)
+    World.limit_files(World.os_pid(w), "unlimited")
+    World.set_clock(w, 0)
+    w
+  end
+
+  @doc "Take back what document faults are set, so that they do not pile up."
+  def forgive(w), do: control(w, fn -> Standin.clear_faults(w.standin) end)
+
+  def reaches_standin?(w) do
+    Standin.clear_faults(w.standin) != nil
+  rescue
+    _ -> false
+  end
+
+  defp sidecar(w, signal), do: hurt(w, fn -> World.kill(World.os_pid(w), signal) end)
+  defp standin(w, json), do: control(w, fn -> Standin.faults(w.standin, json) end)
+
+  # The stand-in may be frozen or away itself: then it is hurt enough.
+  defp control(w, fun) do
+    Task.start(fn ->
+      try do
+        fun.()
+      rescue
+        _ -> :away
+      end
+    end)
+
+    w
+  end
+
+  defp hurt(w, fun) do
+    fun.()
+    w
+  end
+end

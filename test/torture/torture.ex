@@ -1,0 +1,186 @@
+defmodule Torture do
+  @moduledoc """
+  The promise under fire (`make torture`): what was answered "kept" reaches Convex, in order, byte for
+  byte, whatever happens; and nothing else does.
+
+  Processes write documents in every way there is (`Torture.Worker`) while a seeded schedule kills the
+  sidecar and hurts all that it stands on (`Torture.Faults`).  `Torture.Oracle` judges every commit
+  that the stand-in saw, and at the end, when faults are lifted, what stands there.
+
+  Bounds: each request is answered within 60 s, and 60 s after the last fault everything is delivered.
+  """
+
+  alias Torture.{Documents, Faults, Log, Oracle, Worker, World}
+
+  @settle_ms 60_000
+  @report_every 10
+
+  @doc "Run as the environment says; the exit status."
+  def main do
+    seed = number("SEED", :erlang.phash2({System.system_time(), System.pid()}))
+    program = Path.expand(System.get_env("TORTURE_PROGRAM") || "build/torture/convex_sidecar")
+
+    options = %{
+      seed: seed,
+      cycles: number("CYCLES", 20),
+      entities: number("ENTITIES", 900),
+      workers: number("WORKERS", 6),
+      program: program
+    }
+
+    File.regular?(program) || raise "#{program} is missing: make torture-program"
+    IO.puts("torture: seed=#{seed} cycles=#{options.cycles} entities=#{options.entities} workers=#{options.workers} program=#{program}")
+    report = run(options)
+    IO.puts(summary(report))
+    if report.faults == [], do: 0, else: 1
+  end
+
+  defp number(name, default) do
+    case System.get_env(name) do
+      given when given in [nil, ""] -> default
+      given -> String.to_integer(given)
+    end
+  end
+
+  @doc "The run itself; `faults` of what it gives is [] when the promise held."
+  def run(options) do
+    :rand.seed(:exsss, options.seed)
+    Log.new()
+    oracle = Oracle.new()
+    world = World.start(options.program)
+    kept = :counters.new(1, [:write_concurrency])
+    stop_flag = :atomics.new(1, [])
+    shares = shares(options)
+    started = System.monotonic_time(:millisecond)
+
+    workers =
+      for {entities, i} <- Enum.with_index(shares),
+          do: Task.async(fn -> Worker.run(world.name, {options.seed, i, 7}, entities, kept, stop_flag) end)
+
+    named = Enum.flat_map(shares, &Enum.take(Tuple.to_list(&1.project), 5))
+    state = %{world: world, oracle: oracle, kept: kept, named: named, cycles: options.cycles, kills: 0, started: started, never_up: 0}
+    state = Enum.reduce(1..options.cycles//1, state, &cycle/2)
+    world = Faults.lift(state.world)
+    :atomics.put(stop_flag, 1, 1)
+    results = Task.await_many(workers, 3 * @settle_ms)
+    report = settle(%{state | world: world}, results)
+    World.stop(world, report.faults != [])
+    report
+  end
+
+  # Kinds, and ways to write, in even parts; each entity has one writer.
+  defp shares(%{entities: entities, workers: workers}) do
+    for i <- 1..workers do
+      ids = for n <- 1..div(entities, workers), do: {Enum.at([:run_summary, :codex_worker_summary], rem(n, 2)), "#{i}-#{n}"}
+      {project, rest} = Enum.split(ids, div(length(ids), 2))
+      {upsert, log} = Enum.split(rest, div(length(rest), 2))
+      %{project: List.to_tuple(project), upsert: List.to_tuple(upsert), log: List.to_tuple(log)}
+    end
+  end
+
+  # ---- a cycle
+
+  defp cycle(n, state) do
+    plan = Faults.plan(700 + :rand.uniform(800))
+    world = follow(plan, state.world, state.named, System.monotonic_time(:millisecond))
+    up = :convex_sidecar.await(world.name, 15_000)
+    state = %{state | world: world, kills: state.kills + 1, never_up: state.never_up + if(up == :ok, do: 0, else: 1)}
+    if rem(n, 3) == 0, do: Faults.forgive(world)
+    if rem(n, @report_every) == 0, do: progress(n, watch(state)), else: state
+  end
+
+  defp follow(plan, world, named, t0) do
+    Enum.reduce(plan, world, fn {at, step}, world ->
+      Process.sleep(max(0, t0 + at - System.monotonic_time(:millisecond)))
+      if System.get_env("VERBOSE") == "1", do: IO.puts("  #{at} #{inspect(step)}")
+      Faults.step(world, step, named)
+    end)
+  end
+
+  # The commits so far; when the stand-in is away, next time.
+  defp watch(state) do
+    %{state | oracle: Oracle.judge(state.oracle, Standin.commits(state.world.standin, state.oracle.seen))}
+  rescue
+    _ -> state
+  end
+
+  defp progress(n, state) do
+    o = state.oracle
+    seconds = div(System.monotonic_time(:millisecond) - state.started, 1000)
+    IO.puts("  cycle #{n}/#{state.cycles}: #{seconds} s, kept #{:counters.get(state.kept, 1)}, written #{o.written}, removed #{o.removed}, backwards #{length(o.backwards)}, foreign #{length(o.foreign)}")
+    state
+  end
+
+  # ---- the end
+
+  defp settle(state, results) do
+    name = state.world.name
+    t0 = System.monotonic_time(:millisecond)
+    settled = with :ok <- :convex_sidecar.settle(name, @settle_ms), {:ok, %{pending: 0}} <- flush(name), do: :ok
+    took = System.monotonic_time(:millisecond) - t0
+    dead = dead(name)
+    retried = if dead == [], do: {:ok, %{retried: 0}}, else: :convex_sidecar.dead_retry(name, :all)
+    settled_again = with {:ok, _} <- retried, {:ok, %{pending: 0}} <- flush(name), do: :ok
+    still_dead = dead(name)
+    standing = Standin.documents(state.world.standin)
+    state = watch(state)
+    expected = Enum.reduce(results, of_log(), &Map.merge(&2, &1.expected))
+    {wrong, right} = Oracle.compare(expected, standing)
+
+    faults =
+      [
+        settled != :ok && {:not_settled, settled, :convex_sidecar.status(name)},
+        settled_again != :ok && {:not_settled_after_retry, settled_again},
+        still_dead != [] && {:still_dead, Enum.take(still_dead, 5)},
+        Enum.any?(dead, &(&1.why == "")) && :dead_without_reason,
+        state.never_up > 0 && {:did_not_come_back, state.never_up}
+      ]
+      |> Enum.filter(& &1)
+
+    faults = faults ++ Enum.flat_map(results, & &1.unexpected) ++ wrong ++ state.oracle.backwards ++ state.oracle.foreign
+
+    %{
+      oracle: state.oracle,
+      world: state.world,
+      cycles: state.cycles,
+      kills: state.kills,
+      seconds: div(System.monotonic_time(:millisecond) - state.started, 1000),
+      documents: map_size(expected),
+      versions: Oracle.versions(),
+      kept: Enum.sum(Enum.map(results, & &1.kept)),
+      retries: Enum.sum(Enum.map(results, & &1.retries)),
+      right: right,
+      lost: Enum.count(wrong, &match?({what, _} when what != :resurrected, &1)),
+      resurrected: Enum.count(wrong, &match?({:resurrected, _}, &1)),
+      dead: length(dead),
+      settled_ms: took,
+      faults: faults
+    }
+  end
+
+  defp flush(name), do: :convex_sidecar.flush(name, @settle_ms)
+
+  defp of_log do
+    for {entity, seq} <- Log.all(), into: %{} do
+      {Documents.document_id(entity), fn at -> Documents.bytes(entity, 0, seq, at) end}
+    end
+  end
+
+  defp dead(name, last \\ nil) do
+    {:ok, page} = if last, do: :convex_sidecar.dead_list(name, last), else: :convex_sidecar.dead_list(name)
+    if page == [], do: [], else: page ++ dead(name, List.last(page).document_id)
+  end
+
+  defp summary(r) do
+    told = for fault <- Enum.take(r.faults, 20), do: "  WRONG #{inspect(fault, limit: 40, printable_limit: 300)}\n"
+    more = if length(r.faults) > 20, do: "  ... and #{length(r.faults) - 20} more\n", else: ""
+    where = if r.faults == [], do: "", else: "  log and store: #{r.world.dir}\n"
+
+    """
+    #{told}#{more}#{where}torture: cycles #{r.cycles}, kills #{r.kills}, #{r.seconds} s
+      documents #{r.documents}, versions sent #{r.versions}, answered kept #{r.kept}, requests repeated #{r.retries}
+      written #{r.oracle.written}, removed #{r.oracle.removed}, right at the end #{r.right}, dead letters #{r.dead}, settled in #{r.settled_ms} ms
+      lost #{r.lost}, backwards #{length(r.oracle.backwards)}, foreign #{length(r.oracle.foreign)}, resurrected #{r.resurrected}, other faults #{length(r.faults) - r.lost - r.resurrected - length(r.oracle.backwards) - length(r.oracle.foreign)}\
+    """
+  end
+end

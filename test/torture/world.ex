@@ -1,0 +1,134 @@
+defmodule Torture.World do
+  @moduledoc """
+  What suffers, and the ways to hurt it: an epmd, a stand-in for Convex, a managed sidecar on a
+  store, and a file that is its clock.  Everything is ended by its process id.
+  """
+
+  defstruct [:name, :node, :dir, :standin, :clock, :epmd]
+
+  @sink [
+    request_timeout_ms: 1000,
+    connect_timeout_ms: 300,
+    batch_documents: 24
+  ]
+  @delivery [min_interval_ms: 5, backoff_min_ms: 5, backoff_max_ms: 150, probe_ms: 100]
+
+  def start(program) do
+    dir = Path.join(System.tmp_dir!(), "torture_#{System.pid()}")
+    File.mkdir_p!(dir)
+    clock = Path.join(dir, "clock")
+    File.write!(clock, <<0::64>>)
+    System.put_env("TORTURE_CLOCK", clock)
+    quiet(dir)
+    epmd = start_epmd()
+    {:ok, _} = :net_kernel.start([:"torture_#{System.pid()}@127.0.0.1", :longnames])
+    standin = Standin.launch([{"STANDIN_LATENCY_MS", "0-4"}])
+
+    node = :"tortured_#{System.pid()}@127.0.0.1"
+
+    options = [
+      name: :tortured,
+      program: program,
+      node: node,
+      store_dir: Path.join(dir, "store"),
+      config: [sink: Standin.sink(standin, @sink), delivery: @delivery],
+      backoff_min_ms: 10,
+      backoff_max_ms: 200,
+      drain_ms: 2000,
+      batch_limit: 64,
+      request_ms: 2000
+    ]
+
+    {:ok, supervisor} = :convex_sidecar.start_link(options)
+    Process.unlink(supervisor)
+    world = %__MODULE__{name: :tortured, node: node, dir: dir, standin: standin, clock: clock, epmd: epmd}
+    :ok = :convex_sidecar.await(world.name, 30_000)
+    world
+  end
+
+  @doc "End all of it; the folder with store and log stays when something was wrong."
+  def stop(world, keep?) do
+    :convex_sidecar.stop(world.name)
+    Standin.remove(world.standin)
+    kill(world.epmd, "TERM")
+    unless keep?, do: File.rm_rf!(world.dir)
+  end
+
+  # Log lines go to a file.
+  defp quiet(dir) do
+    :logger.remove_handler(:default)
+    Logger.remove_backend(:console)
+    config = %{config: %{file: String.to_charlist(Path.join(dir, "log"))}, formatter: {:logger_formatter, %{single_line: true}}}
+    :ok = :logger.add_handler(:torture, :logger_std_h, config)
+  end
+
+  def log_file(world), do: Path.join(world.dir, "log")
+
+  # ---- epmd
+
+  def start_epmd do
+    port = System.fetch_env!("ERL_EPMD_PORT")
+    program = System.find_executable("epmd")
+    epmd = Port.open({:spawn_executable, program}, [:binary, args: ["-port", port, "-address", "127.0.0.1"]])
+    {:os_pid, pid} = Port.info(epmd, :os_pid)
+    wait_until(fn -> match?({:ok, _}, :erl_epmd.names({127, 0, 0, 1})) end, 10_000)
+    pid
+  end
+
+  def kill_epmd(world), do: kill(world.epmd, "KILL")
+
+  # ---- the sidecar
+
+  @doc "The running program's process, or nil between two lives."
+  def os_pid(world) do
+    case :convex_sidecar_port.os_pid(world.name) do
+      pid when is_integer(pid) -> pid
+      _ -> nil
+    end
+  end
+
+  @doc "Send a signal; nil and processes that are gone are nobody's harm."
+  def kill(nil, _signal), do: :ok
+
+  def kill(pid, signal) do
+    System.cmd("kill", ["-#{signal}", "#{pid}"], stderr_to_stdout: true)
+    :ok
+  end
+
+  @doc "Files can grow to `bytes` at most (`:unlimited`): how a full disk looks to one process."
+  def limit_files(nil, _bytes), do: :ok
+
+  def limit_files(pid, bytes) do
+    System.cmd("prlimit", ["--pid", "#{pid}", "--fsize=#{bytes}:"], stderr_to_stdout: true)
+    :ok
+  end
+
+  def store_bytes(world) do
+    case File.stat(Path.join(world.dir, "store/data.mdb")) do
+      {:ok, %{size: size}} -> size
+      _ -> 0
+    end
+  end
+
+  @doc "Move the sidecar's wall clock to `offset_ms` from the right time."
+  def set_clock(world, offset_ms) do
+    {:ok, file} = :file.open(world.clock, [:read, :write, :raw, :binary])
+    :ok = :file.pwrite(file, 0, <<offset_ms * 1000::little-signed-64>>)
+    :file.close(file)
+  end
+
+  @doc "Cut the connection between this VM and the sidecar."
+  def disconnect(world), do: Node.disconnect(world.node)
+
+  def wait_until(fun, timeout_ms) do
+    wait_until_deadline(fun, System.monotonic_time(:millisecond) + timeout_ms)
+  end
+
+  defp wait_until_deadline(fun, deadline) do
+    cond do
+      value = fun.() -> value
+      System.monotonic_time(:millisecond) > deadline -> false
+      true -> Process.sleep(10) && wait_until_deadline(fun, deadline)
+    end
+  end
+end
