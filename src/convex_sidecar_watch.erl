@@ -34,7 +34,7 @@
 -define(HANGING_MS, 900).
 -define(HANGING_ATTEMPTS, 2).
 %% Failures in a row before it is said (a program that restarts needs a few attempts).
--define(FAILURES_SAID, 8).
+-define(FAILURES_SAID, 6).
 
 -record(data, {
     info :: convex_sidecar_instance:info(),

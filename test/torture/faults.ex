@@ -24,7 +24,6 @@ defmodule Torture.Faults do
     {1, :paused_deployment, 300},
     {1, :reload, 0}
   ]
-  @total @faults |> Enum.map(&elem(&1, 0)) |> Enum.sum()
 
   # Of test/convex/README.md; with {extra fields}.
   @answers [
@@ -36,11 +35,15 @@ defmodule Torture.Faults do
     ~s("reset_after","ms":300)
   ]
 
-  @doc "One cycle's plan: `[{at_ms, step}]`, ascending."
-  def plan(cycle_ms) do
-    others = for _ <- 1..:rand.uniform(4), do: pick(:rand.uniform(@total), @faults)
+  def names, do: Enum.map(@faults, &elem(&1, 1))
 
-    ([{cycle_ms, :kill, 0} | Enum.map(others, fn {_, fault, lasts} -> {cycle_ms, fault, lasts} end)])
+  @doc "One cycle's plan: `[{at_ms, step}]`, ascending; of the faults in `only`."
+  def plan(cycle_ms, only) do
+    faults = Enum.filter(@faults, fn {_, fault, _} -> fault in only end)
+    total = faults |> Enum.map(&elem(&1, 0)) |> Enum.sum()
+    others = if total == 0, do: [], else: for(_ <- 1..:rand.uniform(4), do: pick(:rand.uniform(total), faults))
+
+    [{cycle_ms, :kill, 0} | Enum.map(others, fn {_, fault, lasts} -> {cycle_ms, fault, lasts} end)]
     |> Enum.flat_map(fn {within, fault, lasts} ->
       at = :rand.uniform(within)
       begin = {at, {:begin, fault, :rand.uniform(1_000_000)}}

@@ -25,7 +25,8 @@ defmodule Torture do
       cycles: number("CYCLES", 20),
       entities: number("ENTITIES", 900),
       workers: number("WORKERS", 6),
-      program: program
+      program: program,
+      only: only(System.get_env("FAULTS"))
     }
 
     File.regular?(program) || raise "#{program} is missing: make torture-program"
@@ -41,6 +42,9 @@ defmodule Torture do
       given -> String.to_integer(given)
     end
   end
+
+  defp only(given) when given in [nil, ""], do: Faults.names()
+  defp only(given), do: Enum.filter(Faults.names(), &(Atom.to_string(&1) in String.split(given)))
 
   @doc "The run itself; `faults` of what it gives is [] when the promise held."
   def run(options) do
@@ -58,13 +62,13 @@ defmodule Torture do
           do: Task.async(fn -> Worker.run(world.name, {options.seed, i, 7}, entities, kept, stop_flag) end)
 
     named = Enum.flat_map(shares, &Enum.take(Tuple.to_list(&1.project), 5))
-    state = %{world: world, oracle: oracle, kept: kept, named: named, cycles: options.cycles, kills: 0, started: started, never_up: 0}
+    state = %{world: world, oracle: oracle, kept: kept, named: named, cycles: options.cycles, only: options.only, kills: 0, started: started, never_up: 0}
     state = Enum.reduce(1..options.cycles//1, state, &cycle/2)
     world = Faults.lift(state.world)
     :atomics.put(stop_flag, 1, 1)
     results = Task.await_many(workers, 3 * @settle_ms)
     report = settle(%{state | world: world}, results)
-    World.stop(world, report.faults != [])
+    World.stop(world, report.faults != [] or System.get_env("KEEP") == "1")
     report
   end
 
@@ -81,7 +85,7 @@ defmodule Torture do
   # ---- a cycle
 
   defp cycle(n, state) do
-    plan = Faults.plan(700 + :rand.uniform(800))
+    plan = Faults.plan(700 + :rand.uniform(800), state.only)
     world = follow(plan, state.world, state.named, System.monotonic_time(:millisecond))
     up = :convex_sidecar.await(world.name, 15_000)
     state = %{state | world: world, kills: state.kills + 1, never_up: state.never_up + if(up == :ok, do: 0, else: 1)}

@@ -1,0 +1,121 @@
+defmodule Vm do
+  @moduledoc """
+  A runtime in a BEAM of its own: an operating-system process that tests may kill, freeze and
+  stop, with an event log, sidecars and the projector in it. Steered through its standard
+  input and output (`:peer`), so it does not matter what becomes of its distribution.
+  """
+  import ExUnit.Callbacks, only: [on_exit: 1]
+  alias OpenAgentsRuntime.Convex.{DiskEventLog, Projector}
+
+  defstruct [:peer, :node, :os_pid]
+
+  @doc """
+  Start one. `:name`, `:args` (of erl), `:epmd` (its port), `:env` of :openagents_runtime,
+  `:children` of the supervisor that stands for the runtime's.
+  """
+  def start(opts \\ []) do
+    name = Keyword.get(opts, :name, :"vm#{System.unique_integer([:positive])}_#{System.pid()}")
+    epmd = Keyword.get(opts, :epmd, SidecarCase.epmd_port())
+
+    {:ok, peer, node} =
+      :peer.start(%{
+        name: name,
+        host: ~c"127.0.0.1",
+        longnames: true,
+        connection: :standard_io,
+        wait_boot: 30_000,
+        env: [{~c"ERL_EPMD_PORT", Integer.to_charlist(epmd)}],
+        args: [~c"-setcookie", Atom.to_charlist(Node.get_cookie()), ~c"-start_epmd", ~c"false"] ++
+          [~c"-connect_all", ~c"false"] ++ Keyword.get(opts, :args, [])
+      })
+
+    vm = %__MODULE__{peer: peer, node: node}
+    vm = %{vm | os_pid: vm |> call(:os, :getpid, []) |> List.to_integer()}
+    on_exit(fn -> signal(vm.os_pid, "KILL") end)
+    call(vm, :code, :add_paths, [:code.get_path()])
+    :ok = call(vm, __MODULE__, :boot, [opts[:env] || [], opts[:children] || []])
+    vm
+  end
+
+  @doc "Call a function there."
+  def call(vm, module, function, args, timeout \\ 60_000),
+    do: :peer.call(vm.peer, module, function, args, timeout)
+
+  @doc "Kill it, and wait until it is gone."
+  def kill(vm) do
+    signal(vm.os_pid, "KILL")
+    SidecarCase.wait_until(fn -> not SidecarCase.alive?(vm.os_pid) end)
+  end
+
+  def signal(os_pid, name), do: System.cmd("kill", ["-#{name}", "#{os_pid}"], stderr_to_stdout: true)
+
+  # ---- runs inside
+
+  @doc false
+  def boot(env, children) do
+    {:ok, _} = Application.ensure_all_started(:elixir)
+    {:ok, _} = Application.ensure_all_started(:logger)
+    for {key, value} <- env, do: Application.put_env(:openagents_runtime, key, value)
+    # What it says goes nowhere: standard output is the way tests steer it.
+    :logger.remove_handler(:default)
+    Logger.remove_backend(:console)
+    {:ok, _} = Application.ensure_all_started(:convex_sidecar)
+    me = self()
+
+    spawn(fn ->
+      Process.register(self(), :runtime)
+      {:ok, sup} = Supervisor.start_link(children, strategy: :one_for_one)
+      send(me, {:booted, sup})
+      Process.sleep(:infinity)
+    end)
+
+    receive do
+      {:booted, _sup} -> :ok
+    after
+      20_000 -> :not_booted
+    end
+  end
+
+  @doc "Runs `ids` with `n` events each in the DiskEventLog; projected (asynchronously) or not."
+  def append(ids, n, project? \\ true) do
+    for id <- ids do
+      DiskEventLog.create_run(id, %{thread_id: "t", status: "running"})
+
+      for _ <- 1..n do
+        {:ok, _} = DiskEventLog.append_event(id, "run.delta")
+        if project?, do: Projector.project_run_async(id)
+      end
+    end
+
+    :ok
+  end
+
+  @doc "Every caller: `n` projections one after the other; how many failed, and how."
+  def project_all(ids, opts) do
+    ids
+    |> Task.async_stream(&Projector.project_run(&1, opts), max_concurrency: 16, timeout: 60_000)
+    |> Enum.frequencies_by(fn
+      {:ok, {:ok, _}} -> :ok
+      {:ok, {:error, reason}} -> reason
+    end)
+  end
+
+  @doc "An orderly stop, as a release does it."
+  def stop, do: spawn(fn -> :init.stop() end) && :ok
+end
+
+defmodule Vm.SharedLog do
+  @moduledoc "The test's MemoryLog, read from any VM: the database that several runtimes share."
+  @behaviour OpenAgentsRuntime.Convex.EventLog
+
+  @impl true
+  def row(kind, id), do: there(:row, [kind, id])
+  @impl true
+  def events_after(kind, id, seq, limit), do: there(:events_after, [kind, id, seq, limit])
+  @impl true
+  def ids(kind, after_id, limit), do: there(:ids, [kind, after_id, limit])
+
+  defp there(function, args) do
+    :erpc.call(Application.fetch_env!(:openagents_runtime, :shared_log), MemoryLog, function, args)
+  end
+end

@@ -1,0 +1,379 @@
+defmodule VmTest do
+  @moduledoc """
+  Living with the VM: the events of the table in docs/OPERATIONS.md, each with the real program,
+  real VMs, and Convex (the stand-in) where what arrives there is the question.
+  """
+  use SidecarCase, async: false
+
+  alias OpenAgentsRuntime.Convex.{DiskEventLog, HttpSink, Projector, Sidecar, Sidecars, SinkQueue}
+
+  @moduletag timeout: 120_000
+  @run "runtime/run_summary:"
+  @t ~U[2026-02-19 20:00:00.123456Z]
+
+  defp event(seq), do: %{seq: seq, event_type: "run.delta", inserted_at: @t}
+  defp row, do: %{thread_id: "t", status: "running", updated_at: @t}
+  defp ids(prefix, n), do: for(i <- 1..n, do: "#{prefix}#{i}")
+  defp now_ms, do: System.monotonic_time(:millisecond)
+
+  defp project(name, id, seq \\ 1, opts \\ %{}),
+    do: :convex_sidecar.project(name, :run_summary, id, row(), Enum.map(1..seq, &event/1), opts)
+
+  # A managed instance of the real program.
+  defp managed(options \\ []) do
+    name = Keyword.get_lazy(options, :name, &unique_name/0)
+    node = :"v#{unique()}_#{System.pid()}@127.0.0.1"
+    defaults = [name: name, node: node, store_dir: Path.join(tmp_dir(), "store"), backoff_min_ms: 20]
+    start_instance(Keyword.merge(defaults, options))
+    :ok = :convex_sidecar.await(name, 10_000)
+    name
+  end
+
+  defp program, do: Application.app_dir(:convex_sidecar, "priv/convex_sidecar")
+  defp os_pid(name), do: :convex_sidecar_port.os_pid(name)
+
+  # A sidecar as systemd runs it: with a file, and nobody at its standard input.
+  defp serve(dir, node, cookie, sections \\ "") do
+    File.mkdir_p!(dir)
+    file = Path.join(dir, "sidecar.ini")
+    secret = Path.join(dir, "cookie")
+    File.write!(secret, cookie)
+    File.chmod!(secret, 0o600)
+    store = Path.join(dir, "store")
+    File.write!(file, "[node]\nname = #{node}\ncookie_file = #{secret}\n[store]\ndir = #{store}\n#{sections}")
+    env = [{~c"ERL_EPMD_PORT", Integer.to_charlist(epmd_port())}]
+    args = ["run", "--config", file]
+    port = Port.open({:spawn_executable, program()}, [:binary, :stderr_to_stdout, line: 4096, args: args, env: env])
+    {:os_pid, pid} = Port.info(port, :os_pid)
+    on_exit(fn -> Vm.signal(pid, "KILL") end)
+    pid
+  end
+
+  defp gone(os_pid, ms), do: wait_until(fn -> not alive?(os_pid) end, ms)
+
+  # Callers that go on and on, each waiting for its answer; stop_load/1 gives their answers.
+  defp start_load(name, callers, opts) do
+    stop = :atomics.new(1, [])
+    tasks = for c <- 1..callers, do: Task.async(fn -> load(name, "load#{c}", 1, opts, stop, []) end)
+    {stop, tasks}
+  end
+
+  defp load(name, id, seq, opts, stop, answers) do
+    t0 = now_ms()
+    answer = :convex_sidecar.project(name, :run_summary, id, row(), [event(seq)], opts)
+    answers = [{answer, now_ms() - t0} | answers]
+    seq = if match?({:ok, _}, answer), do: seq + 1, else: seq
+    if :atomics.get(stop, 1) == 1, do: {id, seq - 1, answers}, else: load(name, id, seq, opts, stop, answers)
+  end
+
+  defp stop_load({stop, tasks}) do
+    :atomics.put(stop, 1, 1)
+    Task.await_many(tasks, 60_000)
+  end
+
+  defp failed(results), do: for({_, _, answers} <- results, {{:error, reason}, _} <- answers, do: reason)
+
+  describe "the program" do
+    test "several instances side by side, each with its own; two on one store are told" do
+      [a, b] = [managed(), managed()]
+      {:ok, _} = project(a, "r", 3)
+      assert {:ok, %{seq: 3}} = :convex_sidecar.checkpoint(a, @run <> "r")
+      assert {:error, :not_found} = :convex_sidecar.checkpoint(b, @run <> "r")
+      {:ok, %{store: store}} = :convex_sidecar.status(a)
+      watch_log()
+      third = unique_name()
+      start_instance(name: third, node: :"third_#{System.pid()}@127.0.0.1", store_dir: store)
+      assert_receive {:log, :error, %{event: "sidecar.exited", instance: ^third}, text}, 10_000
+      assert text =~ "it said:" and text =~ store
+      assert {:ok, _} = :convex_sidecar.restart(b)
+      assert {:ok, _} = :convex_sidecar.status(a)
+    end
+
+    test "killed -9: callers know at once, those who wait get through, its last words are logged" do
+      name = managed()
+      watch_log()
+      pid = os_pid(name)
+      load = start_load(name, 8, %{wait: true, timeout: 20_000})
+      wait_until(fn -> match?({:ok, %{metrics: %{kept_total: n}}} when n > 100, :convex_sidecar.status(name)) end)
+      Vm.signal(pid, "KILL")
+      assert_receive {:log, :error, %{event: "sidecar.exited", instance: ^name}, text}, 5000
+      assert text =~ "signal=9; it said: info sidecar.ready"
+      # No zombie: the process id itself is gone.
+      gone(pid, 1000)
+      :ok = :convex_sidecar.await(name, 10_000)
+      results = stop_load(load)
+      assert failed(results) == []
+      for {id, seq, _} <- results, do: assert({:ok, %{seq: ^seq}} = :convex_sidecar.checkpoint(name, @run <> id))
+    end
+
+    test "restart/1 under load: the gap, no call failed, no document lost" do
+      standin = Standin.start()
+      name = managed(config: [sink: Standin.sink(standin)])
+      load = start_load(name, 8, %{wait: true, timeout: 20_000})
+
+      gaps =
+        for _ <- 1..3 do
+          assert {:ok, %{gap_ms: gap}} = :convex_sidecar.restart(name)
+          gap
+        end
+
+      results = stop_load(load)
+      assert failed(results) == []
+      assert Enum.max(gaps) < 2000
+      assert {:ok, %{pending: 0}} = :convex_sidecar.flush(name, 20_000)
+      documents = Standin.documents(standin)
+      for {id, seq, _} <- results, do: assert(documents[@run <> id] =~ ~s("latest_seq":#{seq},))
+      IO.puts("    restart under load: gaps #{inspect(gaps)} ms, #{results |> Enum.map(&length(elem(&1, 2))) |> Enum.sum()} calls, 0 failed")
+    end
+
+    test "without waiting, calls are answered at once while it is away" do
+      name = managed()
+      load = start_load(name, 4, %{timeout: 20_000})
+      {:ok, _} = :convex_sidecar.restart(name)
+      results = stop_load(load)
+      assert Enum.all?(failed(results), &(&1 in [:unavailable, :draining]))
+      assert Enum.all?(results, fn {_, _, answers} -> Enum.all?(answers, fn {_, ms} -> ms < 1000 end) end)
+    end
+
+    test "restart/1 does not wait for a Convex that is away; what is kept stays kept" do
+      name = managed(config: [sink: [type: :http, base_url: "http://127.0.0.1:1", admin_key: "k|1"]])
+      for id <- ids("r", 50), do: {:ok, _} = project(name, id)
+      assert {:ok, %{gap_ms: gap}} = :convex_sidecar.restart(name)
+      assert gap < 2000
+      assert {:ok, %{metrics: %{pending: 50}}} = :convex_sidecar.status(name)
+    end
+
+    test "an operator's SIGTERM under load: its successor goes on, no call failed" do
+      name = managed()
+      pid = os_pid(name)
+      load = start_load(name, 8, %{wait: true, timeout: 20_000})
+      Vm.signal(pid, "TERM")
+      wait_until(fn -> os_pid(name) not in [pid, nil] end, 10_000)
+      :ok = :convex_sidecar.await(name, 10_000)
+      results = stop_load(load)
+      assert failed(results) == []
+      for {id, seq, _} <- results, do: assert({:ok, %{seq: ^seq}} = :convex_sidecar.checkpoint(name, @run <> id))
+    end
+
+    test "a new binary is picked up by restart/1" do
+      dir = tmp_dir()
+      [old, new, link] = for n <- ~w(old new program), do: Path.join(dir, n)
+      for path <- [old, new], do: File.cp!(program(), path)
+      File.ln_s!(old, link)
+      name = managed(program: link)
+      {:ok, _} = project(name, "r", 2)
+      assert File.read_link!("/proc/#{os_pid(name)}/exe") == old
+      File.rm!(link)
+      File.ln_s!(new, link)
+      assert {:ok, _} = :convex_sidecar.restart(name)
+      assert File.read_link!("/proc/#{os_pid(name)}/exe") == new
+      assert {:ok, %{seq: 2}} = :convex_sidecar.checkpoint(name, @run <> "r")
+    end
+
+    test "more changes than the dirty set holds while it is away: all are projected on return" do
+      log = MemoryLog.new()
+      name = managed(dirty_limit: 20)
+      pid = os_pid(name)
+      Vm.signal(pid, "STOP")
+      for id <- ids("d", 500), do: MemoryLog.add(log, id, 2)
+      for id <- ids("d", 500), do: :ok = :convex_sidecar.project_async(name, :run_summary, id, log)
+      assert %{dirty: dirty, sweeps: 1} = :convex_sidecar.backlog(name)
+      assert dirty <= 20
+      Vm.signal(pid, "KILL")
+      assert :convex_sidecar.settle(name, 30_000) == :ok
+      for id <- ids("d", 500), do: assert({:ok, %{seq: 2}} = :convex_sidecar.checkpoint(name, @run <> id))
+    end
+  end
+
+  describe "frozen" do
+    test "a flood at a program that does not read: busy or timeout within the timeout, and it recovers" do
+      name = managed()
+      log = MemoryLog.new()
+      pid = os_pid(name)
+      Vm.signal(pid, "STOP")
+      large = String.duplicate("x", 100_000)
+
+      answers =
+        1..200
+        |> Task.async_stream(
+          fn i ->
+            t0 = now_ms()
+            answer = :convex_sidecar.project(name, :run_summary, "f#{i}", Map.put(row(), :terminal_reason, large), [event(1)], %{timeout: 300})
+            {answer, now_ms() - t0}
+          end,
+          max_concurrency: 200,
+          timeout: 20_000
+        )
+        |> Enum.map(fn {:ok, answer} -> answer end)
+
+      assert Enum.all?(answers, fn {answer, _} -> answer in [{:error, :busy}, {:error, :timeout}] end)
+      assert Enum.any?(answers, &match?({{:error, :busy}, _}, &1))
+      # The timeout, and a busy machine's slack; GenServer.call would hang here for a minute.
+      assert answers |> Enum.map(&elem(&1, 1)) |> Enum.max() < 2000
+
+      # The asynchronous form does not even notice.
+      for id <- ids("a", 200), do: MemoryLog.add(log, id, 1)
+      slowest = for(id <- ids("a", 200), do: elem(:timer.tc(fn -> :convex_sidecar.project_async(name, :run_summary, id, log) end), 0)) |> Enum.max()
+      assert slowest < 100_000
+
+      Vm.signal(pid, "CONT")
+      assert :convex_sidecar.settle(name, 20_000) == :ok
+      assert {:ok, %{seq: 1}} = :convex_sidecar.checkpoint(name, @run <> "a200")
+      assert os_pid(name) == pid
+    end
+
+    test "for good: cut off after net_ticktime, found silent, killed and replaced; nothing is lost" do
+      dir = tmp_dir()
+      env = [convex_event_log: DiskEventLog, convex_projection_sink: HttpSink, convex_http_sink: [base_url: "http://127.0.0.1:1", admin_key: "k|1"]]
+      children = [{DiskEventLog, dir: Path.join(dir, "log")}, {Sidecar, store_dir: Path.join(dir, "store")}]
+      args = Enum.map(~w(-kernel net_ticktime 4 -kernel net_setuptime 1), &String.to_charlist/1)
+      vm = Vm.start(env: env, children: children, args: args)
+      :ok = Vm.call(vm, :convex_sidecar, :await, [:convex_sidecar, 10_000])
+      :ok = Vm.call(vm, Vm, :append, [ids("z", 20), 2])
+      :ok = Vm.call(vm, :convex_sidecar, :settle, [:convex_sidecar, 10_000])
+      pid = Vm.call(vm, :convex_sidecar_port, :os_pid, [:convex_sidecar])
+      on_exit(fn -> Vm.signal(pid, "KILL") end)
+      Vm.signal(pid, "STOP")
+      :ok = Vm.call(vm, Vm, :append, [ids("y", 20), 2])
+      gone(pid, 30_000)
+      :ok = Vm.call(vm, :convex_sidecar, :await, [:convex_sidecar, 10_000])
+      :ok = Vm.call(vm, :convex_sidecar, :settle, [:convex_sidecar, 10_000])
+      assert {:ok, %{metrics: %{pending: 40}}} = Vm.call(vm, :convex_sidecar, :status, [:convex_sidecar])
+    end
+  end
+
+  describe "the VM" do
+    setup do
+      standin = Standin.start()
+      dir = tmp_dir()
+
+      env = [
+        convex_event_log: DiskEventLog,
+        convex_projection_sink: HttpSink,
+        convex_http_sink: [base_url: standin.url, admin_key: standin.admin_key]
+      ]
+
+      start = fn opts ->
+        sidecar = Keyword.merge([store_dir: Path.join(dir, "store"), drain_ms: 1000], opts)
+        vm = Vm.start(env: env, children: [{DiskEventLog, dir: Path.join(dir, "log")}, {Sidecar, sidecar}])
+        :ok = Vm.call(vm, :convex_sidecar, :await, [:convex_sidecar, 10_000])
+        pid = Vm.call(vm, :convex_sidecar_port, :os_pid, [:convex_sidecar])
+        on_exit(fn -> Vm.signal(pid, "KILL") end)
+        {vm, pid}
+      end
+
+      %{standin: standin, start: start}
+    end
+
+    defp all_there?(standin, ids, seq) do
+      documents = Standin.documents(standin)
+      Enum.all?(ids, &((documents[@run <> &1] || "") =~ ~s("latest_seq":#{seq},)))
+    end
+
+    test "killed -9 with Convex away: the program ends within drain_ms, the next VM delivers", c do
+      {vm, pid} = c.start.([])
+      Standin.stop(c.standin)
+      :ok = Vm.call(vm, Vm, :append, [ids("k", 100), 2])
+      :ok = Vm.call(vm, :convex_sidecar, :settle, [:convex_sidecar, 10_000])
+      Vm.kill(vm)
+      t0 = now_ms()
+      gone(pid, 10_000)
+      assert now_ms() - t0 < 3000
+      standin = Standin.start_again(c.standin)
+      {_vm, _pid} = c.start.(catch_up: false)
+      wait_until(fn -> all_there?(standin, ids("k", 100), 2) end, 20_000)
+    end
+
+    test "killed -9 while the program is stopped by SIGSTOP: it wakes up, and ends", c do
+      {vm, pid} = c.start.([])
+      Vm.signal(pid, "STOP")
+      Vm.kill(vm)
+      gone(pid, 10_000)
+    end
+
+    test "killed -9 between append and projection: the next start catches up", c do
+      {vm, pid} = c.start.([])
+      :ok = Vm.call(vm, Vm, :append, [ids("c", 50), 2])
+      # Appended and never projected: the marks died with the VM.
+      :ok = Vm.call(vm, Vm, :append, [ids("n", 50), 3, false])
+      Vm.kill(vm)
+      gone(pid, 10_000)
+      {_vm, _pid} = c.start.([])
+      wait_until(fn -> all_there?(c.standin, ids("c", 50), 2) and all_there?(c.standin, ids("n", 50), 3) end, 20_000)
+    end
+
+    test "an orderly stop hands over and delivers what is left", c do
+      {vm, pid} = c.start.([])
+      :ok = Vm.call(vm, Vm, :append, [ids("o", 200), 2])
+      :ok = Vm.call(vm, Vm, :stop, [])
+      gone(vm.os_pid, 20_000)
+      gone(pid, 1000)
+      assert all_there?(c.standin, ids("o", 200), 2)
+    end
+
+    test "takes another name while it runs: the connection comes back by itself", c do
+      {vm, pid} = c.start.([])
+      :ok = Vm.call(vm, :net_kernel, :stop, [])
+      assert {:error, :unavailable} = Vm.call(vm, :convex_sidecar, :status, [:convex_sidecar])
+      :ok = Vm.call(vm, Vm, :append, [["renamed"], 2])
+      {:ok, _} = Vm.call(vm, :net_kernel, :start, [[:"renamed_#{unique()}@127.0.0.1", :longnames]])
+      :ok = Vm.call(vm, :convex_sidecar, :await, [:convex_sidecar, 10_000])
+      :ok = Vm.call(vm, :convex_sidecar, :settle, [:convex_sidecar, 10_000])
+      assert Vm.call(vm, :convex_sidecar_port, :os_pid, [:convex_sidecar]) == pid
+      wait_until(fn -> all_there?(c.standin, ["renamed"], 2) end)
+    end
+  end
+
+  describe "external" do
+    test "found by name, lost and found again, with another cookie" do
+      dir = tmp_dir()
+      node = :"ext#{unique()}_#{System.pid()}@127.0.0.1"
+      cookie = fn -> dir |> Path.join("cookie") |> File.read!() |> String.to_atom() end
+      name = start_instance(name: unique_name(), mode: :external, node: node, cookie: cookie)
+      assert project(name, "e") == {:error, :unavailable}
+      pid = serve(dir, node, "first_cookie")
+      :ok = :convex_sidecar.await(name, 10_000)
+      {:ok, _} = project(name, "e", 2)
+      Vm.signal(pid, "KILL")
+      wait_until(fn -> :convex_sidecar_instance.destination(name) == :down end)
+      task = Task.async(fn -> project(name, "e", 3, %{wait: true, timeout: 20_000}) end)
+      serve(dir, node, "second_cookie")
+      assert {:ok, %{seq: 3, lag_events: 1}} = Task.await(task, 20_000)
+    end
+
+    test "the connection is cut: back within a moment" do
+      name = managed()
+      {:ok, %{node: node}} = :convex_sidecar.status(name)
+      load = start_load(name, 4, %{wait: true, timeout: 20_000})
+
+      for _ <- 1..3 do
+        true = node |> String.to_atom() |> :erlang.disconnect_node()
+        wait_until(fn -> :convex_sidecar_instance.destination(name) == :down end)
+        :ok = :convex_sidecar.await(name, 5000)
+      end
+
+      assert failed(stop_load(load)) == []
+    end
+
+    test "epmd goes and comes back: who is connected stays, who is not waits" do
+      port = DistNodeCase.free_port()
+      epmd = DistNodeCase.start_epmd(port)
+      dir = tmp_dir()
+      children = [{DiskEventLog, dir: Path.join(dir, "log")}, {:convex_sidecar, [store_dir: Path.join(dir, "store"), backoff_min_ms: 20]}]
+      vm = Vm.start(epmd: port, children: children, env: [convex_event_log: DiskEventLog, convex_projection_sink: HttpSink, convex_sidecar: []])
+      :ok = Vm.call(vm, :convex_sidecar, :await, [:convex_sidecar, 10_000])
+      Vm.signal(epmd, "KILL")
+      gone(epmd, 5000)
+      :ok = Vm.call(vm, Vm, :append, [ids("p", 5), 1])
+      :ok = Vm.call(vm, :convex_sidecar, :settle, [:convex_sidecar, 5000])
+      pid = Vm.call(vm, :convex_sidecar_port, :os_pid, [:convex_sidecar])
+      Vm.signal(pid, "KILL")
+      wait_until(fn -> match?({:error, :unavailable}, Vm.call(vm, :convex_sidecar, :status, [:convex_sidecar])) end)
+      :ok = Vm.call(vm, Vm, :append, [ids("q", 5), 1])
+      DistNodeCase.start_epmd(port)
+      :ok = Vm.call(vm, :convex_sidecar, :await, [:convex_sidecar, 20_000])
+      :ok = Vm.call(vm, :convex_sidecar, :settle, [:convex_sidecar, 10_000])
+      assert {:ok, %{seq: 1}} = Vm.call(vm, :convex_sidecar, :checkpoint, [:convex_sidecar, @run <> "q5"])
+    end
+  end
+end
