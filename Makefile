@@ -4,6 +4,7 @@
 # make bench      every row of docs/BENCH.md, in under ten minutes (ROW=name: one group of rows)
 # make torture    the promise under fire: CYCLES=20 kills among other faults; SEED=n repeats a run (SAN as below)
 # make check      include plan, format, unit tests, clang-tidy (SAN=address|undefined|thread: unit tests with it)
+# make fuzz       every decoder under libFuzzer, 60 s each (FUZZ_SECONDS=n)
 # make setup      only install what is missing (Debian packages, npm modules of test/convex)
 #
 # V=1 shows the commands; OTP_ROOT=/path uses another Erlang/OTP; BUILD=dir another build folder.
@@ -36,7 +37,7 @@ ROOMS   := $(patsubst c_src/%.c,%,$(wildcard c_src/*.c))
 OBJECTS := $(ROOMS:%=$(BUILD)/%.o)
 TESTS   := $(patsubst test/unit/%_test.c,$(BUILD)/%_test,$(wildcard test/unit/*_test.c))
 
-.PHONY: all c erl test demo check plan format unit unit-programs tidy setup clean help fuzz torture torture-program soak bench bench-programs
+.PHONY: all c erl test demo check plan format unit unit-programs tidy setup clean help fuzz fuzz-programs torture torture-program soak bench bench-programs
 all: c erl
 c: $(PROGRAM)
 erl: c
@@ -95,6 +96,18 @@ unit: $(TESTS)
 	$(Q)tools/run-unit $(TESTS)
 tidy:
 	$(Q)tools/tidy "$(CPPALL)"
+
+# Every decoder under libFuzzer, FUZZ_SECONDS each; what it learned stays in build/fuzz/corpus.
+FUZZ_SECONDS ?= 60
+FUZZERS := $(patsubst test/fuzz/%.c,$(BUILD)/%,$(wildcard test/fuzz/*_fuzz.c))
+$(BUILD)/%_fuzz: test/fuzz/%_fuzz.c $(BUILD)/rooms.a
+	$(call say,CC,$<)
+	$(Q)$(CALL) -fsanitize=fuzzer -o $@ $< $(BUILD)/rooms.a $(LIBS)
+fuzz-programs: $(FUZZERS)
+fuzz:
+	$(Q)tools/setup --check
+	$(Q)$(MAKE) -s fuzz-programs CC=clang-14 BUILD=build/fuzz SAN=address,undefined,fuzzer-no-link
+	$(Q)tools/run-fuzz $(FUZZ_SECONDS) build/fuzz/*_fuzz
 
 clean:
 	rm -rf build _build priv/convex_sidecar

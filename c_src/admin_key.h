@@ -1,4 +1,5 @@
-/* admin_key.h - the Convex admin key: checked, and given to an http handle, which alone keeps it. */
+/* admin_key.h - the Convex admin key: checked, and given to an http handle, which alone keeps it.
+ */
 
 #ifndef ADMIN_KEY_H
 #define ADMIN_KEY_H

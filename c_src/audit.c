@@ -54,7 +54,7 @@ struct audit {
     void *done_arg;
     const struct kind *kind; /* at present */
     int64_t started_ms;
-    bool is_whole;           /* all kinds from the first: the number to come is known */
+    bool is_whole; /* all kinds from the first: the number to come is known */
     /* of the owner */
     bool is_joined;
 };
@@ -75,7 +75,7 @@ struct run {
     struct drift_merge merge;
     struct portion portion;
     struct buf our_after, their_after; /* where the next portion and page begin */
-    struct buf last; /* the last id merged */
+    struct buf last;                   /* the last id merged */
     struct doubts *doubts;
     struct fault fault;
     struct drift_report report;
@@ -192,13 +192,16 @@ static enum err take_step(struct run *u, bool *is_end)
     const struct drift_ours *o;
     const struct drift_theirs *t;
 
-    switch (drift_next(&u->merge, &o, &t)) {
+    enum drift_step step = drift_next(&u->merge, &o, &t);
+    if (step != DRIFT_PAIR && !digests_pause(u->pages, 0))
+        return stop(u, "cancelled");
+    switch (step) {
     case DRIFT_PAIR:
         return take_pair(u, o, t) ? ERR_OK : settle(u);
     case DRIFT_WANT_OURS:
         return feed_ours(u);
     case DRIFT_WANT_THEIRS:
-        return digests_pause(u->pages, 0) ? feed_theirs(u) : stop(u, "cancelled");
+        return feed_theirs(u);
     case DRIFT_END:
         *is_end = true;
     }
@@ -225,7 +228,7 @@ static enum err audit_kinds(struct run *u, const struct drift_request *q)
 
     for (size_t k = 0; k < kinds_count(kinds) && e == ERR_OK; k++) {
         const struct kind *kind = kinds_at(kinds, k);
-        bool is_here = !is_behind && (q->kind == kind || has_prefix(q->after, kind->prefix));
+        bool is_here = !is_behind && kinds_of_id(kinds, q->after) == kind;
         if ((q->kind && q->kind != kind) || (!is_behind && !is_here))
             continue;
         is_behind = true;
@@ -278,6 +281,7 @@ static void finish(struct run *u, enum err e)
         if (u->doubts && doubts_safe(u->doubts, &safe))
             next = safe;
         snprintf(r->stopped, sizeof r->stopped, "%s", u->fault.why);
+        r->is_failed = e != ERR_CLOSED;
         r->next = base_strndup(next.data, next.len);
         r->next_len = next.len;
     }
@@ -364,10 +368,16 @@ static void reset_wake(struct audit *a)
         ;
 }
 
-enum err audit_start(struct audit *a, const struct drift_request *request, audit_done *done,
-                     void *arg)
+enum err audit_start(void *audit, const struct drift_request *request, audit_done *done, void *arg,
+                     struct fault *fault)
 {
+    struct audit *a = audit;
     enum err e = ERR_OK;
+
+    if (a == NULL) {
+        snprintf(fault->why, sizeof fault->why, "the sink cannot be read back");
+        return ERR_INVALID;
+    }
 
     pthread_mutex_lock(&a->lock);
     if (a->is_stopping) {
@@ -403,8 +413,12 @@ static void wake(struct audit *a)
     PRE(write(a->wake_fd, &one, sizeof one) == (ssize_t)sizeof one);
 }
 
-bool audit_cancel(struct audit *a)
+bool audit_cancel(void *audit)
 {
+    struct audit *a = audit;
+
+    if (a == NULL)
+        return false;
     pthread_mutex_lock(&a->lock);
     bool is_running = a->is_running;
     if (is_running)
@@ -413,11 +427,14 @@ bool audit_cancel(struct audit *a)
     return is_running;
 }
 
-void audit_progress(struct audit *a, struct drift_progress *p)
+void audit_progress(void *audit, struct drift_progress *p)
 {
+    struct audit *a = audit;
     uint64_t all = metric_get(METRIC_CHECKPOINTS);
 
     *p = (struct drift_progress){.eta_s = -1};
+    if (a == NULL)
+        return;
     pthread_mutex_lock(&a->lock);
     if (a->is_running) {
         p->is_running = true;

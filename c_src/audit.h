@@ -22,17 +22,20 @@ typedef void audit_done(void *arg, const struct drift_report *report);
 /** audit_open(options): Ready, with a thread that waits; what ${options} points at is borrowed. */
 struct audit *audit_open(const struct audit_options *options);
 
-/**
- * audit_start(a, request, done, arg):
+/*
+ * These three take the struct audit as a void pointer, so that they fit audit_wires; NULL stands
+ * for a sink that cannot be read back.  Any thread; they never wait.
+ *
+ * audit_start(a, request, done, arg, fault):
  * Begin an audit; ${done} is called at its end, whatever comes between.  ERR_BUSY: one is running;
- * ERR_DRAINING after audit_stop.  Any thread; never waits.
+ * ERR_DRAINING after audit_stop; ERR_INVALID: there is nothing to read back, ${fault} says so.
  */
-enum err audit_start(struct audit *a, const struct drift_request *request, audit_done *done,
-                     void *arg) MUST_CHECK;
-/** audit_cancel(a): End the one that runs, after the step it is at.  False: none does.  Any thread. */
-bool audit_cancel(struct audit *a);
-/** audit_progress(a, p): How far it is.  Any thread. */
-void audit_progress(struct audit *a, struct drift_progress *p);
+enum err audit_start(void *a, const struct drift_request *request, audit_done *done, void *arg,
+                     struct fault *fault) MUST_CHECK;
+/** audit_cancel(a): End the one that runs, after the step it is at.  False: none does. */
+bool audit_cancel(void *a);
+/** audit_progress(a, p): How far it is. */
+void audit_progress(void *a, struct drift_progress *p);
 
 /** audit_stop(a): Cancel, wait for the end of it, end the thread.  Before the outbox is stopped. */
 void audit_stop(struct audit *a);

@@ -9,7 +9,7 @@
  * file, then name and cookie of the configuration are tried; no sidecar there or no answer (3); an
  * answer that is an error (1).  Each is said on standard error, once, with what to do.
  *
- * One thread, one call, then the end.
+ * One thread, one call, then the end; rebuild alone makes many (cli_rebuild).
  */
 
 #include "cli.h"
@@ -17,6 +17,7 @@
 #include "buf.h"
 #include "cli_client.h"
 #include "cli_print.h"
+#include "cli_rebuild.h"
 #include "cli_words.h"
 #include "config.h"
 
@@ -100,6 +101,18 @@ static bool find_target(struct config *c, struct target *t)
     return false;
 }
 
+static int rebuild(const struct config *c, const struct target *t, const struct ask *ask)
+{
+    const struct cli_peer peer = {t->node, t->cookie, c->node_registered_name};
+    const struct cli_rebuild_options options = {.path = ask->from,
+                                                .first_line = (uint64_t)ask->from_line,
+                                                .lower = ask->lower,
+                                                .json = ask->json,
+                                                .timeout_ms = ask->timeout_ms};
+
+    return cli_rebuild_run(&peer, &options);
+}
+
 static int ask_sidecar(const struct config *c, const struct target *t, const struct ask *ask)
 {
     const struct cli_peer peer = {t->node, t->cookie, c->node_registered_name};
@@ -142,7 +155,9 @@ int cli_run(struct config *c, const char *word, int argc, char **argv)
         return STATUS_USAGE;
     }
     signal(SIGPIPE, SIG_IGN); /* ei writes without MSG_NOSIGNAL */
-    int status = find_target(c, &target) ? ask_sidecar(c, &target, &ask) : STATUS_ABSENT;
+    int status = STATUS_ABSENT;
+    if (find_target(c, &target))
+        status = ask.from != NULL ? rebuild(c, &target, &ask) : ask_sidecar(c, &target, &ask);
     explicit_bzero(&target, sizeof target);
     buf_free(&ask.request);
     return status;

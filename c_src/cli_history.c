@@ -37,7 +37,7 @@ struct line {
 struct cli_history {
     int fd;
     const volatile sig_atomic_t *stop;
-    uint64_t first_line, number, bytes;
+    uint64_t first_line, untaken_line, number, bytes;
     /* what is read and not yet a line */
     uint8_t block[BLOCK_BYTES];
     size_t at, have;
@@ -58,7 +58,7 @@ struct cli_history *cli_history_open(int fd, uint64_t first_line, const volatile
     struct cli_history *h = base_alloc(sizeof *h);
 
     h->fd = fd;
-    h->first_line = first_line;
+    h->first_line = h->untaken_line = first_line;
     h->stop = stop;
     return h;
 }
@@ -83,7 +83,7 @@ uint64_t cli_history_bytes(const struct cli_history *h)
 
 uint64_t cli_history_line(const struct cli_history *h)
 {
-    return h->is_ahead ? h->line.number : h->number + 1;
+    return h->untaken_line;
 }
 
 static enum err refuse(struct fault *fault, const char *why)
@@ -193,7 +193,7 @@ static void look_ahead(struct cli_history *h)
         h->line_fault = (struct fault){0};
         h->ahead = read_text(h, &h->line_fault);
     } while (h->ahead == ERR_OK && (h->number < h->first_line || is_blank(buf_view(&h->text))));
-    h->line.number = h->number;
+    h->line.number = h->number + (h->ahead == ERR_NOT_FOUND || h->ahead == ERR_SYSTEM);
     if (h->ahead == ERR_OK)
         h->ahead = parse_line(&h->line, buf_view(&h->text), &h->line_fault);
 }
@@ -288,13 +288,10 @@ static enum err gather(struct cli_history *h, uint64_t *line, struct fault *faul
     return e;
 }
 
-enum err cli_history_next(struct cli_history *h, struct cli_entity *entity, uint64_t *line,
+/* Lines that can't be read count as taken: they have been told. */
+static enum err take_next(struct cli_history *h, struct cli_entity *entity, uint64_t *line,
                           struct fault *fault)
 {
-    for (look_ahead(h); h->is_passed_over && continues(h); look_ahead(h))
-        h->is_ahead = false;
-    uint64_t first = *line = h->line.number;
-    h->is_passed_over = false;
     if (h->ahead != ERR_OK) {
         h->is_ahead = h->ahead != ERR_INVALID; /* the end stays the end */
         *fault = h->line_fault;
@@ -302,12 +299,26 @@ enum err cli_history_next(struct cli_history *h, struct cli_entity *entity, uint
     }
     *fault = (struct fault){0};
     enum err e = gather(h, line, fault);
+    if (h->ahead == ERR_NOT_FOUND && *h->stop)
+        return ERR_NOT_FOUND; /* it may not be whole */
     h->is_passed_over = e != ERR_OK;
-    *entity = (struct cli_entity){.line = first,
-                                  .kind = buf_view(&h->kind),
-                                  .id = buf_view(&h->id),
-                                  .row = buf_view(&h->row),
-                                  .event = buf_view(&h->event),
-                                  .event_count = h->event_count};
+    entity->kind = buf_view(&h->kind);
+    entity->id = buf_view(&h->id);
+    entity->row = buf_view(&h->row);
+    entity->event = buf_view(&h->event);
+    entity->event_count = h->event_count;
+    return e;
+}
+
+enum err cli_history_next(struct cli_history *h, struct cli_entity *entity, uint64_t *line,
+                          struct fault *fault)
+{
+    for (look_ahead(h); h->is_passed_over && continues(h); look_ahead(h))
+        h->is_ahead = false;
+    h->is_passed_over = false;
+    entity->line = *line = h->line.number;
+    enum err e = take_next(h, entity, line, fault);
+    if (e == ERR_OK || e == ERR_INVALID)
+        h->untaken_line = h->is_ahead ? h->line.number : h->number + 1;
     return e;
 }

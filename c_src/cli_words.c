@@ -22,6 +22,8 @@
 #define DEFAULT_WAIT_MS    10000   /* of flush and drain */
 #define WAIT_MAX_MS        3600000 /* an hour */
 #define TIMEOUT_MAX_S      7200
+#define REBUILD_TIMEOUT_MS 60000 /* of rebuild, without progress */
+#define LINES_MAX          INT64_MAX
 #define ARGUMENTS_MAX      2
 #define ID_BYTES           4096 /* longer than any id can be */
 
@@ -29,9 +31,12 @@
 struct arguments {
     const char *list[ARGUMENTS_MAX]; /* those without -- */
     int count;
-    const char *kind; /* --kind K */
-    bool all;         /* --all */
-    bool json;        /* --json */
+    const char *kind;  /* --kind K */
+    bool all;          /* --all */
+    bool json;         /* --json */
+    const char *from;  /* --from FILE */
+    int64_t from_line; /* --from-line N; 0: not given */
+    bool lower;        /* --lower */
     int64_t timeout_ms;
     char *why; /* for a sentence on what is wrong */
     size_t why_size;
@@ -47,6 +52,7 @@ static bool make_wait(const struct word *w, struct arguments *a, struct ask *ask
 static bool make_checkpoint(const struct word *w, struct arguments *a, struct ask *ask);
 static bool make_clear(const struct word *w, struct arguments *a, struct ask *ask);
 static bool make_dead(const struct word *w, struct arguments *a, struct ask *ask);
+static bool make_rebuild(const struct word *w, struct arguments *a, struct ask *ask);
 
 static const struct word words[] = {
     {"run", "[--managed]",
@@ -84,6 +90,13 @@ static const struct word words[] = {
      "AFTER;\n"
      "show says why one was refused; retry makes them pending again; drop forgets one for good.",
      "convex_sidecar dead retry --all", make_dead},
+    {"rebuild", "--from FILE [--from-line N] [--lower]",
+     "Project every entity of a file of event history anew (JSON lines, docs/OPERATIONS.md; - is\n"
+     "standard input), beside live writes: what the sidecar knows to be newer is skipped, unless\n"
+     "--lower is given.  --from-line goes on where an earlier rebuild ended.  --timeout is how "
+     "long\n"
+     "the sidecar may take nothing (default: 60).",
+     "convex_sidecar rebuild --from history.jsonl", make_rebuild},
 };
 
 #define WORD_COUNT (sizeof words / sizeof *words)
@@ -101,6 +114,8 @@ static bool takes(struct arguments *a, int min, int max, bool selectors)
         return refuse(a, "an argument is missing");
     if (a->count > max)
         return refuse(a, "too many arguments");
+    if (a->from != NULL || a->from_line != 0 || a->lower)
+        return refuse(a, "--from, --from-line and --lower belong to rebuild");
     if (!selectors && (a->all || a->kind != NULL))
         return refuse(a, "--all and --kind do not belong here");
     return true;
@@ -203,6 +218,19 @@ static bool make_dead(const struct word *w, struct arguments *a, struct ask *ask
     return true;
 }
 
+static bool make_rebuild(const struct word *w, struct arguments *a, struct ask *ask)
+{
+    (void)w; /* its requests are made of the file */
+    if (a->count > 0 || a->all || a->kind != NULL || a->from == NULL || *a->from == '\0')
+        return refuse(a, "--from FILE is wanted");
+    ask->from = a->from;
+    ask->from_line = a->from_line ? a->from_line : 1;
+    ask->lower = a->lower;
+    if (a->timeout_ms == 0)
+        ask->timeout_ms = REBUILD_TIMEOUT_MS;
+    return true;
+}
+
 /* An option that takes a value. */
 static bool take_value(struct arguments *a, const char *option, const char *value)
 {
@@ -216,10 +244,27 @@ static bool take_value(struct arguments *a, const char *option, const char *valu
         a->kind = value;
         return strlen(value) < ID_BYTES || refuse(a, "that is too long");
     }
+    if (strcmp(option, "--from") == 0) {
+        a->from = value;
+        return true;
+    }
+    if (strcmp(option, "--from-line") == 0)
+        return (parse_number(value, LINES_MAX, &a->from_line) && a->from_line > 0) ||
+               refuse(a, "--from-line wants the number of a line, from 1");
     if (!parse_number(value, TIMEOUT_MAX_S, &seconds) || seconds == 0)
         return refuse(a, "--timeout wants a number of seconds from 1 to 7200");
     a->timeout_ms = seconds * 1000;
     return true;
+}
+
+static bool takes_value(const char *option)
+{
+    static const char *const options[] = {"--kind", "--timeout", "--from", "--from-line"};
+
+    for (size_t i = 0; i < sizeof options / sizeof *options; i++)
+        if (strcmp(option, options[i]) == 0)
+            return true;
+    return false;
 }
 
 static bool sort_arguments(int argc, char **argv, struct arguments *a)
@@ -239,7 +284,9 @@ static bool sort_arguments(int argc, char **argv, struct arguments *a)
             a->json = true;
         } else if (strcmp(arg, "--all") == 0) {
             a->all = true;
-        } else if (strcmp(arg, "--kind") == 0 || strcmp(arg, "--timeout") == 0) {
+        } else if (strcmp(arg, "--lower") == 0) {
+            a->lower = true;
+        } else if (takes_value(arg)) {
             i++;
             if (!take_value(a, arg, i < argc ? argv[i] : NULL))
                 return false;

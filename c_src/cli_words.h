@@ -11,6 +11,10 @@ struct ask {
     struct buf request; /* one encoded term, without version byte; the owner frees it */
     bool json;          /* print the answer as JSON */
     int64_t timeout_ms; /* for the whole of it */
+    /* rebuild: many requests, made of a file */
+    const char *from; /* its path, an argument; NULL: another word */
+    int64_t from_line;
+    bool lower;
 };
 
 /**

@@ -18,6 +18,7 @@
 #include "control.h"
 
 #include "answer.h"
+#include "audit_words.h"
 #include "buf.h"
 #include "clock.h"
 #include "fold.h"
@@ -153,17 +154,6 @@ static bool is_id(term t)
     return t && term_type(t) == TERM_BINARY && term_text(t).len <= 400;
 }
 
-static const struct kind *kind_of(const struct kinds *kinds, struct slice id)
-{
-    for (size_t k = 0; k < kinds_count(kinds); k++) {
-        const struct kind *kind = kinds_at(kinds, k);
-        size_t n = strlen(kind->prefix);
-        if (id.len > n && memcmp(id.data, kind->prefix, n) == 0)
-            return kind;
-    }
-    return NULL;
-}
-
 /* ---- checkpoint ------------------------------------------------------------ */
 
 static const char *checkpoint_state(const struct checkpoint *cp)
@@ -297,7 +287,7 @@ static bool take_clear(struct control *c, struct caller *caller, term words)
     else if (term_is(term_element(what, 0), "kind") && name && term_text(name).data)
         kind = kinds_find(c->kinds, term_text(name));
     else if (is_id(what))
-        kind = kind_of(c->kinds, term_text(what));
+        kind = kinds_of_id(c->kinds, term_text(what));
     else
         return false;
 
@@ -564,6 +554,8 @@ bool control_take(struct control *c, struct caller *caller, term request)
     term name = is_tuple ? term_element(request, 0) : request;
     uint32_t arity = is_tuple ? term_arity(request) : 0;
 
+    if (audit_words_take(&c->wires.audit, c->kinds, caller, request))
+        return true;
     for (size_t k = 0; k < sizeof words_known / sizeof words_known[0]; k++)
         if (words_known[k].arity == arity && term_is(name, words_known[k].name))
             return words_known[k].take(c, caller, request);

@@ -3,6 +3,7 @@
 #ifndef CONTROL_H
 #define CONTROL_H
 
+#include "audit_words.h"
 #include "base.h"
 #include "dist.h"
 
@@ -19,6 +20,7 @@ struct control_wires {
     void (*reload)(void *arg);
     /* Append the status map as a term. */
     void (*status)(void *arg, struct buf *term);
+    struct audit_wires audit;
 };
 
 struct control *control_new(struct outbox *o, const struct kinds *kinds,

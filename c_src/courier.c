@@ -13,6 +13,7 @@
  *   refused, many    the call is halved, and each half sent by itself
  *   refused, alone   a dead letter (E6) if it is the document's fault (suspects)
  *   stop             the agenda
+ *   cannot be read   the agenda: the store is being opened again
  * Documents from the agenda and from the scan take turns, so that neither hot
  * documents nor new ones can starve the other.
  *
@@ -28,8 +29,9 @@
 #include "spacing.h"
 #include "suspects.h"
 
-#define UNKNOWNS_ALONE   3    /* unknown so often in a row: it may be what breaks the call */
-#define ANSWER_MAX_BYTES 4096 /* of an answer kept in a dead letter */
+#define UNKNOWNS_ALONE   3      /* unknown so often in a row: it may be what breaks the call */
+#define STORE_AGAIN_US   100000 /* a store that cannot be read is asked again after so long */
+#define ANSWER_MAX_BYTES 4096   /* of an answer kept in a dead letter */
 
 /* Parcels that stay together: a group to be sent by itself, or a chain of settlements. */
 struct batch {
@@ -155,21 +157,24 @@ static void postpone(struct courier *c, struct parcel p, int64_t due_us)
     agenda_push(&c->agenda, p);
 }
 
-/* Read the version of ${p} that is pending now; false: none is, forget it. */
-static bool read_again(struct courier *c, struct parcel *p, struct pending *document)
+/* Read the version of ${p} that is pending now.  When the store cannot say, ${p} is kept. */
+static enum err read_again(struct courier *c, int64_t now_us, struct parcel *p,
+                           struct pending *document)
 {
-    if (!outbox_get(c->reader, p->no, document))
-        return false;
-    if (document->version.revision != p->revision)
+    enum err e = outbox_get(c->reader, p->no, document);
+
+    if (e == ERR_STORE)
+        postpone(c, *p, now_us + STORE_AGAIN_US);
+    else if (e == ERR_OK && document->version.revision != p->revision)
         p->attempts = p->unknowns = p->refusals = 0;
-    return true;
+    return e;
 }
 
 static bool take_due(struct courier *c, int64_t now_us, struct parcel *p, struct pending *document)
 {
     while (c->agenda.count > 0 && c->agenda.items[0].due_us <= now_us) {
         *p = agenda_pop(&c->agenda);
-        if (read_again(c, p, document))
+        if (read_again(c, now_us, p, document) == ERR_OK)
             return true;
     }
     return false;
@@ -261,7 +266,7 @@ static void fill_from_group(struct courier_call *call, size_t max)
     call->is_group = true;
     for (; i < b->parcels.count && call->parcels.count < max; i++) {
         struct parcel p = b->parcels.items[i];
-        if (read_again(c, &p, &document) && !put(call, p, &document))
+        if (read_again(c, call->sent_us, &p, &document) == ERR_OK && !put(call, p, &document))
             break;
     }
     push_group(c, b->parcels.items + i, b->parcels.count - i);
@@ -528,10 +533,13 @@ void courier_send(struct courier_call *call)
 static void look_again(struct courier *c, struct parcel p, int64_t now_us)
 {
     struct pending document;
+    enum err e = outbox_get(c->reader, p.no, &document);
 
-    if (!outbox_get(c->reader, p.no, &document))
+    if (e == ERR_STORE)
+        postpone(c, p, now_us + STORE_AGAIN_US);
+    else if (e != ERR_OK)
         return;
-    if (document.version.revision != p.revision)
+    else if (document.version.revision != p.revision)
         postpone(c, p, spacing_due_us(c->spacing, document.id, now_us));
     else /* the outbox kept it: not now, then */
         postpone(c, p,

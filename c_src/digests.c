@@ -34,7 +34,7 @@
 #define TRIES          10
 #define WAIT_MIN_MS    100
 #define WAIT_MAX_MS    8000
-#define ANSWER_BYTES   4194304 /* a page with the longest ids is far below */
+#define ANSWER_BYTES   4194304            /* a page with the longest ids is far below */
 #define SEQ_MAX        9007199254740992.0 /* 2^53: a number of Convex is exact up to here */
 #define SECONDS_DIGITS 12
 #define NANOS_DIGITS   9
@@ -46,9 +46,9 @@ struct digests {
     /* of the question under way */
     bool is_answered, has_value;
     struct verdict verdict;
-    struct fault shape;    /* why the answer is none of ours */
+    struct fault shape; /* why the answer is none of ours */
     bool was_unauthorized;
-    struct buf value;      /* the answer as a term */
+    struct buf value; /* the answer as a term */
     size_t item_count;
     struct drift_theirs items[DIGESTS_PAGE];
 };

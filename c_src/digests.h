@@ -13,7 +13,7 @@ struct digests; /* opaque; one thread */
 
 struct digests_options {
     struct http_options http;
-    const char *query; /* "runtime:listDigests" */
+    const char *query;          /* "runtime:listDigests" */
     const char *admin_key;      /* NULL: from admin_key_file, or none */
     const char *admin_key_file; /* read at open, and after a 401 */
     int wake_fd;                /* readable: whatever is waited for is given up */
@@ -35,7 +35,8 @@ struct digests_page {
     struct slice next; /* with ids: those up to this one are answered */
 };
 
-/** digests_open(options, d, fault): ${options} is borrowed until close.  ERR_INVALID: a bad option. */
+/** digests_open(options, d, fault): ${options} is borrowed until close.  ERR_INVALID: a bad option.
+ */
 enum err digests_open(const struct digests_options *options, struct digests **d,
                       struct fault *fault) MUST_CHECK;
 /** digests_close(d): Whatever is under way is given up.  NULL is harmless. */

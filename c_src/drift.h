@@ -126,6 +126,7 @@ struct drift_report {
     char *next; /* heap: where to go on; NULL: the end was reached */
     size_t next_len;
     char stopped[256]; /* why before the end; "" = the end was reached */
+    bool is_failed;    /* Convex or the store failed: stopped says how */
 };
 
 /** drift_add_line(r, line): Count a finding and list it (taken) while there is room. */

@@ -203,6 +203,16 @@ const struct kind *kinds_find(const struct kinds *k, struct slice name)
     return find(k, name);
 }
 
+const struct kind *kinds_of_id(const struct kinds *k, struct slice id)
+{
+    for (size_t i = 0; i < k->count; i++) {
+        size_t n = strlen(k->list[i]->prefix);
+        if (id.len > n && memcmp(id.data, k->list[i]->prefix, n) == 0)
+            return k->list[i];
+    }
+    return NULL;
+}
+
 size_t kinds_count(const struct kinds *k)
 {
     return k->count;

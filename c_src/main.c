@@ -18,6 +18,7 @@
  * exit 2 for a configuration fault, 1 for any other.
  */
 
+#include "audit.h"
 #include "base.h"
 #include "buf.h"
 #include "cli.h"
@@ -59,6 +60,7 @@ struct sidecar {
     int64_t end_by_ms; /* once it ends: when to stop delivering, by the monotonic clock */
     struct outbox *outbox;
     struct dispatch *dispatch;
+    struct audit *audit; /* NULL: the sink cannot be read back */
     struct control *control;
     struct intake *intake;
     struct dist *dist;
@@ -196,7 +198,9 @@ static enum err open_outbox(struct sidecar *s, struct fault *fault)
                                            .queue_count = (size_t)c->store_queue_requests,
                                            .queue_bytes = (size_t)c->store_queue_bytes,
                                            .on_work = wire_work,
-                                           .on_work_arg = s};
+                                           .on_work_arg = s,
+                                           .before_settled = dist_cork,
+                                           .after_settled = dist_uncork};
 
     return outbox_open(&options, &s->outbox, fault);
 }
@@ -206,25 +210,46 @@ static const char *text_or_null(const char *text)
     return text && *text ? text : NULL;
 }
 
+static struct http_options http_options_of(const struct config *c)
+{
+    return (struct http_options){.base_url = c->sink_base_url,
+                                 .ca_file = text_or_null(c->sink_ca_file),
+                                 .user_agent = "convex-sidecar/" SIDECAR_VERSION,
+                                 .connect_timeout_ms = (long)c->sink_connect_timeout_ms,
+                                 .timeout_ms = (long)c->sink_request_timeout_ms,
+                                 .max_answer_bytes = (size_t)c->sink_max_answer_bytes,
+                                 .max_connections = (long)c->delivery_max_in_flight};
+}
+
 static enum err open_http_sink(const struct config *c, struct sink **sink, struct fault *fault)
 {
-    const struct http_sink_options options = {
-        .http = {.base_url = c->sink_base_url,
-                 .ca_file = text_or_null(c->sink_ca_file),
-                 .user_agent = "convex-sidecar/" SIDECAR_VERSION,
-                 .connect_timeout_ms = (long)c->sink_connect_timeout_ms,
-                 .timeout_ms = (long)c->sink_request_timeout_ms,
-                 .max_answer_bytes = (size_t)c->sink_max_answer_bytes,
-                 .max_connections = (long)c->delivery_max_in_flight},
-        .kinds = c->kinds,
-        .admin_key = text_or_null(c->sink_admin_key),
-        .admin_key_file = text_or_null(c->sink_admin_key_file),
-        .batch_mutation = c->sink_batch_mutation,
-        .remove_mutation = c->sink_remove_mutation,
-        .batch_documents = (size_t)c->sink_batch_documents,
-        .batch_bytes = (size_t)c->sink_batch_bytes};
+    const struct http_sink_options options = {.http = http_options_of(c),
+                                              .kinds = c->kinds,
+                                              .admin_key = text_or_null(c->sink_admin_key),
+                                              .admin_key_file =
+                                                  text_or_null(c->sink_admin_key_file),
+                                              .batch_mutation = c->sink_batch_mutation,
+                                              .remove_mutation = c->sink_remove_mutation,
+                                              .batch_documents = (size_t)c->sink_batch_documents,
+                                              .batch_bytes = (size_t)c->sink_batch_bytes};
 
     return http_sink_open(&options, sink, fault);
+}
+
+/* Only Convex can be read back. */
+static void open_audit(struct sidecar *s)
+{
+    const struct config *c = s->config;
+    const struct audit_options options = {
+        .outbox = s->outbox,
+        .kinds = c->kinds,
+        .digests = {.http = http_options_of(c),
+                    .query = c->sink_digests_query,
+                    .admin_key = text_or_null(c->sink_admin_key),
+                    .admin_key_file = text_or_null(c->sink_admin_key_file)}};
+
+    if (strcmp(c->sink_type, "http") == 0)
+        s->audit = audit_open(&options);
 }
 
 static enum err open_delivery(struct sidecar *s, struct fault *fault)
@@ -252,7 +277,9 @@ static enum err open_delivery(struct sidecar *s, struct fault *fault)
 static enum err open_intake(struct sidecar *s, struct fault *fault)
 {
     const struct config *c = s->config;
-    const struct control_wires wires = {s, wire_pause, wire_resume, wire_reload, wire_status};
+    const struct control_wires wires = {
+        s,           wire_pause,  wire_resume,
+        wire_reload, wire_status, {s->audit, audit_start, audit_cancel, audit_progress}};
     const struct intake_options intake = {
         .kinds = c->kinds, .projection_version = c->projection_version, .hash = c->projection_hash};
     const struct dist_options dist = {.node = c->node_name,
@@ -313,8 +340,10 @@ static enum err open_all(struct sidecar *s, struct fault *fault)
 
     if (e == ERR_OK)
         e = open_delivery(s, fault);
-    if (e == ERR_OK)
+    if (e == ERR_OK) {
+        open_audit(s);
         e = open_intake(s, fault);
+    }
     if (e == ERR_OK)
         e = open_observe(s, fault);
     if (e == ERR_OK)
@@ -414,12 +443,14 @@ static void close_all(struct sidecar *s)
     struct dispatch *dispatch = s->dispatch;
 
     observe_close(s->observe);
+    audit_stop(s->audit);
     if (dispatch)
         dispatch_stop(dispatch, left_ms > 0 ? left_ms : 0); /* answers under way are still taken */
     outbox_stop(s->outbox); /* commits them; every caller is answered */
     dist_close(s->dist);
     intake_close(s->intake);
     control_free(s->control);
+    audit_close(s->audit);
     outbox_close(s->outbox);
     dispatch_close(dispatch);
     if (s->control_file[0])

@@ -5,7 +5,8 @@
  * takes what has come together, settlements first, and makes of it one transaction
  * with one commit (round.c); then every intent is settled: its caller hears that the
  * document is kept (E2).  While a commit is under way the next round gathers, so a
- * loaded outbox makes few, large commits and an idle one answers at once.
+ * loaded outbox makes few, large commits and an idle one answers at once.  Verdicts
+ * alone wait a little for a round to travel with.
  *
  * What can go wrong: begin, put or commit fails (no space, i/o error).  The round is
  * aborted as a whole; its intents are told ERR_STORE with the reason and nothing is
@@ -39,12 +40,20 @@
 #define RETRY_MAX_MS      2000
 #define TICK_US           1000000 /* how often the age of the oldest document is shown anew */
 #define LOG_PERIOD_MS     1000
+/*
+ * Verdicts are in no hurry: until they are on disk a crash would only send again what
+ * Convex knows already.  So they wait this long for a round that intents make anyway, and
+ * cost no commit of their own, unless somebody waits for them or there are many.
+ */
+#define LINGER_US       10000
+#define LINGER_MAX_MANY 1024
 
 struct outbox {
     /* fixed after open */
     size_t queue_count, queue_bytes;
     void (*on_work)(void *);
     void *on_work_arg;
+    void (*before_settled)(void), (*after_settled)(void); /* or NULL */
     struct store *store;
     pthread_t thread;
     /* under lock */
@@ -53,6 +62,9 @@ struct outbox {
     struct intent *first, *last;
     size_t queued_count, queued_bytes;
     struct settlement *settled_first, *settled_last;
+    size_t settled_count;    /* of them, since the last round took some */
+    int64_t settle_at_us;    /* when they make a round by themselves */
+    bool is_settling_urgent; /* somebody waits for verdicts; set by the store thread */
     uint64_t tickets_given, tickets_settled;
     bool closing;
     /* the store thread's */
@@ -106,17 +118,23 @@ enum err outbox_submit(struct outbox *o, struct intent *first, size_t count, siz
 uint64_t outbox_settle(struct outbox *o, struct settlement *first)
 {
     struct settlement *last = first;
+    size_t count = 1;
 
-    while (last->next != NULL)
-        last = last->next;
+    for (; last->next != NULL; last = last->next)
+        count++;
     pthread_mutex_lock(&o->lock);
-    if (o->settled_first == NULL)
+    bool is_first = o->settled_first == NULL, was_many = o->settled_count >= LINGER_MAX_MANY;
+    if (is_first) {
         o->settled_first = first;
-    else
+        o->settle_at_us = clock_mono_us() + LINGER_US;
+    } else {
         o->settled_last->next = first;
+    }
     o->settled_last = last;
+    o->settled_count += count;
     uint64_t ticket = ++o->tickets_given;
-    pthread_cond_signal(&o->changed);
+    if (is_first || o->is_settling_urgent || (!was_many && o->settled_count >= LINGER_MAX_MANY))
+        pthread_cond_signal(&o->changed);
     pthread_mutex_unlock(&o->lock);
     return ticket;
 }
@@ -157,6 +175,7 @@ static void take(struct outbox *o, struct work *w)
     w->ticket = o->tickets_given;
     w->is_probe = o->failing;
     o->settled_first = o->settled_last = NULL;
+    o->settled_count = 0;
 }
 
 static void give_back_settlements(struct outbox *o, struct work *w)
@@ -253,9 +272,13 @@ static void succeed(struct outbox *o, struct work *w)
     pthread_mutex_lock(&o->lock);
     o->tickets_settled = w->ticket;
     pthread_mutex_unlock(&o->lock);
+    if (o->before_settled != NULL)
+        o->before_settled();
     settle_settlements(o, w->settlements);
     waiting_release(o->waiting);
     settle_intents(o, w->intents, NULL);
+    if (o->after_settled != NULL)
+        o->after_settled();
     if ((brought_work || recovered) && o->on_work != NULL)
         o->on_work(o->on_work_arg);
 }
@@ -296,6 +319,15 @@ static struct timespec timespec_of(int64_t us)
     return (struct timespec){.tv_sec = us / 1000000, .tv_nsec = us % 1000000 * 1000};
 }
 
+/* Under lock.  When the verdicts that are queued make a round, though no intent does. */
+static int64_t settle_us(const struct outbox *o)
+{
+    bool lingers = !o->is_settling_urgent && o->settled_count < LINGER_MAX_MANY;
+    int64_t at_us = lingers ? o->settle_at_us : 0;
+
+    return at_us > o->retry_at_us ? at_us : o->retry_at_us;
+}
+
 /* Under lock. */
 static bool has_work(struct outbox *o, int64_t now_us)
 {
@@ -304,7 +336,9 @@ static bool has_work(struct outbox *o, int64_t now_us)
     if (o->settled_first != NULL && o->closing)
         return true;
     /* A failing store is asked again even when nobody wants anything, to know when it is well. */
-    return (o->settled_first != NULL || o->failing) && !o->closing && now_us >= o->retry_at_us;
+    if (o->failing && !o->closing && now_us >= o->retry_at_us)
+        return true;
+    return o->settled_first != NULL && now_us >= settle_us(o);
 }
 
 /* Under lock.  When the thread has to look again though nobody called. */
@@ -312,7 +346,9 @@ static int64_t wake_us(const struct outbox *o)
 {
     int64_t at_us = waiting_due_us(o->waiting);
 
-    if ((o->settled_first != NULL || o->failing) && o->retry_at_us < at_us)
+    if (o->settled_first != NULL && settle_us(o) < at_us)
+        at_us = settle_us(o);
+    if (o->failing && o->retry_at_us < at_us)
         at_us = o->retry_at_us;
     if (o->oldest_kept_at_us != 0 && o->next_tick_us < at_us)
         at_us = o->next_tick_us;
@@ -324,6 +360,7 @@ static bool wait_for_work(struct outbox *o, struct work *w)
 {
     *w = (struct work){0};
     pthread_mutex_lock(&o->lock);
+    o->is_settling_urgent = waiting_count(o->waiting) > 0;
     int64_t now_us = clock_mono_us();
     while (!has_work(o, now_us) && !o->closing && now_us < wake_us(o)) {
         int64_t at_us = wake_us(o);
@@ -446,6 +483,8 @@ enum err outbox_open(const struct outbox_options *options, struct outbox **out, 
     o->queue_bytes = options->queue_bytes;
     o->on_work = options->on_work;
     o->on_work_arg = options->on_work_arg;
+    o->before_settled = options->before_settled;
+    o->after_settled = options->after_settled;
     o->retry_ms = RETRY_MIN_MS;
     o->waiting = waiting_new();
     start_thread(o);
@@ -546,10 +585,12 @@ bool outbox_next(struct outbox_reader *r, uint64_t after, struct pending *p)
     }
 }
 
-bool outbox_get(struct outbox_reader *r, uint64_t no, struct pending *p)
+enum err outbox_get(struct outbox_reader *r, uint64_t no, struct pending *p)
 {
     struct slice key = slice_of(&no, sizeof no), value;
     enum err e = store_view_get(r->view, key, &value);
 
-    return read_pending(r, e, key, value, p);
+    if (read_pending(r, e, key, value, p))
+        return ERR_OK;
+    return e == ERR_STORE ? ERR_STORE : ERR_NOT_FOUND; /* a damaged one is as good as gone */
 }

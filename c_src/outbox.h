@@ -62,6 +62,8 @@ struct outbox_options {
     size_t queue_bytes;      /* and their cost together */
     void (*on_work)(void *); /* called on the store thread after a commit that brought work */
     void *on_work_arg;
+    void (*before_settled)(void); /* both on the store thread, around all the settled of a round: */
+    void (*after_settled)(void);  /* so that their answers can leave together; NULL: not wanted */
 };
 
 /**
@@ -233,8 +235,12 @@ struct outbox_reader *outbox_reader_open(struct outbox *o);
 void outbox_reader_close(struct outbox_reader *r);
 /** outbox_next(r, after, p): The pending version with the smallest number > ${after}, if any. */
 bool outbox_next(struct outbox_reader *r, uint64_t after, struct pending *p);
-/** outbox_get(r, no, p): The pending version with number ${no}, if it is still there. */
-bool outbox_get(struct outbox_reader *r, uint64_t no, struct pending *p);
+/**
+ * outbox_get(r, no, p):
+ * The pending version with number ${no}.  ERR_NOT_FOUND: it is pending no more.  ERR_STORE: the
+ * store cannot be read now (it is being opened again); nothing is known of it, ask again later.
+ */
+enum err outbox_get(struct outbox_reader *r, uint64_t no, struct pending *p) MUST_CHECK;
 /** outbox_release(r): Let go of the view; the next call sees what is committed then. */
 void outbox_release(struct outbox_reader *r);
 

@@ -56,6 +56,8 @@ enum err kinds_finish(struct kinds *k, struct fault *fault) MUST_CHECK;
 
 /** kinds_find(k, name): The kind of that name, or NULL.  Any thread. */
 const struct kind *kinds_find(const struct kinds *k, struct slice name);
+/** kinds_of_id(k, id): The kind under whose prefix document ${id} lies, or NULL.  Any thread. */
+const struct kind *kinds_of_id(const struct kinds *k, struct slice id);
 size_t kinds_count(const struct kinds *k);
 const struct kind *kinds_at(const struct kinds *k, size_t i);
 

@@ -16,6 +16,7 @@
 -export([project_async/4, project_all_async/3, settle/2, backlog/1]).
 -export([checkpoint/2, clear/2, clear/3, status/1, status/2]).
 -export([flush/2, pause/1, resume/1, drain/1, drain/2, reload/1]).
+-export([audit/2, audit/3, audit_status/1, audit_cancel/1]).
 -export([dead_list/1, dead_list/2, dead_show/2, dead_retry/2, dead_drop/2]).
 -export([call/3, send_request/2, check_response/2, abandon/1]).
 
@@ -46,6 +47,8 @@
 -define(GRACE_MS, 1000).
 -define(DEADLINE_MS, 30000).
 -define(DRAIN_MS, 10000).
+%% A million documents take some minutes.
+-define(AUDIT_MS, 7200000).
 %% Between two tries of a call that waits for a draining sidecar's successor.
 -define(DRAINING_MS, 20).
 
@@ -161,6 +164,24 @@ drain(Server, Ms) -> call(Server, {drain, Ms}, Ms + ?GRACE_MS).
 %% @doc Read the admin key file again.
 -spec reload(server()) -> {ok, reloaded} | {error, term()}.
 reload(Server) -> call(Server, reload, ?DEFAULT_MS).
+
+-spec audit(server(), kind() | all) -> {ok, map()} | {error, term()}.
+audit(Server, Kind) -> audit(Server, Kind, #{}).
+
+%% @doc Compare what Convex holds with what it has confirmed.  Options: `repair', `after', and
+%% the call's `timeout' and `wait'.  One at a time; audit_status/1 tells how far it is.
+-spec audit(server(), kind() | all, options()) -> {ok, map()} | {error, term()}.
+audit(Server, Kind, Options) ->
+    Map = maps:merge(#{timeout => ?AUDIT_MS}, proplists_or_map(Options)),
+    {Call, Opts} = split(Map),
+    call(Server, {audit, Kind, Opts}, Call).
+
+-spec audit_status(server()) -> {ok, map()} | {error, term()}.
+audit_status(Server) -> call(Server, {audit, status}, ?DEFAULT_MS).
+
+%% @doc End the audit that runs; its caller gets what was found so far.
+-spec audit_cancel(server()) -> {ok, cancelled | idle} | {error, term()}.
+audit_cancel(Server) -> call(Server, {audit, cancel}, ?DEFAULT_MS).
 
 -spec dead_list(server()) -> {ok, [map()]} | {error, term()}.
 dead_list(Server) -> call(Server, {dead, list}, ?DEFAULT_MS).

@@ -160,24 +160,29 @@ any(cast, {expect, Cookie}, Data) ->
 any(_Type, _Event, _Data) ->
     keep_state_and_data.
 
-%% The helper ends normally when there is a connection.
+%% The helper's exit reason is `normal' when there is a connection.
 attempt(#data{node = Node, cookie = Cookie} = Data) ->
-    {Helper, Mref} = spawn_monitor(fun() -> connect(Node, Cookie) orelse exit(not_connected) end),
+    {Helper, Mref} = spawn_monitor(fun() -> exit(connect(Node, Cookie)) end),
     Next = Data#data{helper = {Helper, Mref}, helper_at = now_ms()},
     {keep_state, Next, [{state_timeout, ?ATTEMPT_MS, attempt_hangs}]}.
 
 %% This VM itself (tests, a sidecar written in Erlang) needs no connection.
-connect(Node, _Cookie) when Node =:= node() -> true;
+connect(Node, _Cookie) when Node =:= node() -> normal;
 connect(Node, Cookie) ->
-    is_alive() andalso set_cookie(Node, Cookie) andalso net_kernel:connect_node(Node) =:= true.
+    try is_alive() andalso set_cookie(Node, Cookie) andalso net_kernel:connect_node(Node) of
+        true -> normal;
+        _ -> not_connected
+    catch
+        _:Reason -> {no_cookie, Reason}
+    end.
 
 attempted(normal, #data{node = Node} = Data) ->
     erlang:monitor_node(Node, true),
     log(info, <<"node.up">>, Data),
     {next_state, up, Data};
-attempted(_Failed, #data{pause_ms = Pause, max_ms = Max, failures = N} = Data0) ->
+attempted(Why, #data{pause_ms = Pause, max_ms = Max, failures = N} = Data0) ->
     Data = hanging(Data0#data{pause_ms = min(Pause * 2, Max), failures = N + 1}),
-    N + 1 =:= ?FAILURES_SAID andalso log(warning, <<"node.unreachable">>, Data),
+    N + 1 =:= ?FAILURES_SAID andalso log(warning, <<"node.unreachable">>, Why, Data),
     {keep_state, Data, [{state_timeout, Pause, again}]}.
 
 hanging(#data{helper_at = At, hanging = N} = Data) ->
@@ -217,8 +222,15 @@ flush_nodedown(Node) ->
     after 0 -> ok
     end.
 
-log(Level, Event, #data{info = #{name := Name}, node = Node}) ->
-    logger:log(Level, "~ts instance=~ts node=~ts", [Event, Name, Node], #{
+log(Level, Event, Data) -> log(Level, Event, none, Data).
+
+log(Level, Event, Why, #data{info = #{name := Name}, node = Node}) ->
+    Text =
+        case Why of
+            none -> "";
+            _ -> io_lib:format(" why=~0tp", [Why])
+        end,
+    logger:log(Level, "~ts instance=~ts node=~ts~ts", [Event, Name, Node, Text], #{
         domain => [convex_sidecar], event => Event, instance => Name
     }).
 

@@ -46,6 +46,7 @@ defmodule VmTest do
     port = Port.open({:spawn_executable, program()}, [:binary, :stderr_to_stdout, line: 4096, args: args, env: env])
     {:os_pid, pid} = Port.info(port, :os_pid)
     on_exit(fn -> Vm.signal(pid, "KILL") end)
+    DistNodeCase.wait_line(%{port: port}, "ready node=")
     pid
   end
 
@@ -97,7 +98,7 @@ defmodule VmTest do
       wait_until(fn -> match?({:ok, %{metrics: %{kept_total: n}}} when n > 100, :convex_sidecar.status(name)) end)
       Vm.signal(pid, "KILL")
       assert_receive {:log, :error, %{event: "sidecar.exited", instance: ^name}, text}, 5000
-      assert text =~ "signal=9; it said: info sidecar.ready"
+      assert text =~ ~r/signal=9; it said: .*info sidecar.ready/
       # No zombie: the process id itself is gone.
       gone(pid, 1000)
       :ok = :convex_sidecar.await(name, 10_000)
@@ -254,8 +255,9 @@ defmodule VmTest do
       ]
 
       start = fn opts ->
+        {vm_opts, opts} = Keyword.split(opts, [:dynamic])
         sidecar = Keyword.merge([store_dir: Path.join(dir, "store"), drain_ms: 1000], opts)
-        vm = Vm.start(env: env, children: [{DiskEventLog, dir: Path.join(dir, "log")}, {Sidecar, sidecar}])
+        vm = Vm.start([env: env, children: [{DiskEventLog, dir: Path.join(dir, "log")}, {Sidecar, sidecar}]] ++ vm_opts)
         :ok = Vm.call(vm, :convex_sidecar, :await, [:convex_sidecar, 10_000])
         pid = Vm.call(vm, :convex_sidecar_port, :os_pid, [:convex_sidecar])
         on_exit(fn -> Vm.signal(pid, "KILL") end)
@@ -312,7 +314,7 @@ defmodule VmTest do
     end
 
     test "takes another name while it runs: the connection comes back by itself", c do
-      {vm, pid} = c.start.([])
+      {vm, pid} = c.start.(dynamic: true)
       :ok = Vm.call(vm, :net_kernel, :stop, [])
       assert {:error, :unavailable} = Vm.call(vm, :convex_sidecar, :status, [:convex_sidecar])
       :ok = Vm.call(vm, Vm, :append, [["renamed"], 2])

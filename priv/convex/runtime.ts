@@ -4,7 +4,8 @@
  * signed-in clients may call is in summaries.ts.
  */
 import { ConvexError, getDocumentSize, v } from "convex/values";
-import { internalMutation, internalQuery, type MutationCtx } from "./_generated/server.js";
+import type { Doc } from "./_generated/dataModel.js";
+import { internalMutation, internalQuery, type MutationCtx, type QueryCtx } from "./_generated/server.js";
 import { paginationOptsValidator } from "convex/server";
 import { canonical, canonicalHash } from "./canonical.js";
 

@@ -159,6 +159,10 @@ int main(int argc, char **argv)
     struct buf bytes = read_file(argv[2]);
     struct kinds *kinds = kinds_new();
     long count = atol(argv[3]);
+    struct fault fault;
+
+    if (kinds_finish(kinds, &fault) != ERR_OK)
+        fail(fault.why);
     size_t json_bytes = bench_make(kinds, buf_view(&bytes), 0);
     int64_t began_us = clock_mono_us();
 

@@ -35,7 +35,7 @@ defmodule Torture.Faults do
     ~s("reset_after","ms":300)
   ]
 
-  def names, do: Enum.map(@faults, &elem(&1, 1))
+  def names, do: [:kill | Enum.map(@faults, &elem(&1, 1))]
 
   @doc "One cycle's plan: `[{at_ms, step}]`, ascending; of the faults in `only`."
   def plan(cycle_ms, only) do
@@ -43,7 +43,9 @@ defmodule Torture.Faults do
     total = faults |> Enum.map(&elem(&1, 0)) |> Enum.sum()
     others = if total == 0, do: [], else: for(_ <- 1..:rand.uniform(4), do: pick(:rand.uniform(total), faults))
 
-    [{cycle_ms, :kill, 0} | Enum.map(others, fn {_, fault, lasts} -> {cycle_ms, fault, lasts} end)]
+    kill = for :kill <- only, do: {cycle_ms, :kill, 0}
+
+    (kill ++ Enum.map(others, fn {_, fault, lasts} -> {cycle_ms, fault, lasts} end))
     |> Enum.flat_map(fn {within, fault, lasts} ->
       at = :rand.uniform(within)
       begin = {at, {:begin, fault, :rand.uniform(1_000_000)}}

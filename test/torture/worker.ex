@@ -175,7 +175,7 @@ defmodule Torture.Worker do
   end
 
   defp until_answered(w, {request, hashes}, again, deadline) do
-    case judge(:convex_sidecar.call(w.name, request, %{timeout: @patience_ms, wait: rem(w.retries, 2) == 0}), hashes) do
+    case judge(:convex_sidecar.call(w.name, request, %{timeout: @patience_ms, wait: {request, hashes} == again}), hashes) do
       :kept ->
         %{w | kept: w.kept + if(is_list(hashes), do: length(hashes), else: 1)}
 

@@ -963,6 +963,29 @@ TEST(a_failing_store_bounds_what_is_sent)
     close_house(&h);
 }
 
+/* Found by `make torture`: what could not be read for a moment was forgotten until a restart. */
+TEST(a_store_that_cannot_be_read_for_a_while_loses_no_document)
+{
+    struct house h;
+
+    open_house(&h, 4, &usual);
+    fake_rule_set(h.sink, refuses_bad); /* halves of a batch are groups, others are on the agenda */
+    put_many(&h, "d", 3);
+    UNTIL(fake_outbox_pending(h.outbox) == 0);
+    fake_rule_set(h.sink, says_again);
+    put_many(&h, "d", 3);
+    put_many(&h, "bad", 1);
+    UNTIL(status(&h).state == DISPATCH_WAITING);
+    rest(&h);
+    fake_outbox_hide(h.outbox, true);
+    fake_rule_set(h.sink, refuses_bad);
+    live(&h, 2000, 50);
+    fake_outbox_hide(h.outbox, false);
+    live(&h, 2000, 50);
+    ck_assert_uint_eq(fake_outbox_pending(h.outbox), 0);
+    close_house(&h);
+}
+
 static void *submit_documents(void *arg)
 {
     struct house *h = arg;

@@ -44,6 +44,7 @@ struct outbox {
     struct fake_document *documents;
     struct settlement *queue, **queue_end;
     bool failing, silent;  /* silent: commits of settlements are not announced */
+    bool unreadable;       /* readers see nothing, as while the store is opened again */
     unsigned order_faults; /* a delivered seq that did not rise */
     void (*on_work)(void *);
     void *on_work_arg;
@@ -53,7 +54,7 @@ struct outbox_reader {
     struct outbox *o;
     struct fake_record **view;
     size_t count;
-    bool is_open;
+    bool is_open, is_broken;
 };
 
 static struct outbox *fake_outbox_new(void)
@@ -179,6 +180,13 @@ static void fake_outbox_fail(struct outbox *o, bool failing)
         o->on_work(o->on_work_arg);
 }
 
+static void fake_outbox_hide(struct outbox *o, bool unreadable)
+{
+    pthread_mutex_lock(&o->lock);
+    o->unreadable = unreadable;
+    pthread_mutex_unlock(&o->lock);
+}
+
 static size_t fake_outbox_pending(struct outbox *o)
 {
     pthread_mutex_lock(&o->lock);
@@ -224,7 +232,8 @@ static void look(struct outbox_reader *r)
     if (r->is_open)
         return;
     pthread_mutex_lock(&r->o->lock);
-    r->count = r->o->count;
+    r->is_broken = r->o->unreadable;
+    r->count = r->is_broken ? 0 : r->o->count;
     r->view = base_alloc(r->count * sizeof(struct fake_record *));
     if (r->count > 0)
         memcpy(r->view, r->o->slots, r->count * sizeof(struct fake_record *));
@@ -254,13 +263,15 @@ bool outbox_next(struct outbox_reader *r, uint64_t after, struct pending *p)
     return false;
 }
 
-bool outbox_get(struct outbox_reader *r, uint64_t no, struct pending *p)
+enum err outbox_get(struct outbox_reader *r, uint64_t no, struct pending *p)
 {
     look(r);
+    if (r->is_broken)
+        return ERR_STORE;
     if (no == 0 || no > r->count || r->view[no - 1] == NULL)
-        return false;
+        return ERR_NOT_FOUND;
     fill_pending(r->view[no - 1], p);
-    return true;
+    return ERR_OK;
 }
 
 struct settlement *settlement_new(const struct pending *p)

@@ -76,7 +76,8 @@ TEST(a_new_document_is_kept_and_can_be_read)
     ck_assert(!p.version.reset);
     ck_assert_int_gt(p.kept_at_us, 0);
     ck_assert(!outbox_next(r, 1, &p));
-    ck_assert(outbox_get(r, 1, &p) && !outbox_get(r, 2, &p));
+    ck_assert_int_eq(outbox_get(r, 1, &p), ERR_OK);
+    ck_assert_int_eq(outbox_get(r, 2, &p), ERR_NOT_FOUND);
     outbox_reader_close(r);
     outbox_reader_close(NULL);
     struct checkpoint cp = do_look(h.o, A);
@@ -113,14 +114,14 @@ TEST(a_newer_version_takes_number_and_time_of_the_one_that_waits)
     do_put(h.o, A, 1, 1);
     do_put(h.o, B, 1, 1);
     struct outbox_reader *r = outbox_reader_open(h.o);
-    ck_assert(outbox_get(r, 1, &first));
+    ck_assert_int_eq(outbox_get(r, 1, &first), ERR_OK);
     uint64_t revision = first.version.revision;
     int64_t at_us = first.version.projected_at_us, kept_at_us = first.kept_at_us;
     do_put(h.o, A, 2, 2);
-    ck_assert(outbox_get(r, 1, &second)); /* the view is of before */
+    ck_assert_int_eq(outbox_get(r, 1, &second), ERR_OK); /* the view is of before */
     ck_assert_int_eq(second.version.seq, 1);
     outbox_release(r);
-    ck_assert(outbox_get(r, 1, &second));
+    ck_assert_int_eq(outbox_get(r, 1, &second), ERR_OK);
     ck_assert_slice(second.id, A);
     ck_assert_int_eq(second.version.seq, 2);
     ck_assert_uint_gt(second.version.revision, revision);
@@ -225,13 +226,13 @@ TEST(clear_keeps_a_removal_and_forgets_the_rest)
     ck_assert(cp.has_pending && !cp.has_delivered);
     ck_assert_int_eq(cp.pending.op, OUTBOX_REMOVE);
     ck_assert_int_gt(cp.last_projected_us, at_us);
-    ck_assert(outbox_get(r, cp.pending_no, &p));
+    ck_assert_int_eq(outbox_get(r, cp.pending_no, &p), ERR_OK);
     ck_assert_uint_eq(p.json.len, 0);
     ck_assert_slice(p.kind, "run_summary");
     uint64_t revision = p.version.revision;
     ck_assert_int_eq(do_simple(h.o, fn_clear, A), ERR_OK); /* again: nothing new */
     outbox_release(r);
-    ck_assert(outbox_get(r, cp.pending_no, &p));
+    ck_assert_int_eq(outbox_get(r, cp.pending_no, &p), ERR_OK);
     ck_assert_uint_eq(p.version.revision, revision);
     outbox_reader_close(r);
     kit_done(h.o, A);

@@ -15,3 +15,18 @@ export const throwConvexError = mutation({ args: { data: v.any() }, handler: asy
 export const logs = mutation({ args: {}, handler: async () => { console.log("hello", 1, { a: [true] }); console.warn("careful"); return null; } });
 export const spin = internalMutation({ args: { ms: v.number() }, handler: async (_ctx, { ms }) => { const e = Date.now() + ms; while (Date.now() < e); return null; } });
 export const act = action({ args: {}, handler: async () => "acted" });
+// What somebody with a database console might do behind the sidecar's back: edit one row (the given
+// columns, no guard), delete it (patch null), or add it (when there is none).
+export const tamper = internalMutation({
+  args: { kind: v.string(), document_id: v.string(), patch: v.any() },
+  handler: async (ctx, { kind, document_id, patch }) => {
+    const row = await ctx.db
+      .query("runtime_projections")
+      .withIndex("by_kind_document_id", (q) => q.eq("kind", kind).eq("document_id", document_id))
+      .unique();
+    if (row === null) await ctx.db.insert("runtime_projections", { kind, document_id, seq: 0, projected_at: "", summary: {}, updated_at_ms: Date.now(), ...patch });
+    else if (patch === null) await ctx.db.delete("runtime_projections", row._id);
+    else await ctx.db.patch("runtime_projections", row._id, { ...patch, ...(patch.summary ? { summary: { ...row.summary, ...patch.summary } } : {}) });
+    return null;
+  },
+});
