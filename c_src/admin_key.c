@@ -26,8 +26,18 @@ static enum err refuse(struct fault *fault, const char *option, const char *why)
     return ERR_INVALID;
 }
 
+/* systemd guards its credentials itself: by an access list that shows as group bits, and under
+ * PrivateUsers= with an owner that is nobody here (systemd.exec(5), LoadCredential=). */
+static bool is_credential(const char *path)
+{
+    const char *dir = getenv("CREDENTIALS_DIRECTORY");
+    size_t n = dir ? strlen(dir) : 0;
+
+    return n > 0 && strncmp(path, dir, n) == 0 && path[n] == '/';
+}
+
 /* What must hold of the file before it is read; NULL, or why not. */
-static const char *key_file_fault(int fd)
+static const char *key_file_fault(int fd, const char *path)
 {
     struct stat st;
 
@@ -35,6 +45,8 @@ static const char *key_file_fault(int fd)
         return "cannot be looked at";
     if (!S_ISREG(st.st_mode))
         return "is no regular file";
+    if (is_credential(path))
+        return st.st_mode & S_IRWXO ? "can be reached by others" : NULL;
     if (st.st_uid != geteuid() && st.st_uid != 0)
         return "belongs to neither this user nor root";
     if (st.st_mode & (S_IRWXG | S_IRWXO))
@@ -85,10 +97,10 @@ static void use_key(struct http *h, const char *key, size_t len)
 }
 
 /* Take the key of an open file; NULL, or why not. */
-static const char *take_key(struct http *h, int fd)
+static const char *take_key(struct http *h, int fd, const char *path)
 {
     char key[MAX_KEY_BYTES + 3]; /* the longest, a line end, and one to see that there is more */
-    const char *why = key_file_fault(fd);
+    const char *why = key_file_fault(fd, path);
     ssize_t got;
 
     if (why)
@@ -129,7 +141,7 @@ enum err admin_key_read(struct http *h, const char *path, struct fault *fault)
         snprintf(fault->why, sizeof fault->why, "cannot be opened: %s", strerror(errno));
         return ERR_INVALID;
     }
-    why = take_key(h, fd);
+    why = take_key(h, fd, path);
     close(fd);
     return why ? refuse(fault, "admin_key_file", why) : ERR_OK;
 }

@@ -15,6 +15,7 @@
 #include "cli.h"
 
 #include "buf.h"
+#include "cli_audit.h"
 #include "cli_client.h"
 #include "cli_print.h"
 #include "cli_rebuild.h"
@@ -113,6 +114,13 @@ static int rebuild(const struct config *c, const struct target *t, const struct 
     return cli_rebuild_run(&peer, &options);
 }
 
+static int audit(const struct config *c, const struct target *t, const struct ask *ask)
+{
+    const struct cli_peer peer = {t->node, t->cookie, c->node_registered_name};
+
+    return cli_audit_run(&peer, buf_view(&ask->request), ask->timeout_ms, ask->json);
+}
+
 static int ask_sidecar(const struct config *c, const struct target *t, const struct ask *ask)
 {
     const struct cli_peer peer = {t->node, t->cookie, c->node_registered_name};
@@ -157,7 +165,9 @@ int cli_run(struct config *c, const char *word, int argc, char **argv)
     signal(SIGPIPE, SIG_IGN); /* ei writes without MSG_NOSIGNAL */
     int status = STATUS_ABSENT;
     if (find_target(c, &target))
-        status = ask.from != NULL ? rebuild(c, &target, &ask) : ask_sidecar(c, &target, &ask);
+        status = ask.from != NULL ? rebuild(c, &target, &ask)
+                 : ask.audit      ? audit(c, &target, &ask)
+                                  : ask_sidecar(c, &target, &ask);
     explicit_bzero(&target, sizeof target);
     buf_free(&ask.request);
     return status;

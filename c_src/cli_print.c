@@ -88,6 +88,81 @@ static void pad(int n, FILE *out)
 
 /* --- maps ----------------------------------------------------------------- */
 
+/* --- tables --------------------------------------------------------------- */
+
+/* The longest column, free text, stands last. */
+static const char *const dead_columns[] = {"document_id", "kind",    "seq",
+                                           "attempts",    "died_at", "why"};
+static const char *const finding_columns[] = {"finding",    "kind",     "seq",
+                                              "convex_seq", "repaired", "document_id"};
+#define COLUMN_COUNT (sizeof dead_columns / sizeof *dead_columns)
+
+static void put_cell(struct buf *b, term row, const char *column)
+{
+    term value = term_get(row, column);
+
+    b->len = 0;
+    if (value == NULL || term_is_nil_atom(value))
+        buf_byte(b, '-');
+    else
+        put_value(b, value);
+}
+
+static void print_row(term row, const char *const *columns, const int *widths, FILE *out)
+{
+    struct buf b = {0};
+
+    for (size_t i = 0; i < COLUMN_COUNT; i++) {
+        if (row == NULL) {
+            b.len = 0;
+            buf_str(&b, columns[i]);
+        } else {
+            put_cell(&b, row, columns[i]);
+        }
+        fwrite(b.data, 1, b.len, out);
+        if (i + 1 < COLUMN_COUNT)
+            pad(widths[i] - width_of(buf_view(&b)) + 2, out);
+    }
+    fputc('\n', out);
+    buf_free(&b);
+}
+
+static void print_table(term list, FILE *out)
+{
+    int widths[COLUMN_COUNT];
+    struct buf b = {0};
+    term row = term_items(list);
+    const char *const *columns = term_get(row, "finding") ? finding_columns : dead_columns;
+
+    for (size_t i = 0; i < COLUMN_COUNT; i++)
+        widths[i] = (int)strlen(columns[i]);
+    for (uint32_t r = 0; r < term_arity(list); r++, row = term_next(row))
+        for (size_t i = 0; i < COLUMN_COUNT; i++) {
+            put_cell(&b, row, columns[i]);
+            int width = width_of(buf_view(&b));
+            width = width < COLUMN_BYTES ? width : COLUMN_BYTES;
+            widths[i] = width > widths[i] ? width : widths[i];
+        }
+    buf_free(&b);
+    print_row(NULL, columns, widths, out);
+    row = term_items(list);
+    for (uint32_t r = 0; r < term_arity(list); r++, row = term_next(row))
+        print_row(row, columns, widths, out);
+}
+
+static bool is_list_of_maps(term t)
+{
+    if (term_type(t) != TERM_LIST || !term_is_proper(t))
+        return false;
+    term row = term_items(t);
+    for (uint32_t i = 0; i < term_arity(t); i++, row = term_next(row))
+        if (term_type(row) != TERM_MAP)
+            return false;
+    return true;
+}
+
+/* --- maps --- */
+
 static void print_map(term map, int indent, FILE *out);
 
 static int key_width(term map)
@@ -106,17 +181,27 @@ static int key_width(term map)
     return widest;
 }
 
+/* What stands below its key: a map, a table. */
+static bool is_block(term value, int indent)
+{
+    return indent == 0 && term_arity(value) > 0 &&
+           (term_type(value) == TERM_MAP || is_list_of_maps(value));
+}
+
 static void print_pair(term key, term value, int indent, int width, FILE *out)
 {
     struct buf b = {0};
-    bool block = term_type(value) == TERM_MAP && term_arity(value) > 0 && indent == 0;
+    bool block = is_block(value, indent);
 
     put_value(&b, key);
     pad(indent, out);
     fwrite(b.data, 1, b.len, out);
     if (block) {
         fputc('\n', out);
-        print_map(value, indent + 2, out);
+        if (term_type(value) == TERM_MAP)
+            print_map(value, indent + 2, out);
+        else
+            print_table(value, out);
     } else {
         pad(width - width_of(buf_view(&b)) + 2, out);
         b.len = 0;
@@ -136,81 +221,11 @@ static void print_map(term map, int indent, FILE *out)
         term key = term_items(map);
         for (uint32_t i = 0; i < term_arity(map); i++) {
             term value = term_next(key);
-            bool is_block = indent == 0 && term_type(value) == TERM_MAP && term_arity(value) > 0;
-            if (is_block == blocks)
+            if (is_block(value, indent) == blocks)
                 print_pair(key, value, indent, width, out);
             key = term_next(value);
         }
     }
-}
-
-/* --- tables --------------------------------------------------------------- */
-
-/* The columns of dead letters; the longest, free text, last. */
-static const char *const columns[] = {"document_id", "kind", "seq", "attempts", "died_at", "why"};
-#define COLUMN_COUNT (sizeof columns / sizeof *columns)
-
-static void put_cell(struct buf *b, term row, size_t column)
-{
-    term value = term_get(row, columns[column]);
-
-    b->len = 0;
-    if (value == NULL)
-        buf_byte(b, '-');
-    else
-        put_value(b, value);
-}
-
-static void print_row(term row, const int *widths, FILE *out)
-{
-    struct buf b = {0};
-
-    for (size_t i = 0; i < COLUMN_COUNT; i++) {
-        if (row == NULL) {
-            b.len = 0;
-            buf_str(&b, columns[i]);
-        } else {
-            put_cell(&b, row, i);
-        }
-        fwrite(b.data, 1, b.len, out);
-        if (i + 1 < COLUMN_COUNT)
-            pad(widths[i] - width_of(buf_view(&b)) + 2, out);
-    }
-    fputc('\n', out);
-    buf_free(&b);
-}
-
-static void print_table(term list, FILE *out)
-{
-    int widths[COLUMN_COUNT];
-    struct buf b = {0};
-    term row = term_items(list);
-
-    for (size_t i = 0; i < COLUMN_COUNT; i++)
-        widths[i] = (int)strlen(columns[i]);
-    for (uint32_t r = 0; r < term_arity(list); r++, row = term_next(row))
-        for (size_t i = 0; i < COLUMN_COUNT; i++) {
-            put_cell(&b, row, i);
-            int width = width_of(buf_view(&b));
-            width = width < COLUMN_BYTES ? width : COLUMN_BYTES;
-            widths[i] = width > widths[i] ? width : widths[i];
-        }
-    buf_free(&b);
-    print_row(NULL, widths, out);
-    row = term_items(list);
-    for (uint32_t r = 0; r < term_arity(list); r++, row = term_next(row))
-        print_row(row, widths, out);
-}
-
-static bool is_list_of_maps(term t)
-{
-    if (term_type(t) != TERM_LIST || !term_is_proper(t))
-        return false;
-    term row = term_items(t);
-    for (uint32_t i = 0; i < term_arity(t); i++, row = term_next(row))
-        if (term_type(row) != TERM_MAP)
-            return false;
-    return true;
 }
 
 /* --- the whole ------------------------------------------------------------ */
@@ -252,6 +267,7 @@ static const char *hint_for(term reason)
     static const struct {
         const char *reason, *hint;
     } hints[] = {
+        {"audit_running", "one at a time; `audit status` shows how far it is"},
         {"not_found", "the sidecar knows no such document"},
         {"timeout", "not all was delivered in that time; `status` shows what waits and why"},
         {"draining", "it is draining; `resume` opens it again"},

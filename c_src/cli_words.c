@@ -23,6 +23,7 @@
 #define WAIT_MAX_MS        3600000 /* an hour */
 #define TIMEOUT_MAX_S      7200
 #define REBUILD_TIMEOUT_MS 60000 /* of rebuild, without progress */
+#define AUDIT_TIMEOUT_MS   7200000
 #define LINES_MAX          INT64_MAX
 #define ARGUMENTS_MAX      2
 #define ID_BYTES           4096 /* longer than any id can be */
@@ -37,6 +38,8 @@ struct arguments {
     const char *from;  /* --from FILE */
     int64_t from_line; /* --from-line N; 0: not given */
     bool lower;        /* --lower */
+    bool repair;       /* --repair */
+    const char *after; /* --after ID */
     int64_t timeout_ms;
     char *why; /* for a sentence on what is wrong */
     size_t why_size;
@@ -53,6 +56,7 @@ static bool make_checkpoint(const struct word *w, struct arguments *a, struct as
 static bool make_clear(const struct word *w, struct arguments *a, struct ask *ask);
 static bool make_dead(const struct word *w, struct arguments *a, struct ask *ask);
 static bool make_rebuild(const struct word *w, struct arguments *a, struct ask *ask);
+static bool make_audit(const struct word *w, struct arguments *a, struct ask *ask);
 
 static const struct word words[] = {
     {"run", "[--managed]",
@@ -97,6 +101,16 @@ static const struct word words[] = {
      "long\n"
      "the sidecar may take nothing (default: 60).",
      "convex_sidecar rebuild --from history.jsonl", make_rebuild},
+    {"audit", "[--kind KIND] [--repair] [--after ID] | status | cancel",
+     "Compare what Convex holds with what it has confirmed, and list what differs (exit status 1 "
+     "when\n"
+     "something does).  --repair removes documents the store does not know, and has the others "
+     "written\n"
+     "again by their next projection (`rebuild`, or mix runtime.convex.audit --repair); a store "
+     "that\n"
+     "was lost knows none, so rebuild that first.  --after goes on behind a document.  Ctrl-C "
+     "cancels.",
+     "convex_sidecar audit --kind run_summary", make_audit},
 };
 
 #define WORD_COUNT (sizeof words / sizeof *words)
@@ -116,6 +130,8 @@ static bool takes(struct arguments *a, int min, int max, bool selectors)
         return refuse(a, "too many arguments");
     if (a->from != NULL || a->from_line != 0 || a->lower)
         return refuse(a, "--from, --from-line and --lower belong to rebuild");
+    if (a->repair || a->after != NULL)
+        return refuse(a, "--repair and --after belong to audit");
     if (!selectors && (a->all || a->kind != NULL))
         return refuse(a, "--all and --kind do not belong here");
     return true;
@@ -221,6 +237,8 @@ static bool make_dead(const struct word *w, struct arguments *a, struct ask *ask
 static bool make_rebuild(const struct word *w, struct arguments *a, struct ask *ask)
 {
     (void)w; /* its requests are made of the file */
+    if (a->repair || a->after != NULL)
+        return refuse(a, "--repair and --after belong to audit");
     if (a->count > 0 || a->all || a->kind != NULL || a->from == NULL || *a->from == '\0')
         return refuse(a, "--from FILE is wanted");
     ask->from = a->from;
@@ -228,6 +246,38 @@ static bool make_rebuild(const struct word *w, struct arguments *a, struct ask *
     ask->lower = a->lower;
     if (a->timeout_ms == 0)
         ask->timeout_ms = REBUILD_TIMEOUT_MS;
+    return true;
+}
+
+/* {audit, all | Kind, #{repair, after}}, {audit, status}, {audit, cancel}. */
+static bool make_audit(const struct word *w, struct arguments *a, struct ask *ask)
+{
+    const char *what = a->count == 1 ? a->list[0] : "";
+    bool is_word = strcmp(what, "status") == 0 || strcmp(what, "cancel") == 0;
+    struct buf *b = &ask->request;
+
+    if (a->count > is_word || a->all || a->from || a->from_line || a->lower)
+        return refuse(a, "status, cancel, or --kind, --repair and --after are wanted");
+    if (is_word && (a->kind || a->repair || a->after))
+        return refuse(a, "status and cancel stand alone");
+    term_put_tuple(b, is_word ? 2 : 3);
+    term_put_atom(b, w->name);
+    if (is_word) {
+        term_put_atom(b, what);
+        return true;
+    }
+    if (a->kind)
+        term_put_text(b, a->kind);
+    else
+        term_put_atom(b, "all");
+    term_put_map(b, 2);
+    term_put_atom(b, "repair");
+    term_put_bool(b, a->repair);
+    term_put_atom(b, "after");
+    term_put_text(b, a->after ? a->after : "");
+    ask->audit = true;
+    if (a->timeout_ms == 0)
+        ask->timeout_ms = AUDIT_TIMEOUT_MS;
     return true;
 }
 
@@ -242,6 +292,10 @@ static bool take_value(struct arguments *a, const char *option, const char *valu
     }
     if (strcmp(option, "--kind") == 0) {
         a->kind = value;
+        return strlen(value) < ID_BYTES || refuse(a, "that is too long");
+    }
+    if (strcmp(option, "--after") == 0) {
+        a->after = value;
         return strlen(value) < ID_BYTES || refuse(a, "that is too long");
     }
     if (strcmp(option, "--from") == 0) {
@@ -259,7 +313,8 @@ static bool take_value(struct arguments *a, const char *option, const char *valu
 
 static bool takes_value(const char *option)
 {
-    static const char *const options[] = {"--kind", "--timeout", "--from", "--from-line"};
+    static const char *const options[] = {"--kind", "--timeout", "--from", "--from-line",
+                                          "--after"};
 
     for (size_t i = 0; i < sizeof options / sizeof *options; i++)
         if (strcmp(option, options[i]) == 0)
@@ -286,6 +341,8 @@ static bool sort_arguments(int argc, char **argv, struct arguments *a)
             a->all = true;
         } else if (strcmp(arg, "--lower") == 0) {
             a->lower = true;
+        } else if (strcmp(arg, "--repair") == 0) {
+            a->repair = true;
         } else if (takes_value(arg)) {
             i++;
             if (!take_value(a, arg, i < argc ? argv[i] : NULL))

@@ -15,6 +15,7 @@ struct ask {
     const char *from; /* its path, an argument; NULL: another word */
     int64_t from_line;
     bool lower;
+    bool audit; /* the answer takes long: show how far it is */
 };
 
 /**

@@ -20,7 +20,8 @@
 #define MAX_ENTITY_ID 300 /* with the longest prefix still an LMDB key (511 bytes) */
 #define MAX_VERSION   63
 #define MAX_TIME_TEXT 64
-#define NUMBER_WEIGHT 9 /* crates/value/src/size.rs */
+#define NUMBER_WEIGHT 9   /* crates/value/src/size.rs */
+#define USUAL_TEXT    768 /* what the pieces of most documents take: grown once */
 
 enum err draft_refuse(struct fault *fault, const char *path, const char *why, ...)
 {
@@ -66,6 +67,7 @@ struct draft *draft_new(const struct kind *k, const struct kind_slot *slots, siz
     d->kind = k;
     d->slots = slots;
     d->slot_count = slot_count;
+    buf_reserve(&d->text, USUAL_TEXT);
     return d;
 }
 

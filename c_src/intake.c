@@ -359,18 +359,20 @@ static enum err read_request(struct intake *i, struct request *q, term words)
         snprintf(q->fault.why, sizeof q->fault.why, "neither {project, ...} nor {upsert, ...}");
         return ERR_INVALID;
     }
-    enum err e = find_kind(i, q, term_element(words, 1), &kind);
+    /* Each element is stepped over once: rows are long. */
+    term name = term_element(words, 1), id_text = term_next(name), row = term_next(id_text);
+    term events = term_next(row), opts = project ? term_next(events) : events;
+    enum err e = find_kind(i, q, name, &kind);
     if (e == ERR_OK)
-        e = read_options(q, &options, term_element(words, project ? 5 : 4));
+        e = read_options(q, &options, opts);
     if (e != ERR_OK)
         return e;
-    struct slice id = term_text(term_element(words, 2));
+    struct slice id = term_text(id_text);
     if (id.data == NULL)
         return ERR_NOT_OWNED;
     if (upsert)
-        return projection_adopt(kind, id, term_element(words, 3), &options, &q->draft, &q->fault);
-    return projection_prepare(kind, id, term_element(words, 3), term_element(words, 4), &options,
-                              &q->draft, &q->fault);
+        return projection_adopt(kind, id, row, &options, &q->draft, &q->fault);
+    return projection_prepare(kind, id, row, events, &options, &q->draft, &q->fault);
 }
 
 /* ---- jobs ------------------------------------------------------------------ */
@@ -386,7 +388,8 @@ static struct job *job_new(struct intake *i, struct caller *caller, size_t count
     return j;
 }
 
-static void job_add(struct job *j, size_t index, term words)
+/* ${end} is the first byte behind ${words}. */
+static void job_add(struct job *j, size_t index, term words, const uint8_t *end)
 {
     struct request *q = &j->requests[index];
     struct intake *i = j->intake;
@@ -402,7 +405,7 @@ static void job_add(struct job *j, size_t index, term words)
         request_refuse(q, e, "");
         return;
     }
-    q->intent.cost_bytes = sizeof *q + term_raw(words).len;
+    q->intent.cost_bytes = sizeof *q + (size_t)(end - words);
     j->cost_bytes += q->intent.cost_bytes;
     j->unsettled++;
 }
@@ -412,7 +415,7 @@ static void take_one(struct intake *i, struct caller *caller, term words)
     struct job *j = job_new(i, caller, 1, false);
 
     metric_add(METRIC_REQUESTS, 1);
-    job_add(j, 0, words);
+    job_add(j, 0, words, term_next(words));
     gather_job(j);
 }
 
@@ -424,8 +427,11 @@ static void take_batch(struct intake *i, struct caller *caller, term words)
     term at = n ? term_items(list) : NULL;
 
     metric_add(METRIC_REQUESTS, n);
-    for (uint32_t k = 0; k < n; k++, at = term_next(at))
-        job_add(j, k, at);
+    for (uint32_t k = 0; k < n; k++) {
+        term next = term_next(at);
+        job_add(j, k, at, next);
+        at = next;
+    }
     gather_job(j);
 }
 

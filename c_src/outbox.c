@@ -25,7 +25,7 @@
 #include "log.h"
 #include "metrics.h"
 #include "record.h"
-#include "round.h"
+#include "round_inside.h"
 #include "settle.h"
 #include "store.h"
 #include "waiting.h"
@@ -475,7 +475,7 @@ enum err outbox_open(const struct outbox_options *options, struct outbox **out, 
     e = format_check(o->store, fault);
     if (e != ERR_OK)
         goto err1;
-    round_init(&o->round, o->store, options);
+    round_init(&o->round, o->store, options->limit_bytes, options->dead_limit);
     e = first_round(o, fault);
     if (e != ERR_OK)
         goto err2;

@@ -145,20 +145,23 @@ static enum err put_event_text(struct draft *d, term t, bool may_be_null, struct
 static enum err put_event_key(struct draft *d, uint32_t i, term event, const char *key,
                               struct fault *fault)
 {
-    bool is_time = strcmp(key, "inserted_at") == 0;
+    bool is_time = key[0] == 'i';
     struct piece *p = is_time ? &d->event_at : &d->event_type;
-    char path[64];
-    snprintf(path, sizeof path, "events[%u].%s", i, key);
-
     term t = term_get(event, key);
+
     if (t == NULL && is_time) {
         *p = draft_put_raw(d, slice_str("null"));
         return ERR_OK;
     }
-    if (t == NULL || (!is_time && term_type(t) != TERM_BINARY && term_type(t) != TERM_ATOM))
-        return draft_refuse(fault, path, "must be text");
-    return put_event_text(d, t, is_time, p, fault) == ERR_OK ? ERR_OK
-                                                             : draft_refuse_within(fault, path);
+    bool is_wrong =
+        t == NULL || (!is_time && term_type(t) != TERM_BINARY && term_type(t) != TERM_ATOM);
+    if (is_wrong)
+        draft_refuse(fault, "", "must be text");
+    if (!is_wrong && put_event_text(d, t, is_time, p, fault) == ERR_OK)
+        return ERR_OK;
+    char path[64];
+    snprintf(path, sizeof path, "events[%u].%s", i, key);
+    return draft_refuse_within(fault, path);
 }
 
 /* All are looked at, though the last alone is shown: the same events in other portions must not
@@ -220,9 +223,11 @@ static enum err put_options(struct draft *d, const struct projection_options *o,
 static void put_names(struct draft *d, struct slice entity_id, struct slice version)
 {
     char id[512];
-    int len = snprintf(id, sizeof id, "%s%.*s", d->kind->prefix, SLICE_ARG(entity_id));
-    PRE(len > 0 && len < (int)sizeof id);
-    struct slice document_id = slice_of(id, (size_t)len);
+    size_t prefix = strlen(d->kind->prefix);
+    PRE(prefix + entity_id.len < sizeof id);
+    memcpy(id, d->kind->prefix, prefix);
+    memcpy(id + prefix, entity_id.data, entity_id.len);
+    struct slice document_id = slice_of(id, prefix + entity_id.len);
     d->id = draft_put_raw(d, document_id);
     d->version = draft_put_raw(d, version);
     d->values[SLOT_DOCUMENT_ID] = draft_put_string(d, document_id);

@@ -6,7 +6,7 @@
 
 #include "base.h"
 #include "buf.h"
-#include "outbox.h"
+#include "kept.h"
 
 /*
  * If you change what is written here (a field, its type, its order, a key):

@@ -27,15 +27,15 @@
 #include "log.h"
 #include "metrics.h"
 #include "projection.h"
+#include "round_inside.h"
 #include "clock.h"
 #include "store.h"
 
 #define LOG_PERIOD_MS 10000
 
-void round_init(struct round *r, struct store *s, const struct outbox_options *options)
+void round_init(struct round *r, struct store *s, uint64_t limit_bytes, uint64_t dead_limit)
 {
-    *r = (struct round){
-        .store = s, .limit_bytes = options->limit_bytes, .dead_limit = options->dead_limit};
+    *r = (struct round){.store = s, .limit_bytes = limit_bytes, .dead_limit = dead_limit};
 }
 
 void round_free(struct round *r)

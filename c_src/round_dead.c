@@ -14,6 +14,7 @@
 
 #include "round.h"
 
+#include "round_inside.h"
 #include "store.h"
 
 enum err round_dead_get(struct round *r, struct slice id, struct dead_letter *d)

@@ -22,34 +22,10 @@
 #include "log.h"
 #include "record.h"
 #include "round.h"
+#include "round_inside.h"
 #include "store.h"
 
 #define LOG_PERIOD_MS 10000
-
-struct settlement *settlement_new(const struct pending *p)
-{
-    struct settlement *s = base_alloc(sizeof *s);
-
-    PRE(p->version.version.len < sizeof s->version_text);
-    s->no = p->no;
-    s->revision = p->version.revision;
-    s->sent = p->version;
-    if (p->version.version.len > 0)
-        memcpy(s->version_text, p->version.version.data, p->version.version.len);
-    s->sent.version = slice_of(s->version_text, p->version.version.len);
-    s->id = base_strndup(p->id.data, p->id.len);
-    s->id_len = p->id.len;
-    return s;
-}
-
-void settlement_free(struct settlement *s)
-{
-    if (s == NULL)
-        return;
-    free(s->answer);
-    free(s->id);
-    free(s);
-}
 
 static struct slice id_of(const struct settlement *s)
 {

@@ -4,7 +4,7 @@
 #define SETTLE_H
 
 #include "base.h"
-#include "outbox.h"
+#include "kept.h"
 
 struct round;
 

@@ -4,7 +4,7 @@
 #define WAITING_H
 
 #include "base.h"
-#include "outbox.h"
+#include "round.h"
 
 #define WAITING_MAX 16384 /* intents held at once */
 

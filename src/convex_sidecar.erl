@@ -255,14 +255,21 @@ answer(Mref, Message) ->
     Reply.
 
 %% The tag [alias | Mref] is OTP's own (gen.erl): a peer that knows aliases answers to it.
--dialyzer({no_improper_lists, send_request/2}).
+-dialyzer({no_improper_lists, send_monitored/2}).
 %% @doc Send a request without waiting; its answer arrives as a message for check_response/2.
 %% Never blocks: a connection that is congested is {error, busy}.
 -spec send_request(server(), term()) -> {ok, reference()} | {error, unavailable | busy}.
 send_request(Server, Request) ->
     case destination(Server) of
         {up, Dest} ->
-            Mref = erlang:monitor(process, Dest, [{alias, reply_demonitor}]),
+            send_monitored(Dest, Request);
+        down ->
+            {error, unavailable}
+    end.
+
+send_monitored(Dest, Request) ->
+    try erlang:monitor(process, Dest, [{alias, reply_demonitor}]) of
+        Mref ->
             Message = {'$gen_call', {self(), [alias | Mref]}, Request},
             case erlang:send(Dest, Message, [nosuspend, noconnect]) of
                 ok ->
@@ -273,9 +280,10 @@ send_request(Server, Request) ->
                 noconnect ->
                     abandon(Mref),
                     {error, unavailable}
-            end;
-        down ->
-            {error, unavailable}
+            end
+    catch
+        %% This VM has just stopped its distribution.
+        error:badarg -> {error, unavailable}
     end.
 
 %% @doc Whether a received message is the answer to that request.

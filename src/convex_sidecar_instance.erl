@@ -46,7 +46,9 @@
     dest := {atom(), node()}, dirty_limit := pos_integer(), hint_limit := pos_integer(), _ => _
 }) -> info().
 open(Name, #{dest := Dest, dirty_limit := DirtyLimit, hint_limit := HintLimit}) ->
-    Concurrent = [public, {write_concurrency, true}, {read_concurrency, true}],
+    %% Every mark asks for the size of the dirty table: with the decentralized counters that
+    %% an ordered_set gets by default, that would ask every scheduler.
+    Concurrent = [public, {write_concurrency, true}, {read_concurrency, true}, {decentralized_counters, false}],
     Info = #{
         name => Name,
         dest => Dest,

@@ -11,7 +11,8 @@
 %% document that never was.
 %%
 %% An event goes over as seq, event_type and inserted_at; payloads stay here.
-%% Long histories go in pages, so that no message grows without bound.
+%% Long histories go in pages, so that no message grows without bound; a rebuild sends the last
+%% page alone, and how many events came before it.
 -module(convex_sidecar_source).
 
 -export([read/4, project/5, rebuild/5]).
@@ -107,20 +108,109 @@ project(Server, Source, Kind, Id, Options) ->
     look_again(Answer, Server, Source, Kind, Id),
     Answer.
 
-%% @doc The same from the first event, forgetting what was folded before.  With `clear =>
-%% DocumentId' the document is cleared first, so that it is written even if it is unchanged.
+%% @doc The same from the first event, forgetting what was folded before, in one request: of a
+%% history of more than one page the earlier pages are counted here, so the document never shows a
+%% part of it, and nothing is half done when this process dies.  With `force => true' it is written
+%% even if it is what stands already, with `clear => DocumentId' it is removed first.
+%%
+%% Live projections go on beside it and the newest wins: the sidecar skips (unless_ahead) what is
+%% behind what it has.  Then either the log has got more events meanwhile, and is read again, or it
+%% was corrected to less, and the document has to go below what stands.
 -spec rebuild(convex_sidecar:server(), source(), convex_sidecar:kind(), convex_sidecar:entity_id(),
     convex_sidecar:options()) -> {ok, convex_sidecar:result()} | {error, term()}.
 rebuild(Server, Source, Kind, Id, Options) ->
-    convex_sidecar_instance:forget(Server, Kind, Id),
     {Clear, Opts} = take(clear, options(Options)),
     Answer =
         case cleared(Server, Source, Kind, Id, Clear, Opts) of
-            ok -> pages(Server, Source, Kind, Id, 0, Opts#{reset => true}, 0);
+            ok -> rebuild_from(0, Server, Source, Kind, Id, Opts);
             {error, _} = Error -> Error
         end,
     look_again(Answer, Server, Source, Kind, Id),
     Answer.
+
+%% `Seen' is the last event of the history that turned out to be behind.
+rebuild_from(Seen, Server, Source, Kind, Id, Opts) ->
+    case whole(Source, Kind, Id, 0, 0) of
+        {ok, #{last := Last} = Piece, Before} ->
+            Rebuild = Opts#{reset => true, unless_ahead => true},
+            case rebuild_once(Piece, Before, Server, Kind, Id, Rebuild) of
+                {ok, #{write := <<"skipped">>, reason := <<"checkpoint_ahead">>}} when Last > Seen ->
+                    rebuild_from(Last, Server, Source, Kind, Id, Opts);
+                {ok, #{write := <<"skipped">>, reason := <<"checkpoint_ahead">>}} ->
+                    lowered(
+                        rebuild_once(Piece, Before, Server, Kind, Id, Rebuild#{unless_ahead => false}),
+                        Server, Source, Kind, Id, Last, maps:remove(force, Opts)
+                    );
+                Answer ->
+                    Answer
+            end;
+        not_found ->
+            {error, not_found};
+        {error, _} = Error ->
+            Error
+    end.
+
+%% What was appended and projected between the two has been undone with it: once more.
+lowered({ok, _} = Ok, Server, Source, Kind, Id, Last, Opts) ->
+    case pages(Server, Source, Kind, Id, Last, Opts, 0) of
+        {ok, _} -> Ok;
+        {error, _} = Error -> Error
+    end;
+lowered({error, _} = Error, _Server, _Source, _Kind, _Id, _Last, _Opts) ->
+    Error.
+
+rebuild_once(#{row := Row, events := Events, last := Last}, Before, Server, Kind, Id, Opts) ->
+    Counted =
+        case Before of
+            0 -> Opts;
+            _ -> Opts#{events_before => Before}
+        end,
+    convex_sidecar_instance:forget(Server, Kind, Id),
+    Answer = convex_sidecar:project(Server, Kind, Id, Row, Events, Counted),
+    case Answer of
+        {ok, #{reason := <<"checkpoint_ahead">>, write := <<"skipped">>}} -> ok;
+        {ok, _} when Last > 0 -> convex_sidecar_instance:remember(Server, Kind, Id, Last);
+        _ -> ok
+    end,
+    Answer.
+
+%% The last page of a history and the number of events before it; the earlier pages are checked
+%% for holes here, the last one by the sidecar.
+whole(Source, Kind, Id, From, Before) ->
+    case read(Source, Kind, Id, From) of
+        {ok, #{more := true, events := Events, last := Last} = Piece} ->
+            case hole(Events, From) of
+                none -> rest(Piece, Source, Kind, Id, Last, Before + length(Events));
+                Gap -> {error, Gap}
+            end;
+        {ok, #{events := [First | _], last := Last} = Piece} ->
+            case hole([First], From) of
+                none -> {ok, Piece#{last := Last}, Before};
+                Gap -> {error, Gap}
+            end;
+        {ok, #{events := []} = Piece} ->
+            {ok, Piece#{last := From}, Before};
+        not_found ->
+            not_found
+    end.
+
+%% What comes behind a full page: nothing, and then that page is the last.
+rest(#{events := Events, last := Last} = Piece, Source, Kind, Id, Last, Before) ->
+    case whole(Source, Kind, Id, Last, Before) of
+        {ok, #{events := [], row := Row}, _} ->
+            {ok, Piece#{row := Row}, Before - length(Events)};
+        Other ->
+            Other
+    end.
+
+%% The first event may have any seq; from then on each is the one after the last.
+hole([], _Last) ->
+    none;
+hole([Event | Events], Last) ->
+    case seq(seq, Event) of
+        Seq when Seq =:= Last + 1; Last =:= 0 -> hole(Events, Seq);
+        Seq -> {gap, Last + 1, Seq}
+    end.
 
 cleared(_Server, _Source, _Kind, _Id, undefined, _Opts) ->
     ok;

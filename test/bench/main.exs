@@ -58,4 +58,5 @@ defmodule Bench.Main do
   end
 end
 
+:logger.set_primary_config(:level, :error)
 Bench.Main.run(System.argv())

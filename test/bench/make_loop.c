@@ -100,8 +100,8 @@ static size_t make_one(const struct kinds *kinds, struct slice bytes, struct buf
 
     if (term_check(bytes, &t, &fault) != ERR_OK)
         fail(fault.why);
-    if (projection_prepare(kinds_find(kinds, term_text(term_element(t, 1))),
-                           term_text(term_element(t, 2)), term_element(t, 3), term_element(t, 4),
+    term kind = term_element(t, 1), id = term_next(kind), row = term_next(id);
+    if (projection_prepare(kinds_find(kinds, term_text(kind)), term_text(id), row, term_next(row),
                            &options, &draft, &fault) != ERR_OK)
         fail(fault.why);
     if (projection_finish(draft, slice_of("", 0), 0, 1771531200000000, &d, &fault) != ERR_OK)
@@ -139,6 +139,16 @@ __attribute__((noinline)) static size_t bench_make(const struct kinds *kinds, st
     return json_bytes;
 }
 
+/* libcrypto looks around at its first hash; that is no document's cost. */
+static size_t warm_up(const struct kinds *kinds, struct slice bytes)
+{
+    struct buf records = {0};
+    size_t json_bytes = make_one(kinds, bytes, &records);
+
+    buf_free(&records);
+    return json_bytes;
+}
+
 static struct buf read_file(const char *path)
 {
     struct buf b = {0};
@@ -163,7 +173,7 @@ int main(int argc, char **argv)
 
     if (kinds_finish(kinds, &fault) != ERR_OK)
         fail(fault.why);
-    size_t json_bytes = bench_make(kinds, buf_view(&bytes), 0);
+    size_t json_bytes = warm_up(kinds, buf_view(&bytes));
     int64_t began_us = clock_mono_us();
 
     if (strcmp(argv[1], "walk") == 0)

@@ -104,6 +104,8 @@ defmodule Standin do
   @doc "Inject faults: the JSON text that README.md of test/convex describes."
   def faults(standin, json), do: request(standin, :post, "faults", json)
   def clear_faults(standin), do: request(standin, :delete, "faults", "")
+  @doc "As new: no documents, no faults, counters at zero."
+  def reset(standin), do: request(standin, :post, "reset", "")
   def config(standin, json), do: request(standin, :post, "config", json)
 
   @doc "A number of /__standin/stats."

@@ -92,15 +92,8 @@ defmodule Vm do
     :ok
   end
 
-  @doc "Every caller: `n` projections one after the other; how many failed, and how."
-  def project_all(ids, opts) do
-    ids
-    |> Task.async_stream(&Projector.project_run(&1, opts), max_concurrency: 16, timeout: 60_000)
-    |> Enum.frequencies_by(fn
-      {:ok, {:ok, _}} -> :ok
-      {:ok, {:error, reason}} -> reason
-    end)
-  end
+  @doc "The asynchronous form for each of these runs."
+  def project_async(ids), do: Enum.each(ids, &Projector.project_run_async/1)
 
   @doc "An orderly stop, as a release does it."
   def stop, do: spawn(fn -> :init.stop() end) && :ok

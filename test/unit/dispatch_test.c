@@ -973,7 +973,7 @@ TEST(a_store_that_cannot_be_read_for_a_while_loses_no_document)
     put_many(&h, "d", 3);
     UNTIL(fake_outbox_pending(h.outbox) == 0);
     fake_rule_set(h.sink, says_again);
-    put_many(&h, "d", 3);
+    put_many(&h, "e", 3);
     put_many(&h, "bad", 1);
     UNTIL(status(&h).state == DISPATCH_WAITING);
     rest(&h);

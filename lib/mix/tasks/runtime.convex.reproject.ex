@@ -5,17 +5,26 @@ defmodule Mix.Tasks.Runtime.Convex.Reproject do
 
       mix runtime.convex.reproject --run-id run_123
       mix runtime.convex.reproject --worker-id codexw_123
-      mix runtime.convex.reproject --all [--concurrency 8]
+      mix runtime.convex.reproject --all [--concurrency 8] [--resume FILE]
 
-  `--all` shows how far it is: one line that is rewritten on a terminal (count, rate, time
-  left), a plain line every ten per cent elsewhere. The exit status is 1 when an entity
-  failed, and each failed one is named.
+  `--all` shows how far it is: a bar on a terminal (count, rate, time left), a plain line every
+  ten per cent or ten seconds elsewhere. The exit status is 1 when an entity failed, and each failed
+  one is named.
+
+  With `--resume FILE` it keeps in FILE where it stands, and goes on from there when FILE is there
+  already; FILE is removed when all is done. So it may be ended at any time: with SIGTERM, SIGHUP
+  or Ctrl-\\ the entities under way are finished first (exit status 1), with Ctrl-C at once.
   """
   use Mix.Task
 
   alias OpenAgentsRuntime.Convex.Reprojection
 
-  @switches [run_id: :string, worker_id: :string, all: :boolean, concurrency: :integer]
+  @switches [run_id: :string, worker_id: :string, all: :boolean] ++
+              [concurrency: :integer, resume: :string]
+  @signals [:sigterm, :sighup, :sigquit]
+  @bar_cells 24
+  @bar_ms 100
+  @line_ms 10_000
 
   @impl Mix.Task
   def run(args) do
@@ -23,7 +32,7 @@ defmodule Mix.Tasks.Runtime.Convex.Reproject do
     Mix.Task.run("app.start")
 
     cond do
-      opts[:all] -> all(Keyword.get(opts, :concurrency, 8))
+      opts[:all] -> all(Keyword.get(opts, :concurrency, 8), opts[:resume])
       id = opts[:run_id] -> single(Reprojection.rebuild_run(id, waiting()))
       id = opts[:worker_id] -> single(Reprojection.rebuild_codex_worker(id, waiting()))
     end
@@ -38,6 +47,7 @@ defmodule Mix.Tasks.Runtime.Convex.Reproject do
       rest != [] or invalid != [] -> usage("not understood: #{inspect(rest ++ invalid)}")
       chosen != 1 -> usage("one of the three is needed")
       Keyword.get(opts, :concurrency, 8) not in 1..256 -> usage("--concurrency is 1 to 256")
+      opts[:resume] && !opts[:all] -> usage("--resume goes with --all")
       true -> opts
     end
   end
@@ -54,13 +64,18 @@ defmodule Mix.Tasks.Runtime.Convex.Reproject do
     exit({:shutdown, 1})
   end
 
-  defp all(concurrency) do
+  defp all(concurrency, resume) do
     terminal? = match?({:ok, _columns}, :io.columns())
-    started_at = System.monotonic_time(:millisecond)
-    show = fn progress -> show(progress, started_at, terminal?) end
+    canceller = Reprojection.canceller()
 
     {:ok, summary} =
-      Reprojection.rebuild_all(waiting() ++ [progress: show, max_concurrency: concurrency])
+      until_signal(canceller, fn ->
+        Reprojection.rebuild_all(
+          waiting() ++
+            [progress: &show(&1, terminal?), max_concurrency: concurrency, resume: resume] ++
+            [canceller: canceller, results: :failed]
+        )
+      end)
 
     if terminal?, do: IO.write("\n")
     Mix.shell().info("Convex reprojection summary:")
@@ -68,20 +83,55 @@ defmodule Mix.Tasks.Runtime.Convex.Reproject do
     Mix.shell().info("  succeeded_entities: #{summary.succeeded_entities}")
     Mix.shell().info("  failed_entities: #{summary.failed_entities}")
     for %{result: "error"} = result <- summary.results, do: Mix.shell().error("  " <> line(result))
-    if summary.failed_entities > 0, do: exit({:shutdown, 1})
+    if summary[:cancelled], do: Mix.shell().error(cancelled(resume))
+    if summary.failed_entities > 0 or summary[:cancelled], do: exit({:shutdown, 1})
     :ok
   end
 
-  defp show(progress, started_at, true) do
-    IO.write("\r\e[K" <> progress_text(progress, System.monotonic_time(:millisecond) - started_at))
+  defp cancelled(nil), do: "cancelled: not all entities were rebuilt"
+  defp cancelled(file), do: "cancelled: --resume #{file} goes on from here"
+
+  # OTP's own handler would end the VM at once; it is away while we listen.
+  defp until_signal(canceller, fun) do
+    cancel = fn -> Reprojection.cancel(canceller) end
+    for signal <- @signals, do: {:ok, _} = System.trap_signal(signal, {__MODULE__, signal}, cancel)
+    _ = :gen_event.delete_handler(:erl_signal_server, :erl_signal_handler, :rebuilding)
+
+    try do
+      fun.()
+    after
+      :ok = :gen_event.add_handler(:erl_signal_server, :erl_signal_handler, [])
+      for signal <- @signals, do: System.untrap_signal(signal, {__MODULE__, signal})
+    end
   end
 
-  defp show(%{done: done, total: total} = progress, started_at, false) do
-    step = max(div(total, 10), 1)
+  # Not at every entity: at the end, and when so much time has gone by.
+  defp show(%{done: done, total: total} = progress, terminal?) do
+    now = System.monotonic_time(:millisecond)
+    shown_at = Process.get(__MODULE__, now - @line_ms)
+    step? = done > 0 and rem(done, max(div(total, 10), 1)) == 0
 
-    if done > 0 and (rem(done, step) == 0 or done == total) do
-      Mix.shell().info(progress_text(progress, System.monotonic_time(:millisecond) - started_at))
+    cond do
+      terminal? and (done == total or now - shown_at >= @bar_ms) ->
+        Process.put(__MODULE__, now)
+        IO.write("\r\e[K" <> bar(progress) <> text(progress))
+
+      not terminal? and done > 0 and (done == total or step? or now - shown_at >= @line_ms) ->
+        Process.put(__MODULE__, now)
+        Mix.shell().info(text(progress))
+
+      true ->
+        :ok
     end
+  end
+
+  defp text(progress), do: progress_text(progress, progress.elapsed_ms)
+
+  defp bar(%{done: done, total: total}) do
+    share = done / max(total, 1)
+    full = trunc(share * @bar_cells)
+    cells = String.duplicate("=", full) <> if(full < @bar_cells, do: ">", else: "")
+    "[#{String.pad_trailing(cells, @bar_cells)}] #{trunc(share * 100)}% "
   end
 
   @doc "How far a rebuild is, in words."

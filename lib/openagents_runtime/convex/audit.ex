@@ -4,8 +4,8 @@ defmodule OpenAgentsRuntime.Convex.Audit do
 
   The sidecar does the comparing, page by page, beside live writes (docs/OPERATIONS.md,
   "Drift"). It keeps no delivered document, so a repair has two halves: the sidecar clears
-  orphans and doubts its checkpoint of every other finding; this module projects those
-  entities again from the event log, and each is then written whatever stands in Convex.
+  orphans and doubts its checkpoint of every other finding; this module projects the
+  entities again that the event log knows, and each is then written whatever stands there.
 
   | finding | Convex holds |
   | --- | --- |
@@ -18,7 +18,7 @@ defmodule OpenAgentsRuntime.Convex.Audit do
 
   alias OpenAgentsRuntime.Convex.{Reprojection, Sidecar, Summary}
 
-  @kinds [:run_summary, :codex_worker_summary]
+  @gone ~w(run_not_found worker_not_found)
   @sums ~w(checked missing stale ahead altered orphaned second_look unsettled repaired took_ms)a
 
   @type finding :: %{
@@ -95,31 +95,39 @@ defmodule OpenAgentsRuntime.Convex.Audit do
   defp mend(false, _findings, _opts), do: %{reprojected: 0, failed: []}
 
   defp mend(true, findings, opts) do
-    results = for f <- findings, f.finding != "orphaned", do: {f.document_id, reproject(f, opts)}
+    results = for f <- findings, do: {f.document_id, reproject(f, opts)}
 
     %{
       reprojected: Enum.count(results, &match?({_id, {:ok, _}}, &1)),
-      failed:
-        for({id, {:error, why}} <- results, do: %{document_id: id, reason: reason(why)}) ++
-          for(%{finding: "orphaned", repaired: false} = f <- findings,
-            do: %{document_id: f.document_id, reason: :not_cleared}
-          )
+      failed: for({id, {:error, why}} <- results, do: %{document_id: id, reason: reason(why)})
     }
   end
 
   defp reproject(%{repaired: false}, _opts), do: {:error, :beyond_repair}
 
-  defp reproject(finding, opts) do
-    opts = Keyword.merge(opts, clear: false)
-
-    case Enum.find(@kinds, &(Atom.to_string(&1) == finding.kind)) do
-      :run_summary -> Reprojection.rebuild_run(entity(:run_summary, finding), opts)
-      nil -> {:error, :not_of_this_runtime}
-      kind -> Reprojection.rebuild_codex_worker(entity(kind, finding), opts)
+  # What the log knows is an orphan only to a store that was lost: it comes back.
+  defp reproject(%{finding: "orphaned"} = finding, opts) do
+    case rebuild(finding, opts) do
+      {:error, %{reason: reason}} when reason in @gone -> :gone
+      {:error, :not_of_this_runtime} -> :gone
+      other -> other
     end
   end
 
-  defp entity(kind, %{document_id: id}), do: String.replace_prefix(id, Summary.document_id(kind, ""), "")
+  defp reproject(finding, opts), do: rebuild(finding, opts)
+
+  defp rebuild(finding, opts) do
+    opts = opts |> Keyword.delete(:timeout) |> Keyword.merge(clear: false)
+
+    case finding.kind do
+      "run_summary" -> Reprojection.rebuild_run(entity(:run_summary, finding), opts)
+      "codex_worker_summary" -> Reprojection.rebuild_codex_worker(entity(:codex_worker_summary, finding), opts)
+      _other -> {:error, :not_of_this_runtime}
+    end
+  end
+
+  defp entity(kind, %{document_id: id}),
+    do: String.replace_prefix(id, Summary.document_id(kind, ""), "")
 
   defp reason(%{reason: reason}), do: reason
   defp reason(reason), do: reason

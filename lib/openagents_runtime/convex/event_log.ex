@@ -42,11 +42,11 @@ defmodule OpenAgentsRuntime.Convex.EventLog do
               "(a module with the behaviour OpenAgentsRuntime.Convex.EventLog) or give the option :event_log"
   end
 
-  @doc "All ids of a kind, page by page, lazily."
-  @spec stream_ids(module(), kind) :: Enumerable.t()
-  def stream_ids(log, kind) do
+  @doc "All ids of a kind, or those behind `after_id`, page by page, lazily."
+  @spec stream_ids(module(), kind, String.t() | nil) :: Enumerable.t()
+  def stream_ids(log, kind, after_id \\ nil) do
     Stream.resource(
-      fn -> nil end,
+      fn -> after_id end,
       fn after_id ->
         case log.ids(kind, after_id, 1000) do
           [] -> {:halt, after_id}

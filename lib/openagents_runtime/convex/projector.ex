@@ -113,8 +113,9 @@ defmodule OpenAgentsRuntime.Convex.Projector do
 
   @doc """
   Project an entity of any kind; what `project_run/2` and `project_codex_worker/2` stand on.
-  With `reset: true` from the first event, whatever was folded before (a rebuild), and with
-  `clear: true` as well the document is removed first, so that it is written in any case.
+  With `reset: true` from the first event, whatever was folded before (a rebuild); with
+  `force: true` as well it is written even if it is unchanged, which repairs whatever stands in
+  Convex, and with `clear: true` the document is removed first.
   """
   @spec project(atom(), String.t(), keyword()) :: {:ok, result()} | {:error, term()}
   def project(kind, id, opts) do
@@ -208,7 +209,7 @@ defmodule OpenAgentsRuntime.Convex.Projector do
 
   defp rebuild(server, kind, id, request, opts) do
     clear = if opts[:clear], do: Summary.document_id(kind, id), else: :undefined
-    request = Map.put(request, :clear, clear)
+    request = Map.merge(request, %{clear: clear, force: Keyword.get(opts, :force, false)})
     :convex_sidecar_source.rebuild(server, source(opts, server), kind, id, request)
   end
 

@@ -1,19 +1,24 @@
 defmodule OpenAgentsRuntime.Convex.Reprojection do
   @moduledoc """
-  Rebuilds documents from history: the document and its checkpoint are cleared, and every
-  event is handed over again.
+  Rebuilds documents from history: every event is folded again, and the document is written even if
+  the sidecar believes it to be what stands.
 
-  Clearing makes a rebuild a repair: whatever stands in Convex under that id is replaced, also
-  when the sidecar believes it to be right, and also when history was corrected to something
-  shorter. Option `clear: false` only folds the history again, which leaves documents in
-  place and writes none that is unchanged.
+  That makes a rebuild a repair: Convex compares what it really has, and replaces it where it is
+  different, also when history was corrected to something shorter. Documents stay in place all the
+  while, and one that is right is not written. Option `force: false` writes only what the sidecar
+  knows to be different; `clear: true` removes each document first.
 
-  Several entities are rebuilt at once (option `:max_concurrency`, default 8). What the
-  sidecar could not take after clearing is handed to the asynchronous form, so that no
-  document stays away.
+  A rebuild runs beside live projections, and the newest wins. Several entities are rebuilt at once
+  (option `:max_concurrency`, default 8). What the sidecar could not take is handed to the
+  asynchronous form, so that no document stays behind.
+
+  A new document version is rebuilt with `projection_version: "v2"`; the old documents keep serving
+  until theirs is written.
   """
 
-  alias OpenAgentsRuntime.Convex.{EventLog, Projector, Summary, Telemetry}
+  alias OpenAgentsRuntime.Convex.{EventLog, Projector, RebuildState, Summary, Telemetry}
+
+  @kinds [:run_summary, :codex_worker_summary]
 
   @type replay_result :: %{
           scope: String.t(),
@@ -24,8 +29,18 @@ defmodule OpenAgentsRuntime.Convex.Reprojection do
           duration_ms: non_neg_integer()
         }
 
-  @typedoc "What `:progress` is told: entities done, failed among them, in all."
-  @type progress :: %{done: non_neg_integer(), failed: non_neg_integer(), total: non_neg_integer()}
+  @typedoc "What `:progress` is told: entities done, failed among them, in all; rate (a second), time left."
+  @type progress :: %{
+          done: non_neg_integer(),
+          failed: non_neg_integer(),
+          total: non_neg_integer(),
+          elapsed_ms: non_neg_integer(),
+          rate: float(),
+          left_ms: non_neg_integer() | nil
+        }
+
+  @typedoc "Ends a rebuild from another process."
+  @opaque canceller :: :atomics.atomics_ref()
 
   @doc "Rebuild one run; options as for `Projector.project_run/2`."
   @spec rebuild_run(String.t(), keyword()) :: {:ok, replay_result()} | {:error, replay_result()}
@@ -38,67 +53,162 @@ defmodule OpenAgentsRuntime.Convex.Reprojection do
   def rebuild_codex_worker(worker_id, opts \\ []) when is_binary(worker_id),
     do: rebuild(:codex_worker_summary, worker_id, opts)
 
+  @doc "What `cancel/1` takes; give it to `rebuild_all/1` as `:canceller`."
+  @spec canceller() :: canceller()
+  def canceller, do: :atomics.new(1, [])
+
+  @doc "End the rebuild that has this canceller: entities under way are finished, no more begun."
+  @spec cancel(canceller()) :: :ok
+  def cancel(canceller), do: :atomics.put(canceller, 1, 1)
+
   @doc """
   Rebuild all runs and workers of the event log, or those of `:run_ids` and `:worker_ids`.
 
   When only one of the two lists is given, the other kind is rebuilt whole, as ever; give
-  `[]` to leave it out. `:progress` is a function that is told a `t:progress/0` after every
-  entity. Options of the projector go along.
+  `[]` to leave it out. Runs come first, each kind in the order of the log or the list. Options of
+  the projector go along, and:
+
+    * `:max_concurrency` - entities at once (8)
+    * `:progress` - a function that is told a `t:progress/0` after every entity
+    * `:resume` - a file: where the rebuild stands is kept there, and when it is there already the
+      rebuild goes on from it, with what failed before first. It is removed at a good end.
+    * `:after` - `{kind, id}`: begin behind this entity
+    * `:canceller` - see `cancel/1`; the result has `cancelled: true` then
+    * `:results` - `:all`, or `:failed` for a rebuild of very many entities
   """
   @spec rebuild_all(keyword()) ::
           {:ok,
            %{
-             total_entities: non_neg_integer(),
-             succeeded_entities: non_neg_integer(),
-             failed_entities: non_neg_integer(),
-             results: [replay_result()]
+             required(:total_entities) => non_neg_integer(),
+             required(:succeeded_entities) => non_neg_integer(),
+             required(:failed_entities) => non_neg_integer(),
+             required(:results) => [replay_result()],
+             optional(:cancelled) => true
            }}
   def rebuild_all(opts \\ []) do
-    {own, opts} = Keyword.split(opts, [:run_ids, :worker_ids, :progress, :max_concurrency])
-    progress = Keyword.get(own, :progress, fn _progress -> :ok end)
-
-    entities =
-      entities(:run_summary, own[:run_ids], opts) ++
-        entities(:codex_worker_summary, own[:worker_ids], opts)
-
-    total = length(entities)
-    progress.(%{done: 0, failed: 0, total: total})
-
-    {results, failed} =
-      entities
-      |> Task.async_stream(fn {kind, id} -> rebuild(kind, id, opts) end,
-        max_concurrency: Keyword.get(own, :max_concurrency, 8),
-        ordered: true,
-        timeout: :infinity
+    {own, opts} =
+      Keyword.split(
+        opts,
+        [:run_ids, :worker_ids, :progress, :max_concurrency] ++
+          [:resume, :after, :canceller, :results]
       )
-      |> Stream.with_index(1)
-      |> Enum.reduce({[], 0}, fn {{:ok, {tag, result}}, done}, {results, failed} ->
-        failed = if tag == :error, do: failed + 1, else: failed
-        progress.(%{done: done, failed: failed, total: total})
-        {[result | results], failed}
-      end)
 
-    {:ok,
-     %{
-       total_entities: total,
-       succeeded_entities: total - failed,
-       failed_entities: failed,
-       results: Enum.reverse(results)
-     }}
+    lists = %{run_summary: ids(own[:run_ids]), codex_worker_summary: ids(own[:worker_ids])}
+    selection = :erlang.phash2({lists, opts[:projection_version]})
+    state = RebuildState.open(own[:resume], selection, own[:after])
+    canceller = Keyword.get_lazy(own, :canceller, &canceller/0)
+    entities = Stream.concat(again(state), behind(state.position, lists, opts))
+
+    tally = %{
+      state: state,
+      total: Enum.count(entities),
+      done: 0,
+      failed: 0,
+      results: [],
+      keep: Keyword.get(own, :results, :all),
+      progress: Keyword.get(own, :progress, fn _progress -> :ok end),
+      started_at: now_ms()
+    }
+
+    told(tally)
+
+    entities
+    |> Stream.take_while(fn _entity -> not cancelled?(canceller) end)
+    |> Task.async_stream(fn {turn, {kind, id}} -> {turn, {kind, id}, rebuild(kind, id, opts)} end,
+      max_concurrency: Keyword.get(own, :max_concurrency, 8),
+      ordered: true,
+      timeout: :infinity
+    )
+    |> Enum.reduce(tally, fn {:ok, {turn, entity, outcome}}, tally ->
+      count(tally, turn, entity, outcome)
+    end)
+    |> ended(cancelled?(canceller))
   end
 
-  defp entities(kind, nil, opts) do
-    opts |> EventLog.module!() |> EventLog.stream_ids(kind) |> Enum.map(&{kind, &1})
+  defp ids(nil), do: nil
+  defp ids(ids), do: ids |> List.wrap() |> Enum.uniq() |> Enum.filter(&is_binary/1)
+
+  defp again(state), do: for(entity <- state.failed, do: {:again, entity})
+
+  # Lazily, kind after kind: there may be millions.
+  defp behind(position, lists, opts) do
+    {begun, at} = position || {hd(@kinds), nil}
+    begun in @kinds || raise ArgumentError, "there is no kind #{inspect(begun)} to go on from"
+
+    @kinds
+    |> Enum.drop_while(&(&1 != begun))
+    |> Stream.flat_map(fn kind ->
+      kind
+      |> ids_behind(if(kind == begun, do: at), lists[kind], opts)
+      |> Stream.map(&{:next, {kind, &1}})
+    end)
   end
 
-  defp entities(kind, ids, _opts) do
-    for id <- ids |> List.wrap() |> Enum.uniq(), is_binary(id), do: {kind, id}
+  defp ids_behind(kind, after_id, nil, opts),
+    do: opts |> EventLog.module!() |> EventLog.stream_ids(kind, after_id)
+
+  defp ids_behind(_kind, nil, list, _opts), do: list
+
+  defp ids_behind(kind, after_id, list, _opts) do
+    case Enum.drop_while(list, &(&1 != after_id)) do
+      [^after_id | behind] -> behind
+      [] -> raise ArgumentError, "#{kind} #{after_id} is not among those that are to be rebuilt"
+    end
   end
+
+  defp cancelled?(canceller), do: :atomics.get(canceller, 1) == 1
+
+  defp count(tally, turn, entity, {tag, result}) do
+    tally = %{
+      tally
+      | state: RebuildState.note(tally.state, turn, entity, tag),
+        done: tally.done + 1,
+        failed: tally.failed + if(tag == :error, do: 1, else: 0),
+        results:
+          if(tag == :error or tally.keep == :all, do: [result | tally.results], else: tally.results)
+    }
+
+    told(tally)
+    tally
+  end
+
+  # Entities that came while it ran may make it more than there were.
+  defp told(%{done: done, failed: failed} = tally) do
+    elapsed_ms = now_ms() - tally.started_at
+    rate = done * 1000 / max(elapsed_ms, 1)
+    total = max(tally.total, done)
+    left_ms = if done > 0, do: round((total - done) * 1000 / rate)
+
+    tally.progress.(%{
+      done: done,
+      failed: failed,
+      total: total,
+      elapsed_ms: elapsed_ms,
+      rate: rate,
+      left_ms: left_ms
+    })
+  end
+
+  defp ended(%{done: done, failed: failed, total: total} = tally, cancelled?) do
+    cancelled? = cancelled? and done < total
+    :ok = RebuildState.close(tally.state, not cancelled?)
+
+    summary = %{
+      total_entities: max(total, done),
+      succeeded_entities: done - failed,
+      failed_entities: failed,
+      results: Enum.reverse(tally.results)
+    }
+
+    {:ok, if(cancelled?, do: Map.put(summary, :cancelled, true), else: summary)}
+  end
+
+  # ---- one entity
 
   defp rebuild(kind, id, opts) do
-    started_at = System.monotonic_time(:millisecond)
+    started_at = now_ms()
     outcome = projected(kind, id, opts)
-    duration_ms = System.monotonic_time(:millisecond) - started_at
+    duration_ms = now_ms() - started_at
     entry = %{scope: Summary.scope(kind), entity_id: id, duration_ms: duration_ms}
 
     case outcome do
@@ -114,13 +224,17 @@ defmodule OpenAgentsRuntime.Convex.Reprojection do
 
   # An event log that fails for one entity must not end the rebuild of the others.
   defp projected(kind, id, opts) do
-    {clear?, opts} = Keyword.pop(opts, :clear, true)
-    opts = [return: nil] |> Keyword.merge(opts) |> Keyword.merge(reset: true, clear: clear?)
-    Projector.project(kind, id, opts)
+    Projector.project(
+      kind,
+      id,
+      [return: nil, force: true] |> Keyword.merge(opts) |> Keyword.put(:reset, true)
+    )
   rescue
     exception -> {:error, {:event_log_failed, exception}}
   end
 
   defp word({outer, _detail}) when is_atom(outer), do: Atom.to_string(outer)
   defp word(reason), do: Telemetry.reason_class(reason)
+
+  defp now_ms, do: System.monotonic_time(:millisecond)
 end

@@ -28,7 +28,9 @@ defmodule OpenAgentsRuntime.Convex.SinkQueue do
   @max_sweeps 100
   # The one flag: 1 when nobody looks at the table until it is woken.
   @idle 1
-  @ill_ms 1000
+  # Between two looks at an event log that fails.
+  @ill_min_ms 1000
+  @ill_max_ms 30_000
 
   @doc false
   def start_link(_opts), do: GenServer.start_link(__MODULE__, nil, name: __MODULE__)
@@ -83,7 +85,8 @@ defmodule OpenAgentsRuntime.Convex.SinkQueue do
         do: :ets.new(table, [:ordered_set, :named_table, :public, write_concurrency: true])
 
     :persistent_term.put(__MODULE__, :atomics.new(1, []))
-    {:ok, %{working: %{}, cursor: nil, sweep: nil}, {:continue, :fill}}
+    state = %{working: %{}, cursor: nil, sweep: nil, ill_ms: @ill_min_ms, ill_timer: nil}
+    {:ok, state, {:continue, :fill}}
   end
 
   @impl GenServer
@@ -98,6 +101,7 @@ defmodule OpenAgentsRuntime.Convex.SinkQueue do
 
   @impl GenServer
   def handle_info(:wake, state), do: {:noreply, fill(state)}
+  def handle_info(:look_again, state), do: {:noreply, fill(%{state | ill_timer: nil})}
 
   def handle_info({:DOWN, ref, :process, _pid, _reason}, state) when is_map_key(state.working, ref),
     do: {:noreply, fill(%{state | working: Map.delete(state.working, ref)})}
@@ -157,6 +161,8 @@ defmodule OpenAgentsRuntime.Convex.SinkQueue do
   end
 
   # No mark is free: the next page of a sweep becomes marks.
+  defp next_page(%{ill_timer: timer} = state) when timer != nil, do: {nil, state}
+
   defp next_page(%{sweep: nil} = state) do
     case :ets.first(@sweeps) do
       :"$end_of_table" ->
@@ -176,7 +182,7 @@ defmodule OpenAgentsRuntime.Convex.SinkQueue do
 
       ids ->
         Enum.each(ids, &:ets.insert(@marks, {{kind, &1, opts}}))
-        state = %{state | sweep: {key, List.last(ids)}}
+        state = %{state | sweep: {key, List.last(ids)}, ill_ms: @ill_min_ms}
         busy = Map.values(state.working)
         # All of this page may be at work: then their end looks again.
         {after_key(nil, busy), state}
@@ -185,8 +191,9 @@ defmodule OpenAgentsRuntime.Convex.SinkQueue do
     exception ->
       Logger.error("convex sink queue: the event log failed: #{Exception.message(exception)}")
       :ets.insert(@sweeps, {key})
-      Process.send_after(self(), :wake, @ill_ms)
-      {nil, %{state | sweep: nil}}
+      timer = Process.send_after(self(), :look_again, state.ill_ms)
+      ill_ms = min(state.ill_ms * 2, @ill_max_ms)
+      {nil, %{state | sweep: nil, ill_timer: timer, ill_ms: ill_ms}}
   end
 
   defp limit, do: Application.get_env(:openagents_runtime, :convex_sink_queue_limit, 10_000)

@@ -1,0 +1,62 @@
+defmodule Mix.Tasks.Runtime.Convex.Export do
+  @shortdoc "Writes the runtime's event history as JSON lines"
+  @moduledoc """
+  Writes the runtime's event history as JSON lines, from which `convex_sidecar rebuild --from FILE`
+  makes all documents anew without the VM.
+
+      mix runtime.convex.export --to history.jsonl
+      mix runtime.convex.export --to history.jsonl --kind run_summary
+      mix runtime.convex.export --to - | convex_sidecar rebuild --from -
+
+  FILE appears whole or not at all. With `-` the lines go to standard output, so build before (`mix
+  compile`). How many entities they are is said on standard error.
+  """
+  use Mix.Task
+
+  alias OpenAgentsRuntime.Convex.Export
+
+  @switches [to: :string, kind: :keep]
+  @kinds %{"run_summary" => :run_summary, "codex_worker_summary" => :codex_worker_summary}
+  @step 10_000
+
+  @impl Mix.Task
+  def run(args) do
+    {to, kinds} = parse(args)
+    Mix.Task.run("app.start")
+    {:ok, counts} = write(to, kinds: kinds, progress: &show/1)
+    say("exported #{counts.entities} entities in #{counts.lines} lines")
+  end
+
+  # Checked before the application is started.
+  defp parse(args) do
+    {opts, rest, invalid} = OptionParser.parse(args, strict: @switches)
+    names = Keyword.get_values(opts, :kind)
+    unknown = Enum.reject(names, &is_map_key(@kinds, &1))
+
+    cond do
+      rest != [] or invalid != [] -> Mix.raise("not understood: #{inspect(rest ++ invalid)}")
+      opts[:to] in [nil, ""] -> Mix.raise("provide --to <file>, or --to - for standard output")
+      unknown != [] -> Mix.raise("no kind of the event log: #{Enum.join(unknown, ", ")}")
+      names == [] -> {opts[:to], Map.values(@kinds)}
+      true -> {opts[:to], Enum.map(names, &@kinds[&1])}
+    end
+  end
+
+  defp write("-", opts), do: Export.write(:stdio, opts)
+
+  defp write(path, opts) do
+    beside = path <> ".new"
+
+    try do
+      answer = File.open!(beside, [:write, :raw, :delayed_write], &Export.write(&1, opts))
+      File.rename!(beside, path)
+      answer
+    after
+      File.rm(beside)
+    end
+  end
+
+  defp show(%{entities: n}), do: if(rem(n, @step) == 0, do: say("#{n} entities"))
+
+  defp say(text), do: IO.puts(:stderr, text)
+end
