@@ -36,7 +36,7 @@ static enum err make_first(struct store *s)
 }
 
 /* steps[n] takes a store from format n to n + 1. */
-static enum err (*const steps[STORE_FORMAT])(struct store *) = {make_first};
+static format_step *const own_steps[STORE_FORMAT] = {make_first};
 
 static enum err refuse(struct fault *fault, const char *why)
 {
@@ -59,7 +59,7 @@ static enum err check_empty(struct store *s, struct fault *fault)
 }
 
 /* The number behind the magic: 1 to 9 digits, no more. */
-static enum err parse(struct slice value, unsigned *format, struct fault *fault)
+enum err format_parse(struct slice value, unsigned *format, struct fault *fault)
 {
     size_t skip = sizeof magic - 1;
     unsigned n = 0;
@@ -71,37 +71,51 @@ static enum err parse(struct slice value, unsigned *format, struct fault *fault)
             return refuse(fault, "not a store of the sidecar");
         n = n * 10 + (value.data[i] - (unsigned)'0');
     }
-    if (n > STORE_FORMAT) {
-        refuse(fault, "");
-        snprintf(fault->why, sizeof fault->why,
-                 "format %u is of a newer sidecar; this one knows up to %d", n, STORE_FORMAT);
-        return ERR_STORE;
-    }
     *format = n;
     return ERR_OK;
 }
 
-static enum err read_format(struct store *s, unsigned *format, struct fault *fault)
+static enum err read_format(struct store *s, unsigned target, unsigned *format, struct fault *fault)
 {
     struct slice value;
     enum err e = store_get(s, STORE_META, slice_str("format"), &value);
 
-    if (e == ERR_OK)
-        return parse(value, format, fault);
     *format = 0;
-    return e == ERR_NOT_FOUND ? check_empty(s, fault) : refuse(fault, store_why(s));
+    if (e == ERR_NOT_FOUND)
+        return check_empty(s, fault);
+    if (e != ERR_OK)
+        return refuse(fault, store_why(s));
+    e = format_parse(value, format, fault);
+    if (e == ERR_OK && *format > target) {
+        e = refuse(fault, "");
+        snprintf(fault->why, sizeof fault->why,
+                 "format %u is of a newer sidecar; this one knows up to %u", *format, target);
+    }
+    return e;
 }
 
-static enum err migrate(struct store *s, unsigned from, struct fault *fault)
+static enum err put_format(struct store *s, unsigned format)
 {
     char value[sizeof magic + 10];
+
+    snprintf(value, sizeof value, "%s%u", magic, format);
+    return store_put(s, STORE_META, slice_str("format"), slice_str(value));
+}
+
+enum err format_put(struct store *s)
+{
+    return put_format(s, STORE_FORMAT);
+}
+
+static enum err run_steps(struct store *s, format_step *const *steps, unsigned from,
+                          unsigned target, struct fault *fault)
+{
     enum err e = ERR_OK;
 
-    for (unsigned n = from; e == ERR_OK && n < STORE_FORMAT; n++)
+    for (unsigned n = from; e == ERR_OK && n < target; n++)
         e = steps[n](s);
-    snprintf(value, sizeof value, "%s%d", magic, STORE_FORMAT);
     if (e == ERR_OK)
-        e = store_put(s, STORE_META, slice_str("format"), slice_str(value));
+        e = put_format(s, target);
     return e == ERR_OK ? ERR_OK : refuse(fault, store_why(s));
 }
 
@@ -126,24 +140,30 @@ static enum err check_counters(struct store *s, struct fault *fault)
     return e == ERR_NOT_FOUND ? ERR_OK : refuse(fault, store_why(s));
 }
 
-enum err format_check(struct store *s, struct fault *fault)
+enum err format_migrate(struct store *s, format_step *const *steps, unsigned target,
+                        struct fault *fault)
 {
     unsigned from = 0;
 
     if (store_begin(s) != ERR_OK)
         return refuse(fault, store_why(s));
-    enum err e = read_format(s, &from, fault);
-    if (e == ERR_OK && from < STORE_FORMAT)
-        e = migrate(s, from, fault);
+    enum err e = read_format(s, target, &from, fault);
+    if (e == ERR_OK && from < target)
+        e = run_steps(s, steps, from, target, fault);
     if (e == ERR_OK)
         e = check_counters(s, fault);
-    if (e != ERR_OK || from == STORE_FORMAT) {
+    if (e != ERR_OK || from == target) {
         store_abort(s);
         return e;
     }
     if (store_commit(s) != ERR_OK)
         return refuse(fault, store_why(s));
     if (from > 0)
-        log_event(LOG_INFO, "store.migrated", "from=%u to=%d", from, STORE_FORMAT);
+        log_event(LOG_INFO, "store.migrated", "from=%u to=%u", from, target);
     return ERR_OK;
+}
+
+enum err format_check(struct store *s, struct fault *fault)
+{
+    return format_migrate(s, own_steps, STORE_FORMAT, fault);
 }

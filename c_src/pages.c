@@ -39,7 +39,13 @@
 #define MAX_VALUE_BYTES ((uint64_t)1 << 30)
 #define NO_PAGE         UINT64_MAX
 
-enum page_flag { PAGE_BRANCH = 1, PAGE_LEAF = 2, PAGE_OVERFLOW = 4, PAGE_META = 8, PAGE_DIRTY = 16 };
+enum page_flag {
+    PAGE_BRANCH = 1,
+    PAGE_LEAF = 2,
+    PAGE_OVERFLOW = 4,
+    PAGE_META = 8,
+    PAGE_DIRTY = 16
+};
 enum node_flag { NODE_BIG = 1, NODE_TREE = 2 };
 enum page_state { PAGE_UNSEEN, PAGE_IN_USE, PAGE_FREE };
 
@@ -66,6 +72,7 @@ struct walk {
     const char *name;
     int table; /* enum store_table; -1: none of ours */
     void (*entry)(struct walk *w, uint16_t flags, struct slice key, struct slice value);
+    bool is_quiet; /* what is wrong on a lost page is no news */
     uint64_t found;
     struct buf last_key;
     bool has_last;
@@ -178,6 +185,8 @@ static int choose_meta(int fd, struct meta *m)
 
 static void damaged(struct walk *w, uint64_t no, const char *what)
 {
+    if (w->is_quiet)
+        return;
     if (w->table >= 0)
         w->p->tables_damaged = true;
     say(w->p, "%s: page %llu %s", w->name, (unsigned long long)no, what);
@@ -236,8 +245,7 @@ static const uint8_t *node_at(const struct pages *p, const uint8_t *page, int i)
 {
     size_t at = u16(page + HEADER_BYTES + 2 * i), end = p->page_bytes;
 
-    if (at < u16(page + 14) || at + NODE_BYTES > end ||
-        at + NODE_BYTES + u16(page + at + 6) > end)
+    if (at < u16(page + 14) || at + NODE_BYTES > end || at + NODE_BYTES + u16(page + at + 6) > end)
         return NULL;
     return page + at;
 }
@@ -437,7 +445,7 @@ static void give_lost(struct walk *w, uint16_t flags, struct slice key, struct s
 
 void pages_walk_lost(struct pages *p)
 {
-    struct walk w = {.p = p, .name = "lost", .table = -1, .entry = give_lost};
+    struct walk w = {.p = p, .name = "lost", .table = -1, .entry = give_lost, .is_quiet = true};
     uint8_t *page = base_alloc(p->page_bytes);
     uint64_t end = p->count < p->in_file ? p->count : p->in_file;
 

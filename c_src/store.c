@@ -39,6 +39,11 @@ static const struct {
     [STORE_DEAD] = {"dead", 0},
 };
 
+const char *store_table_name(enum store_table t)
+{
+    return tables[t].name;
+}
+
 struct store {
     /* fixed after open */
     char *dir;
@@ -119,27 +124,54 @@ static enum err open_dir(const char *dir, int *fd, struct fault *fault)
 }
 
 /* One process only: the lock goes with the process, the pid in the file is for people. */
-static enum err take_lock(struct store *s, int dir_fd, struct fault *fault)
+static enum err lock(const char *dir, int fd, struct fault *fault)
 {
     char pid[32] = "";
 
-    s->lock_fd = openat(dir_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (s->lock_fd < 0)
-        return refuse(fault, s->dir, strerror(errno));
-    if (flock(s->lock_fd, LOCK_EX | LOCK_NB) != 0) {
+    if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
         int bad = errno;
         if (bad != EWOULDBLOCK)
-            return refuse(fault, s->dir, strerror(bad));
-        ssize_t n = pread(s->lock_fd, pid, sizeof pid - 1, 0);
+            return refuse(fault, dir, strerror(bad));
+        ssize_t n = pread(fd, pid, sizeof pid - 1, 0);
         pid[n > 0 ? strspn(pid, "0123456789") : 0] = '\0';
-        refuse(fault, s->dir, "");
+        refuse(fault, dir, "");
         snprintf(fault->why, sizeof fault->why, "in use by process %s", pid[0] ? pid : "unknown");
         return ERR_STORE;
     }
     int len = snprintf(pid, sizeof pid, "%ld\n", (long)getpid());
-    if (ftruncate(s->lock_fd, 0) != 0 || pwrite(s->lock_fd, pid, (size_t)len, 0) != len)
-        log_event(LOG_WARNING, "store.pid_not_written", "dir=%s", s->dir); /* the lock holds */
+    if (ftruncate(fd, 0) != 0 || pwrite(fd, pid, (size_t)len, 0) != len)
+        log_event(LOG_DEBUG, "store.pid_not_written", "dir=%s", dir); /* the lock holds */
     return ERR_OK;
+}
+
+static enum err take_lock(struct store *s, int dir_fd, struct fault *fault)
+{
+    s->lock_fd = openat(dir_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (s->lock_fd < 0)
+        return refuse(fault, s->dir, strerror(errno));
+    return lock(s->dir, s->lock_fd, fault);
+}
+
+enum err store_hold(const char *dir, int *fd, struct fault *fault)
+{
+    int dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    *fd = -1;
+    if (dir_fd < 0)
+        return refuse(fault, dir, strerror(errno));
+    *fd = openat(dir_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (*fd < 0 && (errno == EROFS || errno == EACCES || errno == ENOSPC))
+        *fd = openat(dir_fd, "lock", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    int bad = *fd < 0 ? errno : 0;
+    close(dir_fd);
+    if (bad == ENOENT)
+        return ERR_OK;
+    if (bad != 0)
+        return refuse(fault, dir, strerror(bad));
+    enum err e = lock(dir, *fd, fault);
+    if (e != ERR_OK)
+        close(*fd);
+    return e;
 }
 
 /* ---- the environment ------------------------------------------------------ */

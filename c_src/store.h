@@ -11,6 +11,9 @@ enum store_table { STORE_META, STORE_PENDING, STORE_CHECKPOINTS, STORE_DEAD };
 #define STORE_TABLE_COUNT 4
 #define STORE_MAX_KEY     511 /* bytes; a longer key is a bug of the caller */
 
+/** store_table_name(t): Its name in the file. */
+const char *store_table_name(enum store_table t);
+
 struct store;      /* opaque */
 struct store_view; /* opaque: what is committed, seen through one table */
 
@@ -23,6 +26,14 @@ struct store_view; /* opaque: what is committed, seen through one table */
  */
 enum err store_open(const char *dir, uint64_t map_bytes, struct store **s,
                     struct fault *fault) MUST_CHECK;
+
+/**
+ * store_hold(dir, fd, fault):
+ * Hold ${dir}, which must be there, against a sidecar and other tools without opening what is in
+ * it; close(${fd}) lets go (-1: it cannot be written to, so nobody can open it).  ERR_STORE: in
+ * use by another process, which ${fault} names.
+ */
+enum err store_hold(const char *dir, int *fd, struct fault *fault) MUST_CHECK;
 
 /** store_close(s): After its views are closed.  An open transaction is aborted.  NULL is harmless.
  */

@@ -5,7 +5,9 @@
 %% process).  The conveyor takes up to batch_limit entities, reads each one's row
 %% and new events through its source, sends one {batch, ...} and, when the answer
 %% is `ok', forgets the entity.  What is marked meanwhile is the next batch, so an
-%% idle conveyor answers at once and a busy one sends full batches.
+%% idle conveyor answers at once and a busy one sends full batches.  The next batch
+%% is gathered while the sidecar works on the one before; an entity is in one of
+%% them at a time.
 %%
 %% What can go wrong, for one entity:
 %%   gap                the events from the expected one on go with the next batch
@@ -41,6 +43,8 @@
 %% Of the time the supervisor gives at the end.
 -define(LAST_MS, 3000).
 -define(SWEEP_PAGE, 1000).
+%% Batches under way at once: one in the sidecar, one on its way.
+-define(WINDOW, 2).
 %% Of these in one batch, the event log is taken to be ill, and the rest left for later.
 -define(MAX_FAILURES, 3).
 
@@ -65,14 +69,23 @@
     last = undefined :: undefined | convex_sidecar:entity_id()
 }).
 
+%% A batch under way; `keys' are those of its items.
+-record(flight, {
+    mref :: reference(),
+    timer :: reference(),
+    items :: [#item{}],
+    keys :: #{term() => true}
+}).
+
 -record(state, {
     %% fixed
     name :: convex_sidecar_instance:name(),
     info :: convex_sidecar_instance:info(),
     batch_limit :: pos_integer(),
     request_ms :: pos_integer(),
-    %% idle: nothing to do.  sending: a batch is under way.  resting: it was refused, wait.
-    phase = idle :: idle | {sending, reference(), reference(), [#item{}]} | {resting, reference()},
+    %% resting: a batch was refused, or the sidecar is away; nothing is sent for a while.
+    phase = ready :: ready | {resting, reference()},
+    flights = [] :: [#flight{}],
     limit :: pos_integer(),
     rest_ms = ?RETRY_MIN_MS :: pos_integer(),
     cursor = start :: start | {convex_sidecar:kind(), convex_sidecar:entity_id()},
@@ -196,41 +209,52 @@ handle_call(_Other, _From, State) ->
 handle_cast(_Other, State) -> {noreply, State}.
 
 %% @private
-handle_info(wake, #state{phase = idle} = State) ->
+handle_info(wake, State) ->
     {noreply, step(State)};
 handle_info({convex_sidecar, up}, #state{phase = {resting, Timer}} = State) ->
     _ = erlang:cancel_timer(Timer),
-    {noreply, step(State#state{phase = idle, rest_ms = ?RETRY_MIN_MS})};
+    {noreply, step(State#state{phase = ready, rest_ms = ?RETRY_MIN_MS})};
 handle_info({timeout, Timer, rested}, #state{phase = {resting, Timer}} = State) ->
-    {noreply, step(State#state{phase = idle})};
-handle_info({timeout, Timer, silent}, #state{phase = {sending, Mref, Timer, Items}} = State) ->
-    convex_sidecar:abandon(Mref),
-    {noreply, step(answered({error, timeout}, Items, State))};
-handle_info({timeout, Timer, later}, #state{later_timer = Timer, later = Later, info = Info} = State) ->
-    _ = [dirty_again(Key, Source, Info) || #item{key = Key, source = Source} <- Later],
-    {noreply, step_if_idle(State#state{later = [], later_timer = undefined})};
-handle_info(Message, #state{phase = {sending, Mref, Timer, Items}} = State) ->
-    case convex_sidecar:check_response(Message, Mref) of
-        {reply, Reply} ->
-            _ = erlang:cancel_timer(Timer),
-            {noreply, step(answered(Reply, Items, State))};
-        no ->
+    {noreply, step(State#state{phase = ready})};
+handle_info({timeout, Timer, silent}, #state{flights = Flights} = State) ->
+    case lists:keytake(Timer, #flight.timer, Flights) of
+        {value, #flight{mref = Mref, items = Items}, Others} ->
+            convex_sidecar:abandon(Mref),
+            {noreply, step(answered({error, timeout}, Items, State#state{flights = Others}))};
+        false ->
             {noreply, State}
     end;
-handle_info(_Other, State) ->
-    {noreply, State}.
+handle_info({timeout, Timer, later}, #state{later_timer = Timer, later = Later, info = Info} = State) ->
+    _ = [dirty_again(Key, Source, Info) || #item{key = Key, source = Source} <- Later],
+    {noreply, step(State#state{later = [], later_timer = undefined})};
+handle_info(Message, #state{flights = Flights} = State) ->
+    case take_response(Message, Flights) of
+        {Reply, #flight{timer = Timer, items = Items} = Flight} ->
+            _ = erlang:cancel_timer(Timer),
+            {noreply, step(answered(Reply, Items, State#state{flights = lists:delete(Flight, Flights)}))};
+        none ->
+            {noreply, State}
+    end.
+
+take_response(_Message, []) ->
+    none;
+take_response(Message, [#flight{mref = Mref} = Flight | Flights]) ->
+    case convex_sidecar:check_response(Message, Mref) of
+        {reply, Reply} -> {Reply, Flight};
+        no -> take_response(Message, Flights)
+    end.
 
 %% @private
 %% An orderly end hands over what is left, if that goes at once.
 terminate(_Reason, #state{info = Info} = State) ->
     Deadline = now_ms() + ?LAST_MS,
-    _ = last_push(step_if_idle(State), Deadline),
+    _ = last_push(step(State), Deadline),
     case ets:info(maps:get(dirty, Info), size) + ets:info(maps:get(flight, Info), size) of
         0 -> ok;
         Left -> log(warning, <<"conveyor.unsent">>, "entities=~b", [Left], State)
     end.
 
-last_push(#state{phase = {sending, _, _, _}} = State, Deadline) ->
+last_push(#state{flights = [_ | _]} = State, Deadline) ->
     receive
         Message ->
             {noreply, Next} = handle_info(Message, State),
@@ -240,12 +264,9 @@ last_push(#state{phase = {sending, _, _, _}} = State, Deadline) ->
 last_push(State, _Deadline) ->
     State.
 
-%% ---- one step: from idle to sending or resting, or to sleep
+%% ---- one step: send what there is room for, or rest, or sleep
 
-step_if_idle(#state{phase = idle} = State) -> step(State);
-step_if_idle(State) -> State.
-
-step(#state{phase = idle, info = Info} = State0) ->
+step(#state{phase = ready, flights = Flights, info = Info} = State0) when length(Flights) < ?WINDOW ->
     case convex_sidecar_instance:is_up(Info) of
         false ->
             case has_work(State0) of
@@ -255,6 +276,8 @@ step(#state{phase = idle, info = Info} = State0) ->
         true ->
             {Items, State} = gather(State0),
             case {Items, has_work(State)} of
+                %% The rest is under way: its answer leads here again.
+                {[], _} when Flights =/= [] -> State;
                 {[], false} -> sleep(State);
                 %% Everything taken was no more, or failed in its source.
                 {[], true} when State#state.failures =:= 0 -> step(State);
@@ -268,6 +291,9 @@ step(State) ->
 has_work(#state{info = #{dirty := Dirty, sweeps := Sweeps}, sweep = Sweep}) ->
     Sweep =/= undefined orelse ets:info(Dirty, size) > 0 orelse ets:info(Sweeps, size) > 0.
 
+%% With a batch under way its answer is what wakes.
+sleep(#state{flights = [_ | _]} = State) ->
+    State;
 %% The flag goes up before the last look: a mark that came before it is seen here, one
 %% that came after it sends a wake-up.
 sleep(#state{info = #{flags := Flags}} = State) ->
@@ -283,7 +309,7 @@ well(State) -> State.
 
 settled(#state{settling = []} = State) ->
     State;
-settled(#state{phase = idle, later = [], settling = Settling} = State) ->
+settled(#state{phase = ready, flights = [], later = [], settling = Settling} = State) ->
     case has_work(State) of
         true ->
             State;
@@ -294,18 +320,22 @@ settled(#state{phase = idle, later = [], settling = Settling} = State) ->
 settled(State) ->
     State.
 
+rest(#state{phase = {resting, _}} = State) ->
+    State;
 rest(#state{rest_ms = Ms} = State) ->
     %% Up and down a little, so that many VMs do not come back together.
     Timer = erlang:start_timer(Ms div 2 + rand:uniform(Ms), self(), rested),
     State#state{phase = {resting, Timer}, rest_ms = min(Ms * 2, ?RETRY_MAX_MS)}.
 
-send(Items, #state{name = Name, request_ms = RequestMs} = State) ->
+send(Items, #state{name = Name, request_ms = RequestMs, flights = Flights} = State) ->
     Requests = [Request || #item{request = Request} <- Items],
     case convex_sidecar:send_request(Name, {batch, Requests}) of
         {ok, Mref} ->
             Timer = erlang:start_timer(RequestMs, self(), silent),
             Sent = [Item#item{request = undefined} || Item <- Items],
-            State#state{phase = {sending, Mref, Timer, Sent}};
+            Keys = maps:from_keys([Key || #item{key = Key} <- Items], true),
+            Flight = #flight{mref = Mref, timer = Timer, items = Sent, keys = Keys},
+            step(State#state{flights = Flights ++ [Flight]});
         {error, Reason} ->
             _ = back(Items, State),
             noted(Reason, State),
@@ -335,16 +365,30 @@ gather(N, Events, State0, Items) ->
 
 %% The next mark after the cursor, round and round, so that entities marked again and
 %% again do not starve the others; a sweep only when there is no mark.
-take(#state{info = #{dirty := Dirty, flight := Flight}, cursor = Cursor} = State) ->
+take(#state{flights = Flights} = State) ->
+    take(State, lists:sum([map_size(Keys) || #flight{keys = Keys} <- Flights])).
+
+%% `Passes': so many marks may be stepped over because their entity is under way.
+take(#state{info = #{dirty := Dirty, flight := Flight}, cursor = Cursor} = State, Passes) ->
     case next_mark(Dirty, Cursor) of
         '$end_of_table' ->
             take_from_sweep(State);
         Key ->
-            [{Key, Source}] = ets:lookup(Dirty, Key),
-            ets:insert(Flight, {Key, Source}),
-            ets:delete(Dirty, Key),
-            {Key, Source, State#state{cursor = Key}}
+            case is_under_way(Key, State) of
+                true when Passes > 0 ->
+                    take(State#state{cursor = Key}, Passes - 1);
+                true ->
+                    {none, State};
+                false ->
+                    [{Key, Source}] = ets:lookup(Dirty, Key),
+                    ets:insert(Flight, {Key, Source}),
+                    ets:delete(Dirty, Key),
+                    {Key, Source, State#state{cursor = Key}}
+            end
     end.
+
+is_under_way(Key, #state{flights = Flights}) ->
+    lists:any(fun(#flight{keys = Keys}) -> is_map_key(Key, Keys) end, Flights).
 
 next_mark(Dirty, start) ->
     ets:first(Dirty);
@@ -370,9 +414,17 @@ take_from_sweep(#state{sweep = undefined, info = #{sweeps := Sweeps}} = State) -
             take_from_sweep(State#state{sweep = #sweep{key = Key}})
     end;
 take_from_sweep(#state{sweep = #sweep{key = {Kind, Source}, ids = [Id | Ids]} = Sweep} = State) ->
-    #state{info = #{flight := Flight}} = State,
-    ets:insert(Flight, {{Kind, Id}, Source}),
-    {{Kind, Id}, Source, State#state{sweep = Sweep#sweep{ids = Ids, last = Id}}};
+    #state{info = #{dirty := Dirty, flight := Flight}} = State,
+    Key = {Kind, Id},
+    Swept = State#state{sweep = Sweep#sweep{ids = Ids, last = Id}},
+    case is_under_way(Key, State) of
+        true ->
+            ets:insert_new(Dirty, {Key, Source}),
+            {again, Swept};
+        false ->
+            ets:insert(Flight, {Key, Source}),
+            {Key, Source, Swept}
+    end;
 take_from_sweep(#state{sweep = #sweep{key = {Kind, {Module, Arg}} = Key, last = Last} = Sweep} = State) ->
     try Module:ids(Kind, Last, ?SWEEP_PAGE, Arg) of
         [] ->
@@ -438,7 +490,7 @@ put_later(#item{key = {Kind, _} = Key, source = Source} = Item, #state{later = L
 
 answered({ok, Replies}, Items, State0) when length(Replies) =:= length(Items) ->
     #state{limit = Limit, batch_limit = Max} = State0,
-    State1 = State0#state{phase = idle, limit = min(Limit * 2, Max)},
+    State1 = State0#state{limit = min(Limit * 2, Max)},
     {State2, Passing} = lists:foldl(fun item_answered/2, {State1, none}, lists:zip(Replies, Items)),
     case Passing of
         none ->
@@ -448,7 +500,7 @@ answered({ok, Replies}, Items, State0) when length(Replies) =:= length(Items) ->
             rest(State2)
     end;
 answered({error, Reason}, Items, #state{limit = Limit} = State0) ->
-    State = State0#state{phase = idle, limit = max(1, Limit div 2)},
+    State = State0#state{limit = max(1, Limit div 2)},
     case {is_passing(Reason), Items} of
         {false, [Item]} ->
             given_up(Reason, Item, State);

@@ -25,7 +25,7 @@ defmodule FaultsTest do
     delivery = Keyword.merge([probe_ms: 60_000, backoff_min_ms: 10, backoff_max_ms: 100], Keyword.get(config, :delivery, []))
     config = Keyword.merge(config, sink: Enum.reject(sink, &(elem(&1, 1) == nil)), delivery: delivery)
     node = :"f#{unique()}_#{System.pid()}@127.0.0.1"
-    name = start_instance(name: unique_name(), node: node, store_dir: store(c), config: config, backoff_min_ms: 20)
+    name = start_instance(name: unique_name(), node: node, store_dir: store(c), config: config, backoff_min_ms: 20, drain_ms: 1000)
     :ok = :convex_sidecar.await(name, 10_000)
     Map.put(c, :name, name)
   end
@@ -50,7 +50,8 @@ defmodule FaultsTest do
         :binary,
         :exit_status,
         :stderr_to_stdout,
-        args: ["run", "--managed"]
+        args: ["run", "--managed"],
+        env: [{'CONVEX_SIDECAR_PREBUILT', false}]
       ])
 
     {:os_pid, os_pid} = Port.info(port, :os_pid)
@@ -65,6 +66,17 @@ defmodule FaultsTest do
       {^port, {:exit_status, status}} -> {text, status}
     after
       10_000 -> flunk("it did not end; it said #{text}")
+    end
+  end
+
+  # The table is for operators; it is worth what its last column is worth.
+  test "every test that docs/OPERATIONS.md names exists" do
+    rows = Regex.scan(~r/\| `([\w\/]+\.(?:exs|c))` ([^|]+) \|$/m, File.read!(Path.expand("../docs/OPERATIONS.md", __DIR__)), capture: :all_but_first)
+    assert length(rows) >= 40
+
+    for [file, name] <- rows do
+      {path, text} = if file =~ ~r/\.c$/, do: {"unit/#{file}", "TEST(#{name})"}, else: {file, "test \"#{name}\""}
+      assert String.contains?(File.read!(Path.expand(path, __DIR__)), text), "#{file} has no #{name}"
     end
   end
 
@@ -101,6 +113,7 @@ defmodule FaultsTest do
         Process.sleep(30)
       end
 
+      Standin.clear_faults(c.standin)
       assert {:ok, %{pending: 0}} = flush(c)
       assert length(standing(c)) == 300
       assert pid(c) == pid

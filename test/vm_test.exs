@@ -312,7 +312,7 @@ defmodule VmTest do
     test "an orderly stop hands over and delivers what is left", c do
       {vm, pid} = c.start.([])
       :ok = Vm.call(vm, Vm, :append, [ids("o", 200), 2])
-      :ok = Vm.call(vm, Vm, :stop, [])
+      :ok = Vm.call(vm, Vm, :stop_vm, [])
       gone(vm.os_pid, 20_000)
       gone(pid, 1000)
       assert all_there?(c.standin, ids("o", 200), 2)

@@ -81,7 +81,28 @@ const body = { b: 1, a: [1.5, null, true, "ü\n\u0001"], "": {}, big: 9007199254
 const canonical = `{"":{},"a":[1.5,null,true,"ü\\n\\u0001"],"b":1,"big":{"$integer":"AQAAAAAAIAA="}}`;
 const hash = createHash("sha256").update(canonical).digest("hex");
 await admin.mutation(ref("runtime:upsertBatch"), { items: [{ kind: "hashes", document_id: "h", seq: 1, content_hash: hash, summary: body }] });
-eq("verify", (await admin.query(ref("runtime:listDigests"), { kind: "hashes", verify: true })).digests, [{ actual_hash: hash, content_hash: hash, document_id: "h", seq: 1 }]);
+const digests = (args) => admin.query(ref("runtime:listDigests"), { kind: "hashes", verify: true, ...args });
+const key = (s) => `${String(Date.parse(at(s)) / 1000).padStart(12, "0")}.000000000`;
+const digest = { actual_hash: hash, content_hash: hash, document_id: "h", intact: true, projected_at: key(1), seq: 1 };
+eq("verify", (await digests()).digests, [digest]);
+
+// ---- the second look of the audit: just these, tombstones too, and what somebody edited
+await admin.mutation(ref("runtime:upsertBatch"), { items: [{ kind: "hashes", op: "remove", document_id: "gone", projected_at: at(9) }] });
+eq("by id, in their order", await digests({ document_ids: ["never", "h", "gone"] }), { digests: [digest, { content_hash: null, document_id: "gone", projected_at: key(9), removed: true, seq: 0 }], next: null });
+eq("by id, in parts", await digests({ document_ids: ["h", "gone"], limit: 1 }), { digests: [digest], next: "h" });
+await refused("by too many ids", digests({ document_ids: Array(201).fill("h") }), /TOO_MANY_IDS/);
+const tamper = (patch) => admin.mutation(ref("diag:tamper"), { kind: "hashes", document_id: "h", patch });
+const look = async () => { const { actual_hash, intact } = (await digests({ document_ids: ["h"] })).digests[0]; return [actual_hash === hash, intact]; };
+const mend = async (s) => (await admin.mutation(ref("runtime:upsertBatch"), { items: [{ kind: "hashes", document_id: "h", seq: 1, content_hash: hash, reset: true, summary: { ...body, projected_at: at(s) } }] })).results[0].outcome;
+await tamper({ summary: { b: 2 } });
+eq("an edited field shows", await look(), [false, true]);
+eq("a reset puts it right", [await mend(2), await look()], ["updated", [true, true]]);
+for (const patch of [{ owner: "user:666" }, { projected_at: key(1) }, { summary: { projected_at: at(40) } }]) {
+  await tamper(patch);
+  eq(`an edit of ${Object.keys(patch)[0]} alone shows`, await look(), [true, false]);
+  eq("a reset puts that right", [await mend(3), await look()], ["updated", [true, true]]);
+}
+eq("the same reset again writes nothing", await mend(3), "unchanged");
 
 // ---- who may read what
 const owned = (id, more) => ({ kind: "run_summary", document_id: id, seq: 1, summary: { id, projected_at: at(1), ...more } });

@@ -70,7 +70,8 @@ defmodule FakeSidecar do
     key = "runtime/#{kind}:#{id}"
     old = state.documents[key]
     fold = if opts[:reset], do: nil, else: old
-    folded = if fold, do: fold.folded, else: 0
+    before = opts[:events_before] || 0
+    folded = if fold, do: fold.folded, else: before
     new = Enum.drop_while(events, &(&1.seq <= folded))
 
     case new do
@@ -78,7 +79,7 @@ defmodule FakeSidecar do
         {{:error, {:gap, folded + 1, got}}, state}
 
       _ ->
-        count = if(fold, do: fold.count, else: 0) + length(new)
+        count = if(fold, do: fold.count, else: before) + length(new)
         last = if new == [], do: folded, else: List.last(new).seq
         document = %{folded: last, count: count, row: row, kind: kind}
         keep(key, last, document, old, opts, state)
@@ -103,6 +104,9 @@ defmodule FakeSidecar do
     {write, reason} =
       cond do
         old == nil or seq > old.folded -> {"queued", nil}
+        seq < old.folded and opts[:unless_ahead] -> {"skipped", "checkpoint_ahead"}
+        seq < old.folded -> {"queued", "checkpoint_ahead"}
+        document == old and opts[:force] -> {"queued", nil}
         document == old -> {"skipped", "idempotent"}
         true -> {"queued", "summary_hash_mismatch"}
       end
@@ -125,6 +129,7 @@ defmodule FakeSidecar do
         do: Map.put(result, :summary, summary(key, seq, document)),
         else: result
 
+    document = if reason == "checkpoint_ahead" and write == "skipped", do: old, else: document
     {{:ok, result}, %{state | documents: Map.put(state.documents, key, document)}}
   end
 

@@ -62,21 +62,16 @@ defmodule Vm do
     :logger.remove_handler(:default)
     Logger.remove_backend(:console)
     {:ok, _} = Application.ensure_all_started(:convex_sidecar)
-    me = self()
-
-    spawn(fn ->
-      Process.register(self(), :runtime)
-      {:ok, sup} = Supervisor.start_link(children, strategy: :one_for_one)
-      send(me, {:booted, sup})
-      Process.sleep(:infinity)
-    end)
-
-    receive do
-      {:booted, _sup} -> :ok
-    after
-      20_000 -> :not_booted
-    end
+    # An application, as runtimes are: an orderly stop of the VM stops it in order.
+    words = [modules: [], registered: [], applications: [:kernel, :stdlib, :convex_sidecar], mod: {__MODULE__, children}]
+    :ok = :application.load({:application, :vm_runtime, words})
+    :application.start(:vm_runtime)
   end
+
+  @doc false
+  def start(:normal, children), do: Supervisor.start_link(children, strategy: :one_for_one)
+  @doc false
+  def stop(_state), do: :ok
 
   @doc "Runs `ids` with `n` events each in the DiskEventLog; projected (asynchronously) or not."
   def append(ids, n, project? \\ true) do
@@ -96,7 +91,7 @@ defmodule Vm do
   def project_async(ids), do: Enum.each(ids, &Projector.project_run_async/1)
 
   @doc "An orderly stop, as a release does it."
-  def stop, do: spawn(fn -> :init.stop() end) && :ok
+  def stop_vm, do: spawn(fn -> :init.stop() end) && :ok
 end
 
 defmodule Vm.SharedLog do

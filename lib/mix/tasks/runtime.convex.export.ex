@@ -42,7 +42,11 @@ defmodule Mix.Tasks.Runtime.Convex.Export do
     end
   end
 
-  defp write("-", opts), do: Export.write(:stdio, opts)
+  # As latin1 every byte goes out as it is, whatever the locale.
+  defp write("-", opts) do
+    _ = :io.setopts(:standard_io, encoding: :latin1)
+    Export.write(:stdio, opts)
+  end
 
   defp write(path, opts) do
     beside = path <> ".new"
