@@ -2,6 +2,7 @@
 # make test       every test; installs what it needs; last line "N passed, N failed"
 # make demo       the main job, end to end, on this machine (SINK=file: without Node)
 # make bench      every row of docs/BENCH.md, in under ten minutes (ROW=name: one group of rows)
+# make soak       steady load, a restart every 20 s; memory, descriptors and losses (MINUTES=30)
 # make torture    the promise under fire: CYCLES=20 kills among other faults; SEED=n repeats a run (SAN as below)
 # make check      include plan, format, unit tests, clang-tidy (SAN=address|undefined|thread: unit tests with it)
 # make fuzz       every decoder under libFuzzer, 60 s each (FUZZ_SECONDS=n)
@@ -19,7 +20,8 @@ say      = $(if $(V),,@printf '  %-5s %s\n' $(1) $(2))
 ifdef OTP_ROOT
 export PATH := $(OTP_ROOT)/bin:$(PATH)
 endif
-EI      := $(shell erl -noshell -eval 'io:put_chars(code:lib_dir(erl_interface)), halt().' 2>/dev/null)
+# With PATH spelled out: make 4.3 exports to recipes, not to $(shell).
+EI      := $(shell PATH='$(PATH)' erl -noshell -eval 'io:put_chars(code:lib_dir(erl_interface)), halt().' 2>/dev/null)
 EI_DIRS := $(wildcard $(EI) $(EI)/../../usr)
 PKGS    := lmdb msgpack libcurl jansson libmicrohttpd libcrypto inih libsystemd
 
@@ -46,7 +48,9 @@ erl: c
 $(PROGRAM): $(OBJECTS)
 	$(call say,LD,$@)
 	$(Q)mkdir -p $(@D) && $(CALL) -o $@ $^ $(LIBS)
-$(BUILD)/%.o: c_src/%.c Makefile src/convex_sidecar.app.src | $(BUILD)
+# Which OTP's ei it is built with: another OTP_ROOT builds anew.
+$(shell mkdir -p $(BUILD) && echo '$(EI)' | cmp -s - $(BUILD)/ei || echo '$(EI)' >$(BUILD)/ei)
+$(BUILD)/%.o: c_src/%.c Makefile src/convex_sidecar.app.src $(BUILD)/ei | $(BUILD)
 	$(call say,CC,$<)
 	$(Q)$(CALL) -MMD -MP -c -o $@ $<
 $(BUILD)/rooms.a: $(filter-out $(BUILD)/main.o,$(OBJECTS))
@@ -84,6 +88,7 @@ torture: ; $(Q)tools/setup && $(MAKE) -s all torture-program MIX_ENV=test && exe
 
 bench-programs: $(patsubst test/bench/%.c,$(BUILD)/bench/%,$(wildcard test/bench/*.c))
 bench: ; $(Q)tools/setup && $(MAKE) -s all bench-programs MIX_ENV=prod && exec test/bench/run $(ROW)
+soak: ; $(Q)tools/setup && $(MAKE) -s all MIX_ENV=prod && MINUTES=$(or $(MINUTES),30) exec test/soak/run
 
 check:
 	$(Q)tools/setup --check && $(MAKE) -s plan format unit tidy

@@ -19,6 +19,7 @@
 #include "cli_client.h"
 #include "cli_print.h"
 #include "cli_rebuild.h"
+#include "cli_store.h"
 #include "cli_words.h"
 #include "config.h"
 
@@ -153,6 +154,8 @@ int cli_run(struct config *c, const char *word, int argc, char **argv)
     struct ask ask;
     char why[200] = "";
 
+    if (strcmp(word, "store") == 0)
+        return cli_store_run(c->store_dir, argc, argv);
     enum err e = cli_words_parse(word, argc, argv, &ask, why, sizeof why);
     if (e == ERR_NOT_FOUND) {
         fprintf(stderr, "convex_sidecar: there is no word \"%s\"; --help lists them\n", word);

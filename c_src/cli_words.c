@@ -68,6 +68,13 @@ static const struct word words[] = {
      "Read the configuration as run would, say what is wrong with it (exit status 2) or print all\n"
      "options in force, secrets as ***.",
      "convex_sidecar check-config --config sidecar.ini", NULL},
+    {"store", "check | dump | repair",
+     "Look into the store of a sidecar that does not run (docs/OPERATIONS.md).  check walks all "
+     "of\n"
+     "it and says what is damaged (exit status 1); dump writes every record as a line of JSON;\n"
+     "repair makes a sound store of what can be read, puts it in place, and keeps the old one\n"
+     "beside it.",
+     "convex_sidecar store check --store /var/lib/convex_sidecar", NULL},
     {"version", "", "Print the version.", "convex_sidecar version", NULL},
     {"status", "", "Show how the sidecar stands, with all its metrics.",
      "convex_sidecar status --json", make_plain},

@@ -9,6 +9,7 @@
  * What can go wrong:
  *   on its way            looked at again after growing waits, PATIENCE_MS an audit in all; then it
  *                         is counted as unsettled and not judged: it is being written anyway
+ *   a damaged record      likewise: nobody knows its state
  *   Convex, the store     the error goes up; what is not judged stays in the list
  *   a time nobody's clock says   a row projected days ahead cannot be ordered behind: named, not
  *                         repaired
@@ -135,15 +136,17 @@ struct drift_ours doubts_ours(const struct checkpoint *cp)
     return o;
 }
 
+/* A damaged record is one whose state nobody knows: it is not judged, the others are.  (A store
+ * that failed ends the round whatever is returned here.) */
 static enum err load(struct round *r, const struct doubt *d, struct drift_ours *o)
 {
     struct checkpoint cp;
     enum err e = round_checkpoint(r, doubt_id(d), &cp);
 
-    if (e != ERR_OK && e != ERR_NOT_FOUND)
-        return e;
-    *o = e == ERR_OK ? doubts_ours(&cp) : (struct drift_ours){0};
-    return ERR_OK;
+    *o = (struct drift_ours){.is_pending = e == ERR_STORE};
+    if (e == ERR_OK)
+        *o = doubts_ours(&cp);
+    return e == ERR_NOT_FOUND || e == ERR_STORE ? ERR_OK : e;
 }
 
 static enum err work_before(void *arg, struct round *r)
@@ -162,7 +165,7 @@ static enum err mend(struct doubts *u, struct round *r, struct doubt *d)
 {
     int64_t above_us = d->has_theirs ? d->theirs.projected_at_us : 0;
 
-    if (d->finding == DRIFT_NONE || !u->repair || d->id_len > ID_BYTES)
+    if (d->finding == DRIFT_NONE || !u->repair || d->id_len == 0 || d->id_len > ID_BYTES)
         return ERR_OK;
     /* A version can only be ordered behind what a clock might say; beyond, somebody typed it. */
     if (above_us > round_now_us(r) + AHEAD_US)

@@ -47,6 +47,7 @@ struct http_sink {
     char *remove_mutation, *key_file;
     size_t batch_bytes;
     /* of the delivery thread */
+    size_t usual_bytes; /* of the last body: the next one is likely as long, and grows once */
     bool has_key, closing;
     int64_t key_failed_us; /* log_limited's memory */
 };
@@ -116,6 +117,7 @@ static struct sink_call *begin(struct sink *base)
     struct sink_call *c = base_alloc(sizeof *c);
 
     c->owner = sink_of(base);
+    buf_reserve(&c->body, c->owner->usual_bytes);
     buf_slice(&c->body, buf_view(&c->owner->batch_opening));
     return c;
 }
@@ -287,6 +289,7 @@ static void send_call(struct sink_call *c, sink_answered *answered, void *arg)
         answer_here(c, VERDICT_REFUSED, "larger than the 16 MiB that Convex takes in one call");
     } else {
         body = buf_view(&c->body);
+        s->usual_bytes = body.len;
         c->body = (struct buf){0}; /* http has the bytes now */
         http_post_json(s->http, MUTATION_PATH, body, on_answer, c);
     }

@@ -47,6 +47,11 @@
  */
 #define LINGER_US       10000
 #define LINGER_MAX_MANY 1024
+/*
+ * Callers that were answered together come back one by one.  The round waits this long
+ * for as many as the last one had: less than the commit it spares them.
+ */
+#define GATHER_US 200
 
 struct outbox {
     /* fixed after open */
@@ -61,6 +66,7 @@ struct outbox {
     pthread_cond_t changed;
     struct intent *first, *last;
     size_t queued_count, queued_bytes;
+    size_t wanted_count; /* intents the store thread sleeps for; 0: any */
     struct settlement *settled_first, *settled_last;
     size_t settled_count;    /* of them, since the last round took some */
     int64_t settle_at_us;    /* when they make a round by themselves */
@@ -74,6 +80,7 @@ struct outbox {
     int64_t retry_ms, retry_at_us;                 /* wait before settlements are tried again */
     int64_t failure_logged_us, recovery_logged_us; /* log_limited's memory */
     int64_t oldest_kept_at_us, next_tick_us;
+    size_t round_count; /* intents of the last round */
 };
 
 /* What the store thread has taken from the queue for one round. */
@@ -91,6 +98,7 @@ enum err outbox_submit(struct outbox *o, struct intent *first, size_t count, siz
     struct intent *last = first;
     size_t n = 1, bytes = first->cost_bytes;
     enum err e = ERR_OK;
+    bool is_awaited = false;
 
     for (; last->next != NULL; last = last->next, n++)
         bytes += last->next->cost_bytes;
@@ -102,6 +110,7 @@ enum err outbox_submit(struct outbox *o, struct intent *first, size_t count, siz
                                     o->queued_bytes + cost_bytes > o->queue_bytes)) {
         e = ERR_BUSY;
     } else {
+        is_awaited = o->first == NULL && o->wanted_count == 0;
         if (o->first == NULL)
             o->first = first;
         else
@@ -109,9 +118,11 @@ enum err outbox_submit(struct outbox *o, struct intent *first, size_t count, siz
         o->last = last;
         o->queued_count += count;
         o->queued_bytes += cost_bytes;
-        pthread_cond_signal(&o->changed);
+        is_awaited |= o->wanted_count > 0 && o->queued_count >= o->wanted_count;
     }
     pthread_mutex_unlock(&o->lock);
+    if (is_awaited)
+        pthread_cond_signal(&o->changed);
     return e;
 }
 
@@ -133,9 +144,11 @@ uint64_t outbox_settle(struct outbox *o, struct settlement *first)
     o->settled_last = last;
     o->settled_count += count;
     uint64_t ticket = ++o->tickets_given;
-    if (is_first || o->is_settling_urgent || (!was_many && o->settled_count >= LINGER_MAX_MANY))
-        pthread_cond_signal(&o->changed);
+    bool is_many = !was_many && o->settled_count >= LINGER_MAX_MANY;
+    bool is_awaited = is_first || is_many || o->is_settling_urgent;
     pthread_mutex_unlock(&o->lock);
+    if (is_awaited)
+        pthread_cond_signal(&o->changed);
     return ticket;
 }
 
@@ -355,6 +368,24 @@ static int64_t wake_us(const struct outbox *o)
     return at_us;
 }
 
+/* Under lock.  Give those who were answered together the time to ask together. */
+static void gather(struct outbox *o)
+{
+    size_t last = o->round_count;
+
+    if (o->first == NULL)
+        return;
+    if (last > 1) {
+        struct timespec until = timespec_of(clock_mono_us() + GATHER_US);
+        int timed_out = 0;
+        o->wanted_count = last;
+        while (o->queued_count < last && !o->closing && timed_out == 0)
+            timed_out = pthread_cond_timedwait(&o->changed, &o->lock, &until);
+        o->wanted_count = 0;
+    }
+    o->round_count = o->queued_count;
+}
+
 /* Wait for work, a deadline or the end; false: the end, and nothing is left. */
 static bool wait_for_work(struct outbox *o, struct work *w)
 {
@@ -371,6 +402,7 @@ static bool wait_for_work(struct outbox *o, struct work *w)
             pthread_cond_timedwait(&o->changed, &o->lock, &at);
         now_us = clock_mono_us();
     }
+    gather(o);
     bool is_due = has_work(o, now_us);
     if (is_due)
         take(o, w);

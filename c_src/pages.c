@@ -38,6 +38,7 @@
 #define MAX_DEPTH       32
 #define MAX_VALUE_BYTES ((uint64_t)1 << 30)
 #define NO_PAGE         UINT64_MAX
+#define PROBE_ALL_PAGES 32768 /* a store of so many is probed to its last page */
 
 enum page_flag {
     PAGE_BRANCH = 1,
@@ -51,6 +52,7 @@ enum page_state { PAGE_UNSEEN, PAGE_IN_USE, PAGE_FREE };
 
 struct tree {
     uint64_t entries, root;
+    int depth;
     bool is_there;
 };
 
@@ -63,7 +65,7 @@ struct pages {
     uint8_t *state;   /* of each page: enum page_state */
     struct tree directory, tables[STORE_TABLE_COUNT];
     struct buf value;
-    bool is_damaged, tables_damaged;
+    bool tables_damaged;
 };
 
 /* A walk over one tree. */
@@ -72,7 +74,8 @@ struct walk {
     const char *name;
     int table; /* enum store_table; -1: none of ours */
     void (*entry)(struct walk *w, uint16_t flags, struct slice key, struct slice value);
-    bool is_quiet; /* what is wrong on a lost page is no news */
+    bool is_quiet;   /* what is wrong on a lost page is no news */
+    int skip_leaves; /* 0, or the depth of leaves, which are not looked at */
     uint64_t found;
     struct buf last_key;
     bool has_last;
@@ -112,7 +115,6 @@ PRINTF(2, 3) static void say(struct pages *p, const char *fmt, ...)
     va_start(args, fmt);
     vsnprintf(what, sizeof what, fmt, args);
     va_end(args);
-    p->is_damaged = true;
     p->visitor->damage(p->visitor->arg, what);
 }
 
@@ -144,7 +146,8 @@ struct meta {
 
 static struct tree tree_of(const uint8_t *at)
 {
-    return (struct tree){.entries = u64(at + 32), .root = u64(at + 40), .is_there = true};
+    return (struct tree){
+        .entries = u64(at + 32), .root = u64(at + 40), .depth = u16(at + 6), .is_there = true};
 }
 
 /* The meta page number ${no}, if pages are ${page_bytes} long. */
@@ -187,8 +190,7 @@ static void damaged(struct walk *w, uint64_t no, const char *what)
 {
     if (w->is_quiet)
         return;
-    if (w->table >= 0)
-        w->p->tables_damaged = true;
+    w->p->tables_damaged = w->p->tables_damaged || w->table >= 0;
     say(w->p, "%s: page %llu %s", w->name, (unsigned long long)no, what);
 }
 
@@ -355,7 +357,7 @@ static void walk_page(struct walk *w, uint64_t no, int depth)
         damaged(w, no, "lies too deep");
         return;
     }
-    if (!claim(w, no, 1))
+    if (!claim(w, no, 1) || (w->skip_leaves > 0 && depth + 1 >= w->skip_leaves))
         return;
     uint8_t *page = base_alloc(p->page_bytes);
     if (read_pages(w, no, page, p->page_bytes)) {
@@ -374,7 +376,7 @@ static void walk_tree(struct walk *w, const struct tree *t)
 {
     if (t->root != NO_PAGE)
         walk_page(w, t->root, 0);
-    if (w->found != t->entries) {
+    if (w->skip_leaves == 0 && w->found != t->entries) {
         if (w->table >= 0)
             w->p->tables_damaged = true;
         say(w->p, "%s: %llu entries were found, there should be %llu", w->name,
@@ -412,7 +414,7 @@ static void take_table(struct walk *w, uint16_t flags, struct slice key, struct 
                 w->p->tables[t] = tree_of(value.data);
                 return;
             }
-    say(w->p, "%s: it has a name that is not the sidecar's", w->name);
+    say(w->p, "%s: it has an entry that is not the sidecar's", w->name);
 }
 
 static void give_entry(struct walk *w, uint16_t flags, struct slice key, struct slice value)
@@ -423,16 +425,22 @@ static void give_entry(struct walk *w, uint16_t flags, struct slice key, struct 
     w->p->visitor->entry(w->p->visitor->arg, &e);
 }
 
-void pages_walk(struct pages *p, enum store_table t)
+static void walk_table(struct pages *p, enum store_table t, bool skips_leaves)
 {
     struct walk w = {.p = p, .name = store_table_name(t), .table = (int)t, .entry = give_entry};
 
+    w.skip_leaves = skips_leaves ? p->tables[t].depth : 0;
     if (p->tables[t].is_there) {
         walk_tree(&w, &p->tables[t]);
     } else {
         p->tables_damaged = true;
         say(p, "%s: the table is missing", w.name);
     }
+}
+
+void pages_walk(struct pages *p, enum store_table t)
+{
+    walk_table(p, t, false);
 }
 
 static void give_lost(struct walk *w, uint16_t flags, struct slice key, struct slice value)
@@ -443,13 +451,17 @@ static void give_lost(struct walk *w, uint16_t flags, struct slice key, struct s
         w->p->visitor->entry(w->p->visitor->arg, &e);
 }
 
+/* The marks are taken back at the end: it may be asked for again. */
 void pages_walk_lost(struct pages *p)
 {
     struct walk w = {.p = p, .name = "lost", .table = -1, .entry = give_lost, .is_quiet = true};
-    uint8_t *page = base_alloc(p->page_bytes);
     uint64_t end = p->count < p->in_file ? p->count : p->in_file;
 
-    for (uint64_t no = 2; p->tables_damaged && no < end; no++) {
+    if (!p->tables_damaged)
+        return;
+    uint8_t *page = base_alloc(p->page_bytes), *marks = base_alloc((size_t)p->count);
+    memcpy(marks, p->state, (size_t)p->count);
+    for (uint64_t no = 2; no < end; no++) {
         if (p->state[no] != PAGE_UNSEEN || !read_at(p->fd, page, p->page_bytes, no * p->page_bytes))
             continue;
         int n = entries_of(p, page, no);
@@ -458,12 +470,9 @@ void pages_walk_lost(struct pages *p)
         p->state[no] = PAGE_IN_USE;
         walk_leaf(&w, no, page, n);
     }
+    memcpy(p->state, marks, (size_t)p->count);
+    free(marks);
     free(page);
-}
-
-bool pages_is_damaged(const struct pages *p)
-{
-    return p->is_damaged;
 }
 
 /* ---- open and close ------------------------------------------------------- */
@@ -490,7 +499,7 @@ static enum err open_file(struct pages *p, const char *dir, uint64_t *size, stru
     if (!S_ISREG(st.st_mode))
         return refuse(fault, path, "not a file");
     *size = (uint64_t)st.st_size;
-    return ERR_OK;
+    return st.st_size == 0 ? ERR_NOT_FOUND : ERR_OK; /* LMDB fills an empty one */
 }
 
 /* What was committed last, as far as the first pages say. */
@@ -514,7 +523,7 @@ enum err pages_open(const char *dir, const struct pages_visitor *visitor, struct
     enum err e = open_file(p, dir, &size, fault);
     int bad = e == ERR_OK ? choose_meta(p->fd, &m) : 0;
     if (bad < 0)
-        e = refuse(fault, dir, "data.mdb begins with no readable meta page");
+        e = refuse(fault, dir, "data.mdb is not a store, or its first pages are damaged");
     if (e != ERR_OK) {
         pages_close(p);
         return e;
@@ -544,4 +553,42 @@ void pages_close(struct pages *p)
     buf_free(&p->value);
     free(p->state);
     free(p);
+}
+
+/* ---- the probe ------------------------------------------------------------ */
+
+static void pass_entry(void *arg, const struct pages_entry *e)
+{
+    (void)arg;
+    (void)e;
+}
+
+static void first_damage(void *arg, const char *what)
+{
+    struct fault *fault = arg;
+
+    if (fault->why[0] == '\0')
+        snprintf(fault->why, sizeof fault->why, "damaged (%.120s): see convex_sidecar store --help",
+                 what);
+}
+
+enum err pages_probe(const char *dir, struct fault *fault)
+{
+    const struct pages_visitor visitor = {fault, pass_entry, first_damage};
+    struct pages *p;
+
+    snprintf(fault->path, sizeof fault->path, "%.255s", dir);
+    fault->why[0] = '\0';
+    enum err e = pages_open(dir, &visitor, &p, fault);
+    if (e == ERR_NOT_FOUND)
+        return ERR_OK;
+    if (e != ERR_OK)
+        return e;
+    /* Pages behind the end of the file would be a bus error: then all are looked at. */
+    bool skips_leaves = p->count > PROBE_ALL_PAGES && p->in_file >= p->count;
+    for (enum store_table t = 0; t < STORE_TABLE_COUNT; t++)
+        if (p->tables[t].is_there)
+            walk_table(p, t, skips_leaves);
+    pages_close(p);
+    return fault->why[0] == '\0' ? ERR_OK : ERR_STORE;
 }

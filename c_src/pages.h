@@ -4,7 +4,7 @@
 #define PAGES_H
 
 #include "base.h"
-#include "store.h"
+#include "tables.h"
 
 struct pages; /* opaque; one thread */
 
@@ -47,7 +47,12 @@ void pages_walk(struct pages *p, enum store_table t);
  */
 void pages_walk_lost(struct pages *p);
 
-/** pages_is_damaged(p): Whether any damage was found so far. */
-bool pages_is_damaged(const struct pages *p);
+/**
+ * pages_probe(dir, fault):
+ * Whether LMDB may open the store in ${dir}: every page of one that is small, of a large one those
+ * that lead to others, which takes milliseconds; no file at all is well, too.  ERR_STORE: it would
+ * stumble, ${fault} says over what.
+ */
+enum err pages_probe(const char *dir, struct fault *fault) MUST_CHECK;
 
 #endif

@@ -11,6 +11,8 @@
  *   no space, i/o error   the transaction is aborted and says why; nothing else
  *   the meta page failed  LMDB declares the environment broken (MDB_PANIC): it is
  *                         closed and opened again by the next begin
+ *   the file is damaged   LMDB trusts what it reads and would crash: it is probed
+ *                         before (pages.c), and refused
  *   the map fills up      it is doubled at a begin, before it is full
  *   another process       refused by flock(2), with its pid
  * The map changes place only while no view is active (see `active`).
@@ -20,6 +22,7 @@
 
 #include "store.h"
 #include "log.h"
+#include "pages.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -28,21 +31,6 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-static const struct {
-    const char *name;
-    unsigned flags;
-} tables[STORE_TABLE_COUNT] = {
-    [STORE_META] = {"meta", 0},
-    [STORE_PENDING] = {"pending", MDB_INTEGERKEY},
-    [STORE_CHECKPOINTS] = {"checkpoints", 0},
-    [STORE_DEAD] = {"dead", 0},
-};
-
-const char *store_table_name(enum store_table t)
-{
-    return tables[t].name;
-}
 
 struct store {
     /* fixed after open */
@@ -181,7 +169,7 @@ static int check_ours(MDB_txn *txn)
 {
     MDB_dbi root;
     MDB_stat st;
-    MDB_val key = val_of(slice_str(tables[STORE_META].name)), value;
+    MDB_val key = val_of(slice_str(store_table_name(STORE_META))), value;
     int rc = mdb_dbi_open(txn, NULL, 0, &root);
 
     if (rc == 0)
@@ -199,8 +187,9 @@ static int open_tables(struct store *s, MDB_env *env)
     if (rc != 0)
         return rc;
     rc = check_ours(txn);
-    for (int t = 0; rc == 0 && t < STORE_TABLE_COUNT; t++)
-        rc = mdb_dbi_open(txn, tables[t].name, tables[t].flags | MDB_CREATE, &s->dbi[t]);
+    for (enum store_table t = 0; rc == 0 && t < STORE_TABLE_COUNT; t++)
+        rc = mdb_dbi_open(txn, store_table_name(t),
+                          MDB_CREATE | (t == STORE_PENDING ? MDB_INTEGERKEY : 0u), &s->dbi[t]);
     if (rc != 0) {
         mdb_txn_abort(txn);
         return rc;
@@ -245,6 +234,8 @@ enum err store_open(const char *dir, uint64_t map_bytes, struct store **out, str
     if (open_dir(dir, &dir_fd, fault) != ERR_OK)
         goto err1;
     if (take_lock(s, dir_fd, fault) != ERR_OK)
+        goto err2;
+    if (pages_probe(dir, fault) != ERR_OK)
         goto err2;
     rc = open_env(s);
     if (rc == 0)

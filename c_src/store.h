@@ -5,14 +5,7 @@
 #define STORE_H
 
 #include "base.h"
-
-/* Keys are bytes in byte order, but in STORE_PENDING: a uint64_t of this machine, by value. */
-enum store_table { STORE_META, STORE_PENDING, STORE_CHECKPOINTS, STORE_DEAD };
-#define STORE_TABLE_COUNT 4
-#define STORE_MAX_KEY     511 /* bytes; a longer key is a bug of the caller */
-
-/** store_table_name(t): Its name in the file. */
-const char *store_table_name(enum store_table t);
+#include "tables.h"
 
 struct store;      /* opaque */
 struct store_view; /* opaque: what is committed, seen through one table */

@@ -248,8 +248,10 @@ static void check_checkpoint(struct checker *c, struct slice key, struct slice v
             find(c, "checkpoints/%.*s: a removal is delivered for ever", SLICE_ARG(key));
     }
     check_order(c, key, &r.cp);
-    if (r.cp.has_pending)
+    if (r.cp.has_pending) {
+        note_revision(c, r.cp.pending.revision);
         check_link(c, key, &r);
+    }
     if (r.cp.is_dead)
         check_letter(c, key);
 }

@@ -76,7 +76,7 @@ defmodule DistTest do
 
   test "ticks are answered, idle and in the middle of 16 MB messages", c do
     cn = start_c_node(c)
-    ticking = ['-kernel', 'net_ticktime', '4']
+    ticking = [~c"-kernel", ~c"net_ticktime", ~c"4"]
     [idle, busy] = for _ <- 1..2, do: start_beam(c, args: ticking)
 
     assert [true, true] ==
@@ -189,7 +189,7 @@ defmodule DistTest do
     name = cn.node |> to_string() |> String.split("@") |> hd() |> to_charlist()
 
     wait_until(fn ->
-      {:ok, names} = on(b, :erl_epmd, :names, ['127.0.0.1'], 5000)
+      {:ok, names} = on(b, :erl_epmd, :names, [~c"127.0.0.1"], 5000)
       not List.keymember?(names, name, 0)
     end)
 

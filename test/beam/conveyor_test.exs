@@ -226,12 +226,12 @@ defmodule ConvexSidecar.ConveyorTest do
   end
 
   defp start_fake_node(name) do
-    paths = Enum.flat_map(:code.get_path(), &['-pa', &1])
-    args = ['-setcookie', 'conveyor', '-hidden'] ++ paths
+    paths = Enum.flat_map(:code.get_path(), &[~c"-pa", &1])
+    args = [~c"-setcookie", ~c"conveyor", ~c"-hidden"] ++ paths
 
     options = %{
       name: name,
-      host: '127.0.0.1',
+      host: ~c"127.0.0.1",
       longnames: true,
       connection: :standard_io,
       args: args

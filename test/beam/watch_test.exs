@@ -7,10 +7,10 @@ defmodule ConvexSidecar.WatchTest do
     {:ok, peer, node} =
       :peer.start(%{
         name: name,
-        host: '127.0.0.1',
+        host: ~c"127.0.0.1",
         longnames: true,
         connection: :standard_io,
-        args: ['-setcookie', to_charlist(cookie), '-hidden']
+        args: [~c"-setcookie", to_charlist(cookie), ~c"-hidden"]
       })
 
     {peer, node}

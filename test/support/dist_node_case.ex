@@ -56,7 +56,7 @@ defmodule DistNodeCase do
           nil: [],
           list: [1, :two, "three", [4]],
           improper: [1 | 2],
-          string: 'abc',
+          string: ~c"abc",
           tuple: {1, {2, {3, {}}}},
           large_tuple: List.to_tuple(Enum.to_list(1..300)),
           map: %{"a" => 1, 1 => 2, b: %{c: []}},
@@ -235,7 +235,7 @@ defmodule DistNodeCase do
   @doc "A C node, ready: %{node, server, os_pid, port, tcp_port}. Options go on its command line."
   def start_c_node(context, options \\ []) do
     node = "c#{System.unique_integer([:positive])}@127.0.0.1"
-    env = [{'ERL_EPMD_PORT', to_charlist(context.epmd_port)}]
+    env = [{~c"ERL_EPMD_PORT", to_charlist(context.epmd_port)}]
     args = [node | Enum.map(options, fn {k, v} -> "#{k}=#{v}" end)]
     program = start_program(dist_node(), args, env)
     Port.command(program.port, [@cookie, "\n"])
@@ -254,16 +254,16 @@ defmodule DistNodeCase do
     {:ok, peer, node} =
       :peer.start_link(%{
         name: String.to_atom(name),
-        host: '127.0.0.1',
+        host: ~c"127.0.0.1",
         longnames: true,
         connection: :standard_io,
         wait_boot: 30_000,
-        env: [{'ERL_EPMD_PORT', to_charlist(context.epmd_port)}],
-        args: ['-setcookie', to_charlist(cookie), '-start_epmd', 'false'] ++ arguments
+        env: [{~c"ERL_EPMD_PORT", to_charlist(context.epmd_port)}],
+        args: [~c"-setcookie", to_charlist(cookie), ~c"-start_epmd", ~c"false"] ++ arguments
       })
 
     :peer.call(peer, :code, :add_paths, [:code.get_path()])
-    {:module, Peer} = :peer.call(peer, :code, :load_binary, [Peer, 'peer', @peer_code])
+    {:module, Peer} = :peer.call(peer, :code, :load_binary, [Peer, ~c"peer", @peer_code])
     os_pid = :peer.call(peer, :os, :getpid, [])
     %{peer: peer, node: node, os_pid: List.to_integer(os_pid)}
   end

@@ -140,7 +140,7 @@ defmodule Standin do
 
   defp request(standin, method, path, body) do
     url = String.to_charlist("#{standin.url}/__standin/#{path}")
-    request = if method == :post, do: {url, [], 'application/json', body}, else: {url, []}
+    request = if method == :post, do: {url, [], ~c"application/json", body}, else: {url, []}
     {:ok, _} = Application.ensure_all_started(:inets)
     {:ok, {{_, 200, _}, _, answer}} = :httpc.request(method, request, [timeout: 30_000], body_format: :binary)
     answer

@@ -102,8 +102,16 @@ defmodule Torture.Faults do
   defp finish(:pause, w), do: hurt(w, fn -> :convex_sidecar.call(w.name, :resume, 500) end)
   defp finish(:standin_away, w), do: w
 
+  @doc "Every answer of the list, twice: for the last versions of all documents."
+  def all_answers(w) do
+    json = Enum.map_join(@answers, ",", fn fields -> ~s({"kind":#{fields},"times":2}) end)
+    Standin.faults(w.standin, "[#{json}]")
+    w
+  end
+
   @doc "The end of all faults."
   def lift(w) do
+    :convex_sidecar.call(w.name, :resume, 1000)
     w |> sidecar("CONT") |> hurt(fn -> World.kill(w.standin.pid, "CONT") end)
     true = World.wait_until(fn -> reaches_standin?(w) end, 10_000)
     Standin.clear_faults(w.standin)

@@ -62,14 +62,25 @@ defmodule Torture do
           do: Task.async(fn -> Worker.run(world.name, {options.seed, i, 7}, entities, kept, stop_flag) end)
 
     named = Enum.flat_map(shares, &Enum.take(Tuple.to_list(&1.project), 5))
-    state = %{world: world, oracle: oracle, kept: kept, named: named, cycles: options.cycles, only: options.only, kills: 0, started: started, never_up: 0}
+    state = %{world: world, oracle: oracle, kept: kept, named: named, cycles: options.cycles, only: options.only, used: %{}, started: started, never_up: 0}
     state = Enum.reduce(1..options.cycles//1, state, &cycle/2)
-    world = Faults.lift(state.world)
-    :atomics.put(stop_flag, 1, 1)
-    results = Task.await_many(workers, 3 * @settle_ms)
-    report = settle(%{state | world: world}, results)
+    results = finale(state, workers, stop_flag)
+    report = settle(state, results)
     World.stop(world, report.faults != [] or System.get_env("KEEP") == "1")
     report
+  end
+
+  # The last versions of all documents meet every answer there is, and one more kill.
+  defp finale(state, workers, stop_flag) do
+    Faults.lift(state.world)
+    if :answers in state.only, do: Faults.all_answers(state.world)
+    :atomics.put(stop_flag, 1, 1)
+    Process.sleep(100)
+    if :kill in state.only, do: World.kill(World.os_pid(state.world), "KILL")
+    results = Task.await_many(workers, 3 * @settle_ms)
+    Process.sleep(if state.cycles > 0, do: 300, else: 0)
+    Faults.lift(state.world)
+    results
   end
 
   # Kinds, and ways to write, in even parts; each entity has one writer.
@@ -88,7 +99,8 @@ defmodule Torture do
     plan = Faults.plan(700 + :rand.uniform(800), state.only)
     world = follow(plan, state.world, state.named, System.monotonic_time(:millisecond))
     up = :convex_sidecar.await(world.name, 15_000)
-    state = %{state | world: world, kills: state.kills + 1, never_up: state.never_up + if(up == :ok, do: 0, else: 1)}
+    used = Enum.reduce(plan, state.used, fn {_, step}, used -> if elem(step, 0) == :begin, do: Map.update(used, elem(step, 1), 1, &(&1 + 1)), else: used end)
+    state = %{state | world: world, used: used, never_up: state.never_up + if(up == :ok, do: 0, else: 1)}
     if rem(n, 3) == 0, do: Faults.forgive(world)
     if rem(n, @report_every) == 0, do: progress(n, watch(state)), else: state
   end
@@ -141,13 +153,13 @@ defmodule Torture do
       ]
       |> Enum.filter(& &1)
 
-    faults = faults ++ Enum.flat_map(results, & &1.unexpected) ++ wrong ++ state.oracle.backwards ++ state.oracle.foreign
+    faults = faults ++ Enum.map(World.crashes(state.world), &{:crashed, &1}) ++ Enum.flat_map(results, & &1.unexpected) ++ wrong ++ state.oracle.backwards ++ state.oracle.foreign
 
     %{
       oracle: state.oracle,
       world: state.world,
       cycles: state.cycles,
-      kills: state.kills,
+      used: state.used,
       seconds: div(System.monotonic_time(:millisecond) - state.started, 1000),
       documents: map_size(expected),
       versions: Oracle.versions(),
@@ -181,7 +193,8 @@ defmodule Torture do
     where = if r.faults == [], do: "", else: "  log and store: #{r.world.dir}\n"
 
     """
-    #{told}#{more}#{where}torture: cycles #{r.cycles}, kills #{r.kills}, #{r.seconds} s
+    #{told}#{more}#{where}torture: cycles #{r.cycles}, kills #{Map.get(r.used, :kill, 0)}, #{r.seconds} s
+  #{Enum.map_join(Map.delete(r.used, :kill), ", ", fn {fault, n} -> "#{fault} #{n}" end)}
       documents #{r.documents}, versions sent #{r.versions}, answered kept #{r.kept}, requests repeated #{r.retries}
       written #{r.oracle.written}, removed #{r.oracle.removed}, right at the end #{r.right}, dead letters #{r.dead}, settled in #{r.settled_ms} ms
       lost #{r.lost}, backwards #{length(r.oracle.backwards)}, foreign #{length(r.oracle.foreign)}, resurrected #{r.resurrected}, other faults #{length(r.faults) - r.lost - r.resurrected - length(r.oracle.backwards) - length(r.oracle.foreign)}\

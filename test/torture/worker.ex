@@ -42,7 +42,7 @@ defmodule Torture.Worker do
 
   defp loop(w, counters, stop_flag) do
     if :atomics.get(stop_flag, 1) == 1 do
-      w
+      farewell(w)
     else
       before = w.kept
       w = operate(pick(:rand.uniform(@total), @operations), w)
@@ -58,6 +58,22 @@ defmodule Torture.Worker do
   # A few entities are hot, so that versions replace each other while they wait.
   defp choose(entities) do
     if :rand.uniform(4) == 1, do: elem(entities, :rand.uniform(min(3, tuple_size(entities))) - 1), else: elem(entities, :rand.uniform(tuple_size(entities)) - 1)
+  end
+
+  # A last version of nearly every entity, while faults go on: a version that is lost shows only when
+  # none came after it.
+  defp farewell(w) do
+    rest = for entity <- Tuple.to_list(w.entities.project), not MapSet.member?(w.gone, entity), do: entity
+
+    w =
+      Enum.reduce(Enum.chunk_every(rest, 10), w, fn entities, w ->
+        {w, requests} = Enum.reduce(entities, {w, []}, fn entity, {w, done} -> w |> advance(entity, 1, %{}) |> then(fn {w, r} -> {w, [r | done]} end) end)
+        send_all(w, requests, requests)
+      end)
+
+    w = Enum.reduce(Tuple.to_list(w.entities.upsert), w, &upsert(&2, &1))
+    Enum.each(Tuple.to_list(w.log_entities), &append_async(w, &1))
+    w
   end
 
   # ---- what is done
@@ -81,37 +97,29 @@ defmodule Torture.Worker do
     send_all(w, first, again)
   end
 
-  defp operate(:upsert, w) do
-    {kind, _} = entity = choose(w.entities.upsert)
-    n = number(w, entity) + 1
-    id = Documents.document_id(entity)
-    {document, hash} = Documents.document(entity, n, n)
-    Oracle.sent(id, hash, n)
-    w = know(w, entity, n, n)
-    send_all(w, [{{:upsert, kind, id, Map.put(document, "projected_at", DateTime.utc_now()), %{}}, hash}])
-  end
+  defp operate(:upsert, w), do: upsert(w, choose(w.entities.upsert))
 
   defp operate(:clear, w) do
     entity = choose(w.entities.project)
     n = number(w, entity) + 1
     id = Documents.document_id(entity)
     Oracle.cleared(id, n)
-    w = %{know(w, entity, n, 0) | gone: MapSet.put(w.gone, entity)}
-    send_all(w, [{{:clear, id}, nil}])
+    w = know(w, entity, n, 0)
+    send_all(%{w | gone: MapSet.put(w.gone, entity)}, [{{:clear, id}, nil}])
   end
 
   defp operate(:async, w) do
-    for _ <- 1..:rand.uniform(5) do
-      {kind, id} = entity = choose(w.log_entities)
-      # The version must be known to the oracle before the conveyor can read it.
-      seq = seq_of_log(entity) + 1
-      {_, hash} = Documents.document(entity, 0, seq)
-      Oracle.sent(Documents.document_id(entity), hash, seq)
-      ^seq = Log.append(entity)
-      :ok = :convex_sidecar.project_async(w.name, kind, id, Log.source())
-    end
-
+    for _ <- 1..:rand.uniform(5), do: append_async(w, choose(w.log_entities))
     w
+  end
+
+  defp upsert(w, {kind, _} = entity) do
+    n = number(w, entity) + 1
+    id = Documents.document_id(entity)
+    {document, hash} = Documents.document(entity, n, n)
+    Oracle.sent(id, hash, n)
+    w = know(w, entity, n, n)
+    send_all(w, [{{:upsert, kind, id, Map.put(document, "projected_at", DateTime.utc_now()), %{}}, hash}])
   end
 
   # {w, {what is sent, what is sent again when nobody answered}}.  Now and then two versions of one
@@ -130,6 +138,15 @@ defmodule Torture.Worker do
   end
 
   defp swap({a, b}), do: {b, a}
+
+  # The version must be known to the oracle before the conveyor can read it.
+  defp append_async(w, {kind, id} = entity) do
+    seq = seq_of_log(entity) + 1
+    {_, hash} = Documents.document(entity, 0, seq)
+    Oracle.sent(Documents.document_id(entity), hash, seq)
+    ^seq = Log.append(entity)
+    :ok = :convex_sidecar.project_async(w.name, kind, id, Log.source())
+  end
 
   defp seq_of_log(entity) do
     case :ets.lookup(Log, entity) do

@@ -62,7 +62,14 @@ defmodule Torture.World do
     :ok = :logger.add_handler(:torture, :logger_std_h, config)
   end
 
-  def log_file(world), do: Path.join(world.dir, "log")
+  @doc "Ends of the sidecar that nobody asked for: aborted, a broken access, what a sanitizer found."
+  def crashes(world) do
+    world.dir
+    |> Path.join("log")
+    |> File.stream!()
+    |> Enum.filter(&(&1 =~ ~r/sidecar\.exited.* status=(13[1-69]|66)\b|Sanitizer: |runtime error: |base_broken/))
+    |> Enum.map(&String.slice(&1, 0, 400))
+  end
 
   # ---- epmd
 

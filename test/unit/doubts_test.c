@@ -4,6 +4,7 @@
 #include "clock.h"
 #include "outbox.h"
 #include "projection.h"
+#include "store.h"
 
 #include "test.h"
 #include "temp_dir.h"
@@ -308,6 +309,53 @@ TEST(a_fault_leaves_what_is_not_judged_in_the_list)
     convex.fails = ERR_OK;
     ck_assert_int_eq(doubts_settle(s.doubts, &s.report, &s.fault), ERR_OK);
     ck_assert_int_eq(found(&s, A, false), DRIFT_MISSING);
+    second_close(&s);
+}
+
+TEST(a_damaged_record_is_not_judged_and_the_others_are)
+{
+    struct second s = second_open(true);
+    struct store *store;
+
+    confirmed(A, 5, 1);
+    confirmed(B, 5, 1);
+    outbox_close(box);
+    ck_assert_int_eq(store_open(s.dir.path, 1 << 26, &store, &s.fault), ERR_OK);
+    ck_assert_int_eq(store_begin(store), ERR_OK);
+    ck_assert_int_eq(store_put(store, STORE_CHECKPOINTS, slice_str(A), slice_str("garbage")),
+                     ERR_OK);
+    ck_assert_int_eq(store_commit(store), ERR_OK);
+    store_close(store);
+    box = kit_outbox(s.dir.path);
+    doubts_free(s.doubts);
+    s.doubts = doubts_new(box, NULL, true);
+    doubts_begin(s.doubts, &kit_kind);
+    stands(A, 5, 1);
+    doubts_add(s.doubts, slice_str(A), slice_str("0"));
+    ck_assert_int_eq(look_again(&s, B), ERR_OK);
+    ck_assert_int_eq(found(&s, A, false), DRIFT_NONE);
+    ck_assert_int_eq(found(&s, B, true), DRIFT_MISSING);
+    ck_assert_uint_eq(s.report.unsettled, 1);
+    second_close(&s);
+}
+
+/* What cannot be a key of the store is named, and no repair of others fails with it. */
+TEST(ids_that_are_none)
+{
+    struct second s = second_open(true);
+    char long_id[600];
+
+    memset(long_id, 'x', sizeof long_id - 1);
+    long_id[sizeof long_id - 1] = '\0';
+    stands("", 1, 1);
+    stands(long_id, 1, 1);
+    stands(C, 1, 1);
+    doubts_add(s.doubts, slice_str(""), slice_str(""));
+    doubts_add(s.doubts, slice_str(long_id), slice_str(""));
+    ck_assert_int_eq(look_again(&s, C), ERR_OK);
+    ck_assert_int_eq(found(&s, "", false), DRIFT_ORPHANED);
+    ck_assert_int_eq(found(&s, long_id, false), DRIFT_ORPHANED);
+    ck_assert_int_eq(found(&s, C, true), DRIFT_ORPHANED);
     second_close(&s);
 }
 

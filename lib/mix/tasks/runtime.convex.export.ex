@@ -16,7 +16,7 @@ defmodule Mix.Tasks.Runtime.Convex.Export do
   alias OpenAgentsRuntime.Convex.Export
 
   @switches [to: :string, kind: :keep]
-  @kinds %{"run_summary" => :run_summary, "codex_worker_summary" => :codex_worker_summary}
+  @kinds [run_summary: "run_summary", codex_worker_summary: "codex_worker_summary"]
   @step 10_000
 
   @impl Mix.Task
@@ -31,14 +31,14 @@ defmodule Mix.Tasks.Runtime.Convex.Export do
   defp parse(args) do
     {opts, rest, invalid} = OptionParser.parse(args, strict: @switches)
     names = Keyword.get_values(opts, :kind)
-    unknown = Enum.reject(names, &is_map_key(@kinds, &1))
+    unknown = names -- Keyword.values(@kinds)
 
     cond do
       rest != [] or invalid != [] -> Mix.raise("not understood: #{inspect(rest ++ invalid)}")
       opts[:to] in [nil, ""] -> Mix.raise("provide --to <file>, or --to - for standard output")
       unknown != [] -> Mix.raise("no kind of the event log: #{Enum.join(unknown, ", ")}")
-      names == [] -> {opts[:to], Map.values(@kinds)}
-      true -> {opts[:to], Enum.map(names, &@kinds[&1])}
+      names == [] -> {opts[:to], Keyword.keys(@kinds)}
+      true -> {opts[:to], for({kind, name} <- @kinds, name in names, do: kind)}
     end
   end
 
