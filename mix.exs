@@ -41,13 +41,13 @@ defmodule Mix.Tasks.Compile.ConvexSidecarC do
   @moduledoc """
   Builds the C program into `priv/convex_sidecar` with the project's Makefile.
 
-  With `CONVEX_SIDECAR_PREBUILT=1` the program is taken as it is (packagers, cross builds).
+  With `SIDECAR_PREBUILT=1` the program is taken as it is (packagers, cross builds).
   """
   use Mix.Task.Compiler
 
   @impl Mix.Task.Compiler
   def run(_args) do
-    if System.get_env("CONVEX_SIDECAR_PREBUILT") in [nil, "", "0"], do: make(), else: {:noop, []}
+    if System.get_env("SIDECAR_PREBUILT") in [nil, "", "0"], do: make(), else: {:noop, []}
   end
 
   defp make do

@@ -232,30 +232,29 @@ static enum err connect_peer(struct cli_client *c)
  */
 static enum err send_request(struct cli_client *c, struct slice request, struct buf *tag)
 {
-    char encoded[ENCODED_BYTES];
+    char pid[ENCODED_BYTES], encoded[ENCODED_BYTES];
+    int pid_len = 0, len = 0;
     erlang_ref ref;
-    struct buf pid = {0}, frame = {0};
-    int len = 0;
+    struct buf frame = {0};
 
-    PRE(ei_encode_pid(encoded, &len, ei_self(&c->self)) == 0);
-    buf_add(&pid, encoded, (size_t)len);
-    len = 0;
+    PRE(ei_encode_pid(pid, &pid_len, ei_self(&c->self)) == 0);
     PRE(ei_make_ref(&c->self, &ref) == 0 && ei_encode_ref(encoded, &len, &ref) == 0);
-    buf_add(tag, encoded, (size_t)len);
+    struct slice self = slice_of(pid, (size_t)pid_len);
+    buf_slice(tag, slice_of(encoded, (size_t)len));
 
     buf_be32(&frame, 0); /* the length, below */
     buf_byte(&frame, PASS_THROUGH);
     term_put_version(&frame);
     term_put_tuple(&frame, 4);
     term_put_integer(&frame, CONTROL_REG_SEND);
-    term_put_raw(&frame, buf_view(&pid));
+    term_put_raw(&frame, self);
     term_put_atom(&frame, "");
     term_put_atom(&frame, c->peer->name);
     term_put_version(&frame);
     term_put_tuple(&frame, 3);
     term_put_atom(&frame, "$gen_call");
     term_put_tuple(&frame, 2);
-    term_put_raw(&frame, buf_view(&pid));
+    term_put_raw(&frame, self);
     term_put_raw(&frame, buf_view(tag));
     term_put_raw(&frame, request);
 
@@ -264,7 +263,6 @@ static enum err send_request(struct cli_client *c, struct slice request, struct 
         frame.data[i] = (uint8_t)(body >> (24 - 8 * i));
     enum err e = send_all(c, buf_view(&frame));
     buf_free(&frame);
-    buf_free(&pid);
     return e;
 }
 

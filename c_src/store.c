@@ -41,7 +41,8 @@ struct store {
     MDB_cursor *cursors[STORE_TABLE_COUNT]; /* of txn, opened when needed */
     char why[256];
     /* changed by the writing thread, under lock, while no view is active */
-    MDB_env *env; /* NULL: broken, to be opened again */
+    MDB_env *env;   /* NULL: broken, to be opened again */
+    bool is_broken; /* it is to be closed as soon as no view is active; none becomes so */
     MDB_dbi dbi[STORE_TABLE_COUNT];
     size_t map_bytes;
     /* under lock */
@@ -305,6 +306,7 @@ static void forget_view(struct store_view *v)
 static void close_broken(struct store *s)
 {
     pthread_mutex_lock(&s->lock);
+    s->is_broken = true;
     if (s->active == 0 && s->env != NULL) {
         for (struct store_view *v = s->views; v != NULL; v = v->next)
             forget_view(v);
@@ -319,6 +321,7 @@ static int open_again(struct store *s)
 {
     pthread_mutex_lock(&s->lock);
     int rc = open_env(s);
+    s->is_broken = rc != 0;
     pthread_mutex_unlock(&s->lock);
     if (rc == 0)
         log_event(LOG_WARNING, "store.opened_again", "dir=%s", s->dir);
@@ -513,7 +516,7 @@ static int renew(struct store_view *v)
     struct store *s = v->store;
     int rc;
 
-    if (s->env == NULL)
+    if (s->env == NULL || s->is_broken)
         return MDB_PANIC;
     if (v->txn != NULL) {
         rc = mdb_txn_renew(v->txn);

@@ -49,8 +49,8 @@
 -define(DRAIN_MS, 10000).
 %% A million documents take some minutes.
 -define(AUDIT_MS, 7200000).
-%% Between two tries of a call that waits for a draining sidecar's successor.
--define(DRAINING_MS, 20).
+%% Between two tries of a call that waits for a sidecar that is draining or busy.
+-define(AGAIN_MS, 20).
 
 %% ---- an instance
 
@@ -202,8 +202,8 @@ dead_drop(Server, DocumentId) -> call(Server, {dead, {drop, DocumentId}}, ?DEFAU
 %% ---- the call
 
 %% @doc Send any request and wait for its answer.  With `wait => true' a call that finds the
-%% instance down or draining, or loses it while waiting, goes on within its timeout and sends the
-%% request (again) once the instance is up: every request of the protocol bears being repeated.
+%% instance down, draining or busy, or loses it while waiting, goes on within its timeout and sends
+%% the request (again) later: every request of the protocol bears being repeated.
 -spec call(server(), term(), call_options()) -> {ok, term()} | {error, term()}.
 call(Server, Request, #{} = Call) ->
     Timeout = maps:get(timeout, Call, ?DEFAULT_MS),
@@ -225,9 +225,10 @@ call_waiting(Name, Request, Deadline) ->
                 ok -> call_waiting_again({error, unavailable}, 1, Name, Request, Deadline);
                 {error, unavailable} -> {error, unavailable}
             end;
-        %% An operator's SIGTERM: its successor comes soon.
-        {error, draining} = Draining ->
-            call_waiting_again(Draining, ?DRAINING_MS, Name, Request, Deadline);
+        %% An operator's SIGTERM: its successor comes soon.  Or a full queue, or a link that
+        %% carries somebody's large message.
+        {error, Passing} = Error when Passing =:= draining; Passing =:= busy ->
+            call_waiting_again(Error, ?AGAIN_MS, Name, Request, Deadline);
         Answer ->
             Answer
     end.

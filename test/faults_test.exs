@@ -51,7 +51,7 @@ defmodule FaultsTest do
         :exit_status,
         :stderr_to_stdout,
         args: ["run", "--managed"],
-        env: [{'CONVEX_SIDECAR_PREBUILT', false}]
+        env: [{'SIDECAR_PREBUILT', false}]
       ])
 
     {:os_pid, os_pid} = Port.info(port, :os_pid)

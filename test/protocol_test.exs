@@ -122,12 +122,30 @@ defmodule ProtocolTest do
       assert {:ok, %{seq: 12, summary: %{"event_count" => 3}}} = project(c, "o", events(10..12), %{reset: true, return: :summary})
     end
 
+    test "force, unless_ahead, events_before", c do
+      assert {:ok, %{write: "queued"}} = project(c, "f", events(1..3), %{ack: :kept})
+      {:ok, _} = ask(c, {:flush, 5000})
+      assert {:ok, %{write: "skipped", reason: "idempotent"}} = project(c, "f", [], %{})
+      assert {:ok, %{write: "applied", reason: nil}} = project(c, "f", [], %{force: true, ack: :written})
+      assert length(lines(c)) == 2
+      ahead = %{reset: true, force: true, unless_ahead: true}
+      assert {:ok, %{write: "skipped", reason: "checkpoint_ahead"}} = project(c, "f", events(1..2), ahead)
+      assert {:ok, %{seq: 3, folded_seq: 3}} = ask(c, {:checkpoint, @run <> "f"})
+      assert {:ok, %{seq: 4, write: "queued"}} = project(c, "f", events(4..4), %{})
+      assert {:ok, %{seq: 9, summary: %{"event_count" => 9}}} = project(c, "f", events(8..9), %{reset: true, events_before: 7, return: :summary})
+      assert {:error, {:invalid, "events_before", _}} = project(c, "f", events(8..9), %{reset: true, events_before: 8})
+      assert {:error, {:invalid, "events_before", _}} = project(c, "f", events(10..10), %{events_before: 1})
+    end
+
     test "bad options are named", c do
       for {opts, path} <- [
             {%{ack: :sometime}, "opts.ack"},
             {%{nonsense: 1}, "opts.nonsense"},
             {%{deadline_ms: -1}, "opts.deadline_ms"},
             {%{reset: 1}, "opts.reset"},
+            {%{force: :yes}, "opts.force"},
+            {%{unless_ahead: nil}, "opts.unless_ahead"},
+            {%{events_before: -1}, "opts.events_before"},
             {%{return: :all}, "opts.return"},
             {%{seq_range: {3, 1}}, "opts.seq_range"},
             {%{projection_version: 7}, "opts.projection_version"},

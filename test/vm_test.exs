@@ -176,6 +176,23 @@ defmodule VmTest do
       assert {:ok, %{seq: 2}} = :convex_sidecar.checkpoint(name, @run <> "r")
     end
 
+    test "a thousand callers at once, one of them with a row of 64 MB" do
+      name = managed()
+      large = :binary.copy("x", 64 * 1_048_576)
+      refused = Task.async(fn -> :convex_sidecar.project(name, :run_summary, "large", Map.put(row(), :terminal_reason, large), [event(1)], %{timeout: 30_000}) end)
+
+      answers =
+        1..1000
+        |> Task.async_stream(&project(name, "m#{&1}", 1, %{wait: true, timeout: 30_000}), max_concurrency: 1000, timeout: 60_000)
+        |> Enum.frequencies_by(fn {:ok, {tag, _}} -> tag end)
+
+      # Without `wait: true` those behind the large one would be answered `busy` at once.
+      assert answers == %{ok: 1000}
+      # Larger than any document of Convex; the connection it came through goes on.
+      assert {:error, {:invalid, _path, _why}} = Task.await(refused, 60_000)
+      assert {:ok, %{metrics: %{kept_total: 1000}}} = :convex_sidecar.status(name)
+    end
+
     test "more changes than the dirty set holds while it is away: all are projected on return" do
       log = MemoryLog.new()
       name = managed(dirty_limit: 20)

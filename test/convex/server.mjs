@@ -20,6 +20,7 @@ PORT=3210 HOST=127.0.0.1        where to listen (PORT=0 picks one; the line "REA
 INSTANCE_NAME=convex-self-hosted INSTANCE_SECRET=<64 hex>   as on a real backend (default: a random secret, kept in .state/)
 OPENAGENTS_JWT_ISSUER, OPENAGENTS_JWT_AUDIENCE, OPENAGENTS_JWKS   as auth.config.ts reads them (default: a throw-away issuer; a token is in READY)
 STANDIN_STATE=.state STANDIN_BUILD=.build   folders, so that several stand-ins can run side by side
+STANDIN_LIFELINE=1               end when standard input does
 STANDIN_LATENCY_MS=0 | 5 | 5-40  time each function holds its permit
 REDACT_LOGS_TO_CLIENT, UDF_404_ON_BAD_PATH, and the knobs of crates/common/src/knobs.rs by name
 control plane: GET /__standin/{stats,docs,history?after=n}, POST /__standin/{faults,reset,config,away}`);
@@ -527,3 +528,4 @@ server.once("listening", () => {
 });
 server.listen(env("PORT", 3210), HOST, 256);
 for (const s of ["SIGINT", "SIGTERM"]) process.on(s, () => { server.close(() => process.exit(0)); server.closeIdleConnections(); setTimeout(() => process.exit(0), 500).unref(); });
+if (process.env.STANDIN_LIFELINE) process.stdin.resume().on("end", () => process.exit(0)); // whoever started it is gone

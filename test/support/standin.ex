@@ -53,7 +53,7 @@ defmodule Standin do
   end
 
   defp spawn_server(state, build, env) do
-    env = [{"STANDIN_STATE", state}, {"STANDIN_BUILD", build}] ++ env
+    env = [{"STANDIN_STATE", state}, {"STANDIN_BUILD", build}, {"STANDIN_LIFELINE", "1"}] ++ env
 
     Port.open({:spawn_executable, System.find_executable("node")}, [
       :binary,

@@ -96,7 +96,7 @@ defmodule Torture.Faults do
 
   defp finish(:sidecar_frozen, w), do: sidecar(w, "CONT")
   defp finish(:standin_frozen, w), do: hurt(w, fn -> World.kill(w.standin.pid, "CONT") end)
-  defp finish(:epmd, w), do: %{w | epmd: World.start_epmd()}
+  defp finish(:epmd, w), do: %{w | epmd: World.start_epmd(w.epmd)}
   defp finish(fault, w) when fault in [:disk_full, :disk_wont_grow], do: hurt(w, fn -> World.limit_files(World.os_pid(w), "unlimited") end)
   defp finish(:paused_deployment, w), do: control(w, fn -> Standin.clear_faults(w.standin) end)
   defp finish(:pause, w), do: hurt(w, fn -> :convex_sidecar.call(w.name, :resume, 500) end)

@@ -73,12 +73,19 @@ defmodule Torture.World do
 
   # ---- epmd
 
-  def start_epmd do
+  @doc "Start epmd, unless one listens there already (`current`); its process id."
+  def start_epmd(current \\ nil) do
+    if listening?(), do: current, else: launch_epmd()
+  end
+
+  defp listening?, do: match?({:ok, _}, :erl_epmd.names({127, 0, 0, 1}))
+
+  defp launch_epmd do
     port = System.fetch_env!("ERL_EPMD_PORT")
     program = System.find_executable("epmd")
-    epmd = Port.open({:spawn_executable, program}, [:binary, args: ["-port", port, "-address", "127.0.0.1"]])
+    epmd = Port.open({:spawn_executable, program}, [:binary, args: ["-port", port, "-address", "127.0.0.1", "-relaxed_command_check"]])
     {:os_pid, pid} = Port.info(epmd, :os_pid)
-    wait_until(fn -> match?({:ok, _}, :erl_epmd.names({127, 0, 0, 1})) end, 10_000)
+    true = wait_until(&listening?/0, 10_000)
     pid
   end
 

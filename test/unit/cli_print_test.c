@@ -136,6 +136,36 @@ TEST(dead_letters_are_a_table)
     assert_printed(&b, true, true, "[]\n");
 }
 
+TEST(findings_are_a_table_below_the_counts)
+{
+    struct buf b = {0};
+    put_ok(&b);
+    term_put_map(&b, 2);
+    term_put_atom(&b, "findings");
+    term_put_list(&b, 1);
+    term_put_map(&b, 6);
+    term_put_atom(&b, "document_id");
+    term_put_text(&b, "runtime/run_summary:a");
+    term_put_atom(&b, "kind");
+    term_put_text(&b, "run_summary");
+    term_put_atom(&b, "finding");
+    term_put_text(&b, "missing");
+    term_put_atom(&b, "seq");
+    term_put_integer(&b, 3);
+    term_put_atom(&b, "convex_seq");
+    term_put_atom(&b, "nil");
+    term_put_atom(&b, "repaired");
+    term_put_bool(&b, false);
+    term_put_nil(&b);
+    term_put_atom(&b, "checked");
+    term_put_integer(&b, 7);
+    assert_printed(&b, false, true,
+                   "checked   7\n"
+                   "findings\n"
+                   "finding  kind         seq  convex_seq  repaired  document_id\n"
+                   "missing  run_summary  3    -           false     runtime/run_summary:a\n");
+}
+
 static void put_error(struct buf *b)
 {
     term_put_version(b);

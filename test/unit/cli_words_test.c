@@ -20,7 +20,14 @@ static void show(struct buf *b, term t)
         buf_slice(b, text);
     else if (term_integer(t, &v))
         buf_printf(b, "%" PRId64, v);
-    else {
+    else if (term_type(t) == TERM_MAP) {
+        term at = term_items(t);
+        for (uint32_t i = 0; i < 2 * term_arity(t); i++, at = term_next(at)) {
+            buf_str(b, i == 0 ? "#{" : i % 2 ? "=>" : ",");
+            show(b, at);
+        }
+        buf_byte(b, '}');
+    } else {
         ck_assert_int_eq(term_type(t), TERM_TUPLE);
         for (uint32_t i = 0; i < term_arity(t); i++) {
             buf_str(b, i ? "," : "{");
@@ -70,6 +77,11 @@ TEST(each_word_is_a_request_of_the_protocol)
         {"dead retry --all", "{dead,{retry,all}}", 5000},
         {"--json dead drop a:1", NULL, 0},
         {"dead drop a:1 --json", "{dead,{drop,<<a:1>>}}", 5000},
+        {"audit", "{audit,all,#{repair=>false,after=><<>>}}", 7200000},
+        {"audit --kind k --repair --after a:1 --timeout 60",
+         "{audit,<<k>>,#{repair=>true,after=><<a:1>>}}", 60000},
+        {"audit status", "{audit,status}", 5000},
+        {"audit cancel --json", "{audit,cancel}", 5000},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct ask ask;
@@ -118,6 +130,13 @@ TEST(wrong_usage_says_what_is_wrong)
         {"dead retry a --all", "--all goes with retry alone"},
         {"dead drop", "the id of a document is wanted"},
         {"dead retry", "the id of a document is wanted"},
+        {"audit k", "status, cancel, or --kind, --repair and --after are wanted"},
+        {"audit --all", "status, cancel, or --kind, --repair and --after are wanted"},
+        {"audit status cancel", "status, cancel, or --kind, --repair and --after are wanted"},
+        {"audit status --repair", "status and cancel stand alone"},
+        {"audit --after", "--after needs a value"},
+        {"status --repair", "--repair and --after belong to audit"},
+        {"rebuild --from x --after y", "--repair and --after belong to audit"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct ask ask;

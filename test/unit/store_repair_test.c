@@ -29,7 +29,7 @@ static void tell_test(void *arg, const char *text)
 /* The store of a test, and what a repair puts beside it. */
 struct place {
     struct temp_dir d;
-    char dir[200];
+    char dir[100];
     struct repair_places places;
     struct salvage_report report;
 };
@@ -382,7 +382,7 @@ static enum opened open_and_walk(const char *dir)
 TEST(any_damage_is_refused_or_served_and_can_be_repaired)
 {
     struct place p = place_make(150);
-    char copy[100];
+    char copy[90];
     unsigned counts[3] = {0}, repaired = 0, sound = 0;
     uint64_t first = getenv("SEED") != NULL ? strtoull(getenv("SEED"), NULL, 10) : 1;
 

@@ -405,3 +405,8 @@ TEST(each_write_may_fail_with_an_io_error)
 {
     fail_each_call(EIO);
 }
+
+TEST(each_write_may_fail_on_a_read_only_disk)
+{
+    fail_each_call(EROFS);
+}

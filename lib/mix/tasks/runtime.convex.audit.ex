@@ -39,7 +39,10 @@ defmodule Mix.Tasks.Runtime.Convex.Audit do
 
   defp show(report, repair?) do
     for finding <- report.findings, do: Mix.shell().info(line(finding))
-    for %{document_id: id, reason: why} <- report.failed, do: Mix.shell().error("not repaired #{id}: #{inspect(why)}")
+
+    for %{document_id: id, reason: why} <- report.failed,
+        do: Mix.shell().error("not repaired #{id}: #{inspect(why)}")
+
     Mix.shell().info("Convex audit summary:")
     for key <- @counts, do: Mix.shell().info("  #{key}: #{report[key]}")
 

@@ -120,9 +120,14 @@ defmodule OpenAgentsRuntime.Convex.Audit do
     opts = opts |> Keyword.delete(:timeout) |> Keyword.merge(clear: false)
 
     case finding.kind do
-      "run_summary" -> Reprojection.rebuild_run(entity(:run_summary, finding), opts)
-      "codex_worker_summary" -> Reprojection.rebuild_codex_worker(entity(:codex_worker_summary, finding), opts)
-      _other -> {:error, :not_of_this_runtime}
+      "run_summary" ->
+        Reprojection.rebuild_run(entity(:run_summary, finding), opts)
+
+      "codex_worker_summary" ->
+        Reprojection.rebuild_codex_worker(entity(:codex_worker_summary, finding), opts)
+
+      _other ->
+        {:error, :not_of_this_runtime}
     end
   end
 

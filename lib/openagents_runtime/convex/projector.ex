@@ -25,7 +25,7 @@ defmodule OpenAgentsRuntime.Convex.Projector do
     * `:event_log` - a module with the behaviour `OpenAgentsRuntime.Convex.EventLog`
     * `:sidecar` - the instance, or a list of them, by which the entities are shared out (see
       `OpenAgentsRuntime.Convex.Sidecars`); `:ack` (`:kept` or `:written`), `:deadline_ms`, `:seq_range`,
-      `:timeout` (5000), `:wait` (`true`: wait within the timeout for a sidecar that is away)
+      `:timeout` (5000), `:wait` (`true`: wait within the timeout for a sidecar that is away or busy)
     * `:return` - `nil` leaves `summary` out of the result (`nil` there), which is cheaper
 
   ## Results
