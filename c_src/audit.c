@@ -49,7 +49,8 @@ struct audit {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     bool is_running, is_stopping;
-    struct drift_request request; /* after is ours */
+    struct drift_request request; /* its `after` lies in the next */
+    char *after;
     audit_done *done;
     void *done_arg;
     const struct kind *kind; /* at present */
@@ -335,10 +336,11 @@ static void *work(void *arg)
         if (!a->is_running)
             break;
         struct drift_request q = a->request;
-        a->request.after = slice_of(NULL, 0);
+        char *after = a->after;
+        a->after = NULL;
         pthread_mutex_unlock(&a->lock);
         run_audit(a, &q);
-        free((void *)(uintptr_t)q.after.data);
+        free(after);
         pthread_mutex_lock(&a->lock);
     }
     pthread_mutex_unlock(&a->lock);
@@ -387,8 +389,8 @@ enum err audit_start(void *audit, const struct drift_request *request, audit_don
     } else {
         reset_wake(a);
         a->request = *request;
-        a->request.after =
-            slice_of(base_strndup(request->after.data, request->after.len), request->after.len);
+        a->after = base_strndup(request->after.data, request->after.len);
+        a->request.after = slice_of(a->after, request->after.len);
         a->done = done;
         a->done_arg = arg;
         a->kind = request->kind;

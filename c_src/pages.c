@@ -257,20 +257,31 @@ static struct slice key_of(const uint8_t *node)
     return slice_of(node + NODE_BYTES, u16(node + 6));
 }
 
+/* How many pages the large value at page ${no} holds, ${least} at least.  More than it needs when a
+ * smaller value took the place of a larger one in the same transaction: LMDB keeps the pages. */
+static uint64_t run_of(const struct pages *p, uint64_t no, uint64_t least)
+{
+    uint8_t head[HEADER_BYTES];
+    bool is_run = no < p->in_file && read_at(p->fd, head, sizeof head, no * p->page_bytes) &&
+                  u64(head) == no && (u16(head + 10) & PAGE_OVERFLOW) != 0;
+
+    return is_run && u32(head + 12) > least ? u32(head + 12) : least;
+}
+
 /* A value too large for its page: on pages of its own, without gaps behind one header. */
 static bool read_big(struct walk *w, const uint8_t *at, size_t bytes, struct slice *value)
 {
     struct pages *p = w->p;
-    uint64_t no = u64(at), n = (HEADER_BYTES + bytes + p->page_bytes - 1) / p->page_bytes;
+    uint64_t no = u64(at), least = (HEADER_BYTES + bytes + p->page_bytes - 1) / p->page_bytes;
     struct buf *b = &p->value;
 
-    if (bytes > MAX_VALUE_BYTES || !claim(w, no, n))
+    if (bytes > MAX_VALUE_BYTES || !claim(w, no, run_of(p, no, least)))
         return false;
     b->len = 0;
     buf_reserve(b, HEADER_BYTES + bytes);
     if (!read_pages(w, no, b->data, HEADER_BYTES + bytes))
         return false;
-    if (u64(b->data) != no || !(u16(b->data + 10) & PAGE_OVERFLOW) || u32(b->data + 12) != n) {
+    if (u64(b->data) != no || !(u16(b->data + 10) & PAGE_OVERFLOW) || u32(b->data + 12) < least) {
         damaged(w, no, "is not the large value it should be");
         return false;
     }

@@ -32,6 +32,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define LOCK_FILE_BYTES 8192 /* of 126 readers, LMDB's default */
+
 struct store {
     /* fixed after open */
     char *dir;
@@ -198,6 +200,19 @@ static int open_tables(struct store *s, MDB_env *env)
     return mdb_txn_commit(txn);
 }
 
+/* LMDB writes to its lock file through memory, where a full disk is a bus error: so its blocks are
+ * there before. */
+static int make_lock_file(int dir_fd)
+{
+    int fd = openat(dir_fd, "lock.mdb", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+    if (fd < 0)
+        return errno;
+    int bad = posix_fallocate(fd, 0, LOCK_FILE_BYTES);
+    close(fd);
+    return bad;
+}
+
 /* NOTLS: a view may move between threads and does not end with one. */
 static int open_env(struct store *s)
 {
@@ -238,7 +253,9 @@ enum err store_open(const char *dir, uint64_t map_bytes, struct store **out, str
         goto err2;
     if (pages_probe(dir, fault) != ERR_OK)
         goto err2;
-    rc = open_env(s);
+    rc = make_lock_file(dir_fd);
+    if (rc == 0)
+        rc = open_env(s);
     if (rc == 0)
         rc = sync_names(dir, dir_fd);
     if (rc == MDB_INCOMPATIBLE) {

@@ -56,7 +56,7 @@ void http_post_json(struct http *h, const char *path, struct slice body, http_do
     ck_assert_str_eq(path, "/api/query");
     ck_assert(web.done == NULL && body.len < sizeof web.body);
     snprintf(web.body, sizeof web.body, "%.*s", SLICE_ARG(body));
-    free((void *)(uintptr_t)body.data);
+    free((void *)body.data);
     web.done = done;
     web.arg = arg;
 }

@@ -34,6 +34,23 @@ static struct document make(const char *row, bool no_hash, struct buf *json)
     return d;
 }
 
+/* Whether byte ${at} lies in a member that is not hashed, the comma behind it included. */
+static bool is_left_out(struct slice json, size_t at)
+{
+    static const char *const names[] = {"\"projected_at\":\"", "\"projection_hash\":\""};
+
+    for (size_t i = 0; i < 2; i++) {
+        const uint8_t *name = memmem(json.data, json.len, names[i], strlen(names[i]));
+        if (name == NULL)
+            continue;
+        size_t from = (size_t)(name - json.data) + strlen(names[i]);
+        const uint8_t *end = memchr(json.data + from, '"', json.len - from);
+        if (at >= (size_t)(name - json.data) && at <= (size_t)(end - json.data) + 1)
+            return true;
+    }
+    return false;
+}
+
 TEST(it_is_the_hash_of_the_projection)
 {
     static const char *const rows[] = {
@@ -48,24 +65,15 @@ TEST(it_is_the_hash_of_the_projection)
 
         ck_assert(rehash_json(buf_view(&json), hash));
         ck_assert_mem_eq(hash, d.hash, 32);
-        for (size_t at = 0; at < json.len; at++) { /* no change goes unnoticed, or past the end */
-            struct buf changed = {0};
+        struct buf changed = {0};
+        for (size_t at = 0; at < json.len; at++) { /* no change goes unnoticed */
+            changed.len = 0;
             buf_slice(&changed, buf_view(&json));
-            changed.data[at] ^= 0x20;
-            bool is_shaped = rehash_json(buf_view(&changed), hash);
-            const char *text = (const char *)json.data;
-            const char *time = strstr(text, "\"projected_at\""),
-                       *own = strstr(text, "\"projection_h");
-            size_t from = (size_t)(time - text),
-                   to = from + sizeof "\"projected_at\":\"2026-02-19T20:00:00.000000Z\"" - 2;
-            bool is_covered = at < from || at > to;
-            if (own != NULL)
-                is_covered =
-                    is_covered && (at < (size_t)(own - text) || at > (size_t)(own - text) + 83);
-            if (is_covered)
-                ck_assert(!is_shaped || memcmp(hash, d.hash, 32) != 0);
-            buf_free(&changed);
+            changed.data[at] ^= 1;
+            bool is_same = rehash_json(buf_view(&changed), hash) && memcmp(hash, d.hash, 32) == 0;
+            ck_assert_msg(!is_same || is_left_out(buf_view(&json), at), "row %zu, byte %zu", i, at);
         }
+        buf_free(&changed);
         buf_free(&json);
     }
 }

@@ -114,6 +114,33 @@ TEST(what_is_committed_is_there_after_opening_again)
     temp_dir_remove(&d);
 }
 
+/* Found by `make torture`: LMDB keeps the pages of the larger one, and the store was called
+ * damaged. */
+TEST(a_smaller_value_over_a_larger_one_in_one_transaction_is_sound)
+{
+    struct temp_dir d = temp_dir_make();
+    struct store *s = open_at(d.path, MAP);
+    char large[40001], small[5001];
+
+    memset(large, 'l', sizeof large - 1);
+    large[sizeof large - 1] = '\0';
+    memset(small, 's', sizeof small - 1);
+    small[sizeof small - 1] = '\0';
+    ck_assert_int_eq(store_begin(s), ERR_OK);
+    put_text(s, STORE_DEAD, "a", large);
+    put_text(s, STORE_DEAD, "b", large);
+    put_text(s, STORE_DEAD, "a", small);
+    ck_assert_int_eq(store_commit(s), ERR_OK);
+    store_close(s);
+
+    s = open_at(d.path, MAP);
+    ck_assert_int_eq(store_begin(s), ERR_OK);
+    check_text(s, STORE_DEAD, "a", small);
+    check_text(s, STORE_DEAD, "b", large);
+    store_close(s);
+    temp_dir_remove(&d);
+}
+
 TEST(seek_goes_in_key_order)
 {
     struct temp_dir d = temp_dir_make();
