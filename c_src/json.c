@@ -76,7 +76,8 @@ static bool refuse_type(struct writer *w, term t)
 static bool refuse_weight(struct writer *w)
 {
     w->whole = true;
-    return refuse(w, "the value weighs over %d bytes (1 MiB), more than Convex takes", JSON_MAX_VALUE_BYTES);
+    return refuse(w, "the value weighs over %d bytes (1 MiB), more than Convex takes",
+                  JSON_MAX_VALUE_BYTES);
 }
 
 static inline bool too_heavy(const struct writer *w)

@@ -13,13 +13,14 @@
  * entry) is left out and the walk goes on.  LMDB itself trusts its file and crashes
  * on much of this, which is why it is not asked.
  *
- * The layout stands in mdb.c of LMDB 0.9 (MDB_meta, MDB_db, MDB_page, MDB_node), of a
- * 64-bit little-endian machine, which is where the file was made.  One thread.
+ * The layout stands in mdb.c of LMDB 0.9 (MDB_page, MDB_node), of a 64-bit
+ * little-endian machine, which is where the file was made.  One thread.
  */
 
 #include "pages.h"
 
 #include "buf.h"
+#include "page_meta.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -27,34 +28,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define HEADER_BYTES    16 /* page number (8), pad (2), flags (2), lower (2), upper (2) */
-#define NODE_BYTES      8  /* size or child (4), flags (2), key length (2) */
-#define TREE_BYTES      48 /* MDB_db */
-#define META_BYTES      (HEADER_BYTES + 24 + 2 * TREE_BYTES + 16)
-#define META_MAGIC      0xBEEFC0DEu
-#define META_VERSION    1
-#define MIN_PAGE        512
-#define MAX_PAGE        65536
+#define NODE_BYTES      8 /* size or child (4), flags (2), key length (2) */
 #define MAX_DEPTH       32
 #define MAX_VALUE_BYTES ((uint64_t)1 << 30)
 #define NO_PAGE         UINT64_MAX
 #define PROBE_ALL_PAGES 32768 /* a store of so many is probed to its last page */
 
-enum page_flag {
-    PAGE_BRANCH = 1,
-    PAGE_LEAF = 2,
-    PAGE_OVERFLOW = 4,
-    PAGE_META = 8,
-    PAGE_DIRTY = 16
-};
 enum node_flag { NODE_BIG = 1, NODE_TREE = 2 };
 enum page_state { PAGE_UNSEEN, PAGE_IN_USE, PAGE_FREE };
-
-struct tree {
-    uint64_t entries, root;
-    int depth;
-    bool is_there;
-};
 
 struct pages {
     int fd;
@@ -63,7 +44,7 @@ struct pages {
     uint64_t count;   /* of pages, in use by the committed state */
     uint64_t in_file; /* whole pages the file has */
     uint8_t *state;   /* of each page: enum page_state */
-    struct tree directory, tables[STORE_TABLE_COUNT];
+    struct page_tree directory, tables[STORE_TABLE_COUNT];
     struct buf value;
     bool tables_damaged;
 };
@@ -81,32 +62,6 @@ struct walk {
     bool has_last;
 };
 
-/* ---- numbers of the file -------------------------------------------------- */
-
-static uint16_t u16(const uint8_t *at)
-{
-    uint16_t v;
-
-    memcpy(&v, at, sizeof v);
-    return v;
-}
-
-static uint32_t u32(const uint8_t *at)
-{
-    uint32_t v;
-
-    memcpy(&v, at, sizeof v);
-    return v;
-}
-
-static uint64_t u64(const uint8_t *at)
-{
-    uint64_t v;
-
-    memcpy(&v, at, sizeof v);
-    return v;
-}
-
 PRINTF(2, 3) static void say(struct pages *p, const char *fmt, ...)
 {
     char what[256];
@@ -116,72 +71,6 @@ PRINTF(2, 3) static void say(struct pages *p, const char *fmt, ...)
     vsnprintf(what, sizeof what, fmt, args);
     va_end(args);
     p->visitor->damage(p->visitor->arg, what);
-}
-
-/* ${bytes} at ${offset}, all of them; else errno, or 0 at the end of the file. */
-static bool read_at(int fd, void *out, size_t bytes, uint64_t offset)
-{
-    size_t done = 0;
-
-    while (done < bytes) {
-        ssize_t n = pread(fd, (uint8_t *)out + done, bytes - done, (off_t)(offset + done));
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n == 0)
-            errno = 0;
-        if (n <= 0)
-            return false;
-        done += (size_t)n;
-    }
-    return true;
-}
-
-/* ---- the meta pages ------------------------------------------------------- */
-
-struct meta {
-    size_t page_bytes;
-    struct tree free, directory;
-    uint64_t last_page, transaction;
-};
-
-static struct tree tree_of(const uint8_t *at)
-{
-    return (struct tree){
-        .entries = u64(at + 32), .root = u64(at + 40), .depth = u16(at + 6), .is_there = true};
-}
-
-/* The meta page number ${no}, if pages are ${page_bytes} long. */
-static bool read_meta(int fd, uint64_t no, size_t page_bytes, struct meta *m)
-{
-    uint8_t page[META_BYTES];
-    const uint8_t *at = page + HEADER_BYTES;
-
-    if (!read_at(fd, page, sizeof page, no * page_bytes))
-        return false;
-    if (u64(page) != no || !(u16(page + 10) & PAGE_META) || u32(at) != META_MAGIC ||
-        u32(at + 4) != META_VERSION || u32(at + 24) != page_bytes)
-        return false;
-    m->page_bytes = page_bytes;
-    m->free = tree_of(at + 24);
-    m->directory = tree_of(at + 24 + TREE_BYTES);
-    m->last_page = u64(at + 24 + (size_t)2 * TREE_BYTES);
-    m->transaction = u64(at + 32 + (size_t)2 * TREE_BYTES);
-    return true;
-}
-
-/* The newer of the meta pages that are whole; -1: neither, else how many are not. */
-static int choose_meta(int fd, struct meta *m)
-{
-    struct meta second;
-
-    for (size_t bytes = MIN_PAGE; bytes <= MAX_PAGE; bytes *= 2) {
-        bool first = read_meta(fd, 0, bytes, m), other = read_meta(fd, 1, bytes, &second);
-        if (other && (!first || second.transaction > m->transaction))
-            *m = second;
-        if (first || other)
-            return first && other ? 0 : 1;
-    }
-    return -1;
 }
 
 /* ---- pages ---------------------------------------------------------------- */
@@ -223,7 +112,7 @@ static bool claim(struct walk *w, uint64_t no, uint64_t n)
 
 static bool read_pages(struct walk *w, uint64_t no, void *out, size_t bytes)
 {
-    if (read_at(w->p->fd, out, bytes, no * w->p->page_bytes))
+    if (page_read_at(w->p->fd, out, bytes, no * w->p->page_bytes))
         return true;
     damaged(w, no, errno ? strerror(errno) : "is cut off");
     return false;
@@ -232,60 +121,63 @@ static bool read_pages(struct walk *w, uint64_t no, void *out, size_t bytes)
 /* How many entries the tree page has; -1: it is not one. */
 static int entries_of(const struct pages *p, const uint8_t *page, uint64_t no)
 {
-    uint16_t kind = u16(page + 10) & (uint16_t)~PAGE_DIRTY;
-    size_t lower = u16(page + 12), upper = u16(page + 14);
+    uint16_t kind = page_u16(page + 10) & (uint16_t)~PAGE_DIRTY;
+    size_t lower = page_u16(page + 12), upper = page_u16(page + 14);
 
-    if (u64(page) != no || (kind != PAGE_BRANCH && kind != PAGE_LEAF))
+    if (page_u64(page) != no || (kind != PAGE_BRANCH && kind != PAGE_LEAF))
         return -1;
-    if (lower < HEADER_BYTES || lower % 2 != 0 || lower > upper || upper > p->page_bytes)
+    if (lower < PAGE_HEADER_BYTES || lower % 2 != 0 || lower > upper || upper > p->page_bytes)
         return -1;
-    return (int)((lower - HEADER_BYTES) / 2);
+    return (int)((lower - PAGE_HEADER_BYTES) / 2);
 }
 
 /* Entry number ${i}, with its key inside the page; NULL: it is not. */
 static const uint8_t *node_at(const struct pages *p, const uint8_t *page, int i)
 {
-    size_t at = u16(page + HEADER_BYTES + 2 * i), end = p->page_bytes;
+    size_t at = page_u16(page + PAGE_HEADER_BYTES + (size_t)2 * (size_t)i), end = p->page_bytes;
 
-    if (at < u16(page + 14) || at + NODE_BYTES > end || at + NODE_BYTES + u16(page + at + 6) > end)
+    if (at < page_u16(page + 14) || at + NODE_BYTES > end ||
+        at + NODE_BYTES + page_u16(page + at + 6) > end)
         return NULL;
     return page + at;
 }
 
 static struct slice key_of(const uint8_t *node)
 {
-    return slice_of(node + NODE_BYTES, u16(node + 6));
+    return slice_of(node + NODE_BYTES, page_u16(node + 6));
 }
 
 /* How many pages the large value at page ${no} holds, ${least} at least.  More than it needs when a
  * smaller value took the place of a larger one in the same transaction: LMDB keeps the pages. */
 static uint64_t run_of(const struct pages *p, uint64_t no, uint64_t least)
 {
-    uint8_t head[HEADER_BYTES];
-    bool is_run = no < p->in_file && read_at(p->fd, head, sizeof head, no * p->page_bytes) &&
-                  u64(head) == no && (u16(head + 10) & PAGE_OVERFLOW) != 0;
+    uint8_t head[PAGE_HEADER_BYTES];
+    bool is_run = no < p->in_file && page_read_at(p->fd, head, sizeof head, no * p->page_bytes) &&
+                  page_u64(head) == no && (page_u16(head + 10) & PAGE_OVERFLOW) != 0;
 
-    return is_run && u32(head + 12) > least ? u32(head + 12) : least;
+    return is_run && page_u32(head + 12) > least ? page_u32(head + 12) : least;
 }
 
 /* A value too large for its page: on pages of its own, without gaps behind one header. */
 static bool read_big(struct walk *w, const uint8_t *at, size_t bytes, struct slice *value)
 {
     struct pages *p = w->p;
-    uint64_t no = u64(at), least = (HEADER_BYTES + bytes + p->page_bytes - 1) / p->page_bytes;
+    uint64_t no = page_u64(at),
+             least = (PAGE_HEADER_BYTES + bytes + p->page_bytes - 1) / p->page_bytes;
     struct buf *b = &p->value;
 
     if (bytes > MAX_VALUE_BYTES || !claim(w, no, run_of(p, no, least)))
         return false;
     b->len = 0;
-    buf_reserve(b, HEADER_BYTES + bytes);
-    if (!read_pages(w, no, b->data, HEADER_BYTES + bytes))
+    buf_reserve(b, PAGE_HEADER_BYTES + bytes);
+    if (!read_pages(w, no, b->data, PAGE_HEADER_BYTES + bytes))
         return false;
-    if (u64(b->data) != no || !(u16(b->data + 10) & PAGE_OVERFLOW) || u32(b->data + 12) < least) {
+    if (page_u64(b->data) != no || !(page_u16(b->data + 10) & PAGE_OVERFLOW) ||
+        page_u32(b->data + 12) < least) {
         damaged(w, no, "is not the large value it should be");
         return false;
     }
-    *value = slice_of(b->data + HEADER_BYTES, bytes);
+    *value = slice_of(b->data + PAGE_HEADER_BYTES, bytes);
     return true;
 }
 
@@ -294,8 +186,8 @@ static bool read_value(struct walk *w, uint64_t no, const uint8_t *page, const u
 {
     struct slice key = key_of(node);
     const uint8_t *at = key.data + key.len;
-    size_t bytes = u32(node), room = (size_t)(page + w->p->page_bytes - at);
-    bool is_big = u16(node + 4) & NODE_BIG;
+    size_t bytes = page_u32(node), room = (size_t)(page + w->p->page_bytes - at);
+    bool is_big = page_u16(node + 4) & NODE_BIG;
 
     if (room < (is_big ? sizeof(uint64_t) : bytes)) {
         damaged(w, no, "has a value that reaches out of it");
@@ -313,7 +205,7 @@ static bool read_value(struct walk *w, uint64_t no, const uint8_t *page, const u
 static bool is_after(const struct walk *w, struct slice key, struct slice last)
 {
     if (w->table == STORE_PENDING && key.len == 8 && last.len == 8)
-        return u64(key.data) > u64(last.data);
+        return page_u64(key.data) > page_u64(last.data);
     size_t len = key.len < last.len ? key.len : last.len;
     int order = len > 0 ? memcmp(key.data, last.data, len) : 0;
 
@@ -343,7 +235,7 @@ static void walk_leaf(struct walk *w, uint64_t no, const uint8_t *page, int n)
             check_order(w, no, key_of(node));
         w->found++;
         if (read_value(w, no, page, node, &value))
-            w->entry(w, u16(node + 4), key_of(node), value);
+            w->entry(w, page_u16(node + 4), key_of(node), value);
     }
 }
 
@@ -356,7 +248,7 @@ static void walk_branch(struct walk *w, uint64_t no, const uint8_t *page, int n,
         if (node == NULL)
             damaged(w, no, "has a child that reaches out of it");
         else
-            walk_page(w, u32(node) | (uint64_t)u16(node + 4) << 32, depth + 1);
+            walk_page(w, page_u32(node) | (uint64_t)page_u16(node + 4) << 32, depth + 1);
     }
 }
 
@@ -375,7 +267,7 @@ static void walk_page(struct walk *w, uint64_t no, int depth)
         int n = entries_of(p, page, no);
         if (n < 0)
             damaged(w, no, "is not the page it should be");
-        else if (u16(page + 10) & PAGE_LEAF)
+        else if (page_u16(page + 10) & PAGE_LEAF)
             walk_leaf(w, no, page, n);
         else
             walk_branch(w, no, page, n, depth);
@@ -383,7 +275,7 @@ static void walk_page(struct walk *w, uint64_t no, int depth)
     free(page);
 }
 
-static void walk_tree(struct walk *w, const struct tree *t)
+static void walk_tree(struct walk *w, const struct page_tree *t)
 {
     if (t->root != NO_PAGE)
         walk_page(w, t->root, 0);
@@ -404,12 +296,12 @@ static void take_free(struct walk *w, uint16_t flags, struct slice key, struct s
     struct pages *p = w->p;
 
     (void)flags;
-    if (key.len != 8 || value.len < 8 || u64(value.data) > value.len / 8 - 1) {
+    if (key.len != 8 || value.len < 8 || page_u64(value.data) > value.len / 8 - 1) {
         say(p, "%s: a list is damaged", w->name);
         return;
     }
-    for (uint64_t i = 1; i <= u64(value.data); i++) {
-        uint64_t no = u64(value.data + 8 * i);
+    for (uint64_t i = 1; i <= page_u64(value.data); i++) {
+        uint64_t no = page_u64(value.data + 8 * i);
         if (no < 2 || no >= p->count || p->state[no] != PAGE_UNSEEN)
             say(p, "%s: page %llu cannot be free", w->name, (unsigned long long)no);
         else
@@ -419,10 +311,10 @@ static void take_free(struct walk *w, uint16_t flags, struct slice key, struct s
 
 static void take_table(struct walk *w, uint16_t flags, struct slice key, struct slice value)
 {
-    if ((flags & NODE_TREE) && value.len == TREE_BYTES)
+    if ((flags & NODE_TREE) && value.len == PAGE_TREE_BYTES)
         for (enum store_table t = 0; t < STORE_TABLE_COUNT; t++)
             if (slice_is(key, store_table_name(t))) {
-                w->p->tables[t] = tree_of(value.data);
+                w->p->tables[t] = page_tree_of(value.data);
                 return;
             }
     say(w->p, "%s: it has an entry that is not the sidecar's", w->name);
@@ -473,10 +365,11 @@ void pages_walk_lost(struct pages *p)
     uint8_t *page = base_alloc(p->page_bytes), *marks = base_alloc((size_t)p->count);
     memcpy(marks, p->state, (size_t)p->count);
     for (uint64_t no = 2; no < end; no++) {
-        if (p->state[no] != PAGE_UNSEEN || !read_at(p->fd, page, p->page_bytes, no * p->page_bytes))
+        if (p->state[no] != PAGE_UNSEEN ||
+            !page_read_at(p->fd, page, p->page_bytes, no * p->page_bytes))
             continue;
         int n = entries_of(p, page, no);
-        if (n <= 0 || !(u16(page + 10) & PAGE_LEAF))
+        if (n <= 0 || !(page_u16(page + 10) & PAGE_LEAF))
             continue;
         p->state[no] = PAGE_IN_USE;
         walk_leaf(&w, no, page, n);
@@ -514,7 +407,7 @@ static enum err open_file(struct pages *p, const char *dir, uint64_t *size, stru
 }
 
 /* What was committed last, as far as the first pages say. */
-static void read_roots(struct pages *p, const struct meta *m)
+static void read_roots(struct pages *p, const struct page_meta *m)
 {
     struct walk free_list = {.p = p, .name = "free pages", .table = -1, .entry = take_free};
     struct walk directory = {.p = p, .name = "directory", .table = -1, .entry = take_table};
@@ -527,12 +420,12 @@ enum err pages_open(const char *dir, const struct pages_visitor *visitor, struct
                     struct fault *fault)
 {
     struct pages *p = base_alloc(sizeof *p);
-    struct meta m = {0};
+    struct page_meta m = {0};
     uint64_t size = 0;
 
     p->visitor = visitor;
     enum err e = open_file(p, dir, &size, fault);
-    int bad = e == ERR_OK ? choose_meta(p->fd, &m) : 0;
+    int bad = e == ERR_OK ? page_meta_choose(p->fd, &m) : 0;
     if (bad < 0)
         e = refuse(fault, dir, "data.mdb is not a store, or its first pages are damaged");
     if (e != ERR_OK) {

@@ -255,7 +255,7 @@ defmodule DeliveryTest do
     test "each word has a help text" do
       program = Application.app_dir(:convex_sidecar, "priv/convex_sidecar")
 
-      for word <- ~w(run check-config version status flush pause resume drain reload checkpoint clear dead) do
+      for word <- ~w(run check-config version status flush pause resume drain reload checkpoint clear dead rebuild) do
         assert {out, 0} = System.cmd(program, [word, "--help"], stderr_to_stdout: true)
         assert out =~ word
       end

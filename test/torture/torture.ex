@@ -66,7 +66,7 @@ defmodule Torture do
     state = Enum.reduce(1..options.cycles//1, state, &cycle/2)
     results = finale(state, workers, stop_flag)
     report = settle(state, results)
-    World.stop(world, report.faults != [] or System.get_env("KEEP") == "1")
+    World.stop(state.world, report.faults != [] or System.get_env("KEEP") == "1")
     report
   end
 
@@ -94,6 +94,9 @@ defmodule Torture do
   end
 
   # ---- a cycle
+
+  # A sidecar that does not come back is the end of it.
+  defp cycle(_n, %{never_up: never_up} = state) when never_up > 0, do: state
 
   defp cycle(n, state) do
     plan = Faults.plan(700 + :rand.uniform(800), state.only)

@@ -28,7 +28,7 @@ defmodule Torture.Worker do
   ]
   @total @operations |> Enum.map(&elem(&1, 0)) |> Enum.sum()
 
-  defstruct [:name, :entities, :log_entities, kept: 0, retries: 0, unexpected: [], events: %{}, numbers: %{}, gone: MapSet.new()]
+  defstruct [:name, :entities, :log_entities, kept: 0, retries: 0, stuck: false, unexpected: [], events: %{}, numbers: %{}, gone: MapSet.new()]
 
   @doc """
   Run until `stop_flag` (an `:atomics`) is 1. Entities: `%{project: [..], upsert: [..], log: [..]}`.
@@ -60,20 +60,19 @@ defmodule Torture.Worker do
     if :rand.uniform(4) == 1, do: elem(entities, :rand.uniform(min(3, tuple_size(entities))) - 1), else: elem(entities, :rand.uniform(tuple_size(entities)) - 1)
   end
 
-  # A last version of nearly every entity, while faults go on: a version that is lost shows only when
-  # none came after it.
+  # Two last versions of nearly every entity, while faults go on: a version that is lost shows only
+  # when none came after it, and the first may be under way when the second comes.
   defp farewell(w) do
     rest = for entity <- Tuple.to_list(w.entities.project), not MapSet.member?(w.gone, entity), do: entity
-
-    w =
-      Enum.reduce(Enum.chunk_every(rest, 10), w, fn entities, w ->
-        {w, requests} = Enum.reduce(entities, {w, []}, fn entity, {w, done} -> w |> advance(entity, 1, %{}) |> then(fn {w, r} -> {w, [r | done]} end) end)
-        send_all(w, requests, requests)
-      end)
-
+    w = rest |> Enum.chunk_every(10) |> Enum.reduce(w, fn entities, w -> w |> last_versions(entities) |> last_versions(entities) end)
     w = Enum.reduce(Tuple.to_list(w.entities.upsert), w, &upsert(&2, &1))
     Enum.each(Tuple.to_list(w.log_entities), &append_async(w, &1))
     w
+  end
+
+  defp last_versions(w, entities) do
+    {requests, w} = Enum.map_reduce(entities, w, fn entity, w -> swap(advance(w, entity, 1, %{})) end)
+    send_all(w, requests, requests)
   end
 
   # ---- what is done
@@ -191,6 +190,9 @@ defmodule Torture.Worker do
     {{:batch, terms}, hashes}
   end
 
+  # One request that is never answered is enough.
+  defp until_answered(%{stuck: true} = w, _request, _again, _deadline), do: w
+
   defp until_answered(w, {request, hashes}, again, deadline) do
     case judge(:convex_sidecar.call(w.name, request, %{timeout: @patience_ms, wait: {request, hashes} == again}), hashes) do
       :kept ->
@@ -198,7 +200,7 @@ defmodule Torture.Worker do
 
       {:again, reason} ->
         if System.monotonic_time(:millisecond) > deadline do
-          accuse(w, {:never_answered, reason, elem(request, 0)})
+          accuse(%{w | stuck: true}, {:never_answered, reason, elem(request, 0)})
         else
           Process.sleep(:rand.uniform(20))
           until_answered(%{w | retries: w.retries + 1}, again, again, deadline)
