@@ -1,5 +1,5 @@
 /*
- * outbox.c - the queue before the store thread, its rounds, and the reader behind it.
+ * outbox.c - the queue before the store thread, and its rounds.
  *
  * The happy path: intents are submitted (E1) and wait in a chain; the store thread
  * takes what has come together, settlements first, and makes of it one transaction
@@ -15,7 +15,7 @@
  * the trouble.  Both changes are logged and shown (store_ok), nothing else is done.
  *
  * Submitting and settling are for any thread and wait for no disk; the rounds, apply
- * and settled run on the store thread; a reader belongs to one thread at a time.
+ * and settled run on the store thread.  What is committed is read in reader.c.
  */
 
 #include "outbox.h"
@@ -24,7 +24,7 @@
 #include "format.h"
 #include "log.h"
 #include "metrics.h"
-#include "record.h"
+#include "reader.h"
 #include "round_inside.h"
 #include "settle.h"
 #include "store.h"
@@ -560,69 +560,7 @@ void outbox_close(struct outbox *o)
 
 /* ---- the reader ----------------------------------------------------------- */
 
-struct outbox_reader {
-    struct store_view *view;
-    int64_t damaged_logged_us, failed_logged_us; /* log_limited's memory */
-};
-
 struct outbox_reader *outbox_reader_open(struct outbox *o)
 {
-    struct outbox_reader *r = base_alloc(sizeof *r);
-
-    r->view = store_view_open(o->store, STORE_PENDING);
-    return r;
-}
-
-void outbox_reader_close(struct outbox_reader *r)
-{
-    if (r == NULL)
-        return;
-    store_view_close(r->view);
-    free(r);
-}
-
-void outbox_release(struct outbox_reader *r)
-{
-    store_view_release(r->view);
-}
-
-/* Whether there is a value that can be read.  When not, say so, unless there is none. */
-static bool read_pending(struct outbox_reader *r, enum err e, struct slice key, struct slice value,
-                         struct pending *p)
-{
-    struct fault fault;
-
-    if (e == ERR_STORE && log_limited(&r->failed_logged_us, LOG_PERIOD_MS))
-        log_event(LOG_ERROR, "outbox.view_failed", "%s", "");
-    if (e != ERR_OK)
-        return false;
-    if (record_get_pending(key, value, p, &fault) == ERR_OK)
-        return true;
-    if (log_limited(&r->damaged_logged_us, LOG_PERIOD_MS))
-        log_event(LOG_ERROR, "outbox.record_damaged", "key=%s why=\"%s\"", fault.path, fault.why);
-    return false;
-}
-
-bool outbox_next(struct outbox_reader *r, uint64_t after, struct pending *p)
-{
-    struct slice key, value;
-
-    for (;;) {
-        enum err e = store_view_seek(r->view, slice_of(&after, sizeof after), true, &key, &value);
-        if (read_pending(r, e, key, value, p))
-            return true;
-        if (e != ERR_OK)
-            return false;
-        memcpy(&after, key.data, sizeof after); /* step over a damaged one */
-    }
-}
-
-enum err outbox_get(struct outbox_reader *r, uint64_t no, struct pending *p)
-{
-    struct slice key = slice_of(&no, sizeof no), value;
-    enum err e = store_view_get(r->view, key, &value);
-
-    if (read_pending(r, e, key, value, p))
-        return ERR_OK;
-    return e == ERR_STORE ? ERR_STORE : ERR_NOT_FOUND; /* a damaged one is as good as gone */
+    return reader_new(o->store);
 }

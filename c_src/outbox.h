@@ -5,6 +5,7 @@
 
 #include "base.h"
 #include "kept.h"
+#include "reader.h"
 #include "round.h"
 
 /*
@@ -71,20 +72,8 @@ enum err outbox_submit(struct outbox *o, struct intent *first, size_t count,
 
 /* ---- the delivery side ---------------------------------------------------- */
 
-struct outbox_reader; /* opaque: a view of the committed state; one thread at a time */
-
+/** outbox_reader_open(o): A view of what is committed; reader.h says what can be read. */
 struct outbox_reader *outbox_reader_open(struct outbox *o);
-void outbox_reader_close(struct outbox_reader *r);
-/** outbox_next(r, after, p): The pending version with the smallest number > ${after}, if any. */
-bool outbox_next(struct outbox_reader *r, uint64_t after, struct pending *p);
-/**
- * outbox_get(r, no, p):
- * The pending version with number ${no}.  ERR_NOT_FOUND: it is pending no more.  ERR_STORE: the
- * store cannot be read now (it is being opened again); nothing is known of it, ask again later.
- */
-enum err outbox_get(struct outbox_reader *r, uint64_t no, struct pending *p) MUST_CHECK;
-/** outbox_release(r): Let go of the view; the next call sees what is committed then. */
-void outbox_release(struct outbox_reader *r);
 
 /**
  * outbox_settle(o, first):

@@ -44,7 +44,7 @@ struct pages {
     uint64_t count;   /* of pages, in use by the committed state */
     uint64_t in_file; /* whole pages the file has */
     uint8_t *state;   /* of each page: enum page_state */
-    struct page_tree directory, tables[STORE_TABLE_COUNT];
+    struct page_tree tables[STORE_TABLE_COUNT];
     struct buf value;
     bool tables_damaged;
 };

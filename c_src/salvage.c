@@ -253,15 +253,25 @@ static bool is_later(const struct checkpoint *cp)
     return !cp->has_pending || cp->pending.projected_at_us > cp->delivered.projected_at_us;
 }
 
+/* Whether the pending version that ${c} names is in the new store. */
+static bool is_link_right(struct salvager *s, struct slice id, const struct checkpoint *cp)
+{
+    struct pending p;
+
+    return cp->has_pending && has_pending(s, cp->pending_no, &p) && slice_eq(p.id, id) &&
+           p.version.revision == cp->pending.revision;
+}
+
 /* ${c} as it was, laid over what its pending version has made (${made}). */
 static void merge(struct salvager *s, struct slice id, struct checkpoint_record *c,
                   const struct checkpoint_record *made)
 {
     const struct checkpoint *m = &made->cp;
+    bool waits = is_link_right(s, id, m);
 
-    if (m->has_pending && c->cp.has_delivered && c->cp.delivered.revision >= m->pending.revision) {
+    if (waits && c->cp.has_delivered && c->cp.delivered.revision >= m->pending.revision) {
         drop_pending(s, made); /* confirmed already */
-    } else if (m->has_pending) {
+    } else if (waits) {
         bool was_right = c->cp.has_pending && c->cp.pending_no == m->pending_no &&
                          c->cp.pending.revision == m->pending.revision;
         s->report->checkpoints_mended += was_right ? 0 : 1;
@@ -290,6 +300,13 @@ static void note_checkpoint(struct salvager *s, const struct checkpoint_record *
         note(&s->counters.next_revision, c->reset_revision - 1);
 }
 
+/* The checkpoint of a pending version that seemed to have none is found. */
+static void count_known(struct salvager *s, bool is_known)
+{
+    if (is_known && s->report->checkpoints_made > 0)
+        s->report->checkpoints_made--;
+}
+
 static void take_checkpoint(struct salvager *s, struct slice key, struct slice value)
 {
     struct checkpoint_record c, made;
@@ -300,7 +317,8 @@ static void take_checkpoint(struct salvager *s, struct slice key, struct slice v
         return;
     }
     note_checkpoint(s, &c);
-    s->report->checkpoints_made -= load(s, key, &made) ? 1 : 0;
+    bool is_known = load(s, key, &made);
+    count_known(s, is_known);
     merge(s, key, &c, &made);
 }
 
@@ -344,17 +362,37 @@ static void take_dead(struct salvager *s, struct slice key, struct slice value)
 
 /* ---- lost pages ----------------------------------------------------------- */
 
-/* An outdated one says less than what is there already. */
+/*
+ * Whether ${a} was written after ${b}, of the same document.  Between two versions kept
+ * (last_projected_us rises) a checkpoint changes by verdicts only: what was pending no longer is,
+ * or something is delivered.  A dead letter may be pending again, so one that is dead decides
+ * nothing: better refused twice than lost.
+ */
+static bool is_newer(const struct checkpoint *a, const struct checkpoint *b)
+{
+    uint64_t a_stands = a->has_delivered ? a->delivered.revision : 0;
+    uint64_t b_stands = b->has_delivered ? b->delivered.revision : 0;
+
+    if (a->last_projected_us != b->last_projected_us)
+        return a->last_projected_us > b->last_projected_us;
+    if (a_stands != b_stands)
+        return a_stands > b_stands;
+    if (a->has_pending != b->has_pending)
+        return a->has_pending ? b->is_dead : !a->is_dead;
+    if (a->has_pending && a->pending.revision != b->pending.revision)
+        return a->pending.revision > b->pending.revision;
+    return b->fold.len == 0;
+}
+
 static void take_lost_checkpoint(struct salvager *s, struct slice key, struct checkpoint_record *c)
 {
     struct checkpoint_record made;
     bool is_known = load(s, key, &made);
-    bool says_much = made.cp.has_delivered || made.cp.fold.len > 0;
 
-    if (is_known && (says_much || c->cp.last_projected_us < made.cp.last_projected_us))
+    if (is_known && !is_newer(&c->cp, &made.cp))
         return;
     note_checkpoint(s, c);
-    s->report->checkpoints_made -= is_known ? 1 : 0;
+    count_known(s, is_known && is_link_right(s, key, &made.cp));
     merge(s, key, c, &made);
 }
 

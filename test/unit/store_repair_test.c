@@ -173,6 +173,53 @@ TEST(a_damaged_branch_costs_nothing)
     place_remove(&p);
 }
 
+/* The version pending for ${id}; 0: none. */
+static int64_t pending_seq(struct outbox *o, const char *id, enum outbox_op *op)
+{
+    struct settlement *s = kit_send(o, id);
+    int64_t seq = s != NULL ? s->sent.seq : 0;
+
+    *op = s != NULL ? s->sent.op : OUTBOX_UPSERT;
+    settlement_free(s);
+    return seq;
+}
+
+/* Without branches and without the list of free pages, pages of the past look like lost ones. */
+TEST(what_is_outdated_stays_so)
+{
+    struct place p = place_make(1000);
+    struct outbox *o = NULL;
+    struct fault fault = {0};
+    uint8_t page[KIT_PAGE], meta[2][KIT_PAGE];
+    enum outbox_op op;
+    uint64_t root;
+
+    kit_read_page(p.dir, 0, meta[0]);
+    kit_read_page(p.dir, 1, meta[1]);
+    unsigned newer = memcmp(meta[0] + 16 + 128, meta[1] + 16 + 128, 1) > 0 ? 0 : 1;
+    memcpy(&root, meta[newer] + 16 + 24 + 40, sizeof root); /* MDB_meta, dbs[0].md_root */
+    for (uint64_t no = kit_pages(p.dir); no-- > 2;) {
+        kit_read_page(p.dir, no, page);
+        if (page[10] == 1 && page[11] == 0)
+            zero_page(p.dir, no);
+    }
+    zero_page(p.dir, root);
+    repair(&p);
+    ck_assert_uint_eq(p.report.pending, 1003);
+    ck_assert_uint_eq(p.report.dead, 1);
+    ck_assert_int_eq(kit_open(p.dir, 1 << 28, 100, &o, &fault), ERR_OK);
+    ck_assert_int_eq(pending_seq(o, "done", &op), 0);
+    ck_assert_int_eq(pending_seq(o, "dead", &op), 0);
+    ck_assert_int_eq(pending_seq(o, "gone", &op), 0);
+    ck_assert_int_eq(pending_seq(o, "again", &op), 2);
+    ck_assert_int_eq(pending_seq(o, "cleared", &op), 0);
+    ck_assert_int_eq(op, OUTBOX_REMOVE);
+    ck_assert(do_look(o, "done").has_delivered);
+    ck_assert(!do_look(o, "gone").has_delivered);
+    outbox_close(o);
+    place_remove(&p);
+}
+
 TEST(a_damaged_checkpoint_page_keeps_every_pending_version)
 {
     struct place p = place_make(1000);

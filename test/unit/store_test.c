@@ -437,3 +437,45 @@ TEST(each_write_may_fail_on_a_read_only_disk)
 {
     fail_each_call(EROFS);
 }
+
+/* A reader that goes on reading can't keep a broken store from being opened again. */
+TEST(a_broken_store_takes_no_new_readers_until_it_is_opened_again)
+{
+    bool was_broken = false;
+
+    disk_error = EIO;
+    for (unsigned long n = 1; n < 20 && !was_broken; n++) {
+        struct temp_dir d = temp_dir_make();
+        struct store *s = open_at(d.path, MAP);
+        struct store_view *reading = store_view_open(s, STORE_PENDING);
+        struct store_view *other = store_view_open(s, STORE_PENDING);
+        uint64_t one = 1;
+        struct slice v;
+
+        change_until_ok(s, one);
+        ck_assert_int_eq(store_view_get(reading, number(&one), &v), ERR_OK);
+        disk_calls = 0;
+        disk_fail_at = n;
+        ck_assert_int_eq(store_begin(s), ERR_OK);
+        ck_assert_int_eq(store_put(s, STORE_PENDING, number(&one), slice_str("new")), ERR_OK);
+        enum err e = store_commit(s);
+        disk_fail_at = 0;
+        if (e != ERR_OK && store_begin(s) != ERR_OK) {
+            was_broken = true;
+            ck_assert_int_eq(store_view_get(reading, number(&one), &v), ERR_OK);
+            ck_assert_int_eq(store_view_get(other, number(&one), &v), ERR_STORE);
+            ck_assert_int_eq(store_begin(s), ERR_STORE);
+            store_view_release(reading);
+            ck_assert_int_eq(store_view_get(reading, number(&one), &v), ERR_STORE);
+            ck_assert_int_eq(store_begin(s), ERR_STORE); /* this one closes it */
+            ck_assert_int_eq(store_begin(s), ERR_OK);
+            ck_assert_int_eq(store_view_get(other, number(&one), &v), ERR_OK);
+        }
+        store_abort(s);
+        store_view_close(reading);
+        store_view_close(other);
+        store_close(s);
+        temp_dir_remove(&d);
+    }
+    ck_assert(was_broken);
+}
