@@ -26,6 +26,7 @@ struct draft {
     int64_t own_time_us;
     int64_t first_seq, last_seq;       /* of the events; 0: none */
     int64_t events_before;             /* with reset: those before first_seq that count */
+    int64_t after_seq;                 /* the events given are those after this one; 0: unsaid */
     struct piece event_type, event_at; /* of the last event */
     int64_t seq;                       /* the row's latest_seq; of an adopted one: its seq */
     int64_t event_count;               /* of an adopted one */

@@ -285,6 +285,9 @@ static enum err read_option(struct request *q, struct projection_options *o, str
         return read_how(q, key, value, PUT_FORCE);
     } else if (slice_is(key, "unless_ahead")) {
         return read_how(q, key, value, PUT_UNLESS_AHEAD);
+    } else if (slice_is(key, "after_seq")) {
+        if (!term_integer(value, &o->after_seq) || o->after_seq < 0)
+            return refuse_option(&q->fault, key, "a seq is wanted");
     } else if (slice_is(key, "events_before")) {
         if (!term_integer(value, &o->events_before) || o->events_before < 0)
             return refuse_option(&q->fault, key, "a number of events is wanted");

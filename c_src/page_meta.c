@@ -44,6 +44,7 @@ struct page_tree page_tree_of(const uint8_t *at)
 {
     return (struct page_tree){.entries = page_u64(at + 32),
                               .root = page_u64(at + 40),
+                              .flags = page_u16(at + 4),
                               .depth = page_u16(at + 6),
                               .is_there = true};
 }

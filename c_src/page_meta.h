@@ -19,6 +19,7 @@ enum page_flag {
 /* A tree of pages, as its MDB_db says. */
 struct page_tree {
     uint64_t entries, root;
+    unsigned flags; /* of mdb_dbi_open */
     int depth;
     bool is_there;
 };

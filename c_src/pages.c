@@ -31,6 +31,7 @@
 #define NODE_BYTES      8 /* size or child (4), flags (2), key length (2) */
 #define MAX_DEPTH       32
 #define MAX_VALUE_BYTES ((uint64_t)1 << 30)
+#define INTEGER_KEY     8 /* MDB_INTEGERKEY */
 #define NO_PAGE         UINT64_MAX
 #define PROBE_ALL_PAGES 32768 /* a store of so many is probed to its last page */
 
@@ -55,8 +56,10 @@ struct walk {
     const char *name;
     int table; /* enum store_table; -1: none of ours */
     void (*entry)(struct walk *w, uint16_t flags, struct slice key, struct slice value);
-    bool is_quiet;   /* what is wrong on a lost page is no news */
-    int skip_leaves; /* 0, or the depth of leaves, which are not looked at */
+    bool is_quiet; /* what is wrong on a lost page is no news */
+    bool skips_leaves;
+    unsigned flags; /* that the tree must have */
+    int depth;      /* of its leaves, from 1; as the tree says */
     uint64_t found;
     struct buf last_key;
     bool has_last;
@@ -260,16 +263,19 @@ static void walk_page(struct walk *w, uint64_t no, int depth)
         damaged(w, no, "lies too deep");
         return;
     }
-    if (!claim(w, no, 1) || (w->skip_leaves > 0 && depth + 1 >= w->skip_leaves))
+    if (!claim(w, no, 1) || (w->skips_leaves && depth + 1 >= w->depth))
         return;
     uint8_t *page = base_alloc(p->page_bytes);
     if (read_pages(w, no, page, p->page_bytes)) {
         int n = entries_of(p, page, no);
+        bool is_leaf = page_u16(page + 10) & PAGE_LEAF;
         if (n < 0)
             damaged(w, no, "is not the page it should be");
-        else if (page_u16(page + 10) & PAGE_LEAF)
+        else if (is_leaf != (depth + 1 == w->depth))
+            damaged(w, no, "lies at the wrong depth");
+        if (n >= 0 && is_leaf)
             walk_leaf(w, no, page, n);
-        else
+        else if (n >= 0)
             walk_branch(w, no, page, n, depth);
     }
     free(page);
@@ -277,11 +283,15 @@ static void walk_page(struct walk *w, uint64_t no, int depth)
 
 static void walk_tree(struct walk *w, const struct page_tree *t)
 {
+    w->depth = t->depth;
+    if (t->flags != w->flags) {
+        w->p->tables_damaged = w->p->tables_damaged || w->table >= 0;
+        say(w->p, "%s: its keys are said to be of another kind", w->name);
+    }
     if (t->root != NO_PAGE)
         walk_page(w, t->root, 0);
-    if (w->skip_leaves == 0 && w->found != t->entries) {
-        if (w->table >= 0)
-            w->p->tables_damaged = true;
+    if (!w->skips_leaves && w->found != t->entries) {
+        w->p->tables_damaged = w->p->tables_damaged || w->table >= 0;
         say(w->p, "%s: %llu entries were found, there should be %llu", w->name,
             (unsigned long long)w->found, (unsigned long long)t->entries);
     }
@@ -332,7 +342,8 @@ static void walk_table(struct pages *p, enum store_table t, bool skips_leaves)
 {
     struct walk w = {.p = p, .name = store_table_name(t), .table = (int)t, .entry = give_entry};
 
-    w.skip_leaves = skips_leaves ? p->tables[t].depth : 0;
+    w.skips_leaves = skips_leaves;
+    w.flags = t == STORE_PENDING ? INTEGER_KEY : 0;
     if (p->tables[t].is_there) {
         walk_tree(&w, &p->tables[t]);
     } else {
@@ -409,7 +420,8 @@ static enum err open_file(struct pages *p, const char *dir, uint64_t *size, stru
 /* What was committed last, as far as the first pages say. */
 static void read_roots(struct pages *p, const struct page_meta *m)
 {
-    struct walk free_list = {.p = p, .name = "free pages", .table = -1, .entry = take_free};
+    struct walk free_list = {
+        .p = p, .name = "free pages", .table = -1, .entry = take_free, .flags = INTEGER_KEY};
     struct walk directory = {.p = p, .name = "directory", .table = -1, .entry = take_table};
 
     walk_tree(&free_list, &m->free);

@@ -69,6 +69,7 @@ struct projection_options {
     int64_t range[2];
     bool reset;            /* forget the fold, start at the first event given */
     int64_t events_before; /* with reset: so many lie before it, counted by the asker */
+    int64_t after_seq;     /* the asker believes that so far is folded; 0: it says nothing */
     bool no_hash;          /* leave projection_hash out (configuration) */
 };
 

@@ -47,6 +47,8 @@ static enum err fold_events(struct draft *d, struct slice bytes, struct fold *f,
     enum err e = fold_read(d->reset ? slice_of(NULL, 0) : bytes, f, fault);
     if (e != ERR_OK)
         return e;
+    if (d->after_seq > f->seq)
+        return refuse_gap(fault, f->seq + 1, d->after_seq + 1);
     if (d->last_seq > f->seq) {
         int64_t folded = d->reset ? d->first_seq - 1 : f->seq;
         if (d->first_seq > folded + 1)

@@ -201,6 +201,7 @@ static enum err put_options(struct draft *d, const struct projection_options *o,
     d->has_range = o->has_range;
     memcpy(d->range, o->range, sizeof d->range);
     d->events_before = o->events_before;
+    d->after_seq = o->reset ? 0 : o->after_seq;
     bool counts_before = o->events_before != 0;
     if (counts_before && (!o->reset || o->events_before < 0 || o->events_before >= d->first_seq))
         return draft_refuse(fault, "events_before",

@@ -459,8 +459,8 @@ build({Kind, Id} = Key, Source, #state{name = Name} = State) ->
     Item = #item{key = Key, source = Source, taken_at = now_ms()},
     From = convex_sidecar_instance:hint(Name, Kind, Id),
     try convex_sidecar_source:read(Source, Kind, Id, From) of
-        {ok, #{row := Row, events := Events, last := Last, more := More}} ->
-            Request = {project, Kind, Id, Row, Events, #{}},
+        {ok, #{row := Row, events := Events, last := Last, more := More, options := Options}} ->
+            Request = {project, Kind, Id, Row, Events, Options},
             {Item#item{request = Request, last = Last, more = More, events = length(Events)}, State};
         not_found ->
             {none, given_up(not_found, Item, State)}

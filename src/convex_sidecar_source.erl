@@ -27,7 +27,9 @@
     %% the last event in `events', or undefined
     last := undefined | pos_integer(),
     %% whether the log may hold events after these
-    more := boolean()
+    more := boolean(),
+    %% what goes into the request beside the caller's own
+    options := #{after_seq => pos_integer()}
 }.
 
 %% The entity's row, or `error' when there is none.  Raising means: ask again later.
@@ -58,9 +60,14 @@ read({Module, Arg} = Source, Kind, Id, unknown) ->
 read({Module, Arg}, Kind, Id, From) ->
     Events = Module:events_after(Kind, Id, From, ?PAGE, Arg),
     case Module:row(Kind, Id, Arg) of
-        {ok, Row} -> {ok, piece(Row, Events)};
+        {ok, Row} -> {ok, (piece(Row, Events))#{options => after_seq(From, Events)}};
         error -> not_found
     end.
+
+%% A row without events says what it builds on, so that a sidecar that has folded less (a new
+%% store) asks for the events instead of making a document without them.
+after_seq(From, []) when From > 0 -> #{after_seq => From};
+after_seq(_From, _Events) -> #{}.
 
 %% A row that says it has seen n events: most likely the sidecar lacks only the last.
 %% When the log has none there, the row is ahead of it, and the guess is worth nothing.
@@ -84,7 +91,7 @@ piece(Row, Events) ->
             [] -> undefined;
             _ -> seq(seq, lists:last(Events))
         end,
-    #{row => Row, events => lists:map(fun slim/1, Events), last => Last, more => length(Events) >= ?PAGE}.
+    #{row => Row, events => lists:map(fun slim/1, Events), last => Last, more => length(Events) >= ?PAGE, options => #{}}.
 
 slim(Event) ->
     maps:with(
@@ -240,8 +247,9 @@ pages(Server, Source, Kind, Id, From, Options, Gaps) ->
         {ok, Piece} -> page(Piece, Server, Source, Kind, Id, Options, Gaps)
     end.
 
-page(#{row := Row, events := Events, last := Last, more := More}, Server, Source, Kind, Id, Options, Gaps) ->
-    case convex_sidecar:project(Server, Kind, Id, Row, Events, Options) of
+page(#{row := Row, events := Events, last := Last, more := More} = Piece, Server, Source, Kind, Id, Options, Gaps) ->
+    Own = maps:get(options, Piece),
+    case convex_sidecar:project(Server, Kind, Id, Row, Events, maps:merge(Options, Own)) of
         {ok, _} = Ok ->
             _ = [convex_sidecar_instance:remember(Server, Kind, Id, Last) || Last =/= undefined],
             case More of

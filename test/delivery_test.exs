@@ -201,6 +201,22 @@ defmodule DeliveryTest do
       assert {:error, :worker_not_found} = Projector.project_codex_worker("absent")
     end
 
+    test "a store that was lost is filled from the log, even for a row without a new event", c do
+      :ok = DiskEventLog.create_run("lost", run_row())
+      for _ <- 1..3, do: {:ok, _} = DiskEventLog.append_event("lost", "run.delta")
+      assert {:ok, %{summary: %{"event_count" => 3}}} = Projector.project_run("lost")
+      {:ok, _} = flush(c)
+      {:ok, _} = :convex_sidecar.clear(c.name, @run <> "lost")
+      :ok = DiskEventLog.update_row(:run_summary, "lost", %{status: "stopping"})
+      assert {:ok, %{summary: %{"event_count" => 3, "latest_seq" => 3, "status" => "stopping"}}} = Projector.project_run("lost")
+      :ok = DiskEventLog.update_row(:run_summary, "lost", %{status: "stopped"})
+      {:ok, _} = :convex_sidecar.clear(c.name, @run <> "lost")
+      :ok = Projector.project_run_async("lost")
+      :ok = :convex_sidecar.settle(c.name, 10_000)
+      {:ok, _} = flush(c)
+      assert Standin.documents(c.standin)[@run <> "lost"] =~ ~s("event_count":3)
+    end
+
     test "HttpSink writes off the VM", c do
       doc = Summary.summary(:run_summary, Map.put(run_row(), :run_id, "h"), %{count: 1, latest: event(1)}, projection_version: "v1", now: @t)
       assert :ok = HttpSink.upsert_run_summary(@run <> "h", doc, [])

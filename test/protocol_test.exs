@@ -85,6 +85,14 @@ defmodule ProtocolTest do
       assert {:error, {:gap, 1, 7}} = project(c, "new", events(7..7))
     end
 
+    test "after_seq: a row that builds on events this store has not seen asks for them", c do
+      assert {:error, {:gap, 1, 6}} = project(c, "as", [], %{after_seq: 5})
+      assert {:error, :not_found} = ask(c, {:checkpoint, @run <> "as"})
+      assert {:ok, %{seq: 5}} = project(c, "as", events(1..5))
+      assert {:ok, %{seq: 5, write: "skipped"}} = project(c, "as", [], %{after_seq: 5})
+      assert {:error, {:invalid, "opts.after_seq", _}} = project(c, "as", [], %{after_seq: -1})
+    end
+
     test "every row of the decision table", c do
       assert {:ok, %{write: "queued", reason: nil, lag_events: 5}} = project(c, "d", events(1..5), %{ack: :kept})
       {:ok, _} = ask(c, {:flush, 5000})

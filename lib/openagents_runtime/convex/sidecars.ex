@@ -47,7 +47,7 @@ defmodule OpenAgentsRuntime.Convex.Sidecars do
   def owner([one], _document_id), do: one
 
   def owner(members, document_id),
-    do: Enum.max_by(members, &{:erlang.phash2({place(&1), document_id}, 4_294_967_296), &1})
+    do: Enum.max_by(members, &{:erlang.md5([inspect(place(&1)), 0, document_id]), &1})
 
   @doc "The configured members, or nil: there is one sidecar."
   @spec configured() :: [member, ...] | nil
