@@ -3,6 +3,7 @@
 # make demo       the main job, end to end, on this machine (SINK=file: without Node)
 # make bench      every row of docs/BENCH.md, in under ten minutes (ROW=name: one group of rows)
 # make soak       steady load, a restart every 20 s; memory, descriptors and losses (MINUTES=30)
+# make scale      a rebuild that is killed in the middle, resumed and audited (ENTITIES=20000)
 # make torture    the promise under fire: CYCLES=20 kills among other faults; SEED=n repeats a run (SAN as below)
 # make check      include plan, format, unit tests, clang-tidy (SAN=address|undefined|thread: unit tests with it)
 # make fuzz       every decoder under libFuzzer, 60 s each (FUZZ_SECONDS=n)
@@ -39,7 +40,7 @@ ROOMS   := $(patsubst c_src/%.c,%,$(wildcard c_src/*.c))
 OBJECTS := $(ROOMS:%=$(BUILD)/%.o)
 TESTS   := $(patsubst test/unit/%_test.c,$(BUILD)/%_test,$(wildcard test/unit/*_test.c))
 
-.PHONY: all c erl test demo check plan format unit unit-programs tidy setup clean help fuzz fuzz-programs torture torture-program soak bench bench-programs
+.PHONY: all c erl test demo check plan format unit unit-programs tidy setup clean help fuzz fuzz-programs torture torture-program soak scale bench bench-programs
 all: c erl
 c: $(PROGRAM)
 erl: c
@@ -89,6 +90,7 @@ torture: ; $(Q)tools/setup && $(MAKE) -s all torture-program MIX_ENV=test && exe
 bench-programs: $(patsubst test/bench/%.c,$(BUILD)/bench/%,$(wildcard test/bench/*.c))
 bench: ; $(Q)tools/setup && $(MAKE) -s all bench-programs MIX_ENV=prod && exec test/bench/run $(ROW)
 soak: ; $(Q)tools/setup && $(MAKE) -s all MIX_ENV=prod && MINUTES=$(or $(MINUTES),30) exec test/soak/run
+scale: ; $(Q)tools/setup && $(MAKE) -s all MIX_ENV=prod && ENTITIES=$(or $(ENTITIES),20000) exec test/scale/rebuild
 
 check:
 	$(Q)tools/setup --check && $(MAKE) -s plan format unit tidy

@@ -172,7 +172,7 @@ static bool take_pair(struct run *u, const struct drift_ours *o, const struct dr
     atomic_store(&u->a->checked, u->report.checked);
     metric_set(METRIC_AUDIT_CHECKED, u->report.checked);
     if (drift_judge(o, t) != DRIFT_NONE)
-        has_room = doubts_add(u->doubts, id, buf_view(&u->last));
+        has_room = doubts_add(u->doubts, id, buf_view(&u->last), u->report.checked - 1);
     if (has_prefix(id, u->kind->prefix))
         set_text(&u->last, id);
     return has_room;
@@ -279,8 +279,12 @@ static void finish(struct run *u, enum err e)
 
     if (e != ERR_OK) {
         struct slice next = buf_view(&u->last), safe;
-        if (u->doubts && doubts_safe(u->doubts, &safe))
+        uint64_t checked;
+        /* What was compared and not judged is not reported: the next audit counts it. */
+        if (u->doubts && doubts_safe(u->doubts, &safe, &checked)) {
             next = safe;
+            r->checked = checked;
+        }
         snprintf(r->stopped, sizeof r->stopped, "%s", u->fault.why);
         r->is_failed = e != ERR_CLOSED;
         r->next = base_strndup(next.data, next.len);

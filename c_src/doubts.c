@@ -35,6 +35,7 @@
 struct doubt {
     char *id;
     size_t id_len;
+    uint64_t checked;  /* up to this one */
     bool is_settled;   /* judged for good */
     bool is_asked;     /* in the question under way */
     bool is_confirmed; /* settled, once the round that says so is committed */
@@ -55,6 +56,7 @@ struct doubts {
     struct doubt list[DOUBTS];
     size_t count, batch_to; /* the batch under way is list[0 .. batch_to) */
     struct buf safe;        /* all up to this id is judged */
+    uint64_t safe_checked;  /* that many */
     int64_t patience_ms;
     struct fault *fault;
 };
@@ -94,24 +96,27 @@ void doubts_begin(struct doubts *u, const struct kind *kind)
     u->kind = kind;
 }
 
-static void set_safe(struct doubts *u, struct slice id)
+static void set_safe(struct doubts *u, struct slice id, uint64_t checked)
 {
+    u->safe_checked = checked;
     u->safe.len = 0;
     buf_slice(&u->safe, id);
 }
 
-bool doubts_add(struct doubts *u, struct slice id, struct slice before)
+bool doubts_add(struct doubts *u, struct slice id, struct slice before, uint64_t checked)
 {
     PRE(u->count < DOUBTS);
     if (u->count == 0)
-        set_safe(u, before);
-    u->list[u->count++] = (struct doubt){.id = base_strndup(id.data, id.len), .id_len = id.len};
+        set_safe(u, before, checked);
+    u->list[u->count++] = (struct doubt){
+        .id = base_strndup(id.data, id.len), .id_len = id.len, .checked = checked + 1};
     return u->count < DOUBTS;
 }
 
-bool doubts_safe(const struct doubts *u, struct slice *id)
+bool doubts_safe(const struct doubts *u, struct slice *id, uint64_t *checked)
 {
     *id = buf_view(&u->safe);
+    *checked = u->safe_checked;
     return u->count > 0;
 }
 
@@ -329,8 +334,9 @@ static enum err look_at_batch(struct doubts *u, struct drift_report *report)
 static void drop_batch(struct doubts *u)
 {
     size_t left = u->count - u->batch_to;
+    const struct doubt *last = &u->list[u->batch_to - 1];
 
-    set_safe(u, doubt_id(&u->list[u->batch_to - 1]));
+    set_safe(u, doubt_id(last), last->checked);
     for (size_t i = 0; i < u->batch_to; i++)
         free(u->list[i].id);
     memmove(u->list, u->list + u->batch_to, left * sizeof *u->list);

@@ -23,11 +23,11 @@ void doubts_free(struct doubts *d);
 /** doubts_begin(d, kind): What is added from now on is of ${kind}; PRE: the list is empty. */
 void doubts_begin(struct doubts *d, const struct kind *kind);
 /**
- * doubts_add(d, id, before):
- * Doubt ${id}; ${before} is the last id before it that is judged.  False: the list is full now,
- * and has to be settled before the next.
+ * doubts_add(d, id, before, checked):
+ * Doubt ${id}; ${before} is the last id before it that is judged, ${checked} how many were compared
+ * up to there.  False: the list is full now, and has to be settled before the next.
  */
-bool doubts_add(struct doubts *d, struct slice id, struct slice before);
+bool doubts_add(struct doubts *d, struct slice id, struct slice before, uint64_t checked);
 /**
  * doubts_settle(d, report, fault):
  * Look at all of them again, by id, until each is judged or has been on its way for too long, and
@@ -36,8 +36,9 @@ bool doubts_add(struct doubts *d, struct slice id, struct slice before);
  */
 enum err doubts_settle(struct doubts *d, struct drift_report *report,
                        struct fault *fault) MUST_CHECK;
-/** doubts_safe(d, id): Whether some are not judged; then all up to ${id} is. */
-bool doubts_safe(const struct doubts *d, struct slice *id);
+/** doubts_safe(d, id, checked): Whether some are not judged; then all up to ${id}, ${checked}, are.
+ */
+bool doubts_safe(const struct doubts *d, struct slice *id, uint64_t *checked);
 
 /** doubts_ours(cp): A checkpoint as the merge takes it, without an id. */
 struct drift_ours doubts_ours(const struct checkpoint *cp);

@@ -115,7 +115,7 @@ struct drift_line {
 };
 
 struct drift_report {
-    uint64_t checked;
+    uint64_t checked; /* up to next */
     uint64_t count[DRIFT_COUNT];
     uint64_t second_look; /* documents that were looked at again */
     uint64_t unsettled;   /* of these: still on their way after several looks, so not judged */

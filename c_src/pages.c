@@ -234,6 +234,8 @@ static void walk_leaf(struct walk *w, uint64_t no, const uint8_t *page, int n)
             damaged(w, no, "has an entry that reaches out of it");
             continue;
         }
+        if (w->table == STORE_PENDING && key_of(node).len != sizeof(uint64_t))
+            damaged(w, no, "has a number that is none");
         if (w->table >= 0)
             check_order(w, no, key_of(node));
         w->found++;

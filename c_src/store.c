@@ -414,20 +414,48 @@ enum err store_get(struct store *s, enum store_table t, struct slice key, struct
     return answer(s, rc);
 }
 
+/* Whether ${found} may come at or (${behind}) after ${key}: who walks a damaged table must not walk
+ * in a circle. */
+static bool is_onward(enum store_table t, struct slice key, bool behind, struct slice found)
+{
+    uint64_t from, to;
+    int order;
+
+    if (t == STORE_PENDING) {
+        if (found.len != sizeof to)
+            return false;
+        if (key.len != sizeof from)
+            return true;
+        memcpy(&from, key.data, sizeof from);
+        memcpy(&to, found.data, sizeof to);
+        order = to > from ? 1 : to < from ? -1 : 0;
+    } else {
+        size_t len = key.len < found.len ? key.len : found.len;
+        order = len > 0 ? memcmp(found.data, key.data, len) : 0;
+        if (order == 0)
+            order = found.len > key.len ? 1 : found.len < key.len ? -1 : 0;
+    }
+    return behind ? order > 0 : order >= 0;
+}
+
+static int give(enum store_table t, struct slice key, bool behind, MDB_val k, MDB_val v,
+                struct slice *found, struct slice *value)
+{
+    *found = slice_val(k);
+    *value = slice_val(v);
+    return is_onward(t, key, behind, *found) ? 0 : MDB_CORRUPTED;
+}
+
 /* Stands on the first key at or (${behind}) after ${key}. */
-static int seek(MDB_cursor *cursor, struct slice key, bool behind, struct slice *found,
-                struct slice *value)
+static int seek(MDB_cursor *cursor, enum store_table t, struct slice key, bool behind,
+                struct slice *found, struct slice *value)
 {
     MDB_val k = val_of(key), v;
     int rc = mdb_cursor_get(cursor, &k, &v, key.len == 0 ? MDB_FIRST : MDB_SET_RANGE);
 
     if (rc == 0 && behind && slice_eq(slice_val(k), key))
         rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT);
-    if (rc == 0) {
-        *found = slice_val(k);
-        *value = slice_val(v);
-    }
-    return rc;
+    return rc == 0 ? give(t, key, behind, k, v, found, value) : rc;
 }
 
 enum err store_seek(struct store *s, enum store_table t, struct slice key, bool behind,
@@ -439,7 +467,7 @@ enum err store_seek(struct store *s, enum store_table t, struct slice key, bool 
     if (s->cursors[t] == NULL)
         rc = mdb_cursor_open(s->txn, s->dbi[t], &s->cursors[t]);
     if (rc == 0)
-        rc = seek(s->cursors[t], key, behind, found, value);
+        rc = seek(s->cursors[t], t, key, behind, found, value);
     return answer(s, rc);
 }
 
@@ -594,11 +622,9 @@ enum err store_view_seek(struct store_view *v, struct slice key, bool behind, st
     if (behind && mdb_cursor_get(v->cursor, &k, &at, MDB_GET_CURRENT) == 0 &&
         slice_eq(slice_val(k), key)) {
         rc = mdb_cursor_get(v->cursor, &k, &at, MDB_NEXT);
-        if (rc == 0) {
-            *found = slice_val(k);
-            *value = slice_val(at);
-        }
+        if (rc == 0)
+            rc = give(v->table, key, behind, k, at, found, value);
         return view_answer(rc);
     }
-    return view_answer(seek(v->cursor, key, behind, found, value));
+    return view_answer(seek(v->cursor, v->table, key, behind, found, value));
 }

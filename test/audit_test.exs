@@ -5,7 +5,7 @@ defmodule AuditTest do
   """
   use SidecarCase, async: false
 
-  alias OpenAgentsRuntime.Convex.{Audit, DiskEventLog, HttpSink, Projector, Summary}
+  alias OpenAgentsRuntime.Convex.{Audit, DiskEventLog, HttpSink, Projector, Reprojection, Summary}
 
   @moduletag timeout: 120_000
   @run "runtime/run_summary:"
@@ -255,6 +255,51 @@ defmodule AuditTest do
     assert {:ok, %{findings: [], checked: 10}} = Audit.audit(:all)
   end
 
+  # The sidecar lists at most 1,000 findings a turn; a repair of more goes round.
+  test "more findings than one list holds: all are named, repaired and written again", c do
+    {_, {table, _}} = MemoryLog.new()
+    configure(:convex_event_log, MemoryLog)
+    # Of as many digits each: in the order of the audit.
+    ids = for n <- 1001..2300, do: "many#{n}"
+
+    for id <- ids do
+      :ets.insert(table, {{:run_summary, id}, Map.merge(row(1), %{run_id: id, latest_seq: 1})})
+      event = %{seq: 1, event_type: "run.started", inserted_at: @t}
+      :ets.insert(table, {{:event, :run_summary, id, 1}, event})
+    end
+
+    {:ok, %{failed_entities: 0}} = Reprojection.rebuild_all(max_concurrency: 32)
+    assert {:ok, %{pending: 0}} = :convex_sidecar.flush(c.name, 20_000)
+    before = Standin.documents(c.standin)
+    assert map_size(before) == 1300
+
+    # Some stay between them, and behind the last.
+    {left, deleted} = Enum.split_with(ids, &(&1 > "many2290" or rem(:erlang.phash2(&1), 14) == 0))
+    assert length(deleted) > 1100
+    deleted |> Task.async_stream(&tamper(c, @run <> &1, "null"), max_concurrency: 8) |> Stream.run()
+    wanted = Map.new(deleted, &{@run <> &1, :missing})
+    found = length(deleted)
+
+    # One audit without repair counts them all, and names the first thousand of them.
+    assert {:ok, %{missing: ^found, checked: 1300, stopped: nil} = named} = Audit.audit(:all)
+    assert named |> found() |> Map.keys() |> Enum.sort() == wanted |> Map.keys() |> Enum.sort() |> Enum.take(1000)
+
+    written = Standin.history(c.standin) |> length()
+    assert {:ok, report} = Audit.audit(:all, repair: true)
+    assert %{missing: ^found, repaired: ^found, reprojected: ^found, failed: []} = report
+    assert %{checked: 1300, stopped: nil, next: nil} = report
+    assert length(report.findings) == found
+    assert found(report) == wanted
+
+    assert {:ok, %{pending: 0}} = :convex_sidecar.flush(c.name, 20_000)
+    stands = Standin.documents(c.standin)
+    assert timeless(stands) == timeless(before)
+    untouched = Enum.map(left, &(@run <> &1))
+    assert Map.take(stands, untouched) == Map.take(before, untouched)
+    assert length(Standin.history(c.standin)) == written + found
+    assert {:ok, %{findings: [], checked: 1300}} = Audit.audit(:all)
+  end
+
   test "live writes make no finding, however they fall", c do
     populate(c, 20)
     test = self()
@@ -316,6 +361,38 @@ defmodule AuditTest do
     assert {:ok, %{findings: [], checked: 6}} = Audit.audit(:all)
     {:ok, %{metrics: metrics}} = :convex_sidecar.status(c.name)
     assert %{audit_checked: 6, audit_findings: 0} = metrics
+  end
+
+  test "Ctrl-C ends an audit of the command line; its report says where to go on", c do
+    populate(c, 3)
+    Standin.faults(c.standin, ~s({"kind":"too_many_concurrent","times":0,"match":{"path":"runtime:listDigests"}}))
+    program = Path.expand("../priv/convex_sidecar", __DIR__)
+    args = ["audit", "--kind", "run_summary", "--after", @run <> "r1", "--store", Path.join(c.dir, "store")]
+
+    for signal <- ~w(INT TERM) do
+      port = Port.open({:spawn_executable, program}, [:binary, :exit_status, :stderr_to_stdout, args: args])
+      {:os_pid, pid} = Port.info(port, :os_pid)
+      wait_until(fn -> match?({:ok, %{state: "running"}}, Audit.status()) end)
+      {_, 0} = System.cmd("kill", ["-#{signal}", "#{pid}"])
+      assert {1, out} = ended(port, "")
+      assert out =~ ~r/^stopped +cancelled$/m
+      assert out =~ ~r/^next +#{@run}r1$/m
+      assert {:ok, %{state: "idle"}} = Audit.status()
+    end
+
+    Standin.clear_faults(c.standin)
+    assert {out, 0} = System.cmd(program, args, stderr_to_stdout: true)
+    assert out =~ ~r/^checked +2$/m
+  end
+
+  # Its exit status, and all it printed.
+  defp ended(port, out) do
+    receive do
+      {^port, {:data, more}} -> ended(port, out <> more)
+      {^port, {:exit_status, status}} -> {status, out}
+    after
+      10_000 -> flunk("it does not end; it said: #{out}")
+    end
   end
 
   test "what cannot be: options, kinds, a key that is none, functions that are not there", c do

@@ -46,7 +46,11 @@ defmodule Torture.Documents do
       status: "running",
       owner_guest_scope: "guest #{rem(x, 9)}",
       adapter: :local,
-      metadata: %{"n" => n, "f" => x / 7, "deep" => %{"list" => Enum.to_list(0..rem(x, 9)), :atom => :an_atom}},
+      metadata: %{
+        "n" => n,
+        "f" => x / 7,
+        "deep" => %{"list" => Enum.to_list(0..rem(x, 9)), :atom => :an_atom}
+      },
       started_at: @t0,
       last_heartbeat_at: NaiveDateTime.add(~N[2026-02-19 20:00:00.000001], n, :millisecond),
       updated_at: @t0
@@ -58,14 +62,23 @@ defmodule Torture.Documents do
     latest = if seq > 0, do: event(entity, seq)
     id_key = if kind == :run_summary, do: :run_id, else: :worker_id
     row = Map.put(row(entity, n), id_key, id)
-    document = Summary.summary(kind, row, %{count: seq, latest: latest}, projection_version: @version, now: @t0)
+
+    document =
+      Summary.summary(kind, row, %{count: seq, latest: latest},
+        projection_version: @version,
+        now: @t0
+      )
+
     {document, CanonicalJson.hash(document)}
   end
 
   @doc "The bytes that must stand in Convex, given the projected_at that stands there."
   def bytes(entity, n, seq, projected_at) do
     {document, hash} = document(entity, n, seq)
-    CanonicalJson.encode(Map.merge(document, %{"projected_at" => projected_at, "projection_hash" => hash}))
+
+    CanonicalJson.encode(
+      Map.merge(document, %{"projected_at" => projected_at, "projection_hash" => hash})
+    )
   end
 end
 
@@ -98,8 +111,11 @@ defmodule Torture.Log do
   @impl true
   def events_after(kind, id, after_seq, limit, _arg) do
     case :ets.lookup(__MODULE__, {kind, id}) do
-      [{entity, seq}] when seq > after_seq -> Documents.events(entity, (after_seq + 1)..min(seq, after_seq + limit))
-      _ -> []
+      [{entity, seq}] when seq > after_seq ->
+        Documents.events(entity, (after_seq + 1)..min(seq, after_seq + limit))
+
+      _ ->
+        []
     end
   end
 

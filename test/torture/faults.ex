@@ -27,11 +27,32 @@ defmodule Torture.Faults do
 
   # Of test/convex/README.md; with {extra fields}.
   @answers [
-    ~s("occ"), ~s("committer_full"), ~s("expired_in_queue"), ~s("execute_full"), ~s("worker_overloaded"),
-    ~s("too_many_concurrent"), ~s("too_many_writes"), ~s("internal"), ~s("internal_after"), ~s("timeout408"),
-    ~s("html502"), ~s("retry_after","seconds":1), ~s("bad_admin_key"), ~s("paused"), ~s("function_error"),
-    ~s("reset_before"), ~s("close_before"), ~s("reset_after"), ~s("close_after"), ~s("hang"), ~s("truncate"),
-    ~s("garbage"), ~s("chunked"), ~s("slow_body","ms":1), ~s("connection_close"), ~s("occ","ms":400),
+    ~s("occ"),
+    ~s("committer_full"),
+    ~s("expired_in_queue"),
+    ~s("execute_full"),
+    ~s("worker_overloaded"),
+    ~s("too_many_concurrent"),
+    ~s("too_many_writes"),
+    ~s("internal"),
+    ~s("internal_after"),
+    ~s("timeout408"),
+    ~s("html502"),
+    ~s("retry_after","seconds":1),
+    ~s("bad_admin_key"),
+    ~s("paused"),
+    ~s("function_error"),
+    ~s("reset_before"),
+    ~s("close_before"),
+    ~s("reset_after"),
+    ~s("close_after"),
+    ~s("hang"),
+    ~s("truncate"),
+    ~s("garbage"),
+    ~s("chunked"),
+    ~s("slow_body","ms":1),
+    ~s("connection_close"),
+    ~s("occ","ms":400),
     ~s("reset_after","ms":300)
   ]
 
@@ -41,7 +62,11 @@ defmodule Torture.Faults do
   def plan(cycle_ms, only) do
     faults = Enum.filter(@faults, fn {_, fault, _} -> fault in only end)
     total = faults |> Enum.map(&elem(&1, 0)) |> Enum.sum()
-    others = if total == 0, do: [], else: for(_ <- 1..:rand.uniform(4), do: pick(:rand.uniform(total), faults))
+
+    others =
+      if total == 0,
+        do: [],
+        else: for(_ <- 1..:rand.uniform(4), do: pick(:rand.uniform(total), faults))
 
     kill = for :kill <- only, do: {cycle_ms, :kill, 0}
 
@@ -66,20 +91,33 @@ defmodule Torture.Faults do
   defp start(:sidecar_frozen, _x, w, _), do: sidecar(w, "STOP")
 
   defp start(:answers, x, w, _) do
-    standin(w, ~s({"kind":#{Enum.at(@answers, rem(x, length(@answers)))},"times":#{1 + rem(div(x, 100), 5)}}))
+    standin(
+      w,
+      ~s({"kind":#{Enum.at(@answers, rem(x, length(@answers)))},"times":#{1 + rem(div(x, 100), 5)}})
+    )
   end
 
   # Refused until the faults are lifted: a dead letter, if it is written meanwhile.
   defp start(:refuse_document, x, w, entities) do
     id = Documents.document_id(Enum.at(entities, rem(x, length(entities))))
-    standin(w, ~s({"kind":"function_error","message":"refused by torture","times":0,"match":{"document_id":"#{id}"}}))
+
+    standin(
+      w,
+      ~s({"kind":"function_error","message":"refused by torture","times":0,"match":{"document_id":"#{id}"}})
+    )
   end
 
   defp start(:paused_deployment, _x, w, _), do: standin(w, ~s({"kind":"paused","times":20}))
-  defp start(:standin_away, x, w, _), do: control(w, fn -> Standin.away(w.standin, 1 + rem(x, 400)) end)
+
+  defp start(:standin_away, x, w, _),
+    do: control(w, fn -> Standin.away(w.standin, 1 + rem(x, 400)) end)
+
   defp start(:standin_frozen, _x, w, _), do: hurt(w, fn -> World.kill(w.standin.pid, "STOP") end)
   defp start(:disk_full, _x, w, _), do: hurt(w, fn -> World.limit_files(World.os_pid(w), 0) end)
-  defp start(:disk_wont_grow, _x, w, _), do: hurt(w, fn -> World.limit_files(World.os_pid(w), World.store_bytes(w)) end)
+
+  defp start(:disk_wont_grow, _x, w, _),
+    do: hurt(w, fn -> World.limit_files(World.os_pid(w), World.store_bytes(w)) end)
+
   defp start(:epmd, _x, w, _), do: hurt(w, fn -> World.kill_epmd(w) end)
   defp start(:disconnect, _x, w, _), do: hurt(w, fn -> World.disconnect(w) end)
   defp start(:pause, _x, w, _), do: hurt(w, fn -> :convex_sidecar.call(w.name, :pause, 500) end)
@@ -92,12 +130,16 @@ defmodule Torture.Faults do
   end
 
   # An operator's restart, which waits for what is under way; not here.
-  defp start(:restart, _x, w, _), do: hurt(w, fn -> spawn(fn -> :convex_sidecar.restart(w.name) end) end)
+  defp start(:restart, _x, w, _),
+    do: hurt(w, fn -> spawn(fn -> :convex_sidecar.restart(w.name) end) end)
 
   defp finish(:sidecar_frozen, w), do: sidecar(w, "CONT")
   defp finish(:standin_frozen, w), do: hurt(w, fn -> World.kill(w.standin.pid, "CONT") end)
   defp finish(:epmd, w), do: %{w | epmd: World.start_epmd(w.epmd)}
-  defp finish(fault, w) when fault in [:disk_full, :disk_wont_grow], do: hurt(w, fn -> World.limit_files(World.os_pid(w), "unlimited") end)
+
+  defp finish(fault, w) when fault in [:disk_full, :disk_wont_grow],
+    do: hurt(w, fn -> World.limit_files(World.os_pid(w), "unlimited") end)
+
   defp finish(:paused_deployment, w), do: control(w, fn -> Standin.clear_faults(w.standin) end)
   defp finish(:pause, w), do: hurt(w, fn -> :convex_sidecar.call(w.name, :resume, 500) end)
   defp finish(:standin_away, w), do: w

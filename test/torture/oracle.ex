@@ -40,7 +40,12 @@ defmodule Torture.Oracle do
         %{oracle | foreign: [commit | oracle.foreign]}
 
       n when n < last_n or commit.at < last_at ->
-        %{oracle | backwards: [Map.merge(commit, %{n: n, after_n: last_n, after_at: last_at}) | oracle.backwards]}
+        %{
+          oracle
+          | backwards: [
+              Map.merge(commit, %{n: n, after_n: last_n, after_at: last_at}) | oracle.backwards
+            ]
+        }
 
       n ->
         %{oracle | last: Map.put(oracle.last, commit.id, {n, commit.at})}
@@ -74,7 +79,8 @@ defmodule Torture.Oracle do
     wrong =
       for {id, bytes} <- standing, problem = wrong(Map.get(expected, id), bytes), do: {problem, id}
 
-    {missing ++ wrong, map_size(expected) - length(missing) - Enum.count(wrong, &(elem(&1, 0) == :differs))}
+    {missing ++ wrong,
+     map_size(expected) - length(missing) - Enum.count(wrong, &(elem(&1, 0) == :differs))}
   end
 
   defp wrong(nil, _bytes), do: :resurrected

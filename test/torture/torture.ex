@@ -30,7 +30,11 @@ defmodule Torture do
     }
 
     File.regular?(program) || raise "#{program} is missing: make torture-program"
-    IO.puts("torture: seed=#{seed} cycles=#{options.cycles} entities=#{options.entities} workers=#{options.workers} program=#{program}")
+
+    IO.puts(
+      "torture: seed=#{seed} cycles=#{options.cycles} entities=#{options.entities} workers=#{options.workers} program=#{program}"
+    )
+
     report = run(options)
     IO.puts(summary(report))
     if report.faults == [], do: 0, else: 1
@@ -59,10 +63,25 @@ defmodule Torture do
 
     workers =
       for {entities, i} <- Enum.with_index(shares),
-          do: Task.async(fn -> Worker.run(world.name, {options.seed, i, 7}, entities, kept, stop_flag) end)
+          do:
+            Task.async(fn ->
+              Worker.run(world.name, {options.seed, i, 7}, entities, kept, stop_flag)
+            end)
 
     named = Enum.flat_map(shares, &Enum.take(Tuple.to_list(&1.project), 5))
-    state = %{world: world, oracle: oracle, kept: kept, named: named, cycles: options.cycles, only: options.only, used: %{}, started: started, never_up: 0}
+
+    state = %{
+      world: world,
+      oracle: oracle,
+      kept: kept,
+      named: named,
+      cycles: options.cycles,
+      only: options.only,
+      used: %{},
+      started: started,
+      never_up: 0
+    }
+
     state = Enum.reduce(1..options.cycles//1, state, &cycle/2)
     results = finale(state, workers, stop_flag)
     report = settle(state, results)
@@ -86,7 +105,10 @@ defmodule Torture do
   # Kinds, and ways to write, in even parts; each entity has one writer.
   defp shares(%{entities: entities, workers: workers}) do
     for i <- 1..workers do
-      ids = for n <- 1..div(entities, workers), do: {Enum.at([:run_summary, :codex_worker_summary], rem(n, 2)), "#{i}-#{n}"}
+      ids =
+        for n <- 1..div(entities, workers),
+            do: {Enum.at([:run_summary, :codex_worker_summary], rem(n, 2)), "#{i}-#{n}"}
+
       {project, rest} = Enum.split(ids, div(length(ids), 2))
       {upsert, log} = Enum.split(rest, div(length(rest), 2))
       %{project: List.to_tuple(project), upsert: List.to_tuple(upsert), log: List.to_tuple(log)}
@@ -102,8 +124,19 @@ defmodule Torture do
     plan = Faults.plan(700 + :rand.uniform(800), state.only)
     world = follow(plan, state.world, state.named, System.monotonic_time(:millisecond))
     up = :convex_sidecar.await(world.name, 15_000)
-    used = Enum.reduce(plan, state.used, fn {_, step}, used -> if elem(step, 0) == :begin, do: Map.update(used, elem(step, 1), 1, &(&1 + 1)), else: used end)
-    state = %{state | world: world, used: used, never_up: state.never_up + if(up == :ok, do: 0, else: 1)}
+
+    used =
+      Enum.reduce(plan, state.used, fn {_, step}, used ->
+        if elem(step, 0) == :begin, do: Map.update(used, elem(step, 1), 1, &(&1 + 1)), else: used
+      end)
+
+    state = %{
+      state
+      | world: world,
+        used: used,
+        never_up: state.never_up + if(up == :ok, do: 0, else: 1)
+    }
+
     if rem(n, 3) == 0, do: Faults.forgive(world)
     if rem(n, @report_every) == 0, do: progress(n, watch(state)), else: state
   end
@@ -118,7 +151,10 @@ defmodule Torture do
 
   # The commits so far; when the stand-in is away, next time.
   defp watch(state) do
-    %{state | oracle: Oracle.judge(state.oracle, Standin.commits(state.world.standin, state.oracle.seen))}
+    %{
+      state
+      | oracle: Oracle.judge(state.oracle, Standin.commits(state.world.standin, state.oracle.seen))
+    }
   rescue
     _ -> state
   end
@@ -126,7 +162,11 @@ defmodule Torture do
   defp progress(n, state) do
     o = state.oracle
     seconds = div(System.monotonic_time(:millisecond) - state.started, 1000)
-    IO.puts("  cycle #{n}/#{state.cycles}: #{seconds} s, kept #{:counters.get(state.kept, 1)}, written #{o.written}, removed #{o.removed}, backwards #{length(o.backwards)}, foreign #{length(o.foreign)}")
+
+    IO.puts(
+      "  cycle #{n}/#{state.cycles}: #{seconds} s, kept #{:counters.get(state.kept, 1)}, written #{o.written}, removed #{o.removed}, backwards #{length(o.backwards)}, foreign #{length(o.foreign)}"
+    )
+
     state
   end
 
@@ -135,7 +175,12 @@ defmodule Torture do
   defp settle(state, results) do
     name = state.world.name
     t0 = System.monotonic_time(:millisecond)
-    settled = with :ok <- :convex_sidecar.settle(name, @settle_ms), {:ok, %{pending: 0}} <- flush(name), do: :ok
+
+    settled =
+      with :ok <- :convex_sidecar.settle(name, @settle_ms),
+           {:ok, %{pending: 0}} <- flush(name),
+           do: :ok
+
     took = System.monotonic_time(:millisecond) - t0
     dead = dead(name)
     retried = if dead == [], do: {:ok, %{retried: 0}}, else: :convex_sidecar.dead_retry(name, :all)
@@ -156,7 +201,11 @@ defmodule Torture do
       ]
       |> Enum.filter(& &1)
 
-    faults = faults ++ Enum.map(World.crashes(state.world), &{:crashed, &1}) ++ Enum.flat_map(results, & &1.unexpected) ++ wrong ++ state.oracle.backwards ++ state.oracle.foreign
+    faults =
+      faults ++
+        Enum.map(World.crashes(state.world), &{:crashed, &1}) ++
+        Enum.flat_map(results, & &1.unexpected) ++
+        wrong ++ state.oracle.backwards ++ state.oracle.foreign
 
     %{
       oracle: state.oracle,
@@ -186,18 +235,23 @@ defmodule Torture do
   end
 
   defp dead(name, last \\ nil) do
-    {:ok, page} = if last, do: :convex_sidecar.dead_list(name, last), else: :convex_sidecar.dead_list(name)
+    {:ok, page} =
+      if last, do: :convex_sidecar.dead_list(name, last), else: :convex_sidecar.dead_list(name)
+
     if page == [], do: [], else: page ++ dead(name, List.last(page).document_id)
   end
 
   defp summary(r) do
-    told = for fault <- Enum.take(r.faults, 20), do: "  WRONG #{inspect(fault, limit: 40, printable_limit: 300)}\n"
+    told =
+      for fault <- Enum.take(r.faults, 20),
+          do: "  WRONG #{inspect(fault, limit: 40, printable_limit: 300)}\n"
+
     more = if length(r.faults) > 20, do: "  ... and #{length(r.faults) - 20} more\n", else: ""
     where = if r.faults == [], do: "", else: "  log and store: #{r.world.dir}\n"
 
     """
     #{told}#{more}#{where}torture: cycles #{r.cycles}, kills #{Map.get(r.used, :kill, 0)}, #{r.seconds} s
-  #{Enum.map_join(Map.delete(r.used, :kill), ", ", fn {fault, n} -> "#{fault} #{n}" end)}
+    #{Enum.map_join(Map.delete(r.used, :kill), ", ", fn {fault, n} -> "#{fault} #{n}" end)}
       documents #{r.documents}, versions sent #{r.versions}, answered kept #{r.kept}, requests repeated #{r.retries}
       written #{r.oracle.written}, removed #{r.oracle.removed}, right at the end #{r.right}, dead letters #{r.dead}, settled in #{r.settled_ms} ms
       lost #{r.lost}, backwards #{length(r.oracle.backwards)}, foreign #{length(r.oracle.foreign)}, resurrected #{r.resurrected}, other faults #{length(r.faults) - r.lost - r.resurrected - length(r.oracle.backwards) - length(r.oracle.foreign)}\

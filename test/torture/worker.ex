@@ -28,7 +28,18 @@ defmodule Torture.Worker do
   ]
   @total @operations |> Enum.map(&elem(&1, 0)) |> Enum.sum()
 
-  defstruct [:name, :entities, :log_entities, kept: 0, retries: 0, stuck: false, unexpected: [], events: %{}, numbers: %{}, gone: MapSet.new()]
+  defstruct [
+    :name,
+    :entities,
+    :log_entities,
+    kept: 0,
+    retries: 0,
+    stuck: false,
+    unexpected: [],
+    events: %{},
+    numbers: %{},
+    gone: MapSet.new()
+  ]
 
   @doc """
   Run until `stop_flag` (an `:atomics`) is 1. Entities: `%{project: [..], upsert: [..], log: [..]}`.
@@ -57,21 +68,35 @@ defmodule Torture.Worker do
 
   # A few entities are hot, so that versions replace each other while they wait.
   defp choose(entities) do
-    if :rand.uniform(4) == 1, do: elem(entities, :rand.uniform(min(3, tuple_size(entities))) - 1), else: elem(entities, :rand.uniform(tuple_size(entities)) - 1)
+    if :rand.uniform(4) == 1,
+      do: elem(entities, :rand.uniform(min(3, tuple_size(entities))) - 1),
+      else: elem(entities, :rand.uniform(tuple_size(entities)) - 1)
   end
 
   # Two last versions of nearly every entity, while faults go on: a version that is lost shows only
   # when none came after it, and the first may be under way when the second comes.
   defp farewell(w) do
-    rest = for entity <- Tuple.to_list(w.entities.project), not MapSet.member?(w.gone, entity), do: entity
-    w = rest |> Enum.chunk_every(10) |> Enum.reduce(w, fn entities, w -> w |> last_versions(entities) |> last_versions(entities) end)
+    rest =
+      for entity <- Tuple.to_list(w.entities.project),
+          not MapSet.member?(w.gone, entity),
+          do: entity
+
+    w =
+      rest
+      |> Enum.chunk_every(10)
+      |> Enum.reduce(w, fn entities, w ->
+        w |> last_versions(entities) |> last_versions(entities)
+      end)
+
     w = Enum.reduce(Tuple.to_list(w.entities.upsert), w, &upsert(&2, &1))
     Enum.each(Tuple.to_list(w.log_entities), &append_async(w, &1))
     w
   end
 
   defp last_versions(w, entities) do
-    {requests, w} = Enum.map_reduce(entities, w, fn entity, w -> swap(advance(w, entity, 1, %{})) end)
+    {requests, w} =
+      Enum.map_reduce(entities, w, fn entity, w -> swap(advance(w, entity, 1, %{})) end)
+
     send_all(w, requests, requests)
   end
 
@@ -91,7 +116,9 @@ defmodule Torture.Worker do
   defp operate(:batch, w) do
     chosen = Enum.uniq(for _ <- 1..(1 + :rand.uniform(40)), do: choose(w.entities.project))
 
-    {w, pairs} = Enum.map_reduce(chosen, w, fn entity, w -> swap(batch_part(w, entity)) end) |> swap()
+    {w, pairs} =
+      Enum.map_reduce(chosen, w, fn entity, w -> swap(batch_part(w, entity)) end) |> swap()
+
     {first, again} = {Enum.flat_map(pairs, &elem(&1, 0)), Enum.map(pairs, &elem(&1, 1))}
     send_all(w, first, again)
   end
@@ -118,7 +145,10 @@ defmodule Torture.Worker do
     {document, hash} = Documents.document(entity, n, n)
     Oracle.sent(id, hash, n)
     w = know(w, entity, n, n)
-    send_all(w, [{{:upsert, kind, id, Map.put(document, "projected_at", DateTime.utc_now()), %{}}, hash}])
+
+    send_all(w, [
+      {{:upsert, kind, id, Map.put(document, "projected_at", DateTime.utc_now()), %{}}, hash}
+    ])
   end
 
   # {w, {what is sent, what is sent again when nobody answered}}.  Now and then two versions of one
@@ -157,7 +187,9 @@ defmodule Torture.Worker do
   defp project(w, new_events, opts) do
     entity = choose(w.entities.project)
     # The first version of an entity needs an event.
-    {w, request} = advance(w, entity, if(seq(w, entity) == 0, do: max(1, new_events), else: new_events), opts)
+    {w, request} =
+      advance(w, entity, if(seq(w, entity) == 0, do: max(1, new_events), else: new_events), opts)
+
     send_all(w, [request])
   end
 
@@ -178,12 +210,20 @@ defmodule Torture.Worker do
   defp number(w, entity), do: Map.get(w.numbers, entity, 0)
 
   defp know(w, entity, n, seq),
-    do: %{w | events: Map.put(w.events, entity, seq), numbers: Map.put(w.numbers, entity, n), gone: MapSet.delete(w.gone, entity)}
+    do: %{
+      w
+      | events: Map.put(w.events, entity, seq),
+        numbers: Map.put(w.numbers, entity, n),
+        gone: MapSet.delete(w.gone, entity)
+    }
 
   # ---- until it is answered
 
-  defp send_all(w, [{request, hash}]), do: until_answered(w, {request, hash}, {request, hash}, deadline())
-  defp send_all(w, requests, again), do: until_answered(w, batch(requests), batch(again), deadline())
+  defp send_all(w, [{request, hash}]),
+    do: until_answered(w, {request, hash}, {request, hash}, deadline())
+
+  defp send_all(w, requests, again),
+    do: until_answered(w, batch(requests), batch(again), deadline())
 
   defp batch(requests) do
     {terms, hashes} = Enum.unzip(requests)
@@ -194,7 +234,13 @@ defmodule Torture.Worker do
   defp until_answered(%{stuck: true} = w, _request, _again, _deadline), do: w
 
   defp until_answered(w, {request, hashes}, again, deadline) do
-    case judge(:convex_sidecar.call(w.name, request, %{timeout: @patience_ms, wait: {request, hashes} == again}), hashes) do
+    case judge(
+           :convex_sidecar.call(w.name, request, %{
+             timeout: @patience_ms,
+             wait: {request, hashes} == again
+           }),
+           hashes
+         ) do
       :kept ->
         %{w | kept: w.kept + if(is_list(hashes), do: length(hashes), else: 1)}
 
@@ -213,19 +259,25 @@ defmodule Torture.Worker do
 
   defp deadline, do: System.monotonic_time(:millisecond) + @at_most_ms
   defp accuse(w, what), do: %{w | unexpected: [what | w.unexpected]}
-  defp brief(request), do: request |> inspect(limit: 12, printable_limit: 80) |> String.slice(0, 300)
+
+  defp brief(request),
+    do: request |> inspect(limit: 12, printable_limit: 80) |> String.slice(0, 300)
 
   defp judge({:ok, %{cleared: 1}}, nil), do: :kept
 
   defp judge({:ok, replies}, hashes) when is_list(hashes) and length(replies) == length(hashes) do
-    Enum.zip(replies, hashes) |> Enum.map(fn {reply, hash} -> judge(reply, hash) end) |> Enum.find(:kept, &(&1 != :kept))
+    Enum.zip(replies, hashes)
+    |> Enum.map(fn {reply, hash} -> judge(reply, hash) end)
+    |> Enum.find(:kept, &(&1 != :kept))
   end
 
   defp judge({:ok, %{projection_hash: hash, write: write, reason: reason}}, hash)
        when write in ["queued", "applied"] or reason in ["idempotent"],
        do: :kept
 
-  defp judge({:error, reason}, _) when reason in [:busy, :draining, :timeout, :unavailable], do: {:again, reason}
+  defp judge({:error, reason}, _) when reason in [:busy, :draining, :timeout, :unavailable],
+    do: {:again, reason}
+
   # It stays kept, or is a dead letter; asked again it says which, or is skipped.
   defp judge({:error, {:sink_write_failed, _}}, _), do: :kept
   defp judge({:error, {:store, _} = reason}, _), do: {:again, reason}

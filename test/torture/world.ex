@@ -41,7 +41,16 @@ defmodule Torture.World do
 
     {:ok, supervisor} = :convex_sidecar.start_link(options)
     Process.unlink(supervisor)
-    world = %__MODULE__{name: :tortured, node: node, dir: dir, standin: standin, clock: clock, epmd: epmd}
+
+    world = %__MODULE__{
+      name: :tortured,
+      node: node,
+      dir: dir,
+      standin: standin,
+      clock: clock,
+      epmd: epmd
+    }
+
     :ok = :convex_sidecar.await(world.name, 30_000)
     world
   end
@@ -58,7 +67,12 @@ defmodule Torture.World do
   defp quiet(dir) do
     :logger.remove_handler(:default)
     Logger.remove_backend(:console)
-    config = %{config: %{file: String.to_charlist(Path.join(dir, "log"))}, formatter: {:logger_formatter, %{single_line: true}}}
+
+    config = %{
+      config: %{file: String.to_charlist(Path.join(dir, "log"))},
+      formatter: {:logger_formatter, %{single_line: true}}
+    }
+
     :ok = :logger.add_handler(:torture, :logger_std_h, config)
   end
 
@@ -67,7 +81,10 @@ defmodule Torture.World do
     world.dir
     |> Path.join("log")
     |> File.stream!()
-    |> Enum.filter(&(&1 =~ ~r/sidecar\.exited.* status=(13[1-69]|66)\b|Sanitizer: |runtime error: |base_broken/))
+    |> Enum.filter(
+      &(&1 =~
+          ~r/sidecar\.exited instance=\S+ (signal=(?!9\b)|status=66\b)|Sanitizer: |runtime error: /)
+    )
     |> Enum.map(&String.slice(&1, 0, 400))
   end
 
@@ -82,8 +99,11 @@ defmodule Torture.World do
 
   defp launch_epmd do
     port = System.fetch_env!("ERL_EPMD_PORT")
-    program = System.find_executable("epmd")
-    epmd = Port.open({:spawn_executable, program}, [:binary, args: ["-port", port, "-address", "127.0.0.1", "-relaxed_command_check"]])
+    command = "exec epmd -port #{port} -address 127.0.0.1 -relaxed_command_check >/dev/null 2>&1"
+
+    epmd =
+      Port.open({:spawn_executable, System.find_executable("sh")}, [:binary, args: ["-c", command]])
+
     {:os_pid, pid} = Port.info(epmd, :os_pid)
     true = wait_until(&listening?/0, 10_000)
     pid

@@ -112,7 +112,7 @@ static void second_close(struct second *s)
 
 static enum err look_again(struct second *s, const char *id)
 {
-    ck_assert(doubts_add(s->doubts, slice_str(id), slice_str("before")));
+    ck_assert(doubts_add(s->doubts, slice_str(id), slice_str("before"), 6));
     return doubts_settle(s->doubts, &s->report, &s->fault);
 }
 
@@ -137,21 +137,23 @@ TEST(what_is_still_different_is_a_finding)
 {
     struct second s = second_open(false);
     struct slice safe;
+    uint64_t checked;
 
     confirmed(A, 5, 1);
     confirmed(B, 5, 1);
     stands(B, 5, 1);
     stands(C, 3, 1);
-    doubts_add(s.doubts, slice_str(A), slice_str("0"));
-    doubts_add(s.doubts, slice_str(B), slice_str(A));
-    ck_assert(doubts_safe(s.doubts, &safe));
+    doubts_add(s.doubts, slice_str(A), slice_str("0"), 0);
+    doubts_add(s.doubts, slice_str(B), slice_str(A), 1);
+    ck_assert(doubts_safe(s.doubts, &safe, &checked));
     ck_assert_slice(safe, "0");
+    ck_assert_uint_eq(checked, 0);
     ck_assert_int_eq(look_again(&s, C), ERR_OK);
     ck_assert_int_eq(found(&s, A, false), DRIFT_MISSING);
     ck_assert_int_eq(found(&s, B, false), DRIFT_NONE);
     ck_assert_int_eq(found(&s, C, false), DRIFT_ORPHANED);
     ck_assert(s.report.second_look == 3 && s.report.unsettled == 0 && convex.asked == 1);
-    ck_assert(!doubts_safe(s.doubts, &safe));
+    ck_assert(!doubts_safe(s.doubts, &safe, &checked));
     ck_assert_uint_eq(kit_count_pending(box), 0);
     second_close(&s);
 }
@@ -182,13 +184,14 @@ TEST(what_is_on_its_way_for_too_long_is_not_judged)
 {
     struct second s = second_open(true);
     struct slice safe;
+    uint64_t checked;
 
     confirmed(A, 5, 1);
     do_put(box, A, 6, 2);
     ck_assert_int_eq(look_again(&s, A), ERR_OK);
     ck_assert(s.report.unsettled == 1 && s.report.line_count == 0);
     ck_assert(convex.asked == 0 && convex.paused_ms > 1000 && convex.paused_ms < 10000);
-    ck_assert(!doubts_safe(s.doubts, &safe));
+    ck_assert(!doubts_safe(s.doubts, &safe, &checked));
     /* The patience is the audit's, not the document's. */
     for (int i = 0; i < 100; i++)
         ck_assert_int_eq(look_again(&s, A), ERR_OK);
@@ -255,7 +258,7 @@ TEST(what_no_clock_says_is_named_and_left)
     stands(A, 9, 3);
     stands(C, 3, 1);
     convex.rows[0].projected_at_us = convex.rows[1].projected_at_us = 253402300799000000;
-    doubts_add(s.doubts, slice_str(A), slice_str("0"));
+    doubts_add(s.doubts, slice_str(A), slice_str("0"), 0);
     ck_assert_int_eq(look_again(&s, C), ERR_OK);
     ck_assert_int_eq(found(&s, A, false), DRIFT_AHEAD);
     ck_assert_int_eq(found(&s, C, false), DRIFT_ORPHANED);
@@ -282,7 +285,7 @@ TEST(an_answer_in_parts)
     stands(ids[7], 1, 1);
     stands(ids[299], 1, 1);
     for (int i = 0; i < 300; i++)
-        ck_assert(doubts_add(s.doubts, slice_str(ids[i]), slice_str("0")));
+        ck_assert(doubts_add(s.doubts, slice_str(ids[i]), slice_str("0"), i));
     ck_assert_int_eq(doubts_settle(s.doubts, &s.report, &s.fault), ERR_OK);
     for (size_t i = 0; i < s.report.line_count; i++)
         missing += s.report.lines[i].finding == DRIFT_MISSING;
@@ -296,13 +299,15 @@ TEST(a_fault_leaves_what_is_not_judged_in_the_list)
 {
     struct second s = second_open(false);
     struct slice safe;
+    uint64_t checked;
 
     confirmed(A, 5, 1);
     convex.fails = ERR_SINK;
     ck_assert_int_eq(look_again(&s, A), ERR_SINK);
     ck_assert_str_eq(s.fault.why, "no answer");
-    ck_assert(doubts_safe(s.doubts, &safe));
+    ck_assert(doubts_safe(s.doubts, &safe, &checked));
     ck_assert_slice(safe, "before");
+    ck_assert_uint_eq(checked, 6);
     convex.fails = ERR_CLOSED;
     ck_assert_int_eq(doubts_settle(s.doubts, &s.report, &s.fault), ERR_CLOSED);
     ck_assert_str_eq(s.fault.why, "cancelled");
@@ -331,7 +336,7 @@ TEST(a_damaged_record_is_not_judged_and_the_others_are)
     s.doubts = doubts_new(box, NULL, true);
     doubts_begin(s.doubts, &kit_kind);
     stands(A, 5, 1);
-    doubts_add(s.doubts, slice_str(A), slice_str("0"));
+    doubts_add(s.doubts, slice_str(A), slice_str("0"), 0);
     ck_assert_int_eq(look_again(&s, B), ERR_OK);
     ck_assert_int_eq(found(&s, A, false), DRIFT_NONE);
     ck_assert_int_eq(found(&s, B, true), DRIFT_MISSING);
@@ -350,8 +355,8 @@ TEST(ids_that_are_none)
     stands("", 1, 1);
     stands(long_id, 1, 1);
     stands(C, 1, 1);
-    doubts_add(s.doubts, slice_str(""), slice_str(""));
-    doubts_add(s.doubts, slice_str(long_id), slice_str(""));
+    doubts_add(s.doubts, slice_str(""), slice_str(""), 0);
+    doubts_add(s.doubts, slice_str(long_id), slice_str(""), 1);
     ck_assert_int_eq(look_again(&s, C), ERR_OK);
     ck_assert_int_eq(found(&s, "", false), DRIFT_ORPHANED);
     ck_assert_int_eq(found(&s, long_id, false), DRIFT_ORPHANED);
@@ -364,6 +369,7 @@ TEST(a_repair_stops_before_its_list_is_full)
 {
     struct second s = second_open(true);
     struct slice safe;
+    uint64_t checked;
 
     for (int i = 0; i < DRIFT_LINES_MAX - DIGESTS_LOOK + 1; i++)
         drift_add_line(&s.report,
@@ -371,7 +377,7 @@ TEST(a_repair_stops_before_its_list_is_full)
     confirmed(A, 5, 1);
     ck_assert_int_eq(look_again(&s, A), ERR_CLOSED);
     ck_assert_str_eq(s.fault.why, "the list of findings is full");
-    ck_assert(doubts_safe(s.doubts, &safe) && convex.asked == 0);
+    ck_assert(doubts_safe(s.doubts, &safe, &checked) && checked == 6 && convex.asked == 0);
     ck_assert(!do_put(box, A, 5, 1).write);
     second_close(&s);
 }
@@ -381,9 +387,9 @@ TEST(a_list_that_is_full_says_so)
     struct second s = second_open(false);
     int i = 0;
 
-    while (doubts_add(s.doubts, slice_str(A), slice_str("0")))
+    while (doubts_add(s.doubts, slice_str(A), slice_str("0"), 0))
         ck_assert_int_lt(++i, 100000);
     ck_assert_int_eq(doubts_settle(s.doubts, &s.report, &s.fault), ERR_OK);
-    ck_assert(doubts_add(s.doubts, slice_str(A), slice_str("0")));
+    ck_assert(doubts_add(s.doubts, slice_str(A), slice_str("0"), 0));
     second_close(&s);
 }

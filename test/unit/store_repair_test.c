@@ -409,7 +409,7 @@ static enum opened open_and_walk(const char *dir)
         struct outbox *o = NULL;
         struct fault fault = {0};
         struct op op = {.fn = fn_put_real, .id = "one more", .seq = 1, .json_len = 100};
-        setenv("CK_FORK", "no", 1);
+        alarm(20); /* a walk in a circle is a crash, too */
         if (freopen("/dev/null", "w", stderr) == NULL || kit_open(dir, 1 << 28, 100, &o, &fault))
             _exit(fault.why[0] != '\0' ? REFUSED : CRASHED);
         kit_count_pending(o);
