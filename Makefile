@@ -48,7 +48,7 @@ erl: c
 
 $(PROGRAM): $(OBJECTS)
 	$(call say,LD,$@)
-	$(Q)mkdir -p $(@D) && $(CALL) -o $@ $^ $(LIBS)
+	$(Q)mkdir -p $(@D) && $(CALL) -o $@.new $^ $(LIBS) && mv -f $@.new $@
 # Which OTP's ei it is built with: another OTP_ROOT builds anew.
 $(shell mkdir -p $(BUILD) && echo '$(EI)' | cmp -s - $(BUILD)/ei || echo '$(EI)' >$(BUILD)/ei)
 $(BUILD)/%.o: c_src/%.c Makefile src/convex_sidecar.app.src $(BUILD)/ei | $(BUILD)

@@ -14,8 +14,8 @@
 #include "cli_store.h"
 
 #include "cli_print.h"
-#include "store.h"
 #include "store_check.h"
+#include "store_dir.h"
 #include "store_dump.h"
 #include "store_repair.h"
 

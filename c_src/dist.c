@@ -47,7 +47,7 @@
 #define BREATH_MS      100   /* without accepting, when there was no descriptor or thread left */
 #define QUIET_MS       10000 /* between two log lines of one kind */
 #define LOG_SLOTS      16    /* peer addresses share these, for QUIET_MS */
-#define QUOTED_BYTES   (4 * NODE_NAME_MAX)
+#define QUOTED_BYTES   ((size_t)4 * NODE_NAME_MAX)
 
 /* One connection, from accept to the join of its thread. */
 struct peer {

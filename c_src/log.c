@@ -49,11 +49,14 @@ static uint64_t dropped; /* under lock */
 static bool is_journal(void)
 {
     const char *stream = getenv("JOURNAL_STREAM");
-    unsigned long long device, inode;
+    char *colon = NULL, *end = NULL;
     struct stat s;
 
-    return stream != NULL && sscanf(stream, "%llu:%llu", &device, &inode) == 2 &&
-           fstat(STDERR_FILENO, &s) == 0 && s.st_dev == device && s.st_ino == inode;
+    if (stream == NULL || fstat(STDERR_FILENO, &s) != 0)
+        return false;
+    if (strtoull(stream, &colon, 10) != s.st_dev || *colon != ':')
+        return false;
+    return strtoull(colon + 1, &end, 10) == s.st_ino && *end == '\0';
 }
 
 void log_open(enum log_level level)
@@ -155,8 +158,8 @@ void log_event(enum log_level level, const char *event, const char *fmt, ...)
             break;
         }
     if (!whole) {
-        memcpy(line + len, "...", 3);
-        len += 3;
+        for (int dots = 0; dots < 3; dots++)
+            line[len++] = '.';
     }
     line[len++] = '\n';
 

@@ -158,6 +158,12 @@ static bool is_sound(const struct outbox_version *v, struct slice json)
 
 /* ---- pending versions ----------------------------------------------------- */
 
+static void raise_last(struct checkpoint *cp, int64_t us)
+{
+    if (us > cp->last_projected_us)
+        cp->last_projected_us = us;
+}
+
 static void set_link(struct checkpoint_record *c, const struct pending *p)
 {
     c->cp.has_pending = true;
@@ -165,8 +171,7 @@ static void set_link(struct checkpoint_record *c, const struct pending *p)
     c->cp.pending = p->version;
     c->pending_bytes = p->json.len;
     c->pending_kept_at_us = p->kept_at_us;
-    if (p->version.projected_at_us > c->cp.last_projected_us)
-        c->cp.last_projected_us = p->version.projected_at_us;
+    raise_last(&c->cp, p->version.projected_at_us);
 }
 
 static void clear_link(struct checkpoint_record *c)
@@ -281,8 +286,11 @@ static void merge(struct salvager *s, struct slice id, struct checkpoint_record 
         c->pending_bytes = made->pending_bytes;
         c->pending_kept_at_us = made->pending_kept_at_us;
     }
-    if (m->last_projected_us > c->cp.last_projected_us)
-        c->cp.last_projected_us = m->last_projected_us;
+    raise_last(&c->cp, m->last_projected_us);
+    if (c->cp.has_pending)
+        raise_last(&c->cp, c->cp.pending.projected_at_us);
+    if (c->cp.has_delivered)
+        raise_last(&c->cp, c->cp.delivered.projected_at_us);
     if (c->cp.has_delivered && (c->cp.delivered.op != OUTBOX_UPSERT || !is_later(&c->cp)))
         c->cp.has_delivered = false;
     save(s, id, c);

@@ -23,16 +23,11 @@
 #include "store.h"
 #include "log.h"
 #include "pages.h"
+#include "store_dir.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <lmdb.h>
 #include <pthread.h>
-#include <sys/file.h>
-#include <sys/stat.h>
 #include <unistd.h>
-
-#define LOCK_FILE_BYTES 8192 /* of 126 readers, LMDB's default */
 
 struct store {
     /* fixed after open */
@@ -80,91 +75,6 @@ static enum err refuse(struct fault *fault, const char *dir, const char *why)
     return ERR_STORE;
 }
 
-/* ---- the directory -------------------------------------------------------- */
-
-/* Make what a power cut could lose: the names in ${dir} and the name of ${dir}. */
-static int sync_names(const char *dir, int dir_fd)
-{
-    int up = openat(dir_fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int bad = fsync(dir_fd) != 0 ? errno : 0;
-
-    if (up >= 0 && fsync(up) != 0 && bad == 0)
-        bad = errno;
-    /* A parent we may not read (0711) is the operator's, and was there before us. */
-    if (up >= 0)
-        close(up);
-    else
-        log_event(LOG_DEBUG, "store.parent_not_synced", "dir=%s", dir);
-    return bad;
-}
-
-static enum err open_dir(const char *dir, int *fd, struct fault *fault)
-{
-    struct stat st;
-
-    if (mkdir(dir, 0700) != 0 && errno != EEXIST)
-        return refuse(fault, dir, strerror(errno));
-    *fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (*fd < 0)
-        return refuse(fault, dir, strerror(errno));
-    if (fstat(*fd, &st) != 0 || (st.st_mode & 022) != 0) {
-        close(*fd);
-        return refuse(fault, dir, "other users may write to this directory: chmod go-w it");
-    }
-    return ERR_OK;
-}
-
-/* One process only: the lock goes with the process, the pid in the file is for people. */
-static enum err lock(const char *dir, int fd, struct fault *fault)
-{
-    char pid[32] = "";
-
-    if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
-        int bad = errno;
-        if (bad != EWOULDBLOCK)
-            return refuse(fault, dir, strerror(bad));
-        ssize_t n = pread(fd, pid, sizeof pid - 1, 0);
-        pid[n > 0 ? strspn(pid, "0123456789") : 0] = '\0';
-        refuse(fault, dir, "");
-        snprintf(fault->why, sizeof fault->why, "in use by process %s", pid[0] ? pid : "unknown");
-        return ERR_STORE;
-    }
-    int len = snprintf(pid, sizeof pid, "%ld\n", (long)getpid());
-    if (ftruncate(fd, 0) != 0 || pwrite(fd, pid, (size_t)len, 0) != len)
-        log_event(LOG_DEBUG, "store.pid_not_written", "dir=%s", dir); /* the lock holds */
-    return ERR_OK;
-}
-
-static enum err take_lock(struct store *s, int dir_fd, struct fault *fault)
-{
-    s->lock_fd = openat(dir_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (s->lock_fd < 0)
-        return refuse(fault, s->dir, strerror(errno));
-    return lock(s->dir, s->lock_fd, fault);
-}
-
-enum err store_hold(const char *dir, int *fd, struct fault *fault)
-{
-    int dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-    *fd = -1;
-    if (dir_fd < 0)
-        return refuse(fault, dir, strerror(errno));
-    *fd = openat(dir_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (*fd < 0 && (errno == EROFS || errno == EACCES || errno == ENOSPC))
-        *fd = openat(dir_fd, "lock", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    int bad = *fd < 0 ? errno : 0;
-    close(dir_fd);
-    if (bad == ENOENT)
-        return ERR_OK;
-    if (bad != 0)
-        return refuse(fault, dir, strerror(bad));
-    enum err e = lock(dir, *fd, fault);
-    if (e != ERR_OK)
-        close(*fd);
-    return e;
-}
-
 /* ---- the environment ------------------------------------------------------ */
 
 /* An LMDB file that is not ours keeps what it has: it is refused before a table is made. */
@@ -198,19 +108,6 @@ static int open_tables(struct store *s, MDB_env *env)
         return rc;
     }
     return mdb_txn_commit(txn);
-}
-
-/* LMDB writes to its lock file through memory, where a full disk is a bus error: so its blocks are
- * there before. */
-static int make_lock_file(int dir_fd)
-{
-    int fd = openat(dir_fd, "lock.mdb", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-
-    if (fd < 0)
-        return errno;
-    int bad = posix_fallocate(fd, 0, LOCK_FILE_BYTES);
-    close(fd);
-    return bad;
 }
 
 /* NOTLS: a view may move between threads and does not end with one. */
@@ -247,17 +144,17 @@ enum err store_open(const char *dir, uint64_t map_bytes, struct store **out, str
     s->map_bytes = (size_t)map_bytes;
     s->lock_fd = -1;
     PRE(pthread_mutex_init(&s->lock, NULL) == 0);
-    if (open_dir(dir, &dir_fd, fault) != ERR_OK)
+    if (store_dir_open(dir, &dir_fd, fault) != ERR_OK)
         goto err1;
-    if (take_lock(s, dir_fd, fault) != ERR_OK)
+    if (store_dir_lock(dir, dir_fd, &s->lock_fd, fault) != ERR_OK)
         goto err2;
     if (pages_probe(dir, fault) != ERR_OK)
         goto err2;
-    rc = make_lock_file(dir_fd);
+    rc = store_dir_make_lock_file(dir_fd);
     if (rc == 0)
         rc = open_env(s);
     if (rc == 0)
-        rc = sync_names(dir, dir_fd);
+        rc = store_dir_sync(dir, dir_fd);
     if (rc == MDB_INCOMPATIBLE) {
         refuse(fault, dir, "data.mdb there is not a store of the sidecar; it was left as it is");
         goto err2;

@@ -20,14 +20,6 @@ struct store_view; /* opaque: what is committed, seen through one table */
 enum err store_open(const char *dir, uint64_t map_bytes, struct store **s,
                     struct fault *fault) MUST_CHECK;
 
-/**
- * store_hold(dir, fd, fault):
- * Hold ${dir}, which must be there, against a sidecar and other tools without opening what is in
- * it; close(${fd}) lets go (-1: it cannot be written to, so nobody can open it).  ERR_STORE: in
- * use by another process, which ${fault} names.
- */
-enum err store_hold(const char *dir, int *fd, struct fault *fault) MUST_CHECK;
-
 /** store_close(s): After its views are closed.  An open transaction is aborted.  NULL is harmless.
  */
 void store_close(struct store *s);

@@ -963,7 +963,8 @@ TEST(a_failing_store_bounds_what_is_sent)
     close_house(&h);
 }
 
-/* Found by `make torture`: what could not be read for a moment was forgotten until a restart. */
+/* Found by reading, after `make torture` had shown the window: what could not be read for a moment
+ * was forgotten until a restart. */
 TEST(a_store_that_cannot_be_read_for_a_while_loses_no_document)
 {
     struct house h;

@@ -10,6 +10,7 @@
 
 #include "metrics.h"
 #include "store_check.h"
+#include "store_dir.h"
 
 #include "test.h"
 #include "fake_log.c"
