@@ -350,7 +350,7 @@ static void bury(struct answering *w, struct parcel p, const struct verdict *v)
     char id[700], why[300];
 
     s->dead = true;
-    snprintf(s->why, sizeof s->why, "%s", v->why);
+    s->why = base_strndup(v->why, strlen(v->why));
     if (w->answer->count == 1 && body.len > 0) /* else it speaks of others, too */
         s->answer =
             base_strndup(body.data, body.len < ANSWER_MAX_BYTES ? body.len : ANSWER_MAX_BYTES);

@@ -80,6 +80,13 @@ void draft_free(struct draft *d)
     free(d);
 }
 
+void draft_swap_out(struct draft *d, struct buf *out)
+{
+    struct buf given = *out;
+    *out = d->out;
+    d->out = given;
+}
+
 struct slice draft_view(const struct draft *d, struct piece p)
 {
     return slice_of(d->text.data + p.at, p.len);

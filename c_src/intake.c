@@ -43,6 +43,8 @@ struct intake {
     struct outbox *outbox;
     struct intake_options options;
     struct control *control;
+    /* of the store thread */
+    struct buf made; /* where documents are finished, one after the other */
 };
 
 /* One document asked for: an intent of the outbox. */
@@ -50,10 +52,10 @@ struct request {
     struct intent intent; /* first: the outbox hands this back */
     struct job *job;
     struct draft *draft;
-    struct fault fault;
+    struct fault *fault; /* while it is read: the reader's; after apply: heap, or NULL */
     int64_t deadline_ms;
     unsigned how; /* enum put_how */
-    bool wait_written, want_summary;
+    bool wait_written, want_summary, want_nothing;
     /* made by apply */
     uint8_t hash[32];
     struct answer_result result; /* borrows hash and draft */
@@ -83,6 +85,7 @@ static void job_free(struct job *j)
 {
     for (size_t i = 0; i < j->count; i++) {
         draft_free(j->requests[i].draft);
+        free(j->requests[i].fault);
         buf_free(&j->requests[i].answer);
     }
     free(j);
@@ -110,17 +113,35 @@ static void job_finish(struct job *j)
 
 static void request_refuse(struct request *q, enum err e, const char *why)
 {
+    static const struct fault unsaid;
+
     metric_add(e == ERR_BUSY ? METRIC_BUSY : METRIC_REFUSED, 1);
     if (q->job->caller)
-        answer_error(&q->answer, e, &q->fault, why);
+        answer_error(&q->answer, e, q->fault ? q->fault : &unsaid, why);
 }
 
 /* ---- on the store thread --------------------------------------------------- */
+
+/* The second half.  A refusal is rare, and told only after the round: it is put by. */
+static enum err finish_draft(struct request *q, const struct checkpoint *known, int64_t now_us,
+                             struct document *document)
+{
+    struct fault fault = {0};
+    enum err e = projection_finish(q->draft, known->fold, known->last_projected_us, now_us,
+                                   document, &fault);
+
+    if (e != ERR_OK) {
+        q->fault = base_alloc(sizeof *q->fault);
+        *q->fault = fault;
+    }
+    return e;
+}
 
 /* E1 -> E2, if the round commits. */
 static enum err request_apply(struct intent *in, struct round *r)
 {
     struct request *q = (struct request *)in;
+    struct buf *made = &q->job->intake->made;
     struct checkpoint known = {0};
     struct document document;
     struct decision decision = {0};
@@ -128,10 +149,12 @@ static enum err request_apply(struct intent *in, struct round *r)
     enum err e = round_checkpoint(r, draft_id(q->draft), &known);
     if (e != ERR_OK && e != ERR_NOT_FOUND)
         return e;
-    e = projection_finish(q->draft, known.fold, known.last_projected_us, round_now_us(r), &document,
-                          &q->fault);
+    draft_swap_out(q->draft, made);
+    e = finish_draft(q, &known, round_now_us(r), &document);
     if (e == ERR_OK)
         e = round_put(r, &document, q->how, &decision);
+    if (!q->want_summary) /* the store has a copy: the next document is made in the same place */
+        draft_swap_out(q->draft, made);
     if (e != ERR_OK)
         return e;
     memcpy(q->hash, document.hash, sizeof q->hash);
@@ -147,6 +170,14 @@ static enum err request_apply(struct intent *in, struct round *r)
     return round_hold_written(r, in, document.id, clock_mono_us() + q->deadline_ms * 1000);
 }
 
+/* Whether the caller wants no result, and it is none that a caller has to know. */
+static bool is_ok_enough(const struct request *q)
+{
+    enum decide_reason reason = q->result.decision.reason;
+
+    return q->want_nothing && (reason == DECIDE_NO_REASON || reason == DECIDE_IDEMPOTENT);
+}
+
 static void request_settled(struct intent *in, enum err e, const char *why)
 {
     struct request *q = (struct request *)in;
@@ -154,6 +185,8 @@ static void request_settled(struct intent *in, enum err e, const char *why)
 
     if (e != ERR_OK)
         request_refuse(q, e, why);
+    else if (j->caller && is_ok_enough(q))
+        term_put_atom(&q->answer, "ok");
     else if (j->caller)
         answer_result(&q->answer, &q->result);
     PRE(j->unsettled > 0);
@@ -256,7 +289,7 @@ static bool read_range(term value, int64_t range[2])
 static enum err read_how(struct request *q, struct slice key, term value, enum put_how word)
 {
     if (!term_is(value, "true") && !term_is(value, "false"))
-        return refuse_option(&q->fault, key, "true or false is wanted");
+        return refuse_option(q->fault, key, "true or false is wanted");
     q->how = term_is(value, "true") ? q->how | word : q->how & ~(unsigned)word;
     return ERR_OK;
 }
@@ -267,17 +300,17 @@ static enum err read_option(struct request *q, struct projection_options *o, str
     if (slice_is(key, "ack")) {
         q->wait_written = term_is_text(value, "written");
         if (!q->wait_written && !term_is_text(value, "kept"))
-            return refuse_option(&q->fault, key, "kept or written is wanted");
+            return refuse_option(q->fault, key, "kept or written is wanted");
     } else if (slice_is(key, "now")) {
         o->now = term_is_nil_atom(value) ? NULL : value;
     } else if (slice_is(key, "projection_version")) {
         o->version = term_text(value);
         if (o->version.data == NULL || term_is_nil_atom(value))
-            return refuse_option(&q->fault, key, "a binary is wanted");
+            return refuse_option(q->fault, key, "a binary is wanted");
     } else if (slice_is(key, "seq_range")) {
         o->has_range = true;
         if (!read_range(value, o->range))
-            return refuse_option(&q->fault, key, "{First, Last} with First =< Last is wanted");
+            return refuse_option(q->fault, key, "{First, Last} with First =< Last is wanted");
     } else if (slice_is(key, "reset")) {
         o->reset = term_is(value, "true");
         return read_how(q, key, value, PUT_RESET);
@@ -287,20 +320,21 @@ static enum err read_option(struct request *q, struct projection_options *o, str
         return read_how(q, key, value, PUT_UNLESS_AHEAD);
     } else if (slice_is(key, "after_seq")) {
         if (!term_integer(value, &o->after_seq) || o->after_seq < 0)
-            return refuse_option(&q->fault, key, "a seq is wanted");
+            return refuse_option(q->fault, key, "a seq is wanted");
     } else if (slice_is(key, "events_before")) {
         if (!term_integer(value, &o->events_before) || o->events_before < 0)
-            return refuse_option(&q->fault, key, "a number of events is wanted");
+            return refuse_option(q->fault, key, "a number of events is wanted");
     } else if (slice_is(key, "deadline_ms")) {
         if (!term_integer(value, &q->deadline_ms) || q->deadline_ms < 0 ||
             q->deadline_ms > DEADLINE_MAX_MS)
-            return refuse_option(&q->fault, key, "milliseconds from 0 to a day are wanted");
+            return refuse_option(q->fault, key, "milliseconds from 0 to a day are wanted");
     } else if (slice_is(key, "return")) {
         q->want_summary = term_is_text(value, "summary");
-        if (!q->want_summary)
-            return refuse_option(&q->fault, key, "summary is the one thing that can be returned");
+        q->want_nothing = term_is_text(value, "none");
+        if (!q->want_summary && !q->want_nothing)
+            return refuse_option(q->fault, key, "summary or none is wanted");
     } else {
-        return refuse_option(&q->fault, key, "there is no such option");
+        return refuse_option(q->fault, key, "there is no such option");
     }
     return ERR_OK;
 }
@@ -314,7 +348,7 @@ static enum err read_options(struct request *q, struct projection_options *o, te
     uint32_t n = term_arity(opts);
 
     if (!is_map && !is_list)
-        return refuse_option(&q->fault, slice_str(""), "a map or a proplist is wanted");
+        return refuse_option(q->fault, slice_str(""), "a map or a proplist is wanted");
     term at = n ? term_items(opts) : NULL;
     for (uint32_t k = 0; k < n; k++, at = term_next(at)) {
         term key = at, value;
@@ -322,13 +356,13 @@ static enum err read_options(struct request *q, struct projection_options *o, te
             value = at = term_next(at);
         } else {
             if (term_type(at) != TERM_TUPLE || term_arity(at) != 2)
-                return refuse_option(&q->fault, slice_str(""), "pairs {Option, Value} are wanted");
+                return refuse_option(q->fault, slice_str(""), "pairs {Option, Value} are wanted");
             key = term_items(at);
             value = term_next(key);
         }
         struct slice name = term_text(key);
         if (name.data == NULL)
-            return refuse_option(&q->fault, slice_str(""), "option names are atoms or binaries");
+            return refuse_option(q->fault, slice_str(""), "option names are atoms or binaries");
         enum err e = read_option(q, o, name, value);
         if (e != ERR_OK)
             return e;
@@ -344,7 +378,7 @@ static enum err find_kind(const struct intake *i, struct request *q, term name,
     *kind = text.data ? kinds_find(i->options.kinds, text) : NULL;
     if (*kind)
         return ERR_OK;
-    snprintf(q->fault.path, sizeof q->fault.path, "%.*s", (int)(text.len > 200 ? 200 : text.len),
+    snprintf(q->fault->path, sizeof q->fault->path, "%.*s", (int)(text.len > 200 ? 200 : text.len),
              text.data ? (const char *)text.data : "");
     return ERR_UNKNOWN_KIND;
 }
@@ -359,7 +393,7 @@ static enum err read_request(struct intake *i, struct request *q, term words)
     const struct kind *kind;
 
     if (!project && !upsert) {
-        snprintf(q->fault.why, sizeof q->fault.why, "neither {project, ...} nor {upsert, ...}");
+        snprintf(q->fault->why, sizeof q->fault->why, "neither {project, ...} nor {upsert, ...}");
         return ERR_INVALID;
     }
     /* Each element is stepped over once: rows are long. */
@@ -374,8 +408,8 @@ static enum err read_request(struct intake *i, struct request *q, term words)
     if (id.data == NULL)
         return ERR_NOT_OWNED;
     if (upsert)
-        return projection_adopt(kind, id, row, &options, &q->draft, &q->fault);
-    return projection_prepare(kind, id, row, events, &options, &q->draft, &q->fault);
+        return projection_adopt(kind, id, row, &options, &q->draft, q->fault);
+    return projection_prepare(kind, id, row, events, &options, &q->draft, q->fault);
 }
 
 /* ---- jobs ------------------------------------------------------------------ */
@@ -396,18 +430,21 @@ static void job_add(struct job *j, size_t index, term words, const uint8_t *end)
 {
     struct request *q = &j->requests[index];
     struct intake *i = j->intake;
+    struct fault fault = {0};
     enum err e = control_is_draining(i->control) ? ERR_DRAINING : ERR_OK;
 
     q->job = j;
+    q->fault = &fault;
     q->deadline_ms = DEADLINE_MS;
     q->intent.apply = request_apply;
     q->intent.settled = request_settled;
     if (e == ERR_OK)
         e = read_request(i, q, words);
-    if (e != ERR_OK) {
+    if (e != ERR_OK)
         request_refuse(q, e, "");
+    q->fault = NULL;
+    if (e != ERR_OK)
         return;
-    }
     q->intent.cost_bytes = sizeof *q + (size_t)(end - words);
     j->cost_bytes += q->intent.cost_bytes;
     j->unsettled++;
@@ -510,5 +547,8 @@ struct dist_handler intake_handler(struct intake *i)
 
 void intake_close(struct intake *i)
 {
+    if (i == NULL)
+        return;
+    buf_free(&i->made);
     free(i);
 }

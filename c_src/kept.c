@@ -2,9 +2,9 @@
  * kept.c - a verdict as a value of its own.
  *
  * The happy path: dispatch makes one of the version it sends, which borrows the
- * reader's view; the verdict must outlive that view, so it copies what it needs: the
- * id, and the projection_version into a place inside itself.  outbox_settle takes it,
- * and frees it once it is on disk.
+ * reader's view; the verdict must outlive that view, so it copies what it needs, the id
+ * and the projection_version, behind itself: one block, as there is one for every
+ * document sent.  outbox_settle takes it, and frees it once it is on disk.
  *
  * Nothing can go wrong here but memory (base.h).  Everything else of this room is
  * types: who keeps what is said in kept.h, who may change it in outbox.h.
@@ -16,16 +16,18 @@
 
 struct settlement *settlement_new(const struct pending *p)
 {
-    struct settlement *s = base_alloc(sizeof *s);
+    struct slice version = p->version.version;
+    struct settlement *s = base_alloc(sizeof *s + p->id.len + 1 + version.len);
+    char *version_text = s->texts + p->id.len + 1;
 
-    PRE(p->version.version.len < sizeof s->version_text);
     s->no = p->no;
     s->revision = p->version.revision;
     s->sent = p->version;
-    if (p->version.version.len > 0)
-        memcpy(s->version_text, p->version.version.data, p->version.version.len);
-    s->sent.version = slice_of(s->version_text, p->version.version.len);
-    s->id = base_strndup(p->id.data, p->id.len);
+    if (version.len > 0)
+        memcpy(version_text, version.data, version.len);
+    s->sent.version = slice_of(version_text, version.len);
+    memcpy(s->texts, p->id.data, p->id.len);
+    s->id = s->texts;
     s->id_len = p->id.len;
     return s;
 }
@@ -35,6 +37,6 @@ void settlement_free(struct settlement *s)
     if (s == NULL)
         return;
     free(s->answer);
-    free(s->id);
+    free(s->why);
     free(s);
 }

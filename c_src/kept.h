@@ -52,15 +52,16 @@ struct settlement {
     struct settlement *next;
     uint64_t no, revision; /* of the version that was sent */
     struct outbox_version sent;
-    char version_text[64]; /* sent.version points here */
-    char *id;              /* heap, terminated; freed with the settlement */
+    const char *id; /* terminated; in texts */
     size_t id_len;
     bool dead; /* refused: to the dead letters, with why and answer */
     uint32_t attempts;
-    char why[256]; /* cut to 255 bytes of text; terminated */
-    char *answer;  /* heap or NULL, terminated: what the sink said, cut to 4 KiB */
+    char *why;    /* heap or NULL, terminated: why it is dead */
+    char *answer; /* heap or NULL, terminated: what the sink said, cut to 4 KiB */
+    char texts[]; /* the id, and behind it what sent.version points to */
 };
 
+/** settlement_new(p), settlement_free(s): One of ${p}, done until it is marked dead. */
 struct settlement *settlement_new(const struct pending *p);
 void settlement_free(struct settlement *s);
 

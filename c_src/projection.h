@@ -137,6 +137,13 @@ struct slice draft_id(const struct draft *d);
 enum err projection_finish(struct draft *d, struct slice fold, int64_t after_us, int64_t now_us,
                            struct document *document, struct fault *fault) MUST_CHECK;
 
+/**
+ * draft_swap_out(d, out):
+ * Exchange the buffer that finish fills for ${out}, so that many drafts that are finished one after
+ * the other can use one.  What finish gave goes with the buffer, all but id, kind and version.
+ */
+void draft_swap_out(struct draft *d, struct buf *out);
+
 void draft_free(struct draft *d);
 
 /* The years 0000 to 9999, which ISO 8601 can write. */

@@ -120,7 +120,7 @@ static enum err put_letter(struct round *r, const struct settlement *s, const st
     struct dead_letter old, d = {.kind = p->kind,
                                  .json = p->json,
                                  .version = p->version,
-                                 .why = slice_str(s->why),
+                                 .why = slice_str(s->why != NULL ? s->why : ""),
                                  .answer = slice_str(s->answer != NULL ? s->answer : ""),
                                  .attempts = s->attempts,
                                  .died_at_us = r->now_us};

@@ -460,7 +460,7 @@ build({Kind, Id} = Key, Source, #state{name = Name} = State) ->
     From = convex_sidecar_instance:hint(Name, Kind, Id),
     try convex_sidecar_source:read(Source, Kind, Id, From) of
         {ok, #{row := Row, events := Events, last := Last, more := More, options := Options}} ->
-            Request = {project, Kind, Id, Row, Events, Options},
+            Request = {project, Kind, Id, Row, Events, wanted(Source, Options)},
             {Item#item{request = Request, last = Last, more = More, events = length(Events)}, State};
         not_found ->
             {none, given_up(not_found, Item, State)}
@@ -468,6 +468,13 @@ build({Kind, Id} = Key, Source, #state{name = Name} = State) ->
         Class:Reason ->
             source_failed(Class, Reason, Kind, Id, State),
             {none, put_later(Item, State#state{failures = State#state.failures + 1})}
+    end.
+
+%% Nobody hears the result: then the sidecar need not make it, nor this process read it.
+wanted({Module, _}, Options) ->
+    case erlang:function_exported(Module, done, 5) of
+        true -> Options;
+        false -> Options#{return => none}
     end.
 
 %% The entity stays in flight until its time comes.
@@ -512,18 +519,14 @@ answered({error, Reason}, Items, #state{limit = Limit} = State0) ->
 answered(_Nonsense, Items, State) ->
     answered({error, {store, bad_reply}}, Items, State).
 
-item_answered({{ok, Result} = Ok, #item{key = {Kind, Id} = Key} = Item}, {State, Passing}) ->
-    #state{name = Name, info = Info, gaps = Gaps} = State,
-    #item{source = Source, last = Last, more = More} = Item,
-    _ = [convex_sidecar_instance:remember(Name, Kind, Id, Last) || Last =/= undefined],
+item_answered({ok, #item{more = More} = Item}, {State, Passing}) ->
+    {kept(More, Item, State), Passing};
+item_answered({{ok, Result} = Ok, #item{more = More} = Item}, {State, Passing}) ->
     tell(Item, Ok, State),
     %% A page of a long history, or a row handed over beside another process's (see
     %% convex_sidecar_source): look once more.
-    case More orelse maps:get(reason, Result, nil) =:= <<"summary_hash_mismatch">> of
-        true -> dirty_again(Key, Source, Info);
-        false -> landed(Key, Info)
-    end,
-    {State#state{gaps = maps:remove(Key, Gaps)}, Passing};
+    Again = More orelse maps:get(reason, Result, nil) =:= <<"summary_hash_mismatch">>,
+    {kept(Again, Item, State), Passing};
 item_answered({{error, {gap, Expected, _} = Gap}, #item{key = {Kind, Id} = Key} = Item}, {State, Passing}) when
     is_integer(Expected), Expected > 0
 ->
@@ -547,6 +550,15 @@ item_answered({{error, Reason}, #item{key = Key, source = Source} = Item}, {Stat
     end;
 item_answered({_Nonsense, Item}, Acc) ->
     item_answered({{error, bad_reply}, Item}, Acc).
+
+kept(Again, #item{key = {Kind, Id} = Key, source = Source, last = Last}, State) ->
+    #state{name = Name, info = Info, gaps = Gaps} = State,
+    _ = [convex_sidecar_instance:remember(Name, Kind, Id, Last) || Last =/= undefined],
+    case Again of
+        true -> dirty_again(Key, Source, Info);
+        false -> landed(Key, Info)
+    end,
+    State#state{gaps = maps:remove(Key, Gaps)}.
 
 back(Items, #state{info = Info}) ->
     [dirty_again(Key, Source, Info) || #item{key = Key, source = Source} <- Items].

@@ -238,6 +238,18 @@ defmodule ProtocolTest do
       assert {:ok, []} = ask(c, {:batch, []})
     end
 
+    test "says only ok where no result is wanted, and all that is not ordinary", c do
+      none = %{return: :none}
+      ask = fn id, row, events -> {:project, :run_summary, id, row, events, none} end
+      requests = [ask.("n1", %{}, events(1..1)), ask.("n2", %{}, events(2..2)), {:project, :run_summary, "n3", %{}, [], %{}}]
+
+      assert {:ok, [:ok, {:error, {:gap, 1, 2}}, {:ok, %{write: "queued"}}]} = ask(c, {:batch, requests})
+      assert {:ok, %{seq: 1, state: _}} = ask(c, {:checkpoint, @run <> "n1"})
+      assert ask(c, ask.("n1", %{}, events(1..1))) == :ok
+      assert {:ok, %{reason: "summary_hash_mismatch"}} = ask(c, ask.("n1", %{status: "other"}, events(1..1)))
+      assert {:error, {:invalid, "opts.return", _}} = project(c, "n4", [], %{return: :all})
+    end
+
     test "is one commit", c do
       {:ok, %{metrics: %{commits_total: before}}} = ask(c, :status)
       {:ok, :paused} = ask(c, :pause)

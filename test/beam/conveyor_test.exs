@@ -49,6 +49,36 @@ defmodule ConvexSidecar.ConveyorTest do
     assert %{dirty: 0, in_flight: 0, sweeps: 0} = :convex_sidecar.backlog(name)
   end
 
+  defmodule Quiet do
+    @moduledoc "The log as a source that does not ask what became of an entity."
+    @behaviour :convex_sidecar_source
+    @impl true
+    defdelegate row(kind, id, arg), to: MemoryLog
+    @impl true
+    defdelegate events_after(kind, id, seq, limit, arg), to: MemoryLog
+    @impl true
+    defdelegate ids(kind, after_id, limit, arg), to: MemoryLog
+  end
+
+  test "a source that asks for no result gets none, and all the rest goes on as ever", %{log: {_, arg} = log} do
+    {name, fake} = start_fake()
+    MemoryLog.add(log, "a", 10)
+    MemoryLog.add(log, "b", 3)
+    for id <- ["a", "b"], do: mark(name, {Quiet, arg}, id)
+    settle(name)
+    assert {folded(fake, "a"), folded(fake, "b")} == {10, 3}
+    MemoryLog.append(log, "a", 1)
+    mark(name, {Quiet, arg}, "a")
+    settle(name)
+    assert List.last(sent(fake, "a")) == [11]
+    for {:batch, requests} <- FakeSidecar.requests(fake), {:project, _, _, _, _, opts} <- requests, do: assert(opts.return == :none)
+    assert %{dirty: 0, in_flight: 0} = :convex_sidecar.backlog(name)
+    refute_received {:done, _, _, _}
+    mark(name, log, "b")
+    settle(name)
+    assert_received {:done, :run_summary, "b", {:ok, %{reason: "idempotent", seq: 3}}}
+  end
+
   test "a batch has at most batch_limit entities", %{log: log} do
     {name, fake} = start_fake(batch_limit: 10)
     for i <- 1..35, do: MemoryLog.add(log, "r#{i}", 1)

@@ -1,8 +1,8 @@
 # append.exs - what an append costs the process that makes it, whatever becomes of the sidecar and
 # of Convex: a table of p50 and p99, and the ratio to the same append with projection switched off.
 #
-#   test/bench/run append_latency      (inside the bench: Bench.Append.rows/0)
-#   test/bench/append                  (by itself; needs make all bench-programs)
+#   make bench ROW=append_latency   (inside the bench)
+#   test/bench/append               (by itself; needs make all bench-programs)
 #
 # An append is DiskEventLog.append_event (one synced write) or an insert into a table (a log that
 # costs nothing, so that the projection's share shows), followed by Projector.project_run_async.

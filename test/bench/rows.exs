@@ -21,6 +21,7 @@ defmodule Bench.Rows do
       hot: &hot/0,
       checkpoints: &checkpoints/0,
       append: &append/0,
+      append_latency: &append_latency/0,
       instructions: &instructions/0,
       memory: &memory/0,
       slow: &slow/0,
@@ -562,6 +563,20 @@ defmodule Bench.Rows do
   end
 
   # ---- a row
+
+  # ---- what an append costs the process that makes it, whatever becomes of Convex and the sidecar
+
+  defp append_latency do
+    lines = Bench.Append.measure()
+    Bench.Append.print(lines)
+
+    for %{log: log} = line <- lines, line.case != "projection switched off" do
+      off = Enum.find(lines, &(&1.log == log and &1.case == "projection switched off"))
+      target = if log == Bench.Append.Memory, do: 10.0, else: 1.5
+      name = "append us p50, #{log |> Module.split() |> List.last()} log, #{line.case}"
+      row(name, [line.p50], "projection switched off", [off.p50], :most, target, "p99 #{round(line.p99)} us, off #{round(off.p99)} us")
+    end
+  end
 
   defp row(name, value, against_name, against, direction, target, note \\ "") do
     ratio = if against, do: median(list(value)) / median(list(against)), else: median(list(value))

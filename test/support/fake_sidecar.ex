@@ -130,7 +130,8 @@ defmodule FakeSidecar do
         else: result
 
     document = if reason == "checkpoint_ahead" and write == "skipped", do: old, else: document
-    {{:ok, result}, %{state | documents: Map.put(state.documents, key, document)}}
+    reply = if opts[:return] == :none and reason in [nil, "idempotent"], do: :ok, else: {:ok, result}
+    {reply, %{state | documents: Map.put(state.documents, key, document)}}
   end
 
   defp summary(key, seq, document) do

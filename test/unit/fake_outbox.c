@@ -274,29 +274,6 @@ enum err outbox_get(struct outbox_reader *r, uint64_t no, struct pending *p)
     return ERR_OK;
 }
 
-struct settlement *settlement_new(const struct pending *p)
-{
-    struct settlement *s = base_alloc(sizeof *s);
-
-    s->no = p->no;
-    s->revision = p->version.revision;
-    s->sent = p->version;
-    snprintf(s->version_text, sizeof s->version_text, "%.*s", SLICE_ARG(p->version.version));
-    s->sent.version = slice_str(s->version_text);
-    s->id = base_strndup(p->id.data, p->id.len);
-    s->id_len = p->id.len;
-    return s;
-}
-
-void settlement_free(struct settlement *s)
-{
-    if (s == NULL)
-        return;
-    free(s->id);
-    free(s->answer);
-    free(s);
-}
-
 uint64_t outbox_settle(struct outbox *o, struct settlement *first)
 {
     pthread_mutex_lock(&o->lock);

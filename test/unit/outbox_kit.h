@@ -283,7 +283,7 @@ static inline void kit_dead(struct outbox *o, const char *id, const char *why)
     ck_assert_ptr_nonnull(s);
     s->dead = true;
     s->attempts = 1;
-    snprintf(s->why, sizeof s->why, "%s", why);
+    s->why = base_strndup(why, strlen(why));
     s->answer = base_strndup("the answer", 10);
     kit_settle(o, s);
 }
