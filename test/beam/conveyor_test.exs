@@ -218,8 +218,7 @@ defmodule ConvexSidecar.ConveyorTest do
     MemoryLog.fail(log, "bad", true)
     mark(name, log, "bad")
     mark(name, log, "good")
-    wait_until(fn -> folded(fake, "good") == 1 end)
-    assert %{in_flight: 1} = :convex_sidecar.backlog(name)
+    wait_until(fn -> folded(fake, "good") == 1 and :convex_sidecar.backlog(name).in_flight == 1 end)
     MemoryLog.fail(log, "bad", false)
     settle(name)
     assert folded(fake, "bad") == 1
