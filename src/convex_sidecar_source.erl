@@ -41,7 +41,7 @@
 -callback ids(convex_sidecar:kind(), After :: undefined | convex_sidecar:entity_id(),
     Limit :: pos_integer(), Arg :: term()) -> [convex_sidecar:entity_id()].
 %% What became of an entity that went through the asynchronous form.  Without it the sidecar is
-%% asked for no result (return => none), which spares a tenth of the CPU on both sides.
+%% asked for no result (return => none), which spares a tenth of the CPU of this VM.
 -callback done(convex_sidecar:kind(), convex_sidecar:entity_id(),
     {ok, convex_sidecar:result()} | {error, term()}, DurationMs :: non_neg_integer(), Arg :: term()) ->
     term().
