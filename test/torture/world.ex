@@ -97,16 +97,22 @@ defmodule Torture.World do
 
   defp listening?, do: match?({:ok, _}, :erl_epmd.names({127, 0, 0, 1}))
 
-  defp launch_epmd do
+  # It ends at once while its port is taken (by what is left of connections to the one before).
+  defp launch_epmd(tries \\ 100) do
     port = System.fetch_env!("ERL_EPMD_PORT")
     command = "exec epmd -port #{port} -address 127.0.0.1 -relaxed_command_check >/dev/null 2>&1"
 
     epmd =
       Port.open({:spawn_executable, System.find_executable("sh")}, [:binary, args: ["-c", command]])
 
-    {:os_pid, pid} = Port.info(epmd, :os_pid)
-    true = wait_until(&listening?/0, 10_000)
-    pid
+    os_pid = with {:os_pid, pid} <- Port.info(epmd, :os_pid), do: pid
+    listens = wait_until(fn -> listening?() or Port.info(epmd) == nil end, 10_000) and listening?()
+
+    cond do
+      listens and is_integer(os_pid) -> os_pid
+      tries > 0 -> Process.sleep(100) && launch_epmd(tries - 1)
+      true -> raise "epmd does not start on port #{port}"
+    end
   end
 
   def kill_epmd(world), do: kill(world.epmd, "KILL")
