@@ -26,7 +26,7 @@ defmodule Mix.Tasks.Runtime.Convex.Audit do
     Mix.Task.run("app.start")
 
     {kind, opts} = Keyword.pop(opts, :kind, "all")
-    watcher = watch(match?({:ok, _columns}, :io.columns()))
+    watcher = watch(OpenAgentsRuntime.Convex.Terminal.bar?())
     # The sidecar of an application that has just been started is not ready at once.
     answer = Audit.audit(kind, [wait: true, timeout: 7_200_000] ++ opts)
     unwatch(watcher)

@@ -65,7 +65,7 @@ defmodule Mix.Tasks.Runtime.Convex.Reproject do
   end
 
   defp all(concurrency, resume) do
-    terminal? = match?({:ok, _columns}, :io.columns())
+    terminal? = OpenAgentsRuntime.Convex.Terminal.bar?()
     canceller = Reprojection.canceller()
 
     {:ok, summary} =
