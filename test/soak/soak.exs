@@ -69,6 +69,7 @@ defmodule Soak do
     # Asked, not killed: a process that dies between an append and its projection has told nobody.
     :ok = :atomics.put(stop, 1, 1)
     Task.await_many(workers, 30_000)
+    for name <- @names, do: :ok = :convex_sidecar.await(name, 60_000)
     for name <- @names, do: :ok = :convex_sidecar.settle(name, 60_000)
     for name <- @names, do: {:ok, %{pending: 0}} = :convex_sidecar.flush(name, 60_000)
     verdict(ids, samples, calls)
