@@ -50,8 +50,7 @@ defmodule FaultsTest do
         :binary,
         :exit_status,
         :stderr_to_stdout,
-        args: ["run", "--managed"],
-        env: [{'SIDECAR_PREBUILT', false}]
+        args: ["run", "--managed"]
       ])
 
     {:os_pid, os_pid} = Port.info(port, :os_pid)
