@@ -383,8 +383,9 @@ static enum err find_kind(const struct intake *i, struct request *q, term name,
     return ERR_UNKNOWN_KIND;
 }
 
-/* {project, Kind, EntityId, Row, Events, Opts} or {upsert, Kind, DocumentId, Summary, Opts} */
-static enum err read_request(struct intake *i, struct request *q, term words)
+/* {project, Kind, EntityId, Row, Events, Opts} or {upsert, Kind, DocumentId, Summary, Opts};
+ * ${end} becomes what is behind it, where that was come by. */
+static enum err read_request(struct intake *i, struct request *q, term words, term *end)
 {
     struct projection_options options = {.version = slice_str(i->options.projection_version),
                                          .no_hash = !i->options.hash};
@@ -399,6 +400,7 @@ static enum err read_request(struct intake *i, struct request *q, term words)
     /* Each element is stepped over once: rows are long. */
     term name = term_element(words, 1), id_text = term_next(name), row = term_next(id_text);
     term events = term_next(row), opts = project ? term_next(events) : events;
+    *end = term_next(opts);
     enum err e = find_kind(i, q, name, &kind);
     if (e == ERR_OK)
         e = read_options(q, &options, opts);
@@ -425,13 +427,14 @@ static struct job *job_new(struct intake *i, struct caller *caller, size_t count
     return j;
 }
 
-/* ${end} is the first byte behind ${words}. */
-static void job_add(struct job *j, size_t index, term words, const uint8_t *end)
+/* Returns what is behind ${words}. */
+static term job_add(struct job *j, size_t index, term words)
 {
     struct request *q = &j->requests[index];
     struct intake *i = j->intake;
     struct fault fault = {0};
     enum err e = control_is_draining(i->control) ? ERR_DRAINING : ERR_OK;
+    term end = NULL;
 
     q->job = j;
     q->fault = &fault;
@@ -439,15 +442,18 @@ static void job_add(struct job *j, size_t index, term words, const uint8_t *end)
     q->intent.apply = request_apply;
     q->intent.settled = request_settled;
     if (e == ERR_OK)
-        e = read_request(i, q, words);
+        e = read_request(i, q, words, &end);
     if (e != ERR_OK)
         request_refuse(q, e, "");
     q->fault = NULL;
+    if (end == NULL)
+        end = term_next(words);
     if (e != ERR_OK)
-        return;
+        return end;
     q->intent.cost_bytes = sizeof *q + (size_t)(end - words);
     j->cost_bytes += q->intent.cost_bytes;
     j->unsettled++;
+    return end;
 }
 
 static void take_one(struct intake *i, struct caller *caller, term words)
@@ -455,24 +461,27 @@ static void take_one(struct intake *i, struct caller *caller, term words)
     struct job *j = job_new(i, caller, 1, false);
 
     metric_add(METRIC_REQUESTS, 1);
-    job_add(j, 0, words, term_next(words));
+    (void)job_add(j, 0, words);
     gather_job(j);
 }
 
-static void take_batch(struct intake *i, struct caller *caller, term words)
+/* false: the list is improper, which shows at its end; nothing is taken then. */
+static bool take_batch(struct intake *i, struct caller *caller, term words)
 {
     term list = term_element(words, 1);
     uint32_t n = term_arity(list);
     struct job *j = job_new(i, caller, n, true);
-    term at = n ? term_items(list) : NULL;
+    term at = n ? term_items(list) : list;
 
-    metric_add(METRIC_REQUESTS, n);
-    for (uint32_t k = 0; k < n; k++) {
-        term next = term_next(at);
-        job_add(j, k, at, next);
-        at = next;
+    for (uint32_t k = 0; k < n; k++)
+        at = job_add(j, k, at);
+    if (term_type(at) != TERM_NIL) {
+        job_free(j);
+        return false;
     }
+    metric_add(METRIC_REQUESTS, n);
     gather_job(j);
+    return true;
 }
 
 static bool is_batch(term words)
@@ -480,8 +489,8 @@ static bool is_batch(term words)
     term list = term_element(words, 1);
 
     return term_is(term_element(words, 0), "batch") && term_arity(words) == 2 &&
-           (term_type(list) == TERM_NIL || (term_type(list) == TERM_LIST && term_is_proper(list) &&
-                                            term_arity(list) <= BATCH_MAX));
+           (term_type(list) == TERM_NIL ||
+            (term_type(list) == TERM_LIST && term_arity(list) <= BATCH_MAX));
 }
 
 static bool is_document(term words)
@@ -498,9 +507,8 @@ static void on_call(void *arg, struct caller *caller, term request)
 
     if (is_document(request)) {
         take_one(i, caller, request);
-    } else if (is_batch(request)) {
-        take_batch(i, caller, request);
-    } else if (!control_take(i->control, caller, request)) {
+    } else if (!(is_batch(request) && take_batch(i, caller, request)) &&
+               !control_take(i->control, caller, request)) {
         struct buf answer = {0};
         metric_add(METRIC_REFUSED, 1);
         answer_error_atom(&answer, "bad_request");
@@ -515,9 +523,7 @@ static void on_cast(void *arg, term request)
 
     if (is_document(request))
         take_one(i, NULL, request);
-    else if (is_batch(request))
-        take_batch(i, NULL, request);
-    else
+    else if (!(is_batch(request) && take_batch(i, NULL, request)))
         metric_add(METRIC_MESSAGES_UNKNOWN, 1);
 }
 

@@ -17,6 +17,8 @@
 #include "fold.h"
 #include "json.h"
 
+#define NO_EVENTS "must be a proper list of maps"
+
 /* ---- the row ------------------------------------------------------------- */
 
 struct columns {
@@ -103,10 +105,33 @@ static enum err refuse_event(struct fault *fault, uint32_t i, const char *key, c
     return draft_refuse(fault, path, "%s", why);
 }
 
-static enum err next_seq(struct draft *d, uint32_t i, term event, struct fault *fault)
+/* What is wanted of an event; NULL: not there. */
+struct event {
+    term seq, type, at;
+};
+
+/* Returns what is behind the event. */
+static term find_event(term map, struct event *event)
+{
+    term key = term_items(map);
+
+    *event = (struct event){0};
+    for (uint32_t pairs = term_arity(map); pairs > 0; pairs--) {
+        term value = term_next(key);
+        if (event->seq == NULL && term_is_text(key, "seq"))
+            event->seq = value;
+        else if (event->type == NULL && term_is_text(key, "event_type"))
+            event->type = value;
+        else if (event->at == NULL && term_is_text(key, "inserted_at"))
+            event->at = value;
+        key = term_next(value);
+    }
+    return key;
+}
+
+static enum err next_seq(struct draft *d, uint32_t i, term t, struct fault *fault)
 {
     int64_t seq;
-    term t = term_get(event, "seq");
     if (t == NULL || !term_integer(t, &seq) || seq < 1 || !draft_is_seq(seq))
         return refuse_event(fault, i, ".seq", "must be an integer from 1 to 2^53 - 1");
     if (i == 0) {
@@ -142,12 +167,10 @@ static enum err put_event_text(struct draft *d, term t, bool may_be_null, struct
     return ERR_OK;
 }
 
-static enum err put_event_key(struct draft *d, uint32_t i, term event, const char *key,
+static enum err put_event_key(struct draft *d, uint32_t i, term t, const char *key, struct piece *p,
                               struct fault *fault)
 {
-    bool is_time = key[0] == 'i';
-    struct piece *p = is_time ? &d->event_at : &d->event_type;
-    term t = term_get(event, key);
+    bool is_time = p == &d->event_at;
 
     if (t == NULL && is_time) {
         *p = draft_put_raw(d, slice_str("null"));
@@ -171,24 +194,26 @@ static enum err put_events(struct draft *d, term events, struct fault *fault)
     enum term_type type = term_type(events);
     if (type == TERM_NIL)
         return ERR_OK;
-    if (type != TERM_LIST || !term_is_proper(events))
-        return draft_refuse(fault, "events", "must be a proper list of maps");
+    if (type != TERM_LIST)
+        return draft_refuse(fault, "events", NO_EVENTS);
     uint32_t count = term_arity(events);
     size_t start = d->text.len;
-    term event = term_items(events);
-    for (uint32_t i = 0; i < count; i++, event = term_next(event)) {
-        if (term_type(event) != TERM_MAP)
+    term at = term_items(events);
+    for (uint32_t i = 0; i < count; i++) {
+        struct event event;
+        if (term_type(at) != TERM_MAP)
             return refuse_event(fault, i, "", "must be a map");
+        at = find_event(at, &event);
         d->text.len = start; /* what the event before left is not needed */
-        enum err e = next_seq(d, i, event, fault);
+        enum err e = next_seq(d, i, event.seq, fault);
         if (e == ERR_OK)
-            e = put_event_key(d, i, event, "event_type", fault);
+            e = put_event_key(d, i, event.type, "event_type", &d->event_type, fault);
         if (e == ERR_OK)
-            e = put_event_key(d, i, event, "inserted_at", fault);
+            e = put_event_key(d, i, event.at, "inserted_at", &d->event_at, fault);
         if (e != ERR_OK)
             return e;
     }
-    return ERR_OK;
+    return term_type(at) == TERM_NIL ? ERR_OK : draft_refuse(fault, "events", NO_EVENTS);
 }
 
 /* ---- the options ------------------------------------------------------------ */

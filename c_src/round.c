@@ -42,6 +42,7 @@ void round_free(struct round *r)
 {
     buf_free(&r->body);
     buf_free(&r->head);
+    buf_free(&r->loaded_id);
     buf_free(&r->loaded);
 }
 
@@ -55,6 +56,7 @@ enum err round_check(struct round *r, enum err e)
 enum err round_wrote(struct round *r, enum err e)
 {
     r->changed = true;
+    r->is_loaded = false;
     return round_check(r, e);
 }
 
@@ -93,6 +95,7 @@ enum err round_begin(struct round *r, size_t hold_room, bool must_write)
 {
     r->failed = false;
     r->changed = must_write;
+    r->is_loaded = false;
     r->tally = (struct round_tally){0};
     r->hold_room = hold_room;
     r->now_us = clock_wall_us();
@@ -169,7 +172,7 @@ void round_take_off(uint64_t *total, uint64_t bytes)
     *total -= bytes < *total ? bytes : *total;
 }
 
-enum err round_load(struct round *r, struct slice id, struct checkpoint_record *c)
+static enum err load(struct round *r, struct slice id, struct checkpoint_record *c)
 {
     struct slice value;
     struct fault fault;
@@ -186,6 +189,18 @@ enum err round_load(struct round *r, struct slice id, struct checkpoint_record *
         return ERR_OK;
     *c = (struct checkpoint_record){0};
     return round_damaged(r, &fault);
+}
+
+enum err round_load(struct round *r, struct slice id, struct checkpoint_record *c)
+{
+    if (!r->is_loaded || !slice_eq(buf_view(&r->loaded_id), id)) {
+        r->loaded_err = load(r, id, &r->loaded_record);
+        r->loaded_id.len = 0;
+        buf_slice(&r->loaded_id, id);
+        r->is_loaded = true;
+    }
+    *c = r->loaded_record;
+    return r->loaded_err;
 }
 
 enum err round_save(struct round *r, struct slice id, const struct checkpoint_record *c)

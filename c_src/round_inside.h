@@ -37,7 +37,11 @@ struct round {
     struct round_tally tally;
     struct round_levels levels;
     struct buf body, head; /* records being made */
-    struct buf loaded;     /* the checkpoint looked at, out of reach of changes */
+    /* the checkpoint looked at last, out of reach of changes; looked at again, it is at hand */
+    bool is_loaded; /* nothing was written since */
+    enum err loaded_err;
+    struct buf loaded_id, loaded;
+    struct checkpoint_record loaded_record;
 };
 
 /** round_init(r, s, limit_bytes, dead_limit), round_free(r): ${s} is borrowed; the limits are those
@@ -74,7 +78,7 @@ enum err round_damaged(struct round *r, const struct fault *fault);
 bool round_is_id(struct slice id);
 /** round_take_off(total, bytes): Subtract; a total never falls below 0, whatever a record says. */
 void round_take_off(uint64_t *total, uint64_t bytes);
-/** round_load(r, id, c): The checkpoint, good until the next load; else ${c} is all zero. */
+/** round_load(r, id, c): The checkpoint, good until another is loaded; else ${c} is all zero. */
 enum err round_load(struct round *r, struct slice id, struct checkpoint_record *c) MUST_CHECK;
 /** round_save(r, id, c): Put the checkpoint. */
 enum err round_save(struct round *r, struct slice id, const struct checkpoint_record *c) MUST_CHECK;

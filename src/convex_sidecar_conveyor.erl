@@ -101,7 +101,7 @@
 
 -spec start_link(convex_sidecar_config:checked()) -> gen_server:start_ret().
 start_link(#{name := Name} = Options) ->
-    gen_server:start_link({local, convex_sidecar_instance:conveyor_name(Name)}, ?MODULE, Options, []).
+    gen_server:start_link({local, convex_sidecar_instance:conveyor_name(Name)}, ?MODULE, Options, [{spawn_opt, [{min_heap_size, 131072}]}]).
 
 %% @doc The entity has changed.  Runs in the caller; never waits.
 -spec mark(convex_sidecar_instance:name(), convex_sidecar:kind(), convex_sidecar:entity_id(),

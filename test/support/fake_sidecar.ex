@@ -10,7 +10,7 @@ defmodule FakeSidecar do
 
   @doc """
   Answer the next requests with these, one each: an answer, `:normal` (as if nothing were
-  scripted), `:silent`, or a function of the request that gives an answer.
+  scripted), `:silent`, or a function of the request that gives an answer or `:normal`.
   """
   def script(fake, answers), do: GenServer.call(fake, {:fake, :script, answers})
 
@@ -45,16 +45,13 @@ defmodule FakeSidecar do
     {scripted, rest} = List.pop_at(state.script, 0, :normal)
     state = %{state | script: rest}
 
-    case scripted do
+    case if(is_function(scripted, 1), do: scripted.(request), else: scripted) do
       :normal ->
         {reply, state} = answer(request, state)
         {:reply, reply, state}
 
       :silent ->
         {:noreply, %{state | silent: state.silent ++ [from]}}
-
-      fun when is_function(fun, 1) ->
-        {:reply, fun.(request), state}
 
       reply ->
         {:reply, reply, state}
