@@ -7,7 +7,8 @@
 %% is `ok', forgets the entity.  What is marked meanwhile is the next batch, so an
 %% idle conveyor answers at once and a busy one sends full batches.  The next batch
 %% is gathered while the sidecar works on the one before; an entity is in one of
-%% them at a time.
+%% them at a time.  Batches that are not full keep a pace: each costs the disk a
+%% synced commit, and it may be the disk that the event log is synced to.
 %%
 %% What can go wrong, for one entity:
 %%   gap                the events from the expected one on go with the next batch
@@ -40,11 +41,14 @@
 -define(RETRY_MAX_MS, 5000).
 -define(LATER_MIN_MS, 1000).
 -define(LATER_MAX_MS, 30000).
+-define(HEAP_WORDS, 131072).
 %% Of the time the supervisor gives at the end.
 -define(LAST_MS, 3000).
 -define(SWEEP_PAGE, 1000).
 %% Batches under way at once: one in the sidecar, one on its way.
 -define(WINDOW, 2).
+%% At least so long from one batch to the next, unless it is full.
+-define(PACE_MS, 5).
 %% Of these in one batch, the event log is taken to be ill, and the rest left for later.
 -define(MAX_FAILURES, 3).
 
@@ -88,6 +92,9 @@
     flights = [] :: [#flight{}],
     limit :: pos_integer(),
     rest_ms = ?RETRY_MIN_MS :: pos_integer(),
+    pace_ms = ?PACE_MS :: non_neg_integer(),
+    sent_at :: integer(),
+    pace_timer :: undefined | reference(),
     cursor = start :: start | {convex_sidecar:kind(), convex_sidecar:entity_id()},
     sweep :: undefined | #sweep{},
     %% sources that raised since the last batch was gathered
@@ -101,7 +108,13 @@
 
 -spec start_link(convex_sidecar_config:checked()) -> gen_server:start_ret().
 start_link(#{name := Name} = Options) ->
-    gen_server:start_link({local, convex_sidecar_instance:conveyor_name(Name)}, ?MODULE, Options, [{spawn_opt, [{min_heap_size, 131072}]}]).
+    %% A heap for a whole batch: gathering one into a small heap is collected again and again.
+    gen_server:start_link(
+        {local, convex_sidecar_instance:conveyor_name(Name)},
+        ?MODULE,
+        Options,
+        [{spawn_opt, [{min_heap_size, ?HEAP_WORDS}]}]
+    ).
 
 %% @doc The entity has changed.  Runs in the caller; never waits.
 -spec mark(convex_sidecar_instance:name(), convex_sidecar:kind(), convex_sidecar:entity_id(),
@@ -193,7 +206,14 @@ init(#{name := Name, batch_limit := Limit, request_ms := RequestMs}) ->
     {ok, #{flags := Flags, flight := Flight} = Info} = convex_sidecar_instance:lookup(Name),
     atomics:put(Flags, ?IDLE, 0),
     _ = [dirty_again(Key, Source, Info) || {Key, Source} <- ets:tab2list(Flight)],
-    State = #state{name = Name, info = Info, batch_limit = Limit, request_ms = RequestMs, limit = Limit},
+    State = #state{
+        name = Name,
+        info = Info,
+        batch_limit = Limit,
+        request_ms = RequestMs,
+        limit = Limit,
+        sent_at = now_ms() - ?PACE_MS
+    },
     {ok, State, {continue, step}}.
 
 %% @private
@@ -216,6 +236,8 @@ handle_info({convex_sidecar, up}, #state{phase = {resting, Timer}} = State) ->
     {noreply, step(State#state{phase = ready, rest_ms = ?RETRY_MIN_MS})};
 handle_info({timeout, Timer, rested}, #state{phase = {resting, Timer}} = State) ->
     {noreply, step(State#state{phase = ready})};
+handle_info({timeout, Timer, paced}, #state{pace_timer = Timer} = State) ->
+    {noreply, step(State#state{pace_timer = undefined})};
 handle_info({timeout, Timer, silent}, #state{flights = Flights} = State) ->
     case lists:keytake(Timer, #flight.timer, Flights) of
         {value, #flight{mref = Mref, items = Items}, Others} ->
@@ -248,7 +270,7 @@ take_response(Message, [#flight{mref = Mref} = Flight | Flights]) ->
 %% An orderly end hands over what is left, if that goes at once.
 terminate(_Reason, #state{info = Info} = State) ->
     Deadline = now_ms() + ?LAST_MS,
-    _ = last_push(step(State), Deadline),
+    _ = last_push(step(State#state{pace_ms = 0}), Deadline),
     case ets:info(maps:get(dirty, Info), size) + ets:info(maps:get(flight, Info), size) of
         0 -> ok;
         Left -> log(warning, <<"conveyor.unsent">>, "entities=~b", [Left], State)
@@ -274,18 +296,42 @@ step(#state{phase = ready, flights = Flights, info = Info} = State0) when length
                 false -> sleep(State0)
             end;
         true ->
-            {Items, State} = gather(State0),
-            case {Items, has_work(State)} of
-                %% The rest is under way: its answer leads here again.
-                {[], _} when Flights =/= [] -> State;
-                {[], false} -> sleep(State);
-                %% Everything taken was no more, or failed in its source.
-                {[], true} when State#state.failures =:= 0 -> step(State);
-                {[], true} -> rest(State);
-                {_, _} -> send(Items, State)
+            case ahead_ms(State0) of
+                0 -> push(gather(State0));
+                Ms -> paced(Ms, State0)
             end
     end;
 step(State) ->
+    State.
+
+push({Items, #state{flights = Flights} = State}) ->
+    case {Items, has_work(State)} of
+        %% The rest is under way: its answer leads here again.
+        {[], _} when Flights =/= [] -> State;
+        {[], false} -> sleep(State);
+        %% Everything taken was no more, or failed in its source.
+        {[], true} when State#state.failures =:= 0 -> step(State);
+        {[], true} -> rest(State);
+        {_, _} -> send(Items, State)
+    end.
+
+%% How long a batch that is not full has still to wait.
+ahead_ms(#state{sweep = undefined, info = #{dirty := Dirty, sweeps := Sweeps}, limit = Limit} = State) ->
+    case ets:info(Dirty, size) of
+        Size when Size > 0, Size < Limit ->
+            case ets:info(Sweeps, size) of
+                0 -> max(0, State#state.sent_at + State#state.pace_ms - now_ms());
+                _ -> 0
+            end;
+        _ ->
+            0
+    end;
+ahead_ms(_Sweeping) ->
+    0.
+
+paced(Ms, #state{pace_timer = undefined} = State) ->
+    State#state{pace_timer = erlang:start_timer(Ms, self(), paced)};
+paced(_Ms, State) ->
     State.
 
 has_work(#state{info = #{dirty := Dirty, sweeps := Sweeps}, sweep = Sweep}) ->
@@ -335,7 +381,7 @@ send(Items, #state{name = Name, request_ms = RequestMs, flights = Flights} = Sta
             Sent = [Item#item{request = undefined} || Item <- Items],
             Keys = maps:from_keys([Key || #item{key = Key} <- Items], true),
             Flight = #flight{mref = Mref, timer = Timer, items = Sent, keys = Keys},
-            step(State#state{flights = Flights ++ [Flight]});
+            step(State#state{flights = Flights ++ [Flight], sent_at = now_ms()});
         {error, Reason} ->
             _ = back(Items, State),
             noted(Reason, State),
