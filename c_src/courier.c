@@ -23,7 +23,6 @@
 #include "courier.h"
 
 #include "clock.h"
-#include "log.h"
 #include "metrics.h"
 #include "parcel.h"
 #include "spacing.h"
@@ -347,17 +346,12 @@ static void bury(struct answering *w, struct parcel p, const struct verdict *v)
 {
     struct settlement *s = p.settlement;
     struct slice body = w->answer->body;
-    char id[700], why[300];
 
     s->dead = true;
     s->why = base_strndup(v->why, strlen(v->why));
     if (w->answer->count == 1 && body.len > 0) /* else it speaks of others, too */
         s->answer =
             base_strndup(body.data, body.len < ANSWER_MAX_BYTES ? body.len : ANSWER_MAX_BYTES);
-    metric_add(METRIC_REFUSED_DOCUMENTS, 1);
-    log_event(LOG_WARNING, "dispatch.dead_letter", "document_id=%s why=%s attempts=%u",
-              log_quote(slice_of(s->id, s->id_len), id, sizeof id),
-              log_quote(slice_str(s->why), why, sizeof why), p.attempts);
     settle(w, p);
 }
 

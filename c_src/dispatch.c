@@ -53,7 +53,7 @@ struct dispatch {
     int wake_fd;
 
     /* any thread */
-    atomic_bool is_awake; /* wake_fd is written, and its work not yet looked for */
+    atomic_bool is_awake; /* wake_fd is written, or about to be, and not read since */
 
     /* under lock */
     pthread_mutex_t lock;
@@ -389,16 +389,19 @@ static int wait_ms(struct dispatch *d, int64_t now_us)
 }
 
 /*
- * Undo what dispatch_wake did: first the descriptor, then the flag, then look for work.  A wake
- * that comes in between finds the flag set and its work seen, or leaves the descriptor readable.
+ * Undo what dispatch_wake did: first the descriptor, then the flag, then look for work.  The flag
+ * stays up until its write has come: so whoever finds it up, and does not write, is sure of a wake.
  */
 static void take_wake(struct dispatch *d)
 {
     uint64_t wakes;
 
-    if (read(d->wake_fd, &wakes, sizeof wakes) < 0)
+    if (!atomic_load(&d->is_awake))
+        return;
+    if (read(d->wake_fd, &wakes, sizeof wakes) == sizeof wakes)
+        atomic_exchange(&d->is_awake, false);
+    else
         PRE(errno == EINTR || errno == EAGAIN);
-    atomic_exchange(&d->is_awake, false);
 }
 
 static bool is_over(const struct dispatch *d, int64_t now_us)

@@ -46,6 +46,7 @@ struct call {
     CURL *easy;
     struct http *owner;
     struct headers *headers;
+    char *path;    /* what the handle's URL ends with; heap, NULL: it has none yet */
     uint8_t *body; /* heap; NULL for GET */
     struct buf answer;
     http_done *done;
@@ -206,25 +207,36 @@ static void call_free(struct call *c)
 {
     curl_easy_cleanup(c->easy);
     headers_release(c->headers);
+    free(c->path);
     free(c->body);
     buf_free(&c->answer);
     free(c);
 }
 
+static void set_path(struct call *c, const char *path)
+{
+    struct buf url = {0};
+
+    if (c->path != NULL && strcmp(c->path, path) == 0)
+        return;
+    buf_printf(&url, "%s%s", c->owner->base_url, path);
+    buf_byte(&url, 0);
+    SET(c->easy, CURLOPT_URL, (char *)url.data);
+    buf_free(&url);
+    free(c->path);
+    c->path = base_strndup(path, strlen(path));
+}
+
 static struct call *call_take(struct http *h, const char *path, http_done *done, void *arg)
 {
     struct call *c = h->idle;
-    struct buf url = {0};
 
     PRE(path[0] == '/' && !h->closing);
     if (c)
         DL_DELETE(h->idle, c);
     else
         c = call_new(h);
-    buf_printf(&url, "%s%s", h->base_url, path);
-    buf_byte(&url, 0);
-    SET(c->easy, CURLOPT_URL, (char *)url.data);
-    buf_free(&url);
+    set_path(c, path);
     c->headers = h->headers;
     c->headers->users++;
     c->done = done;

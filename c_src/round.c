@@ -136,6 +136,7 @@ static void count_tally(const struct round *r)
     metric_add(METRIC_COALESCED, r->tally.coalesced);
     metric_add(METRIC_SKIPPED, r->tally.skipped);
     metric_add(METRIC_DRIFT, r->tally.drift);
+    metric_add(METRIC_REFUSED_DOCUMENTS, r->tally.died);
     metric_set(METRIC_PENDING, r->levels.pending);
     metric_set(METRIC_PENDING_BYTES, r->counters.pending_bytes);
     metric_set(METRIC_CHECKPOINTS, r->levels.checkpoints);

@@ -13,7 +13,7 @@ struct store;
 
 /* What a round did; counted in metrics when it is committed. */
 struct round_tally {
-    uint64_t kept, coalesced, skipped, drift;
+    uint64_t kept, coalesced, skipped, drift, died;
     bool brought_work; /* something for the delivery side */
 };
 

@@ -135,6 +135,15 @@ static enum err put_letter(struct round *r, const struct settlement *s, const st
     return round_wrote(r, store_put(r->store, STORE_DEAD, id_of(s), buf_view(&r->body)));
 }
 
+static void log_letter(const struct settlement *s)
+{
+    char id[700], why[300];
+
+    log_event(LOG_WARNING, "outbox.dead_letter", "document_id=%s why=%s attempts=%u",
+              log_quote(id_of(s), id, sizeof id),
+              log_quote(slice_str(s->why != NULL ? s->why : ""), why, sizeof why), s->attempts);
+}
+
 /* E4 -> E6 */
 static enum err settle_dead(struct round *r, const struct settlement *s,
                             struct checkpoint_record *c)
@@ -147,6 +156,8 @@ static enum err settle_dead(struct round *r, const struct settlement *s,
     if (e == ERR_OK) {
         e = put_letter(r, s, &p);
         c->cp.is_dead = true;
+        r->tally.died++;
+        log_letter(s);
     }
     if (e == ERR_OK || e == ERR_NOT_FOUND)
         e = round_unkeep(r, c);
