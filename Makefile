@@ -24,7 +24,8 @@ endif
 # With PATH spelled out: make 4.3 exports to recipes, not to $(shell).
 EI      := $(shell PATH='$(PATH)' erl -noshell -eval 'io:put_chars(code:lib_dir(erl_interface)), halt().' 2>/dev/null)
 EI_DIRS := $(wildcard $(EI) $(EI)/../../usr)
-PKGS    := lmdb msgpack libcurl jansson libmicrohttpd libcrypto inih libsystemd
+# msgpack-c is called msgpack before its version 6
+PKGS    := $(shell pkg-config --exists msgpack-c 2>/dev/null && echo msgpack-c || echo msgpack) lmdb libcurl jansson libmicrohttpd libcrypto inih libsystemd
 
 CC      ?= gcc
 WARN    := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes
