@@ -20,8 +20,6 @@ defmodule ConvexSidecar.MixProject do
       elixirc_options: [warnings_as_errors: true],
       erlc_options: [:debug_info, :warnings_as_errors],
       test_paths: ["test"],
-      # only the tests speak HTTP (to the Convex stand-in), with OTP's own client
-      xref: [exclude: [:httpc]],
       deps: []
     ]
   end
@@ -29,9 +27,15 @@ defmodule ConvexSidecar.MixProject do
   def application do
     [
       mod: {OpenAgentsRuntime.Convex.Application, []},
-      extra_applications: [:logger | @properties[:applications] -- [:kernel, :stdlib]]
+      extra_applications:
+        [:logger | @properties[:applications] -- [:kernel, :stdlib]] ++ only_for(Mix.env())
     ]
   end
+
+  # The tests speak HTTP (to the Convex stand-in) with OTP's own client; Elixir from 1.15 on hides
+  # applications that are not named.
+  defp only_for(:test), do: [:inets]
+  defp only_for(_env), do: []
 
   defp elixirc_paths(:test), do: ["lib", "test/support", "test/torture"]
   defp elixirc_paths(_env), do: ["lib"]

@@ -70,11 +70,11 @@ defmodule AuditTest do
       ~s({"path":"diag:tamper","format":"json","args":{"kind":"#{kind}","document_id":"#{id}","patch":#{patch}}})
 
     url = String.to_charlist(c.standin.url <> "/api/mutation")
-    headers = [{'authorization', String.to_charlist("Convex " <> c.standin.admin_key)}]
+    headers = [{~c"authorization", String.to_charlist("Convex " <> c.standin.admin_key)}]
     {:ok, _} = Application.ensure_all_started(:inets)
 
     assert {:ok, {{_, 200, _}, _, answer}} =
-             :httpc.request(:post, {url, headers, 'application/json', body}, [timeout: 30_000],
+             :httpc.request(:post, {url, headers, ~c"application/json", body}, [timeout: 30_000],
                body_format: :binary
              )
 

@@ -224,7 +224,7 @@ defmodule CanonicalTest do
 
   # ASCII without control characters, neither beginning with $ nor with _: what Convex takes.
   defp key do
-    first = Enum.random('abcxyzABCXYZ019 ~!.-/"\\')
+    first = Enum.random(~c(abcxyzABCXYZ019 ~!.-/"\\))
 
     if :rand.uniform(3) == 1,
       do: List.to_string([first | Integer.to_charlist(:rand.uniform(99))]),

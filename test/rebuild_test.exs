@@ -298,10 +298,10 @@ defmodule RebuildTest do
       ~s({"path":"runtime:upsertBatch","format":"convex_encoded_json","args":[{"items":[#{item}]}]})
 
     {:ok, _} = Application.ensure_all_started(:inets)
-    headers = [{'authorization', String.to_charlist("Convex " <> c.standin.admin_key)}]
+    headers = [{~c"authorization", String.to_charlist("Convex " <> c.standin.admin_key)}]
 
     request =
-      {String.to_charlist(c.standin.url <> "/api/mutation"), headers, 'application/json', body}
+      {String.to_charlist(c.standin.url <> "/api/mutation"), headers, ~c"application/json", body}
 
     assert {:ok, {{_, 200, _}, _, answer}} =
              :httpc.request(:post, request, [], body_format: :binary)
