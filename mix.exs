@@ -32,9 +32,9 @@ defmodule ConvexSidecar.MixProject do
     ]
   end
 
-  # The tests speak HTTP (to the Convex stand-in) with OTP's own client; Elixir from 1.15 on hides
-  # applications that are not named.
-  defp only_for(:test), do: [:inets]
+  # The tests speak HTTP (to the Convex stand-in) with OTP's own client, which wants ssl by it; Elixir from
+  # 1.15 on hides applications that are not named.
+  defp only_for(:test), do: [:inets, :ssl]
   defp only_for(_env), do: []
 
   defp elixirc_paths(:test), do: ["lib", "test/support", "test/torture"]
