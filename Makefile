@@ -86,7 +86,7 @@ test: ; $(Q)tools/setup && exec tools/run-tests
 demo: ; $(Q)tools/setup $(if $(filter file,$(SINK)),--no-node) && $(MAKE) -s all MIX_ENV=prod && exec demo/run $(SINK)
 
 torture-program: $(TORTURE)
-torture: ; $(Q)tools/setup && $(MAKE) -s all torture-program MIX_ENV=test && exec test/torture/run
+torture: ; $(Q)tools/setup && $(MAKE) -s all torture-program MIX_ENV=test && TORTURE_PROGRAM="$(or $(TORTURE_PROGRAM),$(TORTURE))" exec test/torture/run
 
 bench-programs: $(patsubst test/bench/%.c,$(BUILD)/bench/%,$(wildcard test/bench/*.c))
 bench: ; $(Q)tools/setup && $(MAKE) -s all bench-programs MIX_ENV=prod && exec test/bench/run $(ROW)
