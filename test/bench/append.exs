@@ -66,7 +66,7 @@ defmodule Bench.Append do
   end
 
   defp line(log, what, n) do
-    turns = for _ <- 1..@turns, do: {rest() && sink(NoopSink) && appends(log, n), sink(HttpSink) && appends(log, n)}
+    turns = for _ <- 1..@turns, do: {rest() && appends(log, n, NoopSink), rest() && appends(log, n, HttpSink)}
     of = fn which, key -> for turn <- turns, do: turn |> elem(which) |> Map.fetch!(key) end
     %{log: log, case: what, off_p50: of.(0, :p50), off_p99: of.(0, :p99), p50: of.(1, :p50), p99: of.(1, :p99), max: Enum.max(of.(1, :max))}
   end
@@ -83,8 +83,6 @@ defmodule Bench.Append do
       {"sidecar frozen", &with_sidecar(:frozen, &1)}
     ]
   end
-
-  defp sink(sink), do: Application.put_env(:openagents_runtime, :convex_projection_sink, sink) == :ok
 
   defp with_sidecar(how, run) do
     stub = start_stub()
@@ -115,20 +113,20 @@ defmodule Bench.Append do
   defp signal(pid, name), do: System.cmd("kill", ["-#{name}", "#{pid}"], stderr_to_stdout: true)
 
   # Two processes append; the first quarter is warm-up.
-  defp appends(log, n) do
+  defp appends(log, n, sink) do
     times =
       1..2
-      |> Enum.map(fn w -> Task.async(fn -> for i <- 1..div(n, 2), do: pause(log) && timed(log, "run_#{rem(i * 2 + w, @runs) + 1}") end) end)
+      |> Enum.map(fn w -> Task.async(fn -> for i <- 1..div(n, 2), do: pause(log) && timed(log, sink, "run_#{rem(i * 2 + w, @runs) + 1}") end) end)
       |> Task.await_many(300_000)
       |> Enum.flat_map(&Enum.drop(&1, div(n, 8)))
 
     %{p50: percentile(times, 0.5) / 1000, p99: percentile(times, 0.99) / 1000, max: Enum.max(times) / 1000}
   end
 
-  defp timed(log, id) do
+  defp timed(log, sink, id) do
     t0 = now_ns()
     {:ok, _} = append(log, id)
-    :ok = Projector.project_run_async(id, event_log: log)
+    :ok = Projector.project_run_async(id, event_log: log, sink: sink)
     now_ns() - t0
   end
 
