@@ -268,5 +268,6 @@ bool term_is(term t, const char *name)
 
 bool term_is_nil_atom(term t)
 {
-    return term_is(t, "nil") || term_is(t, "null") || term_is(t, "undefined");
+    return t != NULL && term_type(t) == TERM_ATOM &&
+           (term_is(t, "nil") || term_is(t, "null") || term_is(t, "undefined"));
 }

@@ -95,7 +95,8 @@
     pace_ms = ?PACE_MS :: non_neg_integer(),
     sent_at :: integer(),
     pace_timer :: undefined | reference(),
-    cursor = start :: start | {convex_sidecar:kind(), convex_sidecar:entity_id()},
+    %% where the next marks are taken from
+    cursor = start :: start | term(),
     sweep :: undefined | #sweep{},
     %% sources that raised since the last batch was gathered
     failures = 0 :: non_neg_integer(),
@@ -390,59 +391,88 @@ send(Items, #state{name = Name, request_ms = RequestMs, flights = Flights} = Sta
 
 %% ---- gathering
 
-gather(State) -> gather(State#state.limit, ?MAX_EVENTS, State#state{failures = 0}, []).
+gather(#state{limit = Limit} = State0) ->
+    {Marks, State1} = take_marks(State0#state{failures = 0}),
+    {N, Events, Items, State2} = build_all(Marks, {Limit, ?MAX_EVENTS, [], State1}),
+    {Gathered, State} =
+        case has_marks(State2) of
+            true -> {Items, State2};
+            false -> gather_sweep(N, Events, State2, Items)
+        end,
+    {lists:reverse(Gathered), State}.
 
-gather(N, Events, #state{failures = Failures} = State, Items) when
+%% Marks that are one too many, or that follow on an event log that is ill, are dirty again.
+build_all([{Key, Source} = Mark | Marks], {N, Events, Items, #state{failures = Failures, info = Info} = State}) ->
+    case Events =< 0 orelse Failures >= ?MAX_FAILURES of
+        true ->
+            _ = [dirty_again(K, S, Info) || {K, S} <- [Mark | Marks]],
+            {0, 0, Items, State};
+        false ->
+            build_all(Marks, built(build(Key, Source, State), N, Events, Items))
+    end;
+build_all([], Built) ->
+    Built.
+
+built({#item{events = Count} = Item, State}, N, Events, Items) -> {N - 1, Events - Count, [Item | Items], State};
+built({none, State}, N, Events, Items) -> {N - 1, Events, Items, State}.
+
+gather_sweep(N, Events, #state{failures = Failures} = State, Items) when
     N =< 0; Events =< 0; Failures >= ?MAX_FAILURES
 ->
-    {lists:reverse(Items), State};
-gather(N, Events, State0, Items) ->
-    case take(State0) of
+    {Items, State};
+gather_sweep(N, Events, State0, Items) ->
+    case take_from_sweep(State0) of
         {none, State} ->
-            {lists:reverse(Items), State};
+            {Items, State};
         {again, State} ->
-            gather(N - 1, Events, State, Items);
+            gather_sweep(N - 1, Events, State, Items);
         {Key, Source, State} ->
-            case build(Key, Source, State) of
-                {#item{events = Count} = Item, Built} -> gather(N - 1, Events - Count, Built, [Item | Items]);
-                {none, Built} -> gather(N - 1, Events, Built, Items)
-            end
+            {M, Left, More, Built} = built(build(Key, Source, State), N, Events, Items),
+            gather_sweep(M, Left, Built, More)
     end.
 
-%% The next mark after the cursor, round and round, so that entities marked again and
-%% again do not starve the others; a sweep only when there is no mark.
-take(#state{flights = Flights} = State) ->
-    take(State, lists:sum([map_size(Keys) || #flight{keys = Keys} <- Flights])).
+%% Up to a batch of marks from the cursor on, round and round, so that entities marked again and
+%% again do not starve the others.  What is under way stays where it is.
+take_marks(#state{cursor = start} = State) ->
+    take_marks(1, State, []);
+take_marks(State) ->
+    take_marks(2, State, []).
 
-%% `Passes': so many marks may be stepped over because their entity is under way.
-take(#state{info = #{dirty := Dirty, flight := Flight}, cursor = Cursor} = State, Passes) ->
-    case next_mark(Dirty, Cursor) of
+%% `Ends': so often may the end of the table be reached.
+take_marks(Ends, #state{limit = Limit} = State, Taken) ->
+    case next_marks(State) of
+        {Marks, Cursor} ->
+            Free = [Mark || {Key, _} = Mark <- Marks, not is_under_way(Key, State)],
+            {Some, Enough} = up_to(Limit - length(Taken), Free),
+            ok = take_off(Some, State),
+            Next = State#state{cursor = Cursor},
+            case Enough of
+                true -> {Taken ++ Some, Next};
+                false -> take_marks(Ends, Next, Taken ++ Some)
+            end;
+        '$end_of_table' when Ends > 1 ->
+            take_marks(Ends - 1, State#state{cursor = start}, Taken);
         '$end_of_table' ->
-            take_from_sweep(State);
-        Key ->
-            case is_under_way(Key, State) of
-                true when Passes > 0 ->
-                    take(State#state{cursor = Key}, Passes - 1);
-                true ->
-                    {none, State};
-                false ->
-                    [{Key, Source}] = ets:lookup(Dirty, Key),
-                    ets:insert(Flight, {Key, Source}),
-                    ets:delete(Dirty, Key),
-                    {Key, Source, State#state{cursor = Key}}
-            end
+            {Taken, State#state{cursor = start}}
     end.
+
+%% The cursor of an ordered_set is its last key: marks may come and go meanwhile.
+next_marks(#state{cursor = start, limit = Limit, info = #{dirty := Dirty}}) ->
+    ets:select(Dirty, [{'_', [], ['$_']}], Limit);
+next_marks(#state{cursor = Cursor}) ->
+    ets:select(Cursor).
+
+up_to(N, List) when length(List) >= N -> {lists:sublist(List, N), true};
+up_to(_N, List) -> {List, false}.
+
+take_off(Marks, #state{info = #{dirty := Dirty, flight := Flight}}) ->
+    true = ets:insert(Flight, Marks),
+    lists:foreach(fun({Key, _}) -> ets:delete(Dirty, Key) end, Marks).
+
+has_marks(#state{info = #{dirty := Dirty}}) -> ets:info(Dirty, size) > 0.
 
 is_under_way(Key, #state{flights = Flights}) ->
     lists:any(fun(#flight{keys = Keys}) -> is_map_key(Key, Keys) end, Flights).
-
-next_mark(Dirty, start) ->
-    ets:first(Dirty);
-next_mark(Dirty, Cursor) ->
-    case ets:next(Dirty, Cursor) of
-        '$end_of_table' -> ets:first(Dirty);
-        Key -> Key
-    end.
 
 take_from_sweep(#state{sweep = undefined, info = #{sweeps := Sweeps}} = State) ->
     case ets:first(Sweeps) of
@@ -545,6 +575,7 @@ answered({ok, Replies}, Items, State0) when length(Replies) =:= length(Items) ->
     #state{limit = Limit, batch_limit = Max} = State0,
     State1 = State0#state{limit = min(Limit * 2, Max)},
     {State2, Passing} = lists:foldl(fun item_answered/2, {State1, none}, lists:zip(Replies, Items)),
+    remember(Replies, Items, State2),
     case Passing of
         none ->
             State2#state{rest_ms = ?RETRY_MIN_MS};
@@ -597,14 +628,30 @@ item_answered({{error, Reason}, #item{key = Key, source = Source} = Item}, {Stat
 item_answered({_Nonsense, Item}, Acc) ->
     item_answered({{error, bad_reply}, Item}, Acc).
 
-kept(Again, #item{key = {Kind, Id} = Key, source = Source, last = Last}, State) ->
-    #state{name = Name, info = Info, gaps = Gaps} = State,
-    _ = [convex_sidecar_instance:remember(Name, Kind, Id, Last) || Last =/= undefined],
+kept(Again, #item{key = Key, source = Source}, #state{info = Info} = State) ->
     case Again of
         true -> dirty_again(Key, Source, Info);
         false -> landed(Key, Info)
     end,
-    State#state{gaps = maps:remove(Key, Gaps)}.
+    without_gap(Key, State).
+
+without_gap(Key, #state{gaps = Gaps} = State) when is_map_key(Key, Gaps) ->
+    State#state{gaps = maps:remove(Key, Gaps)};
+without_gap(_Key, State) ->
+    State.
+
+%% What the sidecar has folded, for all that it has kept.
+remember(Replies, Items, #state{name = Name}) ->
+    convex_sidecar_instance:remember(Name, last_kept(Replies, Items)).
+
+last_kept([Reply | Replies], [#item{key = Key, last = Last} | Items]) when
+    is_integer(Last), (Reply =:= ok orelse element(1, Reply) =:= ok)
+->
+    [{Key, Last} | last_kept(Replies, Items)];
+last_kept([_ | Replies], [_ | Items]) ->
+    last_kept(Replies, Items);
+last_kept([], []) ->
+    [].
 
 back(Items, #state{info = Info}) ->
     [dirty_again(Key, Source, Info) || #item{key = Key, source = Source} <- Items].
@@ -618,11 +665,11 @@ dirty_again(Key, Source, #{dirty := Dirty, flight := Flight}) ->
 
 landed(Key, #{flight := Flight}) -> ets:delete(Flight, Key).
 
-given_up(Reason, #item{key = {Kind, Id} = Key} = Item, #state{info = Info, gaps = Gaps} = State) ->
+given_up(Reason, #item{key = {Kind, Id} = Key} = Item, #state{info = Info} = State) ->
     log(error, <<"conveyor.refused">>, "kind=~ts id=~ts reason=~0tp", [Kind, Id, Reason], State),
     tell(Item, {error, Reason}, State),
     landed(Key, Info),
-    State#state{gaps = maps:remove(Key, Gaps)}.
+    without_gap(Key, State).
 
 tell(#item{key = {Kind, Id}, source = {Module, Arg}, taken_at = TakenAt}, Outcome, State) ->
     case erlang:function_exported(Module, done, 5) of

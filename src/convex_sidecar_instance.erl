@@ -15,7 +15,7 @@
 
 -export([open/2, close/1, lookup/1, destination/1, set_up/2, is_up/1]).
 -export([watch_name/1, port_name/1, conveyor_name/1, sup_name/1]).
--export([hint/3, remember/4, forget/3]).
+-export([hint/3, remember/2, remember/4, forget/3]).
 
 -export_type([name/0, info/0]).
 
@@ -126,16 +126,21 @@ hint(_Elsewhere, _Kind, _Id) ->
 %% @doc Remember the last event handed over.  When the memory is full it is emptied.
 -spec remember(convex_sidecar:server(), convex_sidecar:kind(), binary(), non_neg_integer()) -> ok.
 remember(Name, Kind, Id, Seq) when is_atom(Name) ->
+    remember(Name, [{{Kind, Id}, Seq}]);
+remember(_Elsewhere, _Kind, _Id, _Seq) ->
+    ok.
+
+%% @doc The same for many.
+-spec remember(name(), [{{convex_sidecar:kind(), binary()}, non_neg_integer()}]) -> ok.
+remember(Name, Seqs) ->
     with_hints(Name, ok, fun(#{hints := Hints, hint_limit := Limit}) ->
         case ets:info(Hints, size) >= Limit of
             true -> ets:delete_all_objects(Hints);
             false -> true
         end,
-        ets:insert(Hints, {{Kind, Id}, Seq}),
+        ets:insert(Hints, Seqs),
         ok
-    end);
-remember(_Elsewhere, _Kind, _Id, _Seq) ->
-    ok.
+    end).
 
 -spec forget(convex_sidecar:server(), convex_sidecar:kind(), binary()) -> ok.
 forget(Name, Kind, Id) when is_atom(Name) ->

@@ -7,8 +7,8 @@
 %% sidecar answers a wrong guess with {gap, Expected, Got}, and the events are
 %% sent again from Expected.  So nothing depends on the memory being right.
 %%
-%% The row is read after the events: a row older than its events would be a
-%% document that never was.
+%% The row is read after the events, or knows of all of them: a row older than its
+%% events would be a document that never was.
 %%
 %% An event goes over as seq, event_type and inserted_at; payloads stay here.
 %% Long histories go in pages, so that no message grows without bound; a rebuild sends the last
@@ -72,7 +72,7 @@ after_seq(_From, _Events) -> #{}.
 
 %% A row that says it has seen n events: most likely the sidecar lacks only the last.
 %% When the log has none there, the row is ahead of it, and the guess is worth nothing.
-read_guessing({Module, Arg} = Source, Kind, Id, Row, Latest) when is_integer(Latest), Latest > 1 ->
+read_guessing({Module, Arg} = Source, Kind, Id, Row, Latest) when is_integer(Latest), Latest >= 1 ->
     case Module:events_after(Kind, Id, Latest - 1, ?PAGE, Arg) of
         [] ->
             read(Source, Kind, Id, 0);
@@ -94,6 +94,8 @@ piece(Row, Events) ->
         end,
     #{row => Row, events => lists:map(fun slim/1, Events), last => Last, more => length(Events) >= ?PAGE, options => #{}}.
 
+slim(#{seq := Seq, event_type := Type, inserted_at := At}) ->
+    #{seq => Seq, event_type => Type, inserted_at => At};
 slim(Event) ->
     maps:with(
         [seq, event_type, inserted_at, <<"seq">>, <<"event_type">>, <<"inserted_at">>], Event

@@ -329,7 +329,8 @@ TEST(retry_after_is_seconds_or_a_date_and_bounded)
     ck_assert_int_eq(retry_after("0"), 0);
     ck_assert_int_eq(retry_after("-3"), 0);
     ck_assert_int_eq(retry_after("soon"), 0);
-    ck_assert_int_ge(retry_after("99999999999"), 21600000); /* libcurl from 8.12 on bounds it itself */
+    ck_assert_int_ge(retry_after("99999999999"),
+                     21600000); /* libcurl from 8.12 on bounds it itself */
     ck_assert_int_le(retry_after("99999999999"), 86400000);
     ck_assert_int_eq(retry_after("Fri, 31 Dec 1999 23:59:59 GMT"), 0);
     strftime(date, sizeof date, "%a, %d %b %Y %H:%M:%S GMT", gmtime_r(&later, &parts));
