@@ -270,6 +270,44 @@ TEST(each_outcome_is_a_verdict)
     ck_assert_str_eq(v[6].why, "rejected without a reason");
 }
 
+/* The success of all is told from its text alone: then the text must be all there, and nothing
+ * else. */
+TEST(a_plain_success_is_whole_or_none)
+{
+    static const char body[] =
+        "{\"status\":\"success\",\"value\":{\"results\":[{\"outcome\":\"inserted\",\"seq\":5.0},"
+        "{\"outcome\":\"unchanged\",\"seq\":12},{\"outcome\":\"stale\"}]}}";
+    static const char terse[] = "{\"status\":\"success\",\"value\":{\"results\":["
+                                "{\"outcome\":\"updated\"},{\"outcome\":\"removed\"}]}}";
+    struct http_answer a = {.end = HTTP_ANSWERED, .status = 200};
+    struct verdict overall, v[4];
+    char changed[sizeof body + 1];
+
+    for (size_t len = 0; len < sizeof body - 1; len++) {
+        a.body = slice_of(body, len);
+        ck_assert(!convex_answer_judge(&a, CONVEX_BATCH, &overall, v, 3));
+        ck_assert_int_eq(overall.kind, VERDICT_UNKNOWN);
+    }
+    a.body = slice_str(body);
+    ck_assert(convex_answer_judge(&a, CONVEX_BATCH, &overall, v, 3));
+    for (int i = 0; i < 3; i++)
+        ck_assert_int_eq(v[i].kind, VERDICT_DONE);
+    ck_assert(!convex_answer_judge(&a, CONVEX_BATCH, &overall, v, 2));
+    ck_assert(!convex_answer_judge(&a, CONVEX_BATCH, &overall, v, 4));
+    for (size_t at = 0; at < sizeof terse - 1; at++) { /* one letter is another */
+        memcpy(changed, terse, sizeof terse);
+        changed[at] = '?';
+        a.body = slice_str(changed);
+        ck_assert(!convex_answer_judge(&a, CONVEX_BATCH, &overall, v, 2));
+    }
+    snprintf(changed, sizeof changed, "%s?", body);
+    a.body = slice_str(changed);
+    ck_assert(!convex_answer_judge(&a, CONVEX_BATCH, &overall, v, 3));
+    a.body = slice_str(body);
+    a.status = 503;
+    ck_assert(!convex_answer_judge(&a, CONVEX_BATCH, &overall, v, 3));
+}
+
 TEST(odd_results_make_the_whole_batch_unknown)
 {
     static const struct {
