@@ -155,9 +155,11 @@ static enum err settle_dead(struct round *r, const struct settlement *s,
     enum err e = read_pending(r, s, &p);
     if (e == ERR_OK) {
         e = put_letter(r, s, &p);
+        if (e != ERR_OK)
+            return e;
         c->cp.is_dead = true;
         r->tally.died++;
-        log_letter(s);
+        log_letter(s); /* a round whose commit fails is repeated, and says it again */
     }
     if (e == ERR_OK || e == ERR_NOT_FOUND)
         e = round_unkeep(r, c);

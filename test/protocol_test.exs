@@ -36,8 +36,12 @@ defmodule ProtocolTest do
     end
 
     test "answers what is no message of the page with bad_request", c do
-      for request <- [:nonsense, {:project, :run_summary}, {:batch, :no_list}, {:flush, -1}, {:dead, :what}, {:checkpoint, 7}, "text", 12, {}, []],
+      improper = {:batch, [{:project, :run_summary, "improper", %{}, [], %{}} | :tail]}
+
+      for request <- [:nonsense, {:project, :run_summary}, {:batch, :no_list}, improper, {:flush, -1}, {:dead, :what}, {:checkpoint, 7}, "text", 12, {}, []],
           do: assert(ask(c, request) == {:error, :bad_request}, inspect(request))
+
+      assert ask(c, {:checkpoint, "runtime/run_summary:improper"}) == {:error, :not_found}
     end
 
     test "takes casts", c do

@@ -49,6 +49,18 @@ defmodule ConvexSidecar.ConveyorTest do
     assert %{dirty: 0, in_flight: 0, sweeps: 0} = :convex_sidecar.backlog(name)
   end
 
+  test "batches that are not full keep a pace: five milliseconds from one to the next", %{log: log} do
+    {name, fake} = start_fake()
+    for i <- 1..100, do: MemoryLog.add(log, "r#{i}", 1)
+    began = System.monotonic_time(:millisecond)
+    # Traffic: a mark every other millisecond, which without a pace is a batch each.
+    for i <- 1..100, do: mark(name, log, "r#{i}") && :timer.sleep(1)
+    settle(name)
+    took_ms = System.monotonic_time(:millisecond) - began
+    assert Enum.sum(sizes(fake)) == 100
+    assert length(sizes(fake)) <= div(took_ms, 5) + 2
+  end
+
   defmodule Quiet do
     @moduledoc "The log as a source that does not ask what became of an entity."
     @behaviour :convex_sidecar_source
