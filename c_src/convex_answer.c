@@ -263,25 +263,33 @@ static bool take_done_outcome(struct slice *s)
     return false;
 }
 
-/*
- * What nearly every answer to a batch is, told without a tree of it: exactly the text that Convex
- * makes of a success of all its documents.  Whatever else it is, jansson says.
- */
-static bool is_plain_success(struct slice body, size_t count)
+/* {"outcome":"updated","seq":7}, as the functions of priv/convex answer; 7.0 as well. */
+static bool take_done_result(struct slice *s)
 {
-    if (!take(&body, "{\"status\":\"success\",\"value\":{\"results\":["))
+    if (!take(s, "{\"outcome\":\"") || !take_done_outcome(s))
         return false;
-    for (size_t i = 0; i < count; i++) {
-        if ((i > 0 && !take(&body, ",")) || !take(&body, "{\"outcome\":\"") ||
-            !take_done_outcome(&body))
+    bool has_seq = take(s, ",\"seq\":");
+    if (has_seq && (!take_digits(s) || (take(s, ".") && !take_digits(s))))
+        return false;
+    return take(s, "}");
+}
+
+/*
+ * What nearly every answer is, told without a tree of it: exactly the text that Convex makes of a
+ * success of all the documents.  Whatever else it is, jansson says.
+ */
+static bool is_plain_success(struct slice body, enum convex_call call, size_t count)
+{
+    if (!take(&body, "{\"status\":\"success\",\"value\":"))
+        return false;
+    if (call == CONVEX_SINGLE)
+        return (take(&body, "null") || take_done_result(&body)) && slice_eq(body, slice_str("}"));
+    if (call != CONVEX_BATCH || !take(&body, "{\"results\":["))
+        return false;
+    for (size_t i = 0; i < count; i++)
+        if ((i > 0 && !take(&body, ",")) || !take_done_result(&body))
             return false;
-        bool has_seq = take(&body, ",\"seq\":");
-        if (has_seq && (!take_digits(&body) || (take(&body, ".") && !take_digits(&body))))
-            return false;
-        if (!take(&body, "}"))
-            return false;
-    }
-    return take(&body, "]}}") && body.len == 0;
+    return slice_eq(body, slice_str("]}}"));
 }
 
 /* One result of a batch; false when it is none we know. */
@@ -337,12 +345,10 @@ bool convex_answer_judge(const struct http_answer *answer, enum convex_call call
     const struct row *r;
     bool has_each = false;
 
-    if (call == CONVEX_BATCH && answer->end == HTTP_ANSWERED && answer->status == 200 &&
-        is_plain_success(answer->body, count)) {
+    if (answer->end == HTTP_ANSWERED && answer->status == 200 &&
+        is_plain_success(answer->body, call, count)) {
         *overall = (struct verdict){.kind = VERDICT_DONE};
-        for (size_t i = 0; i < count; i++)
-            each[i] = *overall;
-        return true;
+        return false;
     }
     read_facts(&f, answer, call);
     r = find_row(&f);

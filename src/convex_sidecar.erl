@@ -110,11 +110,11 @@ batch(Server, Requests, Call) -> call(Server, {batch, Requests}, Call).
 %% table insert; rows and events are read later, through `Source', in the conveyor.
 -spec project_async(convex_sidecar_instance:name(), kind(), entity_id(), source()) ->
     ok | {error, unavailable}.
-project_async(Name, Kind, Id, Source) -> convex_sidecar_conveyor:mark(Name, Kind, Id, Source).
+project_async(Name, Kind, Id, Source) -> convex_sidecar_marks:mark(Name, Kind, Id, Source).
 
 %% @doc Project every entity of a kind that the source lists; what the sidecar has already is skipped.
 -spec project_all_async(convex_sidecar_instance:name(), kind(), source()) -> ok | {error, unavailable}.
-project_all_async(Name, Kind, Source) -> convex_sidecar_conveyor:mark_all(Name, Kind, Source).
+project_all_async(Name, Kind, Source) -> convex_sidecar_marks:mark_all(Name, Kind, Source).
 
 %% @doc Wait until everything the asynchronous form was given is kept by the sidecar (or given
 %% up with a log line).
@@ -124,7 +124,7 @@ settle(Name, Timeout) -> convex_sidecar_conveyor:settle(Name, Timeout).
 %% @doc How much the asynchronous form still has to do.
 -spec backlog(convex_sidecar_instance:name()) ->
     #{dirty := non_neg_integer(), in_flight := non_neg_integer(), sweeps := non_neg_integer()}.
-backlog(Name) -> convex_sidecar_conveyor:backlog(Name).
+backlog(Name) -> convex_sidecar_marks:backlog(Name).
 
 %% ---- looking and steering
 

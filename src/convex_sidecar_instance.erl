@@ -15,7 +15,8 @@
 
 -export([open/2, close/1, lookup/1, destination/1, set_up/2, is_up/1]).
 -export([watch_name/1, port_name/1, conveyor_name/1, sup_name/1]).
--export([hint/3, remember/2, remember/4, forget/3]).
+-export([hint/2, hint/3, remember/2, remember/4, forget/3]).
+-export([log/5]).
 
 -export_type([name/0, info/0]).
 
@@ -26,7 +27,7 @@
     flags := atomics:atomics_ref(),
     %% {{Kind, Id}, Source}: changed since they were last handed over.
     dirty := ets:tid(),
-    %% The same, taken by the conveyor and not yet answered.
+    %% {Batch, [the same]}: taken by the conveyor and not yet settled; see convex_sidecar_marks.
     flight := ets:tid(),
     %% {{Kind, Source}, asked | pending | sweeping}: all ids must be looked at, because somebody
     %% wants it, or because too much changed.
@@ -38,7 +39,7 @@
 }.
 
 -define(UP, 1).
-%% Slot 2 of the flags belongs to convex_sidecar_conveyor.
+%% Slot 2 of the flags belongs to convex_sidecar_marks.
 -define(FLAGS, 2).
 
 %% @doc Make the tables of an instance, owned by the calling process, and publish them.
@@ -114,14 +115,17 @@ suffixed(Name, Suffix) -> list_to_atom(atom_to_list(Name) ++ Suffix).
 %% It is a hint: a wrong one costs one `gap' answer, never a wrong document.
 -spec hint(convex_sidecar:server(), convex_sidecar:kind(), binary()) -> non_neg_integer() | unknown.
 hint(Name, Kind, Id) when is_atom(Name) ->
-    with_hints(Name, unknown, fun(#{hints := Hints}) ->
-        case ets:lookup(Hints, {Kind, Id}) of
-            [{_, Seq}] -> Seq;
-            [] -> unknown
-        end
-    end);
+    with_hints(Name, unknown, fun(Info) -> hint(Info, {Kind, Id}) end);
 hint(_Elsewhere, _Kind, _Id) ->
     unknown.
+
+%% @doc The same, for those who live no longer than the tables do.
+-spec hint(info(), {convex_sidecar:kind(), binary()}) -> non_neg_integer() | unknown.
+hint(#{hints := Hints}, Key) ->
+    case ets:lookup(Hints, Key) of
+        [{_, Seq}] -> Seq;
+        [] -> unknown
+    end.
 
 %% @doc Remember the last event handed over.  When the memory is full it is emptied.
 -spec remember(convex_sidecar:server(), convex_sidecar:kind(), binary(), non_neg_integer()) -> ok.
@@ -163,3 +167,10 @@ with_hints(Name, Default, Fun) ->
         error ->
             Default
     end.
+
+%% @doc One line for the log, with the instance's name and the event as metadata.
+-spec log(logger:level(), binary(), io:format(), [term()], name()) -> ok.
+log(Level, Event, Format, Args, Name) ->
+    logger:log(Level, "~ts instance=~ts " ++ Format, [Event, Name | Args], #{
+        domain => [convex_sidecar], event => Event, instance => Name
+    }).

@@ -357,8 +357,6 @@ tail(#data{tail = []}) -> "";
 tail(#data{tail = Tail}) -> ["; it said: " | lists:join(" | ", lists:reverse(Tail))].
 
 log(Level, Event, Format, Args, #data{name = Name}) ->
-    logger:log(Level, "~ts instance=~ts " ++ Format, [Event, Name | Args], #{
-        domain => [convex_sidecar], event => Event, instance => Name
-    }).
+    convex_sidecar_instance:log(Level, Event, Format, Args, Name).
 
 now_ms() -> erlang:monotonic_time(millisecond).

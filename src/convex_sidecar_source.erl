@@ -15,7 +15,7 @@
 %% page alone, and how many events came before it.
 -module(convex_sidecar_source).
 
--export([read/4, project/5, rebuild/5]).
+-export([read/4, project/5, rebuild/5, failed/5]).
 
 -export_type([source/0, from/0, piece/0]).
 
@@ -106,6 +106,12 @@ seq(Key, Map) ->
         #{Key := Seq} when is_integer(Seq) -> Seq;
         _ -> maps:get(atom_to_binary(Key), Map, undefined)
     end.
+
+%% @doc Say that a callback of the source raised.
+-spec failed(error | exit | throw, term(), convex_sidecar:kind(), binary(), convex_sidecar_instance:name()) -> ok.
+failed(Class, Reason, Kind, Id, Name) ->
+    Args = [Kind, Id, Class, Reason],
+    convex_sidecar_instance:log(error, <<"conveyor.source_failed">>, "kind=~ts id=~ts ~ts:~0tp", Args, Name).
 
 %% @doc Project an entity and wait for the answer to its last page.  `Options' as for
 %% convex_sidecar:project/6.  What fails because the sidecar is away, busy or ill is left to
@@ -280,7 +286,7 @@ look_again(_Answer, _Server, _Source, _Kind, _Id) ->
     ok.
 
 mark(Name, Source, Kind, Id) ->
-    _ = convex_sidecar_conveyor:mark(Name, Kind, Id, Source),
+    _ = convex_sidecar_marks:mark(Name, Kind, Id, Source),
     ok.
 
 options(Options) when is_map(Options) -> Options;

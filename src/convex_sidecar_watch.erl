@@ -230,8 +230,6 @@ log(Level, Event, Why, #data{info = #{name := Name}, node = Node}) ->
             none -> "";
             _ -> io_lib:format(" why=~0tp", [Why])
         end,
-    logger:log(Level, "~ts instance=~ts node=~ts~ts", [Event, Name, Node, Text], #{
-        domain => [convex_sidecar], event => Event, instance => Name
-    }).
+    convex_sidecar_instance:log(Level, Event, "node=~ts~ts", [Node, Text], Name).
 
 now_ms() -> erlang:monotonic_time(millisecond).

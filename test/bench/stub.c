@@ -35,7 +35,7 @@
 
 #define MAX_REQUEST_BYTES ((size_t)32 << 20)
 #define MAX_ITEMS         4096
-#define RESULT            "{\"outcome\":\"inserted\"}"
+#define RESULT            "{\"outcome\":\"inserted\",\"seq\":1}"
 
 struct connection {
     int fd;
@@ -104,7 +104,7 @@ static void answer_json(struct connection *c, const char *json, size_t len)
 static void answer_mutation(struct connection *c)
 {
     static char json[MAX_ITEMS * sizeof RESULT + 256];
-    static const char success[] = "{\"status\":\"success\",\"value\":null,\"logLines\":[]}";
+    static const char success[] = "{\"status\":\"success\",\"value\":null}";
     size_t len = 0;
 
     if (!c->is_batch) {
@@ -118,7 +118,7 @@ static void answer_mutation(struct connection *c)
         memcpy(json + len, RESULT, sizeof RESULT - 1);
         len += sizeof RESULT - 1;
     }
-    len += (size_t)sprintf(json + len, "]},\"logLines\":[]}");
+    len += (size_t)sprintf(json + len, "]}}");
     answer_json(c, json, len);
 }
 

@@ -270,6 +270,16 @@ TEST(each_outcome_is_a_verdict)
     ck_assert_str_eq(v[6].why, "rejected without a reason");
 }
 
+static enum verdict_kind judged(const char *body, size_t len, enum convex_call call, size_t count)
+{
+    struct http_answer a = {.end = HTTP_ANSWERED, .status = 200, .body = slice_of(body, len)};
+    struct verdict overall, each[4];
+
+    bool has_each = convex_answer_judge(&a, call, &overall, each, count);
+    ck_assert(!has_each);
+    return overall.kind;
+}
+
 /* The success of all is told from its text alone: then the text must be all there, and nothing
  * else. */
 TEST(a_plain_success_is_whole_or_none)
@@ -279,33 +289,40 @@ TEST(a_plain_success_is_whole_or_none)
         "{\"outcome\":\"unchanged\",\"seq\":12},{\"outcome\":\"stale\"}]}}";
     static const char terse[] = "{\"status\":\"success\",\"value\":{\"results\":["
                                 "{\"outcome\":\"updated\"},{\"outcome\":\"removed\"}]}}";
-    struct http_answer a = {.end = HTTP_ANSWERED, .status = 200};
-    struct verdict overall, v[4];
+    struct http_answer away = {.end = HTTP_ANSWERED, .status = 503, .body = slice_str(body)};
+    struct verdict overall, each[4];
     char changed[sizeof body + 1];
 
-    for (size_t len = 0; len < sizeof body - 1; len++) {
-        a.body = slice_of(body, len);
-        ck_assert(!convex_answer_judge(&a, CONVEX_BATCH, &overall, v, 3));
-        ck_assert_int_eq(overall.kind, VERDICT_UNKNOWN);
-    }
-    a.body = slice_str(body);
-    ck_assert(convex_answer_judge(&a, CONVEX_BATCH, &overall, v, 3));
-    for (int i = 0; i < 3; i++)
-        ck_assert_int_eq(v[i].kind, VERDICT_DONE);
-    ck_assert(!convex_answer_judge(&a, CONVEX_BATCH, &overall, v, 2));
-    ck_assert(!convex_answer_judge(&a, CONVEX_BATCH, &overall, v, 4));
+    for (size_t len = 0; len < sizeof body - 1; len++)
+        ck_assert_int_eq(judged(body, len, CONVEX_BATCH, 3), VERDICT_UNKNOWN);
+    ck_assert_int_eq(judged(body, sizeof body - 1, CONVEX_BATCH, 3), VERDICT_DONE);
+    ck_assert_int_eq(judged(body, sizeof body - 1, CONVEX_BATCH, 2), VERDICT_UNKNOWN);
+    ck_assert_int_eq(judged(body, sizeof body - 1, CONVEX_BATCH, 4), VERDICT_UNKNOWN);
     for (size_t at = 0; at < sizeof terse - 1; at++) { /* one letter is another */
         memcpy(changed, terse, sizeof terse);
         changed[at] = '?';
-        a.body = slice_str(changed);
-        ck_assert(!convex_answer_judge(&a, CONVEX_BATCH, &overall, v, 2));
+        ck_assert_int_ne(judged(changed, sizeof terse - 1, CONVEX_BATCH, 2), VERDICT_DONE);
     }
     snprintf(changed, sizeof changed, "%s?", body);
-    a.body = slice_str(changed);
-    ck_assert(!convex_answer_judge(&a, CONVEX_BATCH, &overall, v, 3));
-    a.body = slice_str(body);
-    a.status = 503;
-    ck_assert(!convex_answer_judge(&a, CONVEX_BATCH, &overall, v, 3));
+    ck_assert_int_eq(judged(changed, sizeof body, CONVEX_BATCH, 3), VERDICT_UNKNOWN);
+    ck_assert(!convex_answer_judge(&away, CONVEX_BATCH, &overall, each, 3));
+    ck_assert_int_eq(overall.kind, VERDICT_AGAIN);
+}
+
+TEST(a_plain_success_of_one_document)
+{
+    static const char *const plain[] = {
+        "{\"status\":\"success\",\"value\":null}",
+        "{\"status\":\"success\",\"value\":{\"outcome\":\"updated\",\"seq\":7}}"};
+
+    for (size_t i = 0; i < sizeof plain / sizeof plain[0]; i++) {
+        for (size_t len = 0; len < strlen(plain[i]); len++)
+            ck_assert_int_eq(judged(plain[i], len, CONVEX_SINGLE, 1), VERDICT_UNKNOWN);
+        ck_assert_int_eq(judged(plain[i], strlen(plain[i]), CONVEX_SINGLE, 1), VERDICT_DONE);
+    }
+    ck_assert_int_eq(judged(plain[0], strlen(plain[0]), CONVEX_BATCH, 1), VERDICT_UNKNOWN);
+    /* a probe asks for something else */
+    ck_assert_int_eq(judged(plain[0], strlen(plain[0]), CONVEX_PROBE_KEY, 0), VERDICT_UNKNOWN);
 }
 
 TEST(odd_results_make_the_whole_batch_unknown)

@@ -1,0 +1,312 @@
+%% convex_sidecar_marks - which entities have changed, and which of them are on their way.
+%%
+%% The happy path: a process that appended an event marks the entity: one insert into
+%% a public table, and a wake-up when the conveyor rests.  The conveyor takes the marks
+%% in batches; a batch is settled when every entity of it is kept, refused, or marked
+%% again.  An entity is in one batch at a time; what is marked meanwhile waits.
+%%
+%% Nothing grows without bound: marks are one per entity and at most dirty_limit,
+%% beyond which the whole kind is flagged for a sweep: all ids of the source are looked
+%% at, in pages, when no mark is left.  What waits because its source raised is kept
+%% by entity up to the same limit, then by sweep.
+%%
+%% What can go wrong: the source raises when asked for its ids; the sweep starts anew
+%% with what else waits.  The conveyor dies: a batch is copied to `flight' before its
+%% marks are deleted, and its marks are deleted before events are read, so everything
+%% is dirty again when it starts anew.  The tables are the supervisor's.
+%%
+%% mark/4, mark_all/3 and backlog/1 run in any process; the rest in the conveyor.
+-module(convex_sidecar_marks).
+
+-export([mark/4, mark_all/3, backlog/1]).
+-export([open/1, has_work/1, count/1, is_sweeping/1, doze/1, take/2, again/2, give_back/3, settle/2]).
+-export([later/2, has_later/1, later_again/1]).
+
+-export_type([marks/0, mark/0, key/0, batch/0]).
+
+-type key() :: {convex_sidecar:kind(), convex_sidecar:entity_id()}.
+-type mark() :: {key(), convex_sidecar:source()}.
+-type batch() :: pos_integer().
+-type sweep_key() :: {convex_sidecar:kind(), convex_sidecar:source()}.
+
+%% Slot 2 of the instance's flags: 1 when the conveyor sleeps and wants to be woken.
+-define(IDLE, 2).
+-define(SWEEP_PAGE, 1000).
+
+-record(sweep, {
+    key :: sweep_key(),
+    ids = [] :: [convex_sidecar:entity_id()],
+    last = undefined :: undefined | convex_sidecar:entity_id()
+}).
+
+-record(marks, {
+    info :: convex_sidecar_instance:info(),
+    %% where the next marks are taken from
+    cursor = start :: start | term(),
+    sweep :: undefined | #sweep{},
+    next_batch = 1 :: batch(),
+    under_way = #{} :: #{batch() => #{key() => true}},
+    %% whose source raised
+    later = #{} :: #{key() => convex_sidecar:source()},
+    later_sweeps = #{} :: #{sweep_key() => true}
+}).
+
+-opaque marks() :: #marks{}.
+
+%% ---- for everybody
+
+%% @doc The entity has changed.  Never waits.
+-spec mark(convex_sidecar_instance:name(), convex_sidecar:kind(), convex_sidecar:entity_id(),
+    convex_sidecar:source()) -> ok | {error, unavailable}.
+mark(Name, Kind, Id, Source) ->
+    with_tables(Name, fun(#{dirty := Dirty, dirty_limit := Limit} = Info) ->
+        case ets:info(Dirty, size) < Limit of
+            true -> ets:insert_new(Dirty, {{Kind, Id}, Source}) andalso wake(Info);
+            false -> ets:member(Dirty, {Kind, Id}) orelse sweep(Info, Kind, Source, pending)
+        end
+    end).
+
+%% @doc Every entity of the kind may have changed, or may never have been handed over.
+-spec mark_all(convex_sidecar_instance:name(), convex_sidecar:kind(), convex_sidecar:source()) ->
+    ok | {error, unavailable}.
+mark_all(Name, Kind, Source) ->
+    with_tables(Name, fun(Info) -> sweep(Info, Kind, Source, asked) end).
+
+with_tables(Name, Fun) ->
+    case convex_sidecar_instance:lookup(Name) of
+        {ok, Info} ->
+            try
+                _ = Fun(Info),
+                ok
+            catch
+                %% The instance was stopped: its tables are gone.
+                error:badarg -> {error, unavailable}
+            end;
+        error ->
+            {error, unavailable}
+    end.
+
+%% `pending' over `sweeping': the sweep that is under way may have passed this id.
+sweep(#{sweeps := Sweeps} = Info, Kind, Source, Why) ->
+    ets:insert(Sweeps, {{Kind, Source}, Why}),
+    wake(Info).
+
+wake(#{name := Name, flags := Flags}) ->
+    case atomics:compare_exchange(Flags, ?IDLE, 1, 0) of
+        ok ->
+            case whereis(convex_sidecar_instance:conveyor_name(Name)) of
+                undefined -> ok;
+                Pid -> Pid ! wake
+            end;
+        _ ->
+            ok
+    end.
+
+%% @doc How much is left to do; an instance that is gone has nothing.
+-spec backlog(convex_sidecar_instance:name()) ->
+    #{dirty := non_neg_integer(), in_flight := non_neg_integer(), sweeps := non_neg_integer()}.
+backlog(Name) ->
+    try convex_sidecar_instance:lookup(Name) of
+        {ok, #{dirty := Dirty, flight := Flight, sweeps := Sweeps}} ->
+            #{
+                dirty => ets:info(Dirty, size) + 0,
+                in_flight => in_flight(Flight),
+                sweeps => ets:info(Sweeps, size) + 0
+            };
+        error ->
+            nothing()
+    catch
+        %% stopped: the size of a table that is gone is no number
+        error:_ -> nothing()
+    end.
+
+nothing() -> #{dirty => 0, in_flight => 0, sweeps => 0}.
+
+in_flight(Flight) -> ets:foldl(fun({_Batch, Marks}, N) -> N + length(Marks) end, 0, Flight).
+
+%% ---- for the conveyor
+
+%% @doc What a conveyor before this one had under way is dirty again.
+-spec open(convex_sidecar_instance:info()) -> marks().
+open(#{flags := Flags, flight := Flight} = Info) ->
+    atomics:put(Flags, ?IDLE, 0),
+    lists:foreach(fun(Row) -> landed(Row, Info) end, ets:tab2list(Flight)),
+    #marks{info = Info}.
+
+%% @doc Whether there is something to take.
+-spec has_work(marks()) -> boolean().
+has_work(Marks) -> count(Marks) > 0 orelse is_sweeping(Marks).
+
+%% @doc How many entities are marked.
+-spec count(marks()) -> non_neg_integer().
+count(#marks{info = #{dirty := Dirty}}) -> ets:info(Dirty, size).
+
+%% @doc Whether all entities of a kind are looked at, or are to be.
+-spec is_sweeping(marks()) -> boolean().
+is_sweeping(#marks{sweep = #sweep{}}) -> true;
+is_sweeping(#marks{info = #{sweeps := Sweeps}}) -> ets:info(Sweeps, size) > 0.
+
+%% @doc From now on the next mark wakes the caller; false: there is work already.
+-spec doze(marks()) -> boolean().
+doze(#marks{info = #{flags := Flags}} = Marks) ->
+    %% The flag goes up before the last look: a mark that came before it is seen here, one that came
+    %% after it sends a wake-up.
+    atomics:put(Flags, ?IDLE, 1),
+    not (has_work(Marks) andalso atomics:compare_exchange(Flags, ?IDLE, 1, 0) =:= ok).
+
+%% @doc Take at most Max entities off, as one batch; settle/2 ends it.  When the last mark is taken,
+%% what a sweep finds fills the batch up.
+-spec take(pos_integer(), marks()) -> {batch(), [mark()], marks()}.
+take(Max, #marks{cursor = Cursor, next_batch = Batch} = Marks0) ->
+    %% Once round: from the cursor to the end, and from the start.
+    Ends =
+        case Cursor of
+            start -> 1;
+            _ -> 2
+        end,
+    {Taken, Marks} = take_marked(Ends, Max, Batch, [], Marks0#marks{next_batch = Batch + 1}),
+    case length(Taken) < Max andalso count(Marks) =:= 0 of
+        true -> take_swept(Max, Batch, Taken, Marks);
+        false -> {Batch, Taken, Marks}
+    end.
+
+%% From the cursor on, so that entities marked again and again do not starve the others.  What is
+%% under way stays where it is.
+take_marked(Ends, Max, Batch, Taken, Marks) ->
+    case next_marked(Max, Marks) of
+        {Found, Cursor} ->
+            Free = [Mark || {Key, _} = Mark <- Found, not is_under_way(Key, Marks)],
+            Some = lists:sublist(Free, Max - length(Taken)),
+            All = Taken ++ Some,
+            Next = under_way(Batch, Some, All, Marks#marks{cursor = Cursor}),
+            case length(All) < Max of
+                true -> take_marked(Ends, Max, Batch, All, Next);
+                false -> {All, Next}
+            end;
+        '$end_of_table' when Ends > 1 ->
+            take_marked(Ends - 1, Max, Batch, Taken, Marks#marks{cursor = start});
+        '$end_of_table' ->
+            {Taken, Marks#marks{cursor = start}}
+    end.
+
+%% The cursor of an ordered_set is its last key: marks may come and go meanwhile.
+next_marked(Max, #marks{cursor = start, info = #{dirty := Dirty}}) ->
+    ets:select(Dirty, [{'_', [], ['$_']}], Max);
+next_marked(_Max, #marks{cursor = Cursor}) ->
+    ets:select(Cursor).
+
+is_under_way(Key, #marks{under_way = Batches}) ->
+    lists:any(fun(Keys) -> is_map_key(Key, Keys) end, maps:values(Batches)).
+
+%% The batch is `All' now; `Some' is new in it, and in flight before it is off the dirty table.
+under_way(_Batch, [], _All, Marks) ->
+    Marks;
+under_way(Batch, Some, All, #marks{info = #{dirty := Dirty, flight := Flight}, under_way = Batches} = Marks) ->
+    ets:insert(Flight, {Batch, All}),
+    lists:foreach(fun({Key, _}) -> ets:delete(Dirty, Key) end, Some),
+    Marks#marks{under_way = Batches#{Batch => maps:from_keys([Key || {Key, _} <- All], true)}}.
+
+%% Ids of one page of a sweep after the other; those under way are marked instead.
+take_swept(Max, Batch, Taken, Marks0) when length(Taken) < Max ->
+    case next_swept(Max - length(Taken), Marks0) of
+        {[], Marks} ->
+            {Batch, Taken, Marks};
+        {Found, Marks} ->
+            {Busy, Free} = lists:partition(fun({Key, _}) -> is_under_way(Key, Marks) end, Found),
+            lists:foreach(fun(Mark) -> again(Mark, Marks) end, Busy),
+            All = Taken ++ Free,
+            take_swept(Max, Batch, All, under_way(Batch, Free, All, Marks))
+    end;
+take_swept(_Max, Batch, Taken, Marks) ->
+    {Batch, Taken, Marks}.
+
+next_swept(Max, #marks{sweep = undefined, info = #{name := Name, sweeps := Sweeps}} = Marks) ->
+    case ets:first(Sweeps) of
+        '$end_of_table' ->
+            {[], Marks};
+        {Kind, _} = Key ->
+            [{_, Why}] = ets:lookup(Sweeps, Key),
+            ets:insert(Sweeps, {Key, sweeping}),
+            Level =
+                case Why of
+                    asked -> info;
+                    _ -> warning
+                end,
+            convex_sidecar_instance:log(Level, <<"conveyor.sweep">>, "kind=~ts all entities are looked at", [Kind], Name),
+            next_swept(Max, Marks#marks{sweep = #sweep{key = Key}})
+    end;
+next_swept(Max, #marks{sweep = #sweep{key = {Kind, Source}, ids = [_ | _] = Ids} = Sweep} = Marks) ->
+    {Some, Rest} = lists:split(min(Max, length(Ids)), Ids),
+    Found = [{{Kind, Id}, Source} || Id <- Some],
+    {Found, Marks#marks{sweep = Sweep#sweep{ids = Rest, last = lists:last(Some)}}};
+next_swept(Max, #marks{sweep = #sweep{key = {Kind, {Module, Arg}} = Key, last = Last} = Sweep} = Marks) ->
+    #marks{info = #{name := Name, sweeps := Sweeps}} = Marks,
+    try Module:ids(Kind, Last, ?SWEEP_PAGE, Arg) of
+        [] ->
+            %% Not when it has become `pending' meanwhile: then it starts anew.
+            ets:delete_object(Sweeps, {Key, sweeping}),
+            convex_sidecar_instance:log(info, <<"conveyor.swept">>, "kind=~ts", [Kind], Name),
+            next_swept(Max, Marks#marks{sweep = undefined});
+        Ids ->
+            next_swept(Max, Marks#marks{sweep = Sweep#sweep{ids = Ids}})
+    catch
+        Class:Reason ->
+            convex_sidecar_source:failed(Class, Reason, Kind, <<"*">>, Name),
+            Waits = later_sweep(Key, Marks),
+            ets:delete(Sweeps, Key),
+            {[], Waits#marks{sweep = undefined}}
+    end.
+
+%% @doc The entity is dirty again.
+-spec again(mark(), marks()) -> boolean().
+again(Mark, #marks{info = #{dirty := Dirty}}) -> ets:insert_new(Dirty, Mark).
+
+%% @doc These entities of the batch were not looked at: they are free to be taken.
+-spec give_back([mark()], batch(), marks()) -> marks().
+give_back(Some, Batch, #marks{under_way = Batches} = Marks) ->
+    lists:foreach(fun(Mark) -> again(Mark, Marks) end, Some),
+    #{Batch := Keys} = Batches,
+    Marks#marks{under_way = Batches#{Batch := maps:without([Key || {Key, _} <- Some], Keys)}}.
+
+%% @doc Every entity of the batch is done, marked again, or waits.
+-spec settle(batch(), marks()) -> marks().
+settle(Batch, #marks{info = #{flight := Flight}, under_way = Batches} = Marks) ->
+    ets:delete(Flight, Batch),
+    Marks#marks{under_way = maps:remove(Batch, Batches)}.
+
+%% ---- what waits because its source raised
+
+%% @doc The entity is dirty again at the next later_again/1.
+-spec later(mark(), marks()) -> marks().
+later({{Kind, _} = Key, Source} = Mark, #marks{later = Later, info = Info} = Marks) ->
+    #{dirty_limit := Limit, flight := Flight} = Info,
+    case map_size(Later) >= Limit of
+        true ->
+            later_sweep({Kind, Source}, Marks);
+        false ->
+            ets:insert(Flight, {{later, Key}, [Mark]}),
+            Marks#marks{later = Later#{Key => Source}}
+    end.
+
+later_sweep(Key, #marks{later_sweeps = Later, info = #{flight := Flight}} = Marks) ->
+    ets:insert(Flight, {{sweep, Key}, [Key]}),
+    Marks#marks{later_sweeps = Later#{Key => true}}.
+
+%% @doc Whether anything waits.
+-spec has_later(marks()) -> boolean().
+has_later(#marks{later = Later, later_sweeps = Sweeps}) -> map_size(Later) + map_size(Sweeps) > 0.
+
+%% @doc What waits is dirty again.
+-spec later_again(marks()) -> marks().
+later_again(#marks{later = Later, later_sweeps = Sweeps, info = Info} = Marks) ->
+    maps:foreach(fun(Key, Source) -> landed({{later, Key}, [{Key, Source}]}, Info) end, Later),
+    maps:foreach(fun(Key, true) -> landed({{sweep, Key}, [Key]}, Info) end, Sweeps),
+    Marks#marks{later = #{}, later_sweeps = #{}}.
+
+%% A row of the flight table comes back.
+landed({{sweep, Key} = Row, _}, #{sweeps := Sweeps, flight := Flight}) ->
+    ets:insert(Sweeps, {Key, pending}),
+    ets:delete(Flight, Row);
+landed({Row, Some}, #{dirty := Dirty, flight := Flight}) ->
+    lists:foreach(fun(Mark) -> ets:insert_new(Dirty, Mark) end, Some),
+    ets:delete(Flight, Row).
