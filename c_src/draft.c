@@ -14,6 +14,7 @@
 #include "draft.h"
 #include "fold.h"
 #include "json.h"
+#include "json_bytes.h"
 
 #include <stdarg.h>
 
@@ -51,6 +52,8 @@ bool draft_is_seq(int64_t v)
 /* UTF-8 without control characters: C0 and DEL as bytes, C1 as U+0080 to U+009F. */
 static bool is_printable(struct slice s)
 {
+    if (json_bytes_are(s, json_word_is_printable))
+        return true;
     if (!json_is_utf8(s))
         return false;
     for (size_t i = 0; i < s.len; i++)

@@ -59,7 +59,7 @@ struct request {
     /* made by apply */
     uint8_t hash[32];
     struct answer_result result; /* borrows hash and draft */
-    struct buf answer;
+    struct buf refusal;          /* the answer, when there is no result */
 };
 
 /* One call or cast.  The store thread owns it from the submit on. */
@@ -86,28 +86,47 @@ static void job_free(struct job *j)
     for (size_t i = 0; i < j->count; i++) {
         draft_free(j->requests[i].draft);
         free(j->requests[i].fault);
-        buf_free(&j->requests[i].answer);
+        buf_free(&j->requests[i].refusal);
     }
     free(j);
 }
 
-/* All requests are answered: send it and let the job go. */
+/* Whether the caller wants no result, and it is none that a caller has to know. */
+static bool is_ok_enough(const struct request *q)
+{
+    enum decide_reason reason = q->result.decision.reason;
+
+    return q->want_nothing && (reason == DECIDE_NO_REASON || reason == DECIDE_IDEMPOTENT);
+}
+
+static void put_answer(struct buf *b, const struct request *q)
+{
+    if (q->refusal.len > 0)
+        buf_slice(b, buf_view(&q->refusal));
+    else if (is_ok_enough(q))
+        term_put_atom(b, "ok");
+    else
+        answer_result(b, &q->result);
+}
+
+/* All requests are settled: answer them and let the job go. */
 static void job_finish(struct job *j)
 {
-    if (j->caller && !j->is_batch) {
-        dist_reply(j->caller, buf_view(&j->requests[0].answer));
-    } else if (j->caller) {
-        struct buf all = {0};
-        term_put_tuple(&all, 2);
-        term_put_atom(&all, "ok");
+    struct buf b = {0};
+
+    if (j->caller && j->is_batch) {
+        term_put_tuple(&b, 2);
+        term_put_atom(&b, "ok");
         if (j->count)
-            term_put_list(&all, (uint32_t)j->count);
-        for (size_t i = 0; i < j->count; i++)
-            buf_slice(&all, buf_view(&j->requests[i].answer));
-        term_put_nil(&all);
-        dist_reply(j->caller, buf_view(&all));
-        buf_free(&all);
+            term_put_list(&b, (uint32_t)j->count);
     }
+    for (size_t i = 0; j->caller && i < j->count; i++)
+        put_answer(&b, &j->requests[i]);
+    if (j->caller && j->is_batch)
+        term_put_nil(&b);
+    if (j->caller)
+        dist_reply(j->caller, buf_view(&b));
+    buf_free(&b);
     job_free(j);
 }
 
@@ -117,7 +136,7 @@ static void request_refuse(struct request *q, enum err e, const char *why)
 
     metric_add(e == ERR_BUSY ? METRIC_BUSY : METRIC_REFUSED, 1);
     if (q->job->caller)
-        answer_error(&q->answer, e, q->fault ? q->fault : &unsaid, why);
+        answer_error(&q->refusal, e, q->fault ? q->fault : &unsaid, why);
 }
 
 /* ---- on the store thread --------------------------------------------------- */
@@ -126,7 +145,9 @@ static void request_refuse(struct request *q, enum err e, const char *why)
 static enum err finish_draft(struct request *q, const struct checkpoint *known, int64_t now_us,
                              struct document *document)
 {
-    struct fault fault = {0};
+    struct fault fault;
+
+    fault_clear(&fault);
     enum err e = projection_finish(q->draft, known->fold, known->last_projected_us, now_us,
                                    document, &fault);
 
@@ -170,14 +191,6 @@ static enum err request_apply(struct intent *in, struct round *r)
     return round_hold_written(r, in, document.id, clock_mono_us() + q->deadline_ms * 1000);
 }
 
-/* Whether the caller wants no result, and it is none that a caller has to know. */
-static bool is_ok_enough(const struct request *q)
-{
-    enum decide_reason reason = q->result.decision.reason;
-
-    return q->want_nothing && (reason == DECIDE_NO_REASON || reason == DECIDE_IDEMPOTENT);
-}
-
 static void request_settled(struct intent *in, enum err e, const char *why)
 {
     struct request *q = (struct request *)in;
@@ -185,10 +198,6 @@ static void request_settled(struct intent *in, enum err e, const char *why)
 
     if (e != ERR_OK)
         request_refuse(q, e, why);
-    else if (j->caller && is_ok_enough(q))
-        term_put_atom(&q->answer, "ok");
-    else if (j->caller)
-        answer_result(&q->answer, &q->result);
     PRE(j->unsettled > 0);
     if (--j->unsettled == 0)
         job_finish(j);
@@ -432,10 +441,11 @@ static term job_add(struct job *j, size_t index, term words)
 {
     struct request *q = &j->requests[index];
     struct intake *i = j->intake;
-    struct fault fault = {0};
+    struct fault fault;
     enum err e = control_is_draining(i->control) ? ERR_DRAINING : ERR_OK;
     term end = NULL;
 
+    fault_clear(&fault);
     q->job = j;
     q->fault = &fault;
     q->deadline_ms = DEADLINE_MS;

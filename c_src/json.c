@@ -387,11 +387,10 @@ static bool put_struct(struct writer *w, term *t)
     size_t start = w->out->len;
 
     buf_byte(w->out, '"');
-    if (json_time_put(w->out, *t, w->fault) != ERR_OK)
+    if (json_time_put(w->out, t, w->fault) != ERR_OK)
         return false;
     buf_byte(w->out, '"');
     w->weight.bytes += w->out->len - start; /* the quotes weigh the 2 of a string */
-    *t = term_next(*t);
     return true;
 }
 

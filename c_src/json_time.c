@@ -38,14 +38,15 @@
     X(STD_OFFSET, "std_offset")                                                                    \
     X(TIME_ZONE, "time_zone")                                                                      \
     X(UTC_OFFSET, "utc_offset")                                                                    \
-    X(YEAR, "year")
+    X(YEAR, "year")                                                                                \
+    X(ZONE_ABBR, "zone_abbr") /* of no use, but sent */
 
 enum field {
 #define X(name, text) name,
     FIELD_LIST(X)
 #undef X
 };
-#define FIELDS (YEAR + 1)
+#define FIELDS (ZONE_ABBR + 1)
 
 static const struct {
     const char *text;
@@ -61,8 +62,8 @@ struct reader {
     struct fault *fault;
 };
 
-/* Find all fields in one walk over the map. */
-static void read_fields(struct reader *r, term map)
+/* Find all fields in one walk over the map; returns what is behind it. */
+static term read_fields(struct reader *r, term map)
 {
     term at = term_items(map);
     size_t guess = 0; /* the field the next key most likely is */
@@ -72,9 +73,9 @@ static void read_fields(struct reader *r, term map)
         bool atom = term_type(at) == TERM_ATOM;
 
         at = term_next(at);
-        for (size_t n = 0; atom && n < FIELDS; n++) {
-            size_t i = (guess + n) % FIELDS;
-
+        for (size_t n = 0, i = guess; atom && n < FIELDS; n++, i++) {
+            if (i == FIELDS)
+                i = 0;
             if (name.len != names[i].len || memcmp(name.data, names[i].text, name.len) != 0)
                 continue;
             r->fields[i] = at;
@@ -83,6 +84,7 @@ static void read_fields(struct reader *r, term map)
         }
         at = term_next(at);
     }
+    return at;
 }
 
 static bool refuse(struct reader *r, const char *what, const char *why)
@@ -107,12 +109,11 @@ static bool field(struct reader *r, enum field f, int64_t min, int64_t max, int6
 /* Decimal digits of `v` >= 0, zeros in front up to `width`. */
 static void put_padded(struct buf *out, int64_t v, size_t width)
 {
-    char text[8];
-
-    PRE(width < sizeof text);
-    for (size_t i = width; i > 0; i--, v /= 10)
-        text[i - 1] = (char)('0' + v % 10);
-    buf_add(out, text, width);
+    buf_reserve(out, width);
+    uint32_t rest = (uint32_t)v;
+    for (size_t i = width; i > 0; i--, rest /= 10)
+        out->data[out->len + i - 1] = (uint8_t)('0' + rest % 10);
+    out->len += width;
 }
 
 static int64_t days_in(int64_t year, int64_t month)
@@ -327,15 +328,16 @@ static bool put_struct(struct buf *out, struct reader *r)
     return refuse_name(r, name);
 }
 
-enum err json_time_put(struct buf *out, term t, struct fault *fault)
+enum err json_time_put(struct buf *out, term *t, struct fault *fault)
 {
     struct reader r = {.fault = fault};
     size_t start = out->len;
 
-    if (term_type(t) == TERM_MAP)
-        read_fields(&r, t);
-    if (put_struct(out, &r))
+    term behind = term_type(*t) == TERM_MAP ? read_fields(&r, *t) : term_next(*t);
+    if (put_struct(out, &r)) {
+        *t = behind;
         return ERR_OK;
+    }
     out->len = start;
     return ERR_INVALID;
 }

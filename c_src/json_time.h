@@ -12,11 +12,11 @@ bool json_time_is_struct(term t);
 
 /**
  * json_time_put(out, t, fault):
- * Append the text (ASCII, without quotes) of the struct ${t} as Jason writes it: DateTime,
+ * Append the text (ASCII, without quotes) of the struct *${t} as Jason writes it: DateTime,
  * NaiveDateTime, Date, Time in ISO 8601 (Calendar.ISO only), Decimal as Decimal.to_string does.
- * ERR_INVALID: any other struct, or fields that cannot be; ${fault}->why says which, nothing is
- * appended.
+ * Then *${t} is what is behind it.  ERR_INVALID: any other struct, or fields that cannot be;
+ * ${fault}->why says which, nothing is appended.
  */
-enum err json_time_put(struct buf *out, term t, struct fault *fault) MUST_CHECK;
+enum err json_time_put(struct buf *out, term *t, struct fault *fault) MUST_CHECK;
 
 #endif

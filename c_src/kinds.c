@@ -248,7 +248,7 @@ static const char *read_field(const char *word, size_t len, const struct kind_fi
         return "the column is there twice";
     if (count == KIND_MAX_FIELDS)
         return "more than 64 columns";
-    *field = (struct kind_field){base_strndup(word, name_len), colon != NULL};
+    *field = (struct kind_field){base_strndup(word, name_len), name_len, colon != NULL};
     return NULL;
 }
 

@@ -16,6 +16,7 @@
 
 struct kind_field {
     char *name;
+    size_t name_len;
     bool is_map; /* absent or nil becomes {} instead of null */
 };
 

@@ -30,9 +30,11 @@ static term *find_column(const struct kind *k, struct columns *c, struct slice n
 {
     if (name.len == 0)
         return NULL;
-    for (size_t i = 0; i < k->field_count; i++)
-        if (k->fields[i].name[0] == (char)name.data[0] && slice_is(name, k->fields[i].name))
+    for (size_t i = 0; i < k->field_count; i++) {
+        const struct kind_field *f = &k->fields[i];
+        if (f->name_len == name.len && memcmp(f->name, name.data, name.len) == 0)
             return &c->values[i];
+    }
     return slice_is(name, "latest_seq") ? &c->latest_seq : NULL;
 }
 

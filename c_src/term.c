@@ -74,7 +74,7 @@ struct slice term_magnitude(term t, bool *negative)
     return slice_of(sign + 1, n);
 }
 
-static bool big_integer(term t, int64_t *v)
+bool term_big_integer(term t, int64_t *v)
 {
     bool negative;
     struct slice bytes = term_magnitude(t, &negative);
@@ -88,32 +88,6 @@ static bool big_integer(term t, int64_t *v)
         return false;
     *v = negative && m > 0 ? -(int64_t)(m - 1) - 1 : (int64_t)m;
     return true;
-}
-
-bool term_integer(term t, int64_t *v)
-{
-    switch (t[0]) {
-    case TAG_SMALL_INTEGER:
-        *v = t[1];
-        return true;
-    case TAG_INTEGER:
-        *v = (int32_t)be32(t + 1);
-        return true;
-    case TAG_SMALL_BIG:
-    case TAG_LARGE_BIG:
-        return big_integer(t, v);
-    default:
-        return false;
-    }
-}
-
-enum term_type term_type(term t)
-{
-    int64_t v;
-
-    PRE(term_tag_types[t[0]] != 0);
-    enum term_type type = (enum term_type)(term_tag_types[t[0]] - 1);
-    return type == TERM_INTEGER && !term_integer(t, &v) ? TERM_BIGNUM : type;
 }
 
 const char *term_type_name(enum term_type type)
@@ -229,22 +203,6 @@ double term_float(term t)
     return v;
 }
 
-struct slice term_text(term t)
-{
-    switch (t[0]) {
-    case TAG_SMALL_ATOM:
-    case TAG_SMALL_ATOM_UTF8:
-        return slice_of(t + 2, t[1]);
-    case TAG_ATOM:
-    case TAG_ATOM_UTF8:
-        return slice_of(t + 3, be16(t + 1));
-    case TAG_BINARY:
-        return slice_of(t + 5, be32(t + 1));
-    default:
-        return slice_of(NULL, 0);
-    }
-}
-
 struct slice term_string(term t)
 {
     PRE(t[0] == TAG_STRING);
@@ -268,6 +226,10 @@ bool term_is(term t, const char *name)
 
 bool term_is_nil_atom(term t)
 {
-    return t != NULL && term_type(t) == TERM_ATOM &&
-           (term_is(t, "nil") || term_is(t, "null") || term_is(t, "undefined"));
+    if (t == NULL || term_type(t) != TERM_ATOM)
+        return false;
+    struct slice name = term_text(t);
+    return (name.len == 3 && memcmp(name.data, "nil", 3) == 0) ||
+           (name.len == 4 && memcmp(name.data, "null", 4) == 0) ||
+           (name.len == 9 && memcmp(name.data, "undefined", 9) == 0);
 }

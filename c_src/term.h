@@ -5,6 +5,7 @@
 
 #include "base.h"
 #include "buf.h"
+#include "term_tag.h"
 
 /*
  * A checked term is a pointer to its tag byte.  It borrows the message it lies
@@ -55,11 +56,12 @@ enum err term_check(struct slice bytes, term *t, struct fault *fault) MUST_CHECK
 enum err term_check_some(struct slice bytes, unsigned count, size_t *used,
                          struct fault *fault) MUST_CHECK;
 
-enum term_type term_type(term t);
+/** term_type(t): What ${t} is. */
+static inline enum term_type term_type(term t);
 /** term_type_name(type): "integer", "pid", ... for refusals; static storage. */
 const char *term_type_name(enum term_type type);
 /** term_next(t): The term behind ${t} (or the end of the message). */
-term term_next(term t);
+static inline term term_next(term t);
 /** term_raw(t): The encoded bytes of ${t}, without version byte. */
 struct slice term_raw(term t);
 
@@ -75,7 +77,7 @@ term term_element(term t, uint32_t i);
 term term_get(term map, const char *key);
 
 /** term_integer(t, v): Whether ${t} is TERM_INTEGER; then its value is in ${v}. */
-bool term_integer(term t, int64_t *v);
+static inline bool term_integer(term t, int64_t *v);
 /**
  * term_magnitude(t, negative):
  * The bytes of a TERM_BIGNUM without its sign, the lowest first, no zeros behind them.
@@ -86,7 +88,7 @@ struct slice term_string(term t);
 /** term_float(t): The value of a TERM_FLOAT. */
 double term_float(term t);
 /** term_text(t): The bytes of an atom or binary; for any other type a slice with data NULL. */
-struct slice term_text(term t);
+static inline struct slice term_text(term t);
 /** term_is_latin1(t): Whether ${t} is an atom in the old latin1 encoding. */
 bool term_is_latin1(term t);
 /** term_is(t, name): Whether ${t} is the atom ${name} (ASCII).  ${t} may be NULL: false. */
@@ -95,6 +97,81 @@ bool term_is(term t, const char *name);
 bool term_is_text(term t, const char *name);
 /** term_is_nil_atom(t): Whether ${t} is nil, null or undefined: what JSON calls null. */
 bool term_is_nil_atom(term t);
+
+/* ---- asked of every term, so without a call for those that most messages are made of ---- */
+
+/* The bytes of ${t}, of which five can be read; 0 when it is none of these. */
+static inline size_t term_leaf_size(term t)
+{
+    switch (t[0]) {
+    case TAG_SMALL_INTEGER:
+        return 2;
+    case TAG_INTEGER:
+        return 5;
+    case TAG_SMALL_ATOM_UTF8:
+        return 2 + (size_t)t[1];
+    case TAG_BINARY:
+        return 5 + (size_t)be32(t + 1);
+    case TAG_NIL:
+        return 1;
+    default:
+        return 0;
+    }
+}
+
+term term_next_any(term t);
+
+static inline term term_next(term t)
+{
+    size_t size = term_leaf_size(t);
+
+    return size > 0 ? t + size : term_next_any(t);
+}
+
+bool term_big_integer(term t, int64_t *v);
+
+static inline bool term_integer(term t, int64_t *v)
+{
+    switch (t[0]) {
+    case TAG_SMALL_INTEGER:
+        *v = t[1];
+        return true;
+    case TAG_INTEGER:
+        *v = (int32_t)be32(t + 1);
+        return true;
+    case TAG_SMALL_BIG:
+    case TAG_LARGE_BIG:
+        return term_big_integer(t, v);
+    default:
+        return false;
+    }
+}
+
+static inline enum term_type term_type(term t)
+{
+    int64_t v;
+
+    if (t[0] == TAG_SMALL_BIG || t[0] == TAG_LARGE_BIG)
+        return term_big_integer(t, &v) ? TERM_INTEGER : TERM_BIGNUM;
+    PRE(term_tag_types[t[0]] != 0);
+    return (enum term_type)(term_tag_types[t[0]] - 1);
+}
+
+static inline struct slice term_text(term t)
+{
+    switch (t[0]) {
+    case TAG_SMALL_ATOM:
+    case TAG_SMALL_ATOM_UTF8:
+        return slice_of(t + 2, t[1]);
+    case TAG_ATOM:
+    case TAG_ATOM_UTF8:
+        return slice_of(t + 3, be16(t + 1));
+    case TAG_BINARY:
+        return slice_of(t + 5, be32(t + 1));
+    default:
+        return slice_of(NULL, 0);
+    }
+}
 
 /* Writers for replies.  A reply is built front to back; counts are given first. */
 void term_put_version(struct buf *b);

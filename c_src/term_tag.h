@@ -1,5 +1,5 @@
-/* term_tag.h - the bytes of the external term format, for the rooms that know it: term, term_walk,
- * term_put.  Everybody else reads terms through term.h. */
+/* term_tag.h - the bytes of the external term format, for the readers and writers of term.h.
+ * Everybody else asks those. */
 
 #ifndef TERM_TAG_H
 #define TERM_TAG_H

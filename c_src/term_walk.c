@@ -302,13 +302,18 @@ static enum err walk(struct slice bytes, const uint8_t *start, size_t count, con
             level_end = above[depth].end;
         }
         todo--;
-        const char *why = p < end ? head(p, (size_t)(end - p), &h) : cut_short;
+        size_t left = (size_t)(end - p), size = left >= 5 ? term_leaf_size(p) : 0;
+        if (size > 0 && size <= left) { /* what most terms are made of; what head says, too */
+            p += size;
+            continue;
+        }
+        const char *why = p < end ? head(p, left, &h) : cut_short;
         if (why)
             return refuse(fault, why, bytes.data, p);
         if (h.parts > 0 || h.whole > 0) {
             if (depth == TERM_MAX_DEPTH)
                 return refuse(fault, "the term is nested too deep", bytes.data, p);
-            if (h.whole > (size_t)(end - p))
+            if (h.whole > left)
                 return refuse(fault, cut_short, bytes.data, p);
             above[depth].todo = todo;
             above[depth++].end = level_end;
@@ -344,35 +349,15 @@ enum err term_check_some(struct slice bytes, unsigned count, size_t *used, struc
     return e;
 }
 
-/* The few types that most terms are made of, without the questions that term_check has asked:
- * what is behind ${t}, or NULL when it is none of them. */
-static inline term behind_leaf(term t)
-{
-    switch (t[0]) {
-    case TAG_SMALL_INTEGER:
-        return t + 2;
-    case TAG_INTEGER:
-        return t + 5;
-    case TAG_SMALL_ATOM_UTF8:
-        return t + 2 + t[1];
-    case TAG_BINARY:
-        return t + 5 + be32(t + 1);
-    case TAG_NIL:
-        return t + 1;
-    default:
-        return NULL;
-    }
-}
-
-term term_next(term t)
+term term_next_any(term t)
 {
     size_t todo = 1;
 
     do {
         struct head h;
-        term next = behind_leaf(t);
-        if (next != NULL) {
-            t = next;
+        size_t size = term_leaf_size(t);
+        if (size > 0) {
+            t += size;
             todo--;
             continue;
         }

@@ -100,7 +100,7 @@ complete(Given) ->
         backoff_max_ms => Max,
         dirty_limit => number(dirty_limit, Given, {1, 100000000}, 100000),
         hint_limit => number(hint_limit, Given, {1, 100000000}, 100000),
-        batch_limit => number(batch_limit, Given, {1, 10000}, 256),
+        batch_limit => number(batch_limit, Given, {1, 10000}, 512),
         request_ms => number(request_ms, Given, {1, ?MAX_MS}, 10000)
     }.
 
