@@ -175,7 +175,9 @@ static void put_options(const struct rebuild *r, struct buf *b, int64_t events_b
 {
     bool lower = r->options->lower, counts = events_before > 0;
 
-    term_put_map(b, (uint32_t)(2 + !lower + counts));
+    term_put_map(b, (uint32_t)(3 + !lower + counts));
+    term_put_atom(b, "return");
+    term_put_atom(b, "none"); /* a skip is told all the same */
     put_flag(b, "reset");
     put_flag(b, "force");
     if (!lower)
@@ -287,6 +289,10 @@ static void refuse_entity(struct rebuild *r, const struct batch *batch, size_t i
 /* Whether the entry waits for another try. */
 static bool take_reply(struct rebuild *r, const struct batch *batch, size_t i, term reply)
 {
+    if (term_is(reply, "ok")) {
+        r->written++;
+        return false;
+    }
     if (term_is(term_element(reply, 0), "ok")) {
         if (term_is_text(term_get(term_element(reply, 1), "write"), "skipped"))
             r->skipped++;
