@@ -158,15 +158,11 @@ term term_element(term t, uint32_t i)
     return skip(term_items(t), i);
 }
 
-/* Whether `t` is the atom or binary of that text; a latin1 atom beyond ASCII is another text. */
-static bool text_is(term t, struct slice name)
+bool term_is_ascii(struct slice text)
 {
-    if (!slice_eq(term_text(t), name) || term_text(t).data == NULL)
-        return false;
-    if (term_is_latin1(t))
-        for (size_t i = 0; i < name.len; i++)
-            if (name.data[i] >= 0x80)
-                return false;
+    for (size_t i = 0; i < text.len; i++)
+        if (text.data[i] >= 0x80)
+            return false;
     return true;
 }
 
@@ -180,7 +176,7 @@ term term_get(term map, const char *key)
     for (uint32_t pairs = be32(map + 1); pairs > 0; pairs--) {
         term value = term_next(at);
 
-        if (text_is(at, name))
+        if (term_is_name(at, name))
             return value;
         at = term_next(value);
     }
@@ -209,27 +205,7 @@ struct slice term_string(term t)
     return slice_of(t + 3, be16(t + 1));
 }
 
-bool term_is_latin1(term t)
-{
-    return t[0] == TAG_ATOM || t[0] == TAG_SMALL_ATOM;
-}
-
-bool term_is_text(term t, const char *name)
-{
-    return t != NULL && text_is(t, slice_str(name));
-}
-
-bool term_is(term t, const char *name)
-{
-    return term_is_text(t, name) && t[0] != TAG_BINARY;
-}
-
 bool term_is_nil_atom(term t)
 {
-    if (t == NULL || term_type(t) != TERM_ATOM)
-        return false;
-    struct slice name = term_text(t);
-    return (name.len == 3 && memcmp(name.data, "nil", 3) == 0) ||
-           (name.len == 4 && memcmp(name.data, "null", 4) == 0) ||
-           (name.len == 9 && memcmp(name.data, "undefined", 9) == 0);
+    return term_is(t, "nil") || term_is(t, "null") || term_is(t, "undefined");
 }

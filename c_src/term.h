@@ -90,11 +90,11 @@ double term_float(term t);
 /** term_text(t): The bytes of an atom or binary; for any other type a slice with data NULL. */
 static inline struct slice term_text(term t);
 /** term_is_latin1(t): Whether ${t} is an atom in the old latin1 encoding. */
-bool term_is_latin1(term t);
+static inline bool term_is_latin1(term t);
 /** term_is(t, name): Whether ${t} is the atom ${name} (ASCII).  ${t} may be NULL: false. */
-bool term_is(term t, const char *name);
+static inline bool term_is(term t, const char *name);
 /** term_is_text(t, name): Whether ${t} is the atom or the binary ${name}.  ${t} may be NULL. */
-bool term_is_text(term t, const char *name);
+static inline bool term_is_text(term t, const char *name);
 /** term_is_nil_atom(t): Whether ${t} is nil, null or undefined: what JSON calls null. */
 bool term_is_nil_atom(term t);
 
@@ -171,6 +171,31 @@ static inline struct slice term_text(term t)
     default:
         return slice_of(NULL, 0);
     }
+}
+
+static inline bool term_is_latin1(term t)
+{
+    return t[0] == TAG_ATOM || t[0] == TAG_SMALL_ATOM;
+}
+
+bool term_is_ascii(struct slice text);
+
+/* Whether ${t} is the atom or binary of that text; a latin1 atom beyond ASCII is another text. */
+static inline bool term_is_name(term t, struct slice name)
+{
+    struct slice text = term_text(t);
+
+    return text.data != NULL && slice_eq(text, name) && (!term_is_latin1(t) || term_is_ascii(text));
+}
+
+static inline bool term_is_text(term t, const char *name)
+{
+    return t != NULL && term_is_name(t, slice_str(name));
+}
+
+static inline bool term_is(term t, const char *name)
+{
+    return term_is_text(t, name) && t[0] != TAG_BINARY;
 }
 
 /* Writers for replies.  A reply is built front to back; counts are given first. */
