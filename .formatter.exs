@@ -1,1 +1,5 @@
-[inputs: ["mix.exs", ".formatter.exs", "{lib,test}/**/*.{ex,exs}"], line_length: 100]
+[
+  inputs: ["mix.exs", ".formatter.exs", "{lib,demo}/**/*.{ex,exs}"],
+  subdirectories: ["test"],
+  line_length: 100
+]

@@ -98,7 +98,7 @@ check:
 plan:
 	$(Q)tools/check-plan
 format:
-	$(Q)clang-format-14 --dry-run --Werror c_src/*.[ch] test/unit/*.[ch] && echo "format: ok"
+	$(Q)clang-format-14 --dry-run --Werror c_src/*.[ch] test/unit/*.[ch] && mix format --check-formatted && echo "format: ok"
 unit-programs: $(TESTS)
 unit: $(TESTS)
 	$(Q)tools/run-unit $(TESTS)

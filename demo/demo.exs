@@ -17,17 +17,34 @@ defmodule Demo do
   ]
   @worker "demo-worker"
 
-  def commands, do: Enum.with_index(@commands, fn {name, command}, i -> {"run_#{i + 1}", name, command} end)
+  def commands,
+    do: Enum.with_index(@commands, fn {name, command}, i -> {"run_#{i + 1}", name, command} end)
+
   def worker, do: @worker
 
   # One run: an operating-system process whose life is appended, line by line.
   def run({run_id, name, command}) do
     :ok = DiskEventLog.create_run(run_id, %{thread_id: name, status: "running", owner_user_id: 42})
     append(run_id, "run.started", %{command: command}, [])
-    port = Port.open({:spawn_executable, "/bin/sh"}, [:binary, :exit_status, :stderr_to_stdout, line: 1000, args: ["-c", command]])
+
+    port =
+      Port.open({:spawn_executable, "/bin/sh"}, [
+        :binary,
+        :exit_status,
+        :stderr_to_stdout,
+        line: 1000,
+        args: ["-c", command]
+      ])
+
     status = read(run_id, port)
     now = DateTime.utc_now()
-    row = %{status: if(status == 0, do: "succeeded", else: "failed"), terminal_at: now, terminal_reason: "exit status #{status}"}
+
+    row = %{
+      status: if(status == 0, do: "succeeded", else: "failed"),
+      terminal_at: now,
+      terminal_reason: "exit status #{status}"
+    }
+
     append(run_id, "run.finished", %{status: status}, row: row)
   end
 
@@ -48,7 +65,15 @@ defmodule Demo do
   end
 
   def worker_life do
-    columns = %{status: "starting", adapter: "local", workspace_ref: "/work", metadata: %{"model" => "demo", "limits" => %{"cpu" => 1.5}}, owner_user_id: 42, started_at: DateTime.utc_now()}
+    columns = %{
+      status: "starting",
+      adapter: "local",
+      workspace_ref: "/work",
+      metadata: %{"model" => "demo", "limits" => %{"cpu" => 1.5}},
+      owner_user_id: 42,
+      started_at: DateTime.utc_now()
+    }
+
     :ok = DiskEventLog.create_worker(@worker, columns)
     event("worker.started", %{status: "running"})
 
@@ -68,17 +93,25 @@ defmodule Demo do
 
   # ---- watching
 
-  def entities, do: Enum.map(commands(), &{:run_summary, elem(&1, 0)}) ++ [{:codex_worker_summary, @worker}]
+  def entities,
+    do: Enum.map(commands(), &{:run_summary, elem(&1, 0)}) ++ [{:codex_worker_summary, @worker}]
 
   def events({kind, id}), do: DiskEventLog.events_after(kind, id, 0, 1_000_000)
   def appended, do: entities() |> Enum.map(&length(events(&1))) |> Enum.sum()
 
   def progress(started, note \\ "") do
     case Sidecar.status(timeout: 200) do
-      {:ok, %{state: state, metrics: m}} -> "sidecar #{state}: kept #{m.kept_total}, coalesced #{m.coalesced_total}, pending #{m.pending}, delivered #{m.delivered_total}"
-      {:error, reason} -> "sidecar away (#{inspect(reason)})"
+      {:ok, %{state: state, metrics: m}} ->
+        "sidecar #{state}: kept #{m.kept_total}, coalesced #{m.coalesced_total}, pending #{m.pending}, delivered #{m.delivered_total}"
+
+      {:error, reason} ->
+        "sidecar away (#{inspect(reason)})"
     end
-    |> then(&IO.puts("  #{pad(since(started), 6)} ms  #{pad(appended(), 5)} events appended | #{&1}#{note}"))
+    |> then(
+      &IO.puts(
+        "  #{pad(since(started), 6)} ms  #{pad(appended(), 5)} events appended | #{&1}#{note}"
+      )
+    )
   end
 
   def since(started), do: System.monotonic_time(:millisecond) - started
@@ -103,19 +136,33 @@ Logger.configure(level: :warning)
 sink =
   if http? do
     Application.put_env(:openagents_runtime, :convex_projection_sink, HttpSink)
-    Application.put_env(:openagents_runtime, :convex_http_sink, base_url: System.fetch_env!("CONVEX_URL"), admin_key: System.fetch_env!("CONVEX_ADMIN_KEY"))
+
+    Application.put_env(:openagents_runtime, :convex_http_sink,
+      base_url: System.fetch_env!("CONVEX_URL"),
+      admin_key: System.fetch_env!("CONVEX_ADMIN_KEY")
+    )
+
     []
   else
     [sink: [type: :file, file: Path.join(dir, "documents.jsonl")]]
   end
 
-children = [{DiskEventLog, dir: Path.join(dir, "log")}, {Sidecar, store_dir: Path.join(dir, "store"), config: sink}]
+children = [
+  {DiskEventLog, dir: Path.join(dir, "log")},
+  {Sidecar, store_dir: Path.join(dir, "store"), config: sink}
+]
+
 {:ok, supervisor} = Supervisor.start_link(children, strategy: :one_for_one)
 started = System.monotonic_time(:millisecond)
 :ok = :convex_sidecar.await(:convex_sidecar, 10_000)
-IO.puts("#{length(Demo.commands())} runs and a codex worker, projected #{if http?, do: "into Convex at #{System.get_env("CONVEX_URL")}", else: "into #{dir}/documents.jsonl"}")
 
-tasks = Enum.map(Demo.commands(), &Task.async(fn -> Demo.run(&1) end)) ++ [Task.async(&Demo.worker_life/0)]
+IO.puts(
+  "#{length(Demo.commands())} runs and a codex worker, projected #{if http?, do: "into Convex at #{System.get_env("CONVEX_URL")}", else: "into #{dir}/documents.jsonl"}"
+)
+
+tasks =
+  Enum.map(Demo.commands(), &Task.async(fn -> Demo.run(&1) end)) ++
+    [Task.async(&Demo.worker_life/0)]
 
 # ---- in the middle: kill -9
 Demo.wait(fn -> Demo.appended() > 400 end, 30_000, "events")
@@ -124,7 +171,8 @@ Demo.progress(started)
 {_, 0} = System.cmd("kill", ["-9", "#{before.pid}"])
 Demo.progress(started, "   <- killed -9 process #{before.pid}")
 
-for _ <- Stream.cycle([0]) |> Stream.take_while(fn _ -> Enum.any?(tasks, &Process.alive?(&1.pid)) end) do
+for _ <-
+      Stream.cycle([0]) |> Stream.take_while(fn _ -> Enum.any?(tasks, &Process.alive?(&1.pid)) end) do
   Process.sleep(500)
   Demo.progress(started)
 end
@@ -147,7 +195,15 @@ history =
   end
 
 File.write!(Path.join(dir, "history.jsonl"), Enum.intersperse(history, "\n"))
-File.write!(Path.join(dir, "summary.json"), CanonicalJson.encode(%{runs: length(Demo.commands()), events: Demo.appended(), took_ms: Demo.since(started)}))
+
+File.write!(
+  Path.join(dir, "summary.json"),
+  CanonicalJson.encode(%{
+    runs: length(Demo.commands()),
+    events: Demo.appended(),
+    took_ms: Demo.since(started)
+  })
+)
 
 # ---- with Node the documents are read back by Convex's own client (test/convex/readback.mjs)
 unless http? do
@@ -158,11 +214,31 @@ unless http? do
       {:ok, row} = DiskEventLog.row(kind, id)
       events = Demo.events(entity)
       document_id = Summary.document_id(kind, id)
-      last = lines |> Enum.filter(&String.contains?(&1, ~s("document_id":"#{document_id}"))) |> List.last("")
-      at = Regex.run(~r/"projected_at":"([^"]*)"/, last, capture: :all_but_first) |> List.wrap() |> List.first()
-      expected = Summary.summary(kind, row, %{count: length(events), latest: List.last(events)}, projection_version: "convex_summary_v1")
-      expected = Map.merge(expected, %{"projected_at" => at, "projection_hash" => CanonicalJson.hash(expected)})
-      if String.ends_with?(last, ~s("summary":) <> CanonicalJson.encode(expected) <> "}"), do: [], else: [document_id]
+
+      last =
+        lines
+        |> Enum.filter(&String.contains?(&1, ~s("document_id":"#{document_id}")))
+        |> List.last("")
+
+      at =
+        Regex.run(~r/"projected_at":"([^"]*)"/, last, capture: :all_but_first)
+        |> List.wrap()
+        |> List.first()
+
+      expected =
+        Summary.summary(kind, row, %{count: length(events), latest: List.last(events)},
+          projection_version: "convex_summary_v1"
+        )
+
+      expected =
+        Map.merge(expected, %{
+          "projected_at" => at,
+          "projection_hash" => CanonicalJson.hash(expected)
+        })
+
+      if String.ends_with?(last, ~s("summary":) <> CanonicalJson.encode(expected) <> "}"),
+        do: [],
+        else: [document_id]
     end
     |> List.flatten()
 

@@ -66,17 +66,14 @@ defmodule AuditTest do
   defp tamper(c, id, patch) do
     kind = if String.starts_with?(id, @worker), do: "codex_worker_summary", else: "run_summary"
 
-    body =
-      ~s({"path":"diag:tamper","format":"json","args":{"kind":"#{kind}","document_id":"#{id}","patch":#{patch}}})
+    body = ~s({"path":"diag:tamper","format":"json","args":{"kind":"#{kind}","document_id":"#{id}","patch":#{patch}}})
 
     url = String.to_charlist(c.standin.url <> "/api/mutation")
     headers = [{~c"authorization", String.to_charlist("Convex " <> c.standin.admin_key)}]
     {:ok, _} = Application.ensure_all_started(:inets)
 
     assert {:ok, {{_, 200, _}, _, answer}} =
-             :httpc.request(:post, {url, headers, ~c"application/json", body}, [timeout: 30_000],
-               body_format: :binary
-             )
+             :httpc.request(:post, {url, headers, ~c"application/json", body}, [timeout: 30_000], body_format: :binary)
 
     assert answer =~ ~s("status":"success")
   end
@@ -127,6 +124,7 @@ defmodule AuditTest do
     # Make the hash of an edited row agree with it, as a writer of another version would.
     defp hash(c, id) do
       kind = if String.starts_with?(id, @worker), do: "codex_worker_summary", else: "run_summary"
+
       script = """
       import { readFileSync } from "node:fs"; import { ConvexHttpClient } from "convex/browser"; import { makeFunctionReference as ref } from "convex/server";
       const i = JSON.parse(readFileSync(process.env.STANDIN_STATE + "/ready.json")); const c = new ConvexHttpClient(i.url, { logger: false }); c.setAdminAuth(i.admin_key);
@@ -311,7 +309,14 @@ defmodule AuditTest do
 
     reports = for _ <- 1..5, do: Audit.audit(:all)
     for w <- writers, do: send(w, :stop)
-    written = for w <- writers, do: (receive do {:written, ^w, n} -> n end)
+
+    written =
+      for w <- writers,
+          do:
+            (receive do
+               {:written, ^w, n} -> n
+             end)
+
     assert Enum.all?(written, &(&1 > 0))
 
     for report <- reports do

@@ -186,8 +186,7 @@ defmodule CanonicalTest do
     values = for column <- columns, into: %{}, do: {column, if(:rand.uniform(3) > 1, do: value(3))}
     metadata = map(4)
 
-    row =
-      for {key, value} <- Map.put(values, "metadata", metadata), into: %{}, do: {either(key), value}
+    row = for {key, value} <- Map.put(values, "metadata", metadata), into: %{}, do: {either(key), value}
 
     event = %{seq: 1, event_type: text(), inserted_at: time()}
 
@@ -228,8 +227,7 @@ defmodule CanonicalTest do
 
     if :rand.uniform(3) == 1,
       do: List.to_string([first | Integer.to_charlist(:rand.uniform(99))]),
-      else:
-        List.to_string([first | for(_ <- 1..(3 + :rand.uniform(8)), do: Enum.random(0x20..0x7E))])
+      else: List.to_string([first | for(_ <- 1..(3 + :rand.uniform(8)), do: Enum.random(0x20..0x7E))])
   end
 
   defp value(depth) when depth > 0 do

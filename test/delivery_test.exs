@@ -55,7 +55,16 @@ defmodule DeliveryTest do
     }
   end
 
-  defp run_row, do: %{thread_id: "t", status: "failed", owner_user_id: 42, terminal_reason_class: "error", terminal_reason: "naïve", terminal_at: @t, updated_at: @t}
+  defp run_row,
+    do: %{
+      thread_id: "t",
+      status: "failed",
+      owner_user_id: 42,
+      terminal_reason_class: "error",
+      terminal_reason: "naïve",
+      terminal_at: @t,
+      updated_at: @t
+    }
 
   defp both_kinds_arrive(c) do
     assert {:ok, _} = project(c, "r1", run_row(), Enum.map(1..3, &event/1), %{now: @t})
@@ -64,18 +73,22 @@ defmodule DeliveryTest do
 
     assert Standin.documents(c.standin) == %{
              (@run <> "r1") => expected(:run_summary, :run_id, "r1", run_row(), 3, event(3)),
-             "runtime/codex_worker_summary:w1" => expected(:codex_worker_summary, :worker_id, "w1", worker_row(), 1, event(1, "worker.started"))
+             "runtime/codex_worker_summary:w1" =>
+               expected(:codex_worker_summary, :worker_id, "w1", worker_row(), 1, event(1, "worker.started"))
            }
   end
 
-  test "both kinds stand in Convex field for field (batches)", c, do: both_kinds_arrive(c)
+  test("both kinds stand in Convex field for field (batches)", c, do: both_kinds_arrive(c))
 
   @tag sink: [batch_mutation: ""]
-  test "both kinds stand in Convex field for field (one document a call)", c, do: both_kinds_arrive(c)
+  test("both kinds stand in Convex field for field (one document a call)", c, do: both_kinds_arrive(c))
 
   test "kill -9 between kept and delivery: every kept document arrives", c do
     {:ok, :paused} = :convex_sidecar.pause(c.name)
-    {:ok, replies} = :convex_sidecar.batch(c.name, for(i <- 1..500, do: {:project, :run_summary, "k#{i}", run_row(), [event(1)], %{now: @t}}))
+
+    {:ok, replies} =
+      :convex_sidecar.batch(c.name, for(i <- 1..500, do: {:project, :run_summary, "k#{i}", run_row(), [event(1)], %{now: @t}}))
+
     assert Enum.all?(replies, &match?({:ok, %{write: "queued"}}, &1))
     {:ok, %{pid: pid}} = :convex_sidecar.status(c.name)
     assert Standin.documents(c.standin) == %{}
@@ -99,7 +112,8 @@ defmodule DeliveryTest do
 
   @tag delivery: [min_interval_ms: 0, backoff_min_ms: 5, backoff_max_ms: 50]
   test "faults of every kind: nothing lost, nothing goes back", c do
-    for kind <- ~w(occ committer_full too_many_concurrent internal internal_after timeout408 html502 reset_before close_before reset_after close_after truncate garbage chunked connection_close) do
+    for kind <-
+          ~w(occ committer_full too_many_concurrent internal internal_after timeout408 html502 reset_before close_before reset_after close_after truncate garbage chunked connection_close) do
       Standin.faults(c.standin, ~s({"kind":"#{kind}","times":2}))
     end
 
@@ -188,8 +202,13 @@ defmodule DeliveryTest do
     test "the projector sends what is new, with the runtime's results and telemetry", c do
       :ok = DiskEventLog.create_run("e1", run_row())
       for _ <- 1..3, do: {:ok, _} = DiskEventLog.append_event("e1", "run.delta")
-      assert {:ok, %{document_id: @run <> "e1", write: "queued", reason: nil, summary: %{"latest_seq" => 3, "event_count" => 3}}} = Projector.project_run("e1")
-      assert_receive {:telemetry, :write, %{count: 1, lag_events: 3, duration_ms: _}, %{projection: "run_summary", result: "ok", document_id: @run <> "e1"}}
+
+      assert {:ok, %{document_id: @run <> "e1", write: "queued", reason: nil, summary: %{"latest_seq" => 3, "event_count" => 3}}} =
+               Projector.project_run("e1")
+
+      assert_receive {:telemetry, :write, %{count: 1, lag_events: 3, duration_ms: _},
+                      %{projection: "run_summary", result: "ok", document_id: @run <> "e1"}}
+
       assert {:ok, %{write: "skipped", reason: "idempotent"}} = Projector.project_run("e1")
       assert_receive {:telemetry, :write, _, %{result: "skipped", reason_class: "idempotent"}}
       {:ok, 4} = DiskEventLog.append_event("e1", "run.finished")
@@ -218,7 +237,9 @@ defmodule DeliveryTest do
     end
 
     test "HttpSink writes off the VM", c do
-      doc = Summary.summary(:run_summary, Map.put(run_row(), :run_id, "h"), %{count: 1, latest: event(1)}, projection_version: "v1", now: @t)
+      doc =
+        Summary.summary(:run_summary, Map.put(run_row(), :run_id, "h"), %{count: 1, latest: event(1)}, projection_version: "v1", now: @t)
+
       assert :ok = HttpSink.upsert_run_summary(@run <> "h", doc, [])
       {:ok, _} = flush(c)
       assert Standin.documents(c.standin)[@run <> "h"] == CanonicalJson.encode(Map.put(doc, "projection_hash", CanonicalJson.hash(doc)))
@@ -264,7 +285,12 @@ defmodule DeliveryTest do
     end
 
     test "without a sidecar it says so", c do
-      assert {out, 3} = System.cmd(Application.app_dir(:convex_sidecar, "priv/convex_sidecar"), ["status", "--store", Path.join(c.dir, "elsewhere")], stderr_to_stdout: true, env: [{"CONVEX_SIDECAR_NODE_NAME", "nobody@127.0.0.1"}, {"CONVEX_SIDECAR_NODE_COOKIE", "c"}])
+      assert {out, 3} =
+               System.cmd(Application.app_dir(:convex_sidecar, "priv/convex_sidecar"), ["status", "--store", Path.join(c.dir, "elsewhere")],
+                 stderr_to_stdout: true,
+                 env: [{"CONVEX_SIDECAR_NODE_NAME", "nobody@127.0.0.1"}, {"CONVEX_SIDECAR_NODE_COOKIE", "c"}]
+               )
+
       assert out =~ "nobody@127.0.0.1"
     end
 

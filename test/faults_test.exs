@@ -33,7 +33,10 @@ defmodule FaultsTest do
   defp store(c), do: Path.join(c.dir, "store")
   defp event(seq), do: %{seq: seq, event_type: "run.delta", inserted_at: @t}
   defp project(c, id, seq, opts \\ %{}), do: :convex_sidecar.project(c.name, :run_summary, id, %{status: "s#{seq}"}, [event(seq)], opts)
-  defp project_large(c, id, bytes), do: :convex_sidecar.project(c.name, :run_summary, id, %{terminal_reason: String.duplicate("x", bytes)}, [event(1)])
+
+  defp project_large(c, id, bytes),
+    do: :convex_sidecar.project(c.name, :run_summary, id, %{terminal_reason: String.duplicate("x", bytes)}, [event(1)])
+
   defp flush(c), do: :convex_sidecar.flush(c.name, 20_000)
   defp status(c), do: with({:ok, s} <- :convex_sidecar.status(c.name), do: s)
   defp standing(c), do: c.standin |> Standin.documents() |> Map.keys() |> Enum.sort() |> Enum.map(&String.replace_prefix(&1, @run, ""))
@@ -70,7 +73,11 @@ defmodule FaultsTest do
 
   # The table is for operators; it is worth what its last column is worth.
   test "every test that docs/OPERATIONS.md names exists" do
-    rows = Regex.scan(~r/\| `([\w\/]+\.(?:exs|c))` ([^|]+) \|$/m, File.read!(Path.expand("../docs/OPERATIONS.md", __DIR__)), capture: :all_but_first)
+    rows =
+      Regex.scan(~r/\| `([\w\/]+\.(?:exs|c))` ([^|]+) \|$/m, File.read!(Path.expand("../docs/OPERATIONS.md", __DIR__)),
+        capture: :all_but_first
+      )
+
     assert length(rows) >= 40
 
     for [file, name] <- rows do
@@ -217,7 +224,10 @@ defmodule FaultsTest do
       c = start(c, store: [dead_letters: 1])
       watch_log()
       assert {:ok, _} = project(c, "good", 1, %{ack: :written})
-      for id <- ~w(a b), do: Standin.faults(c.standin, ~s({"kind":"function_error","message":"no","times":0,"match":{"document_id":"#{@run}#{id}"}}))
+
+      for id <- ~w(a b),
+          do: Standin.faults(c.standin, ~s({"kind":"function_error","message":"no","times":0,"match":{"document_id":"#{@run}#{id}"}}))
+
       for id <- ~w(a b), do: {:ok, _} = project(c, id, 1)
       assert_receive {:log, :error, %{event: "outbox.dead_letters_full"}, _}, 10_000
       wait_until(fn -> match?(%{pending: 1, dead_letters: 1}, status(c).metrics) end)
@@ -288,7 +298,12 @@ defmodule FaultsTest do
     test "many pending documents do not hold up the start", c do
       c = start(c)
       {:ok, :paused} = :convex_sidecar.pause(c.name)
-      for part <- 1..2, do: {:ok, _} = :convex_sidecar.batch(c.name, for(i <- 1..10_000, do: {:project, :run_summary, "#{part}-#{i}", %{}, [event(1)], %{}}), 30_000)
+
+      for part <- 1..2,
+          do:
+            {:ok, _} =
+              :convex_sidecar.batch(c.name, for(i <- 1..10_000, do: {:project, :run_summary, "#{part}-#{i}", %{}, [event(1)], %{}}), 30_000)
+
       assert status(c).metrics.pending == 20_000
       Standin.faults(c.standin, ~s({"kind":"occ","times":0}))
       old = pid(c)

@@ -22,6 +22,7 @@ defmodule ProtocolTest do
   defp ask(c, request, timeout \\ 5000), do: GenServer.call(c.server, request, timeout)
   defp event(seq, type \\ "run.delta"), do: %{seq: seq, event_type: type, inserted_at: @t, payload: %{ignored: self()}}
   defp events(range), do: Enum.map(range, &event/1)
+
   defp project(c, id, events, opts \\ %{}, row \\ %{"status" => "running"}),
     do: ask(c, {:project, :run_summary, id, row, events, opts})
 
@@ -38,7 +39,19 @@ defmodule ProtocolTest do
     test "answers what is no message of the page with bad_request", c do
       improper = {:batch, [{:project, :run_summary, "improper", %{}, [], %{}} | :tail]}
 
-      for request <- [:nonsense, {:project, :run_summary}, {:batch, :no_list}, improper, {:flush, -1}, {:dead, :what}, {:checkpoint, 7}, "text", 12, {}, []],
+      for request <- [
+            :nonsense,
+            {:project, :run_summary},
+            {:batch, :no_list},
+            improper,
+            {:flush, -1},
+            {:dead, :what},
+            {:checkpoint, 7},
+            "text",
+            12,
+            {},
+            []
+          ],
           do: assert(ask(c, request) == {:error, :bad_request}, inspect(request))
 
       assert ask(c, {:checkpoint, "runtime/run_summary:improper"}) == {:error, :not_found}
@@ -66,7 +79,9 @@ defmodule ProtocolTest do
     end
 
     test "names may be atoms or binaries, options a map or a proplist", c do
-      assert {:ok, %{seq: 1}} = ask(c, {:project, "run_summary", "a", %{status: "x"}, [%{"seq" => 1, "event_type" => "t", "inserted_at" => nil}], []})
+      assert {:ok, %{seq: 1}} =
+               ask(c, {:project, "run_summary", "a", %{status: "x"}, [%{"seq" => 1, "event_type" => "t", "inserted_at" => nil}], []})
+
       assert {:ok, %{seq: 2}} = ask(c, {:project, :run_summary, "a", %{}, events(2..2), [{:ack, :kept}, {"projection_version", "v2"}]})
       assert {:ok, %{projection_version: "v2"}} = ask(c, {:checkpoint, @run <> "a"})
     end
@@ -74,7 +89,13 @@ defmodule ProtocolTest do
     test "return => summary gives the document, and it is what the Elixir side makes", c do
       row = %{"status" => "running", owner_user_id: 42, thread_id: nil, updated_at: @t}
       assert {:ok, %{summary: summary, projection_hash: hash}} = project(c, "s", events(1..2), %{return: :summary, now: @t}, row)
-      expected = Summary.summary(:run_summary, Map.put(row, :run_id, "s"), %{count: 2, latest: event(2)}, projection_version: "convex_summary_v1", now: @t)
+
+      expected =
+        Summary.summary(:run_summary, Map.put(row, :run_id, "s"), %{count: 2, latest: event(2)},
+          projection_version: "convex_summary_v1",
+          now: @t
+        )
+
       assert Map.delete(summary, "projection_hash") == expected
       assert hash == CanonicalJson.hash(expected)
       assert summary["projection_hash"] == hash
@@ -103,11 +124,17 @@ defmodule ProtocolTest do
       assert {:ok, %{write: "skipped", reason: "idempotent", lag_events: 0}} = project(c, "d", [])
       assert {:ok, %{write: "queued", reason: "summary_hash_mismatch", lag_events: 0}} = project(c, "d", [], %{}, %{"status" => "stopping"})
       {:ok, _} = ask(c, {:flush, 5000})
-      assert {:ok, %{write: "queued", reason: "projection_version_changed"}} = project(c, "d", [], %{projection_version: "v2"}, %{"status" => "stopping"})
+
+      assert {:ok, %{write: "queued", reason: "projection_version_changed"}} =
+               project(c, "d", [], %{projection_version: "v2"}, %{"status" => "stopping"})
+
       {:ok, _} = ask(c, {:flush, 5000})
       assert {:ok, %{write: "queued", reason: nil, lag_events: 2}} = project(c, "d", events(6..7))
       older = Summary.summary(:run_summary, %{run_id: "d"}, %{count: 3, latest: event(3)}, projection_version: "convex_summary_v1", now: @t)
-      assert {:ok, %{write: "skipped", reason: "checkpoint_ahead", lag_events: 0}} = ask(c, {:upsert, :run_summary, @run <> "d", older, %{}})
+
+      assert {:ok, %{write: "skipped", reason: "checkpoint_ahead", lag_events: 0}} =
+               ask(c, {:upsert, :run_summary, @run <> "d", older, %{}})
+
       {:ok, :paused} = ask(c, :pause)
       assert {:ok, %{coalesced: false}} = project(c, "e", events(1..1))
       assert {:ok, %{write: "queued", coalesced: true, lag_events: 1}} = project(c, "e", events(2..2))
@@ -127,7 +154,10 @@ defmodule ProtocolTest do
     test "now, seq_range, reset", c do
       assert {:ok, %{summary: s}} = project(c, "o", events(1..3), %{now: @t, seq_range: {1, 3}, return: :summary})
       assert %{"projected_at" => "2026-02-19T20:00:00.000000Z", "runtime_source" => %{"seq" => 3, "seq_range" => [1, 3]}} = s
-      assert {:ok, %{summary: %{"projected_at" => later}}} = project(c, "o", events(4..4), %{now: "2026-02-19T20:00:00.000000Z", return: :summary})
+
+      assert {:ok, %{summary: %{"projected_at" => later}}} =
+               project(c, "o", events(4..4), %{now: "2026-02-19T20:00:00.000000Z", return: :summary})
+
       assert later == "2026-02-19T20:00:00.000001Z"
       assert {:ok, %{seq: 2, write: "queued"}} = project(c, "o", events(1..2), %{reset: true})
       assert {:ok, %{event_count: 2, seq: 2}} = ask(c, {:checkpoint, @run <> "o"})
@@ -144,7 +174,10 @@ defmodule ProtocolTest do
       assert {:ok, %{write: "skipped", reason: "checkpoint_ahead"}} = project(c, "f", events(1..2), ahead)
       assert {:ok, %{seq: 3, folded_seq: 3}} = ask(c, {:checkpoint, @run <> "f"})
       assert {:ok, %{seq: 4, write: "queued"}} = project(c, "f", events(4..4), %{})
-      assert {:ok, %{seq: 9, summary: %{"event_count" => 9}}} = project(c, "f", events(8..9), %{reset: true, events_before: 7, return: :summary})
+
+      assert {:ok, %{seq: 9, summary: %{"event_count" => 9}}} =
+               project(c, "f", events(8..9), %{reset: true, events_before: 7, return: :summary})
+
       assert {:error, {:invalid, "events_before", _}} = project(c, "f", events(8..9), %{reset: true, events_before: 8})
       assert {:error, {:invalid, "events_before", _}} = project(c, "f", events(10..10), %{events_before: 1})
     end
@@ -193,7 +226,9 @@ defmodule ProtocolTest do
         assert got == path, "#{inspect(metadata, limit: 3)}: #{got} #{why}"
       end
 
-      assert {:error, {:invalid, _, why}} = ask(c, {:project, :codex_worker_summary, "w", %{metadata: %{"big" => String.duplicate("x", 1_050_000)}}, [], %{}})
+      assert {:error, {:invalid, _, why}} =
+               ask(c, {:project, :codex_worker_summary, "w", %{metadata: %{"big" => String.duplicate("x", 1_050_000)}}, [], %{}})
+
       assert why =~ "1 MiB"
       assert {:error, :not_found} = ask(c, {:checkpoint, "runtime/codex_worker_summary:w"})
     end
@@ -218,11 +253,18 @@ defmodule ProtocolTest do
 
     test "what it must carry", c do
       id = @run <> "u"
-      for {key, word} <- [{"runtime_source", "runtime_seq_missing"}, {"projection_version", "projection_version_missing"}, {"projected_at", "projected_at_missing"}] do
+
+      for {key, word} <- [
+            {"runtime_source", "runtime_seq_missing"},
+            {"projection_version", "projection_version_missing"},
+            {"projected_at", "projected_at_missing"}
+          ] do
         assert {:error, {:invalid, _, ^word}} = ask(c, {:upsert, :run_summary, id, Map.delete(summary("u", 1), key), %{}})
       end
 
-      assert {:error, {:invalid, _, "projected_at_invalid"}} = ask(c, {:upsert, :run_summary, id, Map.put(summary("u", 1), "projected_at", "soon"), %{}})
+      assert {:error, {:invalid, _, "projected_at_invalid"}} =
+               ask(c, {:upsert, :run_summary, id, Map.put(summary("u", 1), "projected_at", "soon"), %{}})
+
       assert {:error, :not_projector_owned} = ask(c, {:upsert, :run_summary, "somebody/else:u", summary("u", 1), %{}})
       assert {:error, :not_projector_owned} = ask(c, {:upsert, :run_summary, "runtime/codex_worker_summary:u", summary("u", 1), %{}})
     end
@@ -238,7 +280,15 @@ defmodule ProtocolTest do
         {:project, :run_summary, "b1", %{}, events(2..2), %{}}
       ]
 
-      assert {:ok, [{:ok, %{seq: 1}}, {:error, {:invalid, _, _}}, {:error, {:unknown_kind, "nope"}}, {:ok, %{seq: 2, summary: %{"run_id" => "b3"}}}, {:ok, %{seq: 2, coalesced: true}}]} = ask(c, {:batch, requests})
+      assert {:ok,
+              [
+                {:ok, %{seq: 1}},
+                {:error, {:invalid, _, _}},
+                {:error, {:unknown_kind, "nope"}},
+                {:ok, %{seq: 2, summary: %{"run_id" => "b3"}}},
+                {:ok, %{seq: 2, coalesced: true}}
+              ]} = ask(c, {:batch, requests})
+
       assert {:ok, []} = ask(c, {:batch, []})
     end
 
@@ -271,7 +321,20 @@ defmodule ProtocolTest do
       {:ok, %{projection_hash: hash}} = project(c, "k", events(1..2), %{now: @t})
       id = @run <> "k"
       assert {:ok, cp} = ask(c, {:checkpoint, id})
-      assert cp == %{document_id: id, kind: "run_summary", state: "pending", seq: 2, event_count: 2, projection_version: "convex_summary_v1", projection_hash: hash, projected_at: "2026-02-19T20:00:00.000000Z", folded_seq: 2, delivered_seq: nil}
+
+      assert cp == %{
+               document_id: id,
+               kind: "run_summary",
+               state: "pending",
+               seq: 2,
+               event_count: 2,
+               projection_version: "convex_summary_v1",
+               projection_hash: hash,
+               projected_at: "2026-02-19T20:00:00.000000Z",
+               folded_seq: 2,
+               delivered_seq: nil
+             }
+
       {:ok, :running} = ask(c, :resume)
       {:ok, _} = ask(c, {:flush, 5000})
       assert {:ok, %{state: "delivered", seq: 2, delivered_seq: 2}} = ask(c, {:checkpoint, id})

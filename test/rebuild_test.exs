@@ -136,10 +136,7 @@ defmodule RebuildTest do
     for {kind, id, n} <- entities, into: %{} do
       latest = if n > 0, do: event(n)
 
-      doc =
-        Summary.summary(kind, row(kind, id, n), %{count: n, latest: latest},
-          projection_version: version
-        )
+      doc = Summary.summary(kind, row(kind, id, n), %{count: n, latest: latest}, projection_version: version)
 
       json = doc |> Map.put("projection_hash", CanonicalJson.hash(doc)) |> CanonicalJson.encode()
       {Summary.document_id(kind, id), without_time(json)}
@@ -186,10 +183,7 @@ defmodule RebuildTest do
   end
 
   defp cli(c, args),
-    do:
-      System.cmd(program(), ["rebuild" | args] ++ ["--store", Path.join(c.dir, "store")],
-        stderr_to_stdout: true
-      )
+    do: System.cmd(program(), ["rebuild" | args] ++ ["--store", Path.join(c.dir, "store")], stderr_to_stdout: true)
 
   defp program, do: Application.app_dir(:convex_sidecar, "priv/convex_sidecar")
 
@@ -291,20 +285,16 @@ defmodule RebuildTest do
     json = Standin.documents(c.standin)[id]
     [hash] = Regex.run(~r/"projection_hash":"(\w+)"/, json, capture: :all_but_first)
 
-    item =
-      ~s({"kind":"run_summary","document_id":"#{id}","seq":3,"content_hash":"#{hash}","summary":#{change.(json)}})
+    item = ~s({"kind":"run_summary","document_id":"#{id}","seq":3,"content_hash":"#{hash}","summary":#{change.(json)}})
 
-    body =
-      ~s({"path":"runtime:upsertBatch","format":"convex_encoded_json","args":[{"items":[#{item}]}]})
+    body = ~s({"path":"runtime:upsertBatch","format":"convex_encoded_json","args":[{"items":[#{item}]}]})
 
     {:ok, _} = Application.ensure_all_started(:inets)
     headers = [{~c"authorization", String.to_charlist("Convex " <> c.standin.admin_key)}]
 
-    request =
-      {String.to_charlist(c.standin.url <> "/api/mutation"), headers, ~c"application/json", body}
+    request = {String.to_charlist(c.standin.url <> "/api/mutation"), headers, ~c"application/json", body}
 
-    assert {:ok, {{_, 200, _}, _, answer}} =
-             :httpc.request(:post, request, [], body_format: :binary)
+    assert {:ok, {{_, 200, _}, _, answer}} = :httpc.request(:post, request, [], body_format: :binary)
 
     assert answer =~ ~s("outcome":"updated")
   end
@@ -330,8 +320,7 @@ defmodule RebuildTest do
       if done == 1000, do: send(test, {:half, self()}) && Process.sleep(:infinity)
     end
 
-    {rebuilder, ref} =
-      spawn_monitor(fn -> Reprojection.rebuild_all(opts ++ [progress: progress]) end)
+    {rebuilder, ref} = spawn_monitor(fn -> Reprojection.rebuild_all(opts ++ [progress: progress]) end)
 
     assert_receive {:half, ^rebuilder}, 60_000
     Process.exit(rebuilder, :kill)
@@ -367,16 +356,12 @@ defmodule RebuildTest do
     File.close(feed)
     assert {out, 3} = Task.await(rebuild, 60_000)
 
-    assert [line] =
-             Regex.run(~r/not at the end; go on with --from-line (\d+)/, out,
-               capture: :all_but_first
-             )
+    assert [line] = Regex.run(~r/not at the end; go on with --from-line (\d+)/, out, capture: :all_but_first)
 
     assert String.to_integer(line) in 1..2000
     assert {out, 0} = cli(c, ["--from", path, "--from-line", line, "--json"])
 
-    assert [_] =
-             Regex.run(~r/\{"entities":\d+,"written":\d+,"skipped":0,"failed":0,"seconds":/, out)
+    assert [_] = Regex.run(~r/\{"entities":\d+,"written":\d+,"skipped":0,"failed":0,"seconds":/, out)
 
     assert documents(c) == expected(entities)
   end

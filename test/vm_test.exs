@@ -129,7 +129,10 @@ defmodule VmTest do
       assert {:ok, %{pending: 0}} = :convex_sidecar.flush(name, 20_000)
       documents = Standin.documents(standin)
       for {id, seq, _} <- results, do: assert(documents[@run <> id] =~ ~s("latest_seq":#{seq},))
-      IO.puts("    restart under load: gaps #{Enum.join(gaps, ", ")} ms, #{results |> Enum.map(&length(elem(&1, 2))) |> Enum.sum()} calls, 0 failed")
+
+      IO.puts(
+        "    restart under load: gaps #{Enum.join(gaps, ", ")} ms, #{results |> Enum.map(&length(elem(&1, 2))) |> Enum.sum()} calls, 0 failed"
+      )
     end
 
     test "without waiting, calls are answered at once while it is away" do
@@ -179,7 +182,11 @@ defmodule VmTest do
     test "a thousand callers at once, one of them with a row of 64 MB" do
       name = managed()
       large = :binary.copy("x", 64 * 1_048_576)
-      refused = Task.async(fn -> :convex_sidecar.project(name, :run_summary, "large", Map.put(row(), :terminal_reason, large), [event(1)], %{timeout: 30_000}) end)
+
+      refused =
+        Task.async(fn ->
+          :convex_sidecar.project(name, :run_summary, "large", Map.put(row(), :terminal_reason, large), [event(1)], %{timeout: 30_000})
+        end)
 
       answers =
         1..1000
@@ -221,7 +228,10 @@ defmodule VmTest do
         |> Task.async_stream(
           fn i ->
             t0 = now_ms()
-            answer = :convex_sidecar.project(name, :run_summary, "f#{i}", Map.put(row(), :terminal_reason, large), [event(1)], %{timeout: 300})
+
+            answer =
+              :convex_sidecar.project(name, :run_summary, "f#{i}", Map.put(row(), :terminal_reason, large), [event(1)], %{timeout: 300})
+
             {answer, now_ms() - t0}
           end,
           max_concurrency: 200,
@@ -236,7 +246,10 @@ defmodule VmTest do
 
       # The asynchronous form does not even notice.
       for id <- ids("a", 200), do: MemoryLog.add(log, id, 1)
-      slowest = for(id <- ids("a", 200), do: elem(:timer.tc(fn -> :convex_sidecar.project_async(name, :run_summary, id, log) end), 0)) |> Enum.max()
+
+      slowest =
+        for(id <- ids("a", 200), do: elem(:timer.tc(fn -> :convex_sidecar.project_async(name, :run_summary, id, log) end), 0)) |> Enum.max()
+
       assert slowest < 100_000
 
       Vm.signal(pid, "CONT")
@@ -247,7 +260,13 @@ defmodule VmTest do
 
     test "for good: cut off after net_ticktime, found silent, killed and replaced; nothing is lost" do
       dir = tmp_dir()
-      env = [convex_event_log: DiskEventLog, convex_projection_sink: HttpSink, convex_http_sink: [base_url: "http://127.0.0.1:1", admin_key: "k|1"]]
+
+      env = [
+        convex_event_log: DiskEventLog,
+        convex_projection_sink: HttpSink,
+        convex_http_sink: [base_url: "http://127.0.0.1:1", admin_key: "k|1"]
+      ]
+
       children = [{DiskEventLog, dir: Path.join(dir, "log")}, {Sidecar, store_dir: Path.join(dir, "store")}]
       args = Enum.map(~w(-kernel net_ticktime 4 -kernel net_setuptime 1), &String.to_charlist/1)
       vm = Vm.start(env: env, children: children, args: args)
@@ -386,7 +405,14 @@ defmodule VmTest do
       epmd = DistNodeCase.start_epmd(port)
       dir = tmp_dir()
       children = [{DiskEventLog, dir: Path.join(dir, "log")}, {:convex_sidecar, [store_dir: Path.join(dir, "store"), backoff_min_ms: 20]}]
-      vm = Vm.start(epmd: port, children: children, env: [convex_event_log: DiskEventLog, convex_projection_sink: HttpSink, convex_sidecar: []])
+
+      vm =
+        Vm.start(
+          epmd: port,
+          children: children,
+          env: [convex_event_log: DiskEventLog, convex_projection_sink: HttpSink, convex_sidecar: []]
+        )
+
       :ok = Vm.call(vm, :convex_sidecar, :await, [:convex_sidecar, 10_000])
       Vm.signal(epmd, "KILL")
       gone(epmd, 5000)
@@ -414,7 +440,9 @@ defmodule VmTest do
       sink = "[sink]\ntype = http\nbase_url = #{standin.url}\nadmin_key = #{standin.admin_key}\n"
       sidecars = for {dir, node} <- Enum.zip(dirs, nodes), do: serve(dir, node, "shared_cookie", sink)
       names = for i <- 1..3, do: :"sidecar_#{i}"
-      children = for {name, node} <- Enum.zip(names, nodes), do: {:convex_sidecar, [name: name, mode: :external, node: node, cookie: :shared_cookie]}
+
+      children =
+        for {name, node} <- Enum.zip(names, nodes), do: {:convex_sidecar, [name: name, mode: :external, node: node, cookie: :shared_cookie]}
 
       env = [
         convex_event_log: Vm.SharedLog,

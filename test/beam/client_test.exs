@@ -84,8 +84,7 @@ defmodule ConvexSidecar.ClientTest do
     {:ok, info} = :convex_sidecar_instance.lookup(name)
     stop_supervised!(fake)
 
-    task =
-      Task.async(fn -> :convex_sidecar.call(name, {:echo, 1}, %{wait: true, timeout: 5000}) end)
+    task = Task.async(fn -> :convex_sidecar.call(name, {:echo, 1}, %{wait: true, timeout: 5000}) end)
 
     assert Task.yield(task, 50) == nil
     start_supervised!({FakeSidecar, fake}, id: fake)
@@ -96,8 +95,7 @@ defmodule ConvexSidecar.ClientTest do
   test "a call that waits in vain keeps to its timeout" do
     name = start_instance(name: unique_name(), mode: :external, node: :"nobody@127.0.0.1")
 
-    {us, answer} =
-      :timer.tc(fn -> :convex_sidecar.call(name, :status, %{wait: true, timeout: 100}) end)
+    {us, answer} = :timer.tc(fn -> :convex_sidecar.call(name, :status, %{wait: true, timeout: 100}) end)
 
     assert answer == {:error, :unavailable}
     assert us in 100_000..2_000_000

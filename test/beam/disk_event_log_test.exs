@@ -33,8 +33,7 @@ defmodule OpenAgentsRuntime.Convex.DiskEventLogTest do
 
     assert DiskEventLog.append_event("x", "run.started") == {:error, :not_found}
 
-    assert {:ok, %{latest_seq: 2, thread_id: "t", status: "done", run_id: "r", updated_at: ^at}} =
-             DiskEventLog.row(:run_summary, "r")
+    assert {:ok, %{latest_seq: 2, thread_id: "t", status: "done", run_id: "r", updated_at: ^at}} = DiskEventLog.row(:run_summary, "r")
 
     assert [%{seq: 1, event_type: "run.started", run_id: "r", payload: %{a: 1}}, %{seq: 2}] =
              DiskEventLog.events_after(:run_summary, "r", 0, 10)
@@ -57,8 +56,7 @@ defmodule OpenAgentsRuntime.Convex.DiskEventLogTest do
     assert DiskEventLog.ids(:codex_worker_summary, nil, 9) == ["w.1"]
     assert Enum.count(EventLog.stream_ids(DiskEventLog, :run_summary)) == 5
 
-    assert {:ok, %{status: "running", latest_seq: 1}} =
-             DiskEventLog.row(:codex_worker_summary, "w.1")
+    assert {:ok, %{status: "running", latest_seq: 1}} = DiskEventLog.row(:codex_worker_summary, "w.1")
   end
 
   test "what was answered is there after the process was killed" do

@@ -39,8 +39,7 @@ defmodule ConvexSidecar.PortTest do
   test "start-up is not held up by a program that is never ready; it is killed and tried again" do
     watch_log()
 
-    {us, {name, dir}} =
-      :timer.tc(fn -> start_program(:never_ready, start_ms: 200, backoff_min_ms: 20) end)
+    {us, {name, dir}} = :timer.tc(fn -> start_program(:never_ready, start_ms: 200, backoff_min_ms: 20) end)
 
     assert us < 150_000
     assert :convex_sidecar.status(name) == {:error, :unavailable}

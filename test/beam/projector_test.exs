@@ -52,13 +52,11 @@ defmodule OpenAgentsRuntime.Convex.ProjectorTest do
       assert {:ok, %{write: "skipped", reason: "idempotent"}} = Projector.project_run("r")
       assert {:ok, %{summary: nil}} = Projector.project_run("r", return: nil)
 
-      assert {:ok, %{write: "applied"}} =
-               MemoryLog.append(log, "r", 1) && Projector.project_run("r", ack: :written)
+      assert {:ok, %{write: "applied"}} = MemoryLog.append(log, "r", 1) && Projector.project_run("r", ack: :written)
 
       requests = FakeSidecar.requests(fake)
 
-      assert {:project, :run_summary, "r", row, [%{seq: 3}], %{ack: :written, return: :summary}} =
-               List.last(requests)
+      assert {:project, :run_summary, "r", row, [%{seq: 3}], %{ack: :written, return: :summary}} = List.last(requests)
 
       assert row == %{run_id: "r", latest_seq: 3, status: "running"}
     end
@@ -75,8 +73,7 @@ defmodule OpenAgentsRuntime.Convex.ProjectorTest do
       start_sidecar()
       MemoryLog.add(log, "w.1", 1, %{worker_id: "w.1"}, :codex_worker_summary)
 
-      assert {:ok, %{document_id: "runtime/codex_worker_summary:w.1"}} =
-               Projector.project_codex_worker("w.1")
+      assert {:ok, %{document_id: "runtime/codex_worker_summary:w.1"}} = Projector.project_codex_worker("w.1")
 
       assert Projector.project_run("nobody") == {:error, :run_not_found}
       assert Projector.project_codex_worker("nobody") == {:error, :worker_not_found}
@@ -111,8 +108,7 @@ defmodule OpenAgentsRuntime.Convex.ProjectorTest do
       FakeSidecar.script(fake, [{:error, :not_projector_owned}])
       assert {:error, {:sink_write_failed, :not_projector_owned}} = Projector.project_run("r")
 
-      assert_received {:telemetry, :write, _,
-                       %{result: "error", reason_class: "not_projector_owned"}}
+      assert_received {:telemetry, :write, _, %{result: "error", reason_class: "not_projector_owned"}}
 
       assert_received {:telemetry, :write_failure, %{count: 1}, %{projection: "run_summary"}}
     end
@@ -123,8 +119,7 @@ defmodule OpenAgentsRuntime.Convex.ProjectorTest do
 
       for {sidecar, runtime} <- [
             {{:sink_write_failed, "x"}, {:sink_write_failed, "x"}},
-            {{:invalid, "metadata.x", "too deep"},
-             {:invalid_summary, {:invalid, "metadata.x", "too deep"}}},
+            {{:invalid, "metadata.x", "too deep"}, {:invalid_summary, {:invalid, "metadata.x", "too deep"}}},
             {{:invalid, "", "runtime_seq_missing"}, {:invalid_summary, :runtime_seq_missing}},
             {{:unknown_kind, "x"}, {:sink_write_failed, {:unknown_kind, "x"}}}
           ] do
@@ -155,8 +150,7 @@ defmodule OpenAgentsRuntime.Convex.ProjectorTest do
       :ok = :convex_sidecar.settle(name, 5000)
       assert map_size(FakeSidecar.documents(fake)) == 2
 
-      assert_received {:telemetry, :write, %{lag_events: 1},
-                       %{document_id: "runtime/run_summary:r"}}
+      assert_received {:telemetry, :write, %{lag_events: 1}, %{document_id: "runtime/run_summary:r"}}
     end
 
     test "with a sidecar that is configured but not started nothing is lost quietly" do
@@ -182,8 +176,7 @@ defmodule OpenAgentsRuntime.Convex.ProjectorTest do
         updated_at: now
       })
 
-      assert {:ok, %{write: "applied", reason: nil, summary: summary}} =
-               Projector.project_run("r", now: now)
+      assert {:ok, %{write: "applied", reason: nil, summary: summary}} = Projector.project_run("r", now: now)
 
       assert_received {:sunk, nil, :run_summary, "runtime/run_summary:r", ^summary}
 
@@ -212,16 +205,13 @@ defmodule OpenAgentsRuntime.Convex.ProjectorTest do
     test "a worker's document; string keys; no events" do
       row = %{"worker_id" => "w.1", "status" => "starting", "latest_seq" => 4}
 
-      summary =
-        Summary.codex_worker_summary(row, %{count: 0, latest: nil}, projection_version: "v2")
+      summary = Summary.codex_worker_summary(row, %{count: 0, latest: nil}, projection_version: "v2")
 
       assert Enum.sort(Map.keys(summary)) ==
-               Enum.sort(
-                 ~w(document_id kind worker_id status owner_user_id owner_guest_scope workspace_ref
+               Enum.sort(~w(document_id kind worker_id status owner_user_id owner_guest_scope workspace_ref
                     codex_home_ref adapter metadata latest_seq event_count latest_event_type
                     latest_event_at started_at stopped_at last_heartbeat_at updated_at
-                    runtime_source projection_version projected_at)
-               )
+                    runtime_source projection_version projected_at))
 
       assert summary["runtime_source"] == %{
                "entity" => "codex_worker",
@@ -242,8 +232,7 @@ defmodule OpenAgentsRuntime.Convex.ProjectorTest do
       assert project.({:error, :down}) == {:error, {:sink_write_failed, :down}}
       assert project.(:what) == {:error, {:sink_write_failed, {:invalid_sink_result, :what}}}
 
-      assert {:error, {:sink_write_failed, {:sink_exception, %RuntimeError{}}}} =
-               project.(fn -> raise "x" end)
+      assert {:error, {:sink_write_failed, {:sink_exception, %RuntimeError{}}}} = project.(fn -> raise "x" end)
 
       assert project.(fn -> throw(:ball) end) ==
                {:error, {:sink_write_failed, {:sink_throw, {:throw, :ball}}}}

@@ -34,8 +34,7 @@ defmodule OpenAgentsRuntime.Convex.ReprojectionTest do
     assert %{reset: true, force: true, unless_ahead: true} = opts
     assert Enum.map(events, & &1.seq) == [1, 2, 3]
 
-    assert_received {:telemetry, :replay, %{count: 1, duration_ms: ^ms},
-                     %{scope: "run", result: "ok", reason_class: "none"}}
+    assert_received {:telemetry, :replay, %{count: 1, duration_ms: ^ms}, %{scope: "run", result: "ok", reason_class: "none"}}
   end
 
   test "a long run is one request, with the last page and the number of events before", c do
@@ -60,8 +59,7 @@ defmodule OpenAgentsRuntime.Convex.ReprojectionTest do
     assert {:ok, %{write: "queued"}} = Reprojection.rebuild_run("r1")
     assert {:ok, %{write: "queued"}} = Reprojection.rebuild_run("r1")
 
-    assert {:ok, %{write: "skipped", reason: "idempotent"}} =
-             Reprojection.rebuild_run("r1", force: false)
+    assert {:ok, %{write: "skipped", reason: "idempotent"}} = Reprojection.rebuild_run("r1", force: false)
 
     assert {:ok, %{write: "queued"}} = Reprojection.rebuild_run("r1", clear: true)
     assert [{:clear, "runtime/run_summary:r1"}, _] = Enum.take(FakeSidecar.requests(fake), -2)
@@ -112,8 +110,7 @@ defmodule OpenAgentsRuntime.Convex.ReprojectionTest do
   end
 
   test "what fails says why" do
-    assert {:error,
-            %{result: "error", write: nil, reason: "worker_not_found", scope: "codex_worker"}} =
+    assert {:error, %{result: "error", write: nil, reason: "worker_not_found", scope: "codex_worker"}} =
              Reprojection.rebuild_codex_worker("nobody")
 
     assert_received {:telemetry, :replay, _, %{result: "error", reason_class: "worker_not_found"}}
@@ -156,8 +153,7 @@ defmodule OpenAgentsRuntime.Convex.ReprojectionTest do
       FakeSidecar.script(fake, List.duplicate(:normal, 9) ++ [cancel])
       opts = c.opts ++ [resume: c.state]
 
-      assert {:ok,
-              %{cancelled: true, total_entities: 42, succeeded_entities: n, failed_entities: 0}} =
+      assert {:ok, %{cancelled: true, total_entities: 42, succeeded_entities: n, failed_entities: 0}} =
                Reprojection.rebuild_all(opts ++ [canceller: canceller])
 
       assert n in 10..12
@@ -182,8 +178,7 @@ defmodule OpenAgentsRuntime.Convex.ReprojectionTest do
       for id <- ["s105", "s1 ü€"], do: MemoryLog.fail(c.log, id, false)
       before = length(FakeSidecar.requests(fake))
 
-      assert {:ok, %{total_entities: 2, succeeded_entities: 2, results: []}} =
-               Reprojection.rebuild_all(opts)
+      assert {:ok, %{total_entities: 2, succeeded_entities: 2, results: []}} = Reprojection.rebuild_all(opts)
 
       assert Enum.sort(rebuilt(fake, before)) == ["s1 ü€", "s105"]
       refute File.exists?(c.state)
@@ -210,13 +205,11 @@ defmodule OpenAgentsRuntime.Convex.ReprojectionTest do
     end
 
     test "after an entity", %{fake: fake} = c do
-      assert {:ok, %{total_entities: 2}} =
-               Reprojection.rebuild_all(c.opts ++ [after: {:run_summary, "s137"}])
+      assert {:ok, %{total_entities: 2}} = Reprojection.rebuild_all(c.opts ++ [after: {:run_summary, "s137"}])
 
       assert Enum.sort(rebuilt(fake, 0)) == ["s138", "s139"]
 
-      assert {:ok, %{total_entities: 1}} =
-               Reprojection.rebuild_all(after: {:codex_worker_summary, "w"})
+      assert {:ok, %{total_entities: 1}} = Reprojection.rebuild_all(after: {:codex_worker_summary, "w"})
 
       assert {:ok, %{total_entities: 1}} =
                Reprojection.rebuild_all(
@@ -246,9 +239,7 @@ defmodule OpenAgentsRuntime.Convex.ReprojectionTest do
               test,
               {:out,
                capture_io(fn ->
-                 assert catch_exit(
-                          Reproject.run(["--all", "--concurrency", "1", "--resume", c.state])
-                        ) == {:shutdown, 1}
+                 assert catch_exit(Reproject.run(["--all", "--concurrency", "1", "--resume", c.state])) == {:shutdown, 1}
                end)}
             )
           end)

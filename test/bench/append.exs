@@ -59,7 +59,10 @@ defmodule Bench.Append do
     {:ok, disk} = DiskEventLog.start_link(dir: dir)
     Memory.new()
     for i <- 1..@runs, do: Memory.create_run("run_#{i}") && DiskEventLog.create_run("run_#{i}", %{thread_id: "t", status: "running"})
-    lines = for {what, around} <- cases(), do: around.(fn -> for {log, n} <- [{Memory, 20_000}, {DiskEventLog, 400}], do: line(log, what, n) end)
+
+    lines =
+      for {what, around} <- cases(), do: around.(fn -> for {log, n} <- [{Memory, 20_000}, {DiskEventLog, 400}], do: line(log, what, n) end)
+
     GenServer.stop(disk)
     File.rm_rf!(dir)
     for log <- [Memory, DiskEventLog], %{log: ^log} = line <- List.flatten(lines), do: line
@@ -116,7 +119,9 @@ defmodule Bench.Append do
   defp appends(log, n, sink) do
     times =
       1..2
-      |> Enum.map(fn w -> Task.async(fn -> for i <- 1..div(n, 2), do: pause(log) && timed(log, sink, "run_#{rem(i * 2 + w, @runs) + 1}") end) end)
+      |> Enum.map(fn w ->
+        Task.async(fn -> for i <- 1..div(n, 2), do: pause(log) && timed(log, sink, "run_#{rem(i * 2 + w, @runs) + 1}") end)
+      end)
       |> Task.await_many(300_000)
       |> Enum.flat_map(&Enum.drop(&1, div(n, 8)))
 
@@ -145,7 +150,11 @@ defmodule Bench.Append do
     for line <- lines do
       log = line.log |> Module.split() |> List.last()
       [off50, on50, off99, on99] = for key <- [:off_p50, :p50, :off_p99, :p99], do: median(line[key])
-      IO.puts(String.pad_trailing("#{log}: #{line.case}", 44) <> num(off50) <> num(on50) <> num(on50 / off50) <> num(off99, 10) <> num(on99) <> num(on99 / off99) <> num(line.max))
+
+      IO.puts(
+        String.pad_trailing("#{log}: #{line.case}", 44) <>
+          num(off50) <> num(on50) <> num(on50 / off50) <> num(off99, 10) <> num(on99) <> num(on99 / off99) <> num(line.max)
+      )
     end
 
     worst = for(%{log: DiskEventLog} = line <- lines, do: median(line.p50) / median(line.off_p50)) |> Enum.max()

@@ -34,8 +34,7 @@ defmodule Bench.InVmSink do
 
     request = {url, [], ~c"application/json", body}
 
-    {:ok, {{_, 200, _}, _, answer}} =
-      :httpc.request(:post, request, [timeout: 30_000], [body_format: :binary], @profile)
+    {:ok, {{_, 200, _}, _, answer}} = :httpc.request(:post, request, [timeout: 30_000], [body_format: :binary], @profile)
 
     <<"{\"status\":\"success\"", _::binary>> = answer
     byte_size(body)

@@ -98,7 +98,10 @@ defmodule Bench.Kit do
   @doc "`/stats`, `/await/N` or `/latency/US`: the stub's counters."
   def stub(stub, path, timeout \\ 120_000) do
     :ok = :gen_tcp.send(stub.socket, "GET #{path} HTTP/1.1\r\n\r\n")
-    for [_, k, v] <- Regex.scan(~r/"(\w+)":(\d+)/, answer(stub.socket, "", timeout)), into: %{}, do: {String.to_atom(k), String.to_integer(v)}
+
+    for [_, k, v] <- Regex.scan(~r/"(\w+)":(\d+)/, answer(stub.socket, "", timeout)),
+        into: %{},
+        do: {String.to_atom(k), String.to_integer(v)}
   end
 
   defp answer(socket, got, timeout) do

@@ -12,8 +12,8 @@ defmodule Bench.Main do
     header()
     t0 = System.monotonic_time(:second)
 
+    # each group in a process of its own: nobody pays for another's garbage
     rows =
-      # each group in a process of its own: nobody pays for another's garbage
       for {name, fun} <- chosen, row <- fun |> Task.async() |> Task.await(:infinity) do
         print(row)
         Map.put(row, :group, name)

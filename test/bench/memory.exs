@@ -32,7 +32,11 @@ defmodule Bench.Memory do
     {anon, file} = rss_mb(s.pid)
     {:ok, status} = :convex_sidecar.status(s.name)
     bytes = status.metrics.pending_bytes
-    say("#{pending} pending, #{Float.round(bytes / pending, 1)} bytes of JSON each, kept in #{seconds(us)} s (#{round(pending * 1.0e6 / us)}/s)")
+
+    say(
+      "#{pending} pending, #{Float.round(bytes / pending, 1)} bytes of JSON each, kept in #{seconds(us)} s (#{round(pending * 1.0e6 / us)}/s)"
+    )
+
     say("empty: #{mb(empty)}; with them RssAnon #{mb(anon)}, RssFile #{mb(file)}, store #{mb(size(s) / 1_048_576)}")
     t0 = now_us()
     :ok = word(s, :resume)
@@ -45,7 +49,11 @@ defmodule Bench.Memory do
     {warm, s} = restart(s, false)
     {cold, s} = restart(s, true)
     {:ok, status} = :convex_sidecar.status(s.name)
-    say("#{status.metrics.checkpoints} checkpoints, #{status.metrics.pending} pending: ready in #{ms(warm)} ms, from a cold file in #{ms(cold)} ms; store #{mb(size(s) / 1_048_576)}")
+
+    say(
+      "#{status.metrics.checkpoints} checkpoints, #{status.metrics.pending} pending: ready in #{ms(warm)} ms, from a cold file in #{ms(cold)} ms; store #{mb(size(s) / 1_048_576)}"
+    )
+
     stop_sidecar(s)
     verdict([{"RssAnon under 120 MB", max(anon, delivered) < 120}, {"ready in under a second", warm < 1_000_000}])
     say("VmHWM before the restart (the mapped file included): #{mb(peak)}")
@@ -59,8 +67,7 @@ defmodule Bench.Memory do
     config = [sink: sink, store: [limit_bytes: "8g"], log: [level: "error"]]
     Process.flag(:trap_exit, true)
 
-    {:ok, _} =
-      :convex_sidecar.start_link(name: name, node: :"#{name}@127.0.0.1", store_dir: dir, config: config, start_ms: 60_000)
+    {:ok, _} = :convex_sidecar.start_link(name: name, node: :"#{name}@127.0.0.1", store_dir: dir, config: config, start_ms: 60_000)
 
     :ok = :convex_sidecar.await(name, 60_000)
     {:ok, %{pid: pid}} = :convex_sidecar.status(name)
@@ -109,7 +116,9 @@ defmodule Bench.Memory do
     {now_us() - t0, s}
   end
 
-  defp drop_cache(s), do: System.cmd("dd", ["of=#{s.dir}/data.mdb", "oflag=nocache", "conv=notrunc,fdatasync", "count=0"], stderr_to_stdout: true)
+  defp drop_cache(s),
+    do: System.cmd("dd", ["of=#{s.dir}/data.mdb", "oflag=nocache", "conv=notrunc,fdatasync", "count=0"], stderr_to_stdout: true)
+
   defp size(s), do: File.stat!(Path.join(s.dir, "data.mdb")).size
 
   defp peak_mb(pid) do

@@ -222,7 +222,15 @@ defmodule Bench.Rows do
     stop_stub(stub)
 
     [
-      row("drain 100,000 pending, one a POST, docs/s", result.rate, "bare libcurl loop, 8 connections", result.curl_rate, :least, 0.85, hd(result.ceiling)),
+      row(
+        "drain 100,000 pending, one a POST, docs/s",
+        result.rate,
+        "bare libcurl loop, 8 connections",
+        result.curl_rate,
+        :least,
+        0.85,
+        hd(result.ceiling)
+      ),
       row("the same, sidecar CPU us per POST", result.cpu_us, "bare libcurl loop", result.curl_us, :most, 1.25),
       row("sidecar CPU us per document, one a POST", result.cpu_us, "-", nil, :most, 28.0)
     ]
@@ -232,8 +240,14 @@ defmodule Bench.Rows do
   defp drain_body do
     id = id(1)
     alias OpenAgentsRuntime.Convex.{CanonicalJson, Summary}
-    summary = Summary.summary(@kind, Map.put(Source.row(id), :run_id, id), %{count: 1, latest: Source.event(1)}, projection_version: "convex_summary_v1")
+
+    summary =
+      Summary.summary(@kind, Map.put(Source.row(id), :run_id, id), %{count: 1, latest: Source.event(1)},
+        projection_version: "convex_summary_v1"
+      )
+
     summary = Map.put(summary, "projection_hash", CanonicalJson.hash(summary))
+
     ~s({"path":"runtime:upsertRunSummary","format":"convex_encoded_json","args":[{"document_id":"#{summary["document_id"]}","summary":#{CanonicalJson.encode(summary)}}]})
   end
 
@@ -285,8 +299,15 @@ defmodule Bench.Rows do
     stop_stub(stub)
 
     [
-      row("kept p50 us, one caller", one.kept, "LMDB commit of one + echo", one.limit, :most, 1.25,
-        "commit #{round(median(one.commit))} us + echo #{round(median(one.echo))} us")
+      row(
+        "kept p50 us, one caller",
+        one.kept,
+        "LMDB commit of one + echo",
+        one.limit,
+        :most,
+        1.25,
+        "commit #{round(median(one.commit))} us + echo #{round(median(one.echo))} us"
+      )
       | many
     ]
   end
@@ -484,8 +505,15 @@ defmodule Bench.Rows do
     File.rm!(file)
 
     [
-      row("instructions: term -> checked -> JSON + hash + records", make, "a walk that copies nothing", walk, :most, 12.0,
-        "#{round(time.json)} B of JSON, #{Float.round(time.us, 1)} us")
+      row(
+        "instructions: term -> checked -> JSON + hash + records",
+        make,
+        "a walk that copies nothing",
+        walk,
+        :most,
+        12.0,
+        "#{round(time.json)} B of JSON, #{Float.round(time.us, 1)} us"
+      )
     ]
   end
 
@@ -514,7 +542,15 @@ defmodule Bench.Rows do
     stop_stub(stub)
 
     [
-      row("resident memory idle, MB", anon + file, "-", nil, :most, 14.0, "of it #{Float.round(anon, 1)} MB its own, the rest shared libraries and the map"),
+      row(
+        "resident memory idle, MB",
+        anon + file,
+        "-",
+        nil,
+        :most,
+        14.0,
+        "of it #{Float.round(anon, 1)} MB its own, the rest shared libraries and the map"
+      ),
       row("resident memory beyond the map, 1,000,000 pending, MB", max(full, draining), "-", nil, :most, 60.0)
     ]
   end
@@ -584,7 +620,12 @@ defmodule Bench.Rows do
   defp rebuild_once(s, stub, file, n) do
     %{documents: before} = stub(stub, "/stats")
     t0 = now_us()
-    {out, 0} = System.cmd(Application.app_dir(:convex_sidecar, "priv/convex_sidecar"), ["rebuild", "--from", file, "--store", s.dir, "--json"], stderr_to_stdout: true)
+
+    {out, 0} =
+      System.cmd(Application.app_dir(:convex_sidecar, "priv/convex_sidecar"), ["rebuild", "--from", file, "--store", s.dir, "--json"],
+        stderr_to_stdout: true
+      )
+
     true = out =~ ~s("written":#{n},"skipped":0,"failed":0)
     stub(stub, "/await/#{before + n}")
     n / (now_us() - t0) * 1.0e6
@@ -601,7 +642,16 @@ defmodule Bench.Rows do
     for %{log: log} = line <- lines do
       target = if log == Bench.Append.Memory, do: 10.0, else: 1.5
       name = "append us p50, #{log |> Module.split() |> List.last()} log, #{line.case}"
-      row(name, line.p50, "projection switched off", line.off_p50, :most, target, "p99 #{round(median(line.p99))} us, off #{round(median(line.off_p99))} us")
+
+      row(
+        name,
+        line.p50,
+        "projection switched off",
+        line.off_p50,
+        :most,
+        target,
+        "p99 #{round(median(line.p99))} us, off #{round(median(line.off_p99))} us"
+      )
     end
   end
 

@@ -22,7 +22,11 @@ start.([])
 {us, _} =
   :timer.tc(fn ->
     0..(div(count, 1000) - 1)
-    |> Task.async_stream(fn b -> {:ok, _} = :convex_sidecar.batch(:scale, for(i <- 0..999, do: request.(b * 1000 + i)), %{timeout: 60_000}) end, max_concurrency: 4, timeout: :infinity)
+    |> Task.async_stream(
+      fn b -> {:ok, _} = :convex_sidecar.batch(:scale, for(i <- 0..999, do: request.(b * 1000 + i)), %{timeout: 60_000}) end,
+      max_concurrency: 4,
+      timeout: :infinity
+    )
     |> Stream.run()
   end)
 

@@ -150,7 +150,12 @@ defmodule Scale do
         {Summary.document_id(kind, id), {kind, id}}
       end
 
-    good = Enum.count(lines, fn line -> [id, json] = String.split(line, "\t"); same?(wanted[id], json) end)
+    good =
+      Enum.count(lines, fn line ->
+        [id, json] = String.split(line, "\t")
+        same?(wanted[id], json)
+      end)
+
     if length(lines) == map_size(wanted), do: good, else: "#{good}, but #{length(lines)} stand there"
   end
 

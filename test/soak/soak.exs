@@ -161,7 +161,10 @@ defmodule Soak do
 
   # Anonymous memory; the mapped store is the page cache's.
   defp rss_mb(pid) do
-    with {:ok, text} <- File.read("/proc/#{pid}/status"), [_, kb] <- Regex.run(~r/RssAnon:\s+(\d+) kB/, text), do: String.to_integer(kb) / 1024, else: (_ -> nil)
+    with {:ok, text} <- File.read("/proc/#{pid}/status"),
+         [_, kb] <- Regex.run(~r/RssAnon:\s+(\d+) kB/, text),
+         do: String.to_integer(kb) / 1024,
+         else: (_ -> nil)
   end
 
   defp fds(pid) do
@@ -171,7 +174,23 @@ defmodule Soak do
   defp line(s, at, calls) do
     m = for name <- @names, do: metrics(name)
     sum = fn key -> m |> Enum.map(&Map.get(&1, key, 0)) |> Enum.sum() end
-    numbers = [s.min, s.vm_mb, s.vm_fds, s.steady_mb, s.steady_fds, s.restless_mb, s.restless_fds, Soak.Log.appended(), sum.(:kept_total), sum.(:delivered_total), sum.(:pending), at.restarts, :counters.get(calls, 2)]
+
+    numbers = [
+      s.min,
+      s.vm_mb,
+      s.vm_fds,
+      s.steady_mb,
+      s.steady_fds,
+      s.restless_mb,
+      s.restless_fds,
+      Soak.Log.appended(),
+      sum.(:kept_total),
+      sum.(:delivered_total),
+      sum.(:pending),
+      at.restarts,
+      :counters.get(calls, 2)
+    ]
+
     widths = [6, 9, 9, 11, 5, 13, 5, 10, 6, 11, 9, 10, 14]
     IO.puts(numbers |> Enum.zip(widths) |> Enum.map_join(fn {n, w} -> n |> short() |> String.pad_leading(w) end))
   end
@@ -196,14 +215,28 @@ defmodule Soak do
     IO.puts("")
 
     trends =
-      for {key, slack} <- [vm_mb: 6.0, beam_mb: 3.0, vm_fds: 1, processes: 3, ports: 1, steady_mb: 2.0, steady_fds: 2, restless_mb: 3.0, restless_fds: 3] do
+      for {key, slack} <- [
+            vm_mb: 6.0,
+            beam_mb: 3.0,
+            vm_fds: 1,
+            processes: 3,
+            ports: 1,
+            steady_mb: 2.0,
+            steady_fds: 2,
+            restless_mb: 3.0,
+            restless_fds: 3
+          ] do
         values = for %{^key => v, min: t} <- warm, v != nil, do: {t, v}
         flat(key, values, slack)
       end
 
     lost = lost(ids)
     failed = :counters.get(calls, 2)
-    IO.puts("calls that waited: #{:counters.get(calls, 1)} answered, #{failed} failed; runs: #{length(ids)}, events: #{Soak.Log.appended()}, lost: #{length(lost)}")
+
+    IO.puts(
+      "calls that waited: #{:counters.get(calls, 1)} answered, #{failed} failed; runs: #{length(ids)}, events: #{Soak.Log.appended()}, lost: #{length(lost)}"
+    )
+
     for what <- Enum.take(lost, 10), do: IO.puts("  #{inspect(what)}")
     good = Enum.all?(trends) and lost == [] and failed == 0
     IO.puts(if good, do: "soak: flat, and nothing lost", else: "soak: FAILED")
@@ -222,7 +255,11 @@ defmodule Soak do
     span = elem(List.last(values), 0) - elem(hd(values), 0)
     rise = slope * span
     good = rise <= max(slack, mv * 0.1)
-    IO.puts("#{String.pad_trailing(to_string(key), 13)} mean #{short(mv)}, rises #{short(rise)} over #{short(span)} minutes (#{n} samples): #{if good, do: "flat", else: "RISES"}")
+
+    IO.puts(
+      "#{String.pad_trailing(to_string(key), 13)} mean #{short(mv)}, rises #{short(rise)} over #{short(span)} minutes (#{n} samples): #{if good, do: "flat", else: "RISES"}"
+    )
+
     good
   end
 

@@ -48,7 +48,7 @@ defmodule DistNodeCase do
           float: 1.5e-300,
           atom: :atom,
           latin1_atom: :åö,
-          utf8_atom: :"日本",
+          utf8_atom: :日本,
           empty_atom: :"",
           binary: <<0, 255, 1>>,
           empty_binary: "",
@@ -112,7 +112,7 @@ defmodule DistNodeCase do
 
         same =
           Stream.repeatedly(fn -> echo_megabytes(server, 16) end)
-          |> Enum.take_while(& &1 && System.monotonic_time(:millisecond) < stop_at)
+          |> Enum.take_while(&(&1 && System.monotonic_time(:millisecond) < stop_at))
           |> Enum.all?()
 
         same and undisturbed()

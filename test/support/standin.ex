@@ -125,7 +125,11 @@ defmodule Standin do
     text = request(standin, :get, "history?after=#{after_count}", "")
 
     for [id, seq, at, hash, removed] <-
-          Regex.scan(~r/"document_id":"([^"]*)","seq":(\d+),"projected_at":"([^"]*)","content_hash":(null|"[^"]*"),"removed":(true|false)/, text, capture: :all_but_first),
+          Regex.scan(
+            ~r/"document_id":"([^"]*)","seq":(\d+),"projected_at":"([^"]*)","content_hash":(null|"[^"]*"),"removed":(true|false)/,
+            text,
+            capture: :all_but_first
+          ),
         do: %{id: id, seq: String.to_integer(seq), at: at, hash: String.trim(hash, "\""), removed: removed == "true"}
   end
 

@@ -18,17 +18,19 @@ defmodule Vm do
     name = Keyword.get(opts, :name, :"vm#{System.unique_integer([:positive])}_#{System.pid()}")
     epmd = Keyword.get(opts, :epmd, SidecarCase.epmd_port())
 
-    called =
-      if opts[:dynamic], do: %{}, else: %{name: name, host: ~c"127.0.0.1", longnames: true}
+    called = if opts[:dynamic], do: %{}, else: %{name: name, host: ~c"127.0.0.1", longnames: true}
 
     {:ok, peer, _node} =
-      :peer.start(Map.merge(called, %{
-        connection: :standard_io,
-        wait_boot: 30_000,
-        env: [{~c"ERL_EPMD_PORT", Integer.to_charlist(epmd)}],
-        args: [~c"-setcookie", Atom.to_charlist(Node.get_cookie()), ~c"-start_epmd", ~c"false"] ++
-          [~c"-connect_all", ~c"false"] ++ Keyword.get(opts, :args, [])
-      }))
+      :peer.start(
+        Map.merge(called, %{
+          connection: :standard_io,
+          wait_boot: 30_000,
+          env: [{~c"ERL_EPMD_PORT", Integer.to_charlist(epmd)}],
+          args:
+            [~c"-setcookie", Atom.to_charlist(Node.get_cookie()), ~c"-start_epmd", ~c"false"] ++
+              [~c"-connect_all", ~c"false"] ++ Keyword.get(opts, :args, [])
+        })
+      )
 
     vm = %__MODULE__{peer: peer, node: :"#{name}@127.0.0.1"}
     if opts[:dynamic], do: {:ok, _} = call(vm, :net_kernel, :start, [[vm.node, :longnames]])

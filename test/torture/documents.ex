@@ -76,9 +76,7 @@ defmodule Torture.Documents do
   def bytes(entity, n, seq, projected_at) do
     {document, hash} = document(entity, n, seq)
 
-    CanonicalJson.encode(
-      Map.merge(document, %{"projected_at" => projected_at, "projection_hash" => hash})
-    )
+    CanonicalJson.encode(Map.merge(document, %{"projected_at" => projected_at, "projection_hash" => hash}))
   end
 end
 

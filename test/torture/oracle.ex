@@ -76,11 +76,9 @@ defmodule Torture.Oracle do
   def compare(expected, standing) do
     missing = for {id, _} <- expected, not Map.has_key?(standing, id), do: {:missing, id}
 
-    wrong =
-      for {id, bytes} <- standing, problem = wrong(Map.get(expected, id), bytes), do: {problem, id}
+    wrong = for {id, bytes} <- standing, problem = wrong(Map.get(expected, id), bytes), do: {problem, id}
 
-    {missing ++ wrong,
-     map_size(expected) - length(missing) - Enum.count(wrong, &(elem(&1, 0) == :differs))}
+    {missing ++ wrong, map_size(expected) - length(missing) - Enum.count(wrong, &(elem(&1, 0) == :differs))}
   end
 
   defp wrong(nil, _bytes), do: :resurrected

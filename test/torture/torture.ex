@@ -31,9 +31,7 @@ defmodule Torture do
 
     File.regular?(program) || raise "#{program} is missing: make torture-program"
 
-    IO.puts(
-      "torture: seed=#{seed} cycles=#{options.cycles} entities=#{options.entities} workers=#{options.workers} program=#{program}"
-    )
+    IO.puts("torture: seed=#{seed} cycles=#{options.cycles} entities=#{options.entities} workers=#{options.workers} program=#{program}")
 
     report = run(options)
     IO.puts(summary(report))
@@ -235,8 +233,7 @@ defmodule Torture do
   end
 
   defp dead(name, last \\ nil) do
-    {:ok, page} =
-      if last, do: :convex_sidecar.dead_list(name, last), else: :convex_sidecar.dead_list(name)
+    {:ok, page} = if last, do: :convex_sidecar.dead_list(name, last), else: :convex_sidecar.dead_list(name)
 
     if page == [], do: [], else: page ++ dead(name, List.last(page).document_id)
   end

@@ -94,8 +94,7 @@ defmodule Torture.Worker do
   end
 
   defp last_versions(w, entities) do
-    {requests, w} =
-      Enum.map_reduce(entities, w, fn entity, w -> swap(advance(w, entity, 1, %{})) end)
+    {requests, w} = Enum.map_reduce(entities, w, fn entity, w -> swap(advance(w, entity, 1, %{})) end)
 
     send_all(w, requests, requests)
   end
@@ -116,8 +115,7 @@ defmodule Torture.Worker do
   defp operate(:batch, w) do
     chosen = Enum.uniq(for _ <- 1..(1 + :rand.uniform(40)), do: choose(w.entities.project))
 
-    {w, pairs} =
-      Enum.map_reduce(chosen, w, fn entity, w -> swap(batch_part(w, entity)) end) |> swap()
+    {w, pairs} = Enum.map_reduce(chosen, w, fn entity, w -> swap(batch_part(w, entity)) end) |> swap()
 
     {first, again} = {Enum.flat_map(pairs, &elem(&1, 0)), Enum.map(pairs, &elem(&1, 1))}
     send_all(w, first, again)
@@ -187,8 +185,7 @@ defmodule Torture.Worker do
   defp project(w, new_events, opts) do
     entity = choose(w.entities.project)
     # The first version of an entity needs an event.
-    {w, request} =
-      advance(w, entity, if(seq(w, entity) == 0, do: max(1, new_events), else: new_events), opts)
+    {w, request} = advance(w, entity, if(seq(w, entity) == 0, do: max(1, new_events), else: new_events), opts)
 
     send_all(w, [request])
   end

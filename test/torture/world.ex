@@ -102,8 +102,7 @@ defmodule Torture.World do
     port = System.fetch_env!("ERL_EPMD_PORT")
     command = "exec epmd -port #{port} -address 127.0.0.1 -relaxed_command_check >/dev/null 2>&1"
 
-    epmd =
-      Port.open({:spawn_executable, System.find_executable("sh")}, [:binary, args: ["-c", command]])
+    epmd = Port.open({:spawn_executable, System.find_executable("sh")}, [:binary, args: ["-c", command]])
 
     os_pid = with {:os_pid, pid} <- Port.info(epmd, :os_pid), do: pid
     listens = wait_until(fn -> listening?() or Port.info(epmd) == nil end, 10_000) and listening?()

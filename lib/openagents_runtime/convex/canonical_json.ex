@@ -102,10 +102,17 @@ defmodule OpenAgentsRuntime.Convex.CanonicalJson do
     count = byte_size(digits)
 
     cond do
-      point in count..21 -> [digits, zeros(point - count)]
-      point in 1..21 -> [binary_part(digits, 0, point), ?., binary_part(digits, point, count - point)]
-      point in -5..0 -> ["0.", zeros(-point), digits]
-      true -> exponent(digits, point - 1)
+      point in count..21 ->
+        [digits, zeros(point - count)]
+
+      point in 1..21 ->
+        [binary_part(digits, 0, point), ?., binary_part(digits, point, count - point)]
+
+      point in -5..0 ->
+        ["0.", zeros(-point), digits]
+
+      true ->
+        exponent(digits, point - 1)
     end
   end
 
@@ -152,6 +159,8 @@ defmodule OpenAgentsRuntime.Convex.CanonicalJson do
 
   defp scientific_decimal(<<first, rest::binary>>, adjusted) do
     sign = if adjusted < 0, do: "E-", else: "E+"
-    <<first>> <> if(rest == "", do: "", else: "." <> rest) <> sign <> Integer.to_string(abs(adjusted))
+
+    <<first>> <>
+      if(rest == "", do: "", else: "." <> rest) <> sign <> Integer.to_string(abs(adjusted))
   end
 end

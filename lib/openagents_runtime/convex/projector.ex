@@ -319,7 +319,12 @@ defmodule OpenAgentsRuntime.Convex.Projector do
   # A sweep after too many marks looks at the ids of this owner alone.
   defp source(opts, owner) do
     members = Sidecars.members(opts)
-    Source.new(EventLog.module!(opts), owner, if(opts[:sidecar], do: members, else: shared(members)))
+
+    Source.new(
+      EventLog.module!(opts),
+      owner,
+      if(opts[:sidecar], do: members, else: shared(members))
+    )
   end
 
   defp shared([_one] = members), do: members

@@ -73,7 +73,15 @@ defmodule OpenAgentsRuntime.Convex.Sidecars do
     Application.put_env(:openagents_runtime, :convex_sidecars, members)
 
     if Keyword.get(opts, :reproject, true),
-      do: {:ok, %{moved: opts |> Keyword.get(:kinds, @kinds) |> Enum.map(&move(&1, before, members, opts)) |> Enum.sum()}},
+      do:
+        {:ok,
+         %{
+           moved:
+             opts
+             |> Keyword.get(:kinds, @kinds)
+             |> Enum.map(&move(&1, before, members, opts))
+             |> Enum.sum()
+         }},
       else: {:ok, %{moved: 0}}
   end
 
