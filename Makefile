@@ -37,6 +37,11 @@ CPPALL  := -D_GNU_SOURCE -DSIDECAR_VERSION='"$(VERSION)"' -Ic_src -I$(BUILD) \
 CALL     = $(CC) -std=c11 $(CFLAGS) $(WARN) $(HARDEN) $(SANFLAG) $(CPPALL) -pthread
 LIBS    := -pie -Wl,-z,relro,-z,now $(EI_DIRS:%=-L%/lib) -lei $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm
 
+# What a reading thread makes, the store thread frees: mimalloc is made for that, glibc's arenas make them wait
+# for each other.  `make MALLOC=` (and any SAN) does with the C library's.
+MALLOC  ?= mimalloc
+PROGRAM_LIBS := $(if $(SAN),,$(MALLOC:%=-Wl,--no-as-needed -l%)) $(LIBS)
+
 ROOMS   := $(patsubst c_src/%.c,%,$(wildcard c_src/*.c))
 OBJECTS := $(ROOMS:%=$(BUILD)/%.o)
 TESTS   := $(patsubst test/unit/%_test.c,$(BUILD)/%_test,$(wildcard test/unit/*_test.c))
@@ -49,7 +54,7 @@ erl: c
 
 $(PROGRAM): $(OBJECTS)
 	$(call say,LD,$@)
-	$(Q)mkdir -p $(@D) && $(CALL) -o $@.new $^ $(LIBS) && mv -f $@.new $@
+	$(Q)mkdir -p $(@D) && $(CALL) -o $@.new $^ $(PROGRAM_LIBS) && mv -f $@.new $@
 # Which OTP's ei it is built with: another OTP_ROOT builds anew.
 $(shell mkdir -p $(BUILD) && echo '$(EI)' | cmp -s - $(BUILD)/ei || echo '$(EI)' >$(BUILD)/ei)
 $(BUILD)/%.o: c_src/%.c Makefile src/convex_sidecar.app.src $(BUILD)/ei | $(BUILD)
@@ -70,7 +75,7 @@ $(BUILD)/torture/clock.o: test/torture/clock_jumping.c c_src/clock.h c_src/base.
 	$(Q)mkdir -p $(@D) && $(CALL) -c -o $@ $<
 $(TORTURE): $(filter-out $(BUILD)/clock.o,$(OBJECTS)) $(BUILD)/torture/clock.o
 	$(call say,LD,$@)
-	$(Q)$(CALL) -o $@ $^ $(LIBS)
+	$(Q)$(CALL) -o $@ $^ $(PROGRAM_LIBS)
 $(BUILD)/bench/%: test/bench/%.c $(BUILD)/rooms.a
 	$(call say,CC,$<)
 	$(Q)mkdir -p $(@D) && $(CALL) -o $@ $< $(BUILD)/rooms.a $(LIBS)
