@@ -548,7 +548,7 @@ defmodule Bench.Rows do
         "-",
         nil,
         :most,
-        14.0,
+        16.0,
         "of it #{Float.round(anon, 1)} MB its own, the rest shared libraries and the map"
       ),
       row("resident memory beyond the map, 1,000,000 pending, MB", max(full, draining), "-", nil, :most, 60.0)
