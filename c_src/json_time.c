@@ -70,7 +70,7 @@ static term read_fields(struct reader *r, term map)
 
     for (uint32_t pairs = term_arity(map); pairs > 0; pairs--) {
         struct slice name = term_text(at);
-        bool atom = term_type(at) == TERM_ATOM;
+        bool atom = name.data != NULL && term_type(at) == TERM_ATOM;
 
         at = term_next(at);
         for (size_t n = 0, i = guess; atom && n < FIELDS; n++, i++) {

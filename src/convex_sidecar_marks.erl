@@ -106,21 +106,27 @@ wake(#{name := Name, flags := Flags}) ->
 -spec backlog(convex_sidecar_instance:name()) ->
     #{dirty := non_neg_integer(), in_flight := non_neg_integer(), sweeps := non_neg_integer()}.
 backlog(Name) ->
-    try convex_sidecar_instance:lookup(Name) of
-        {ok, #{dirty := Dirty, flight := Flight, sweeps := Sweeps}} ->
-            #{
-                dirty => ets:info(Dirty, size) + 0,
-                in_flight => in_flight(Flight),
-                sweeps => ets:info(Sweeps, size) + 0
-            };
+    Nothing = #{dirty => 0, in_flight => 0, sweeps => 0},
+    case convex_sidecar_instance:lookup(Name) of
+        {ok, Info} ->
+            try
+                backlog_of(Info)
+            catch
+                %% The instance was stopped: its tables are gone.
+                error:badarg -> Nothing
+            end;
         error ->
-            nothing()
-    catch
-        %% stopped: the size of a table that is gone is no number
-        error:_ -> nothing()
+            Nothing
     end.
 
-nothing() -> #{dirty => 0, in_flight => 0, sweeps => 0}.
+backlog_of(#{dirty := Dirty, flight := Flight, sweeps := Sweeps}) ->
+    #{dirty => size_of(Dirty), in_flight => in_flight(Flight), sweeps => size_of(Sweeps)}.
+
+size_of(Table) ->
+    case ets:info(Table, size) of
+        undefined -> 0;
+        Size -> Size
+    end.
 
 in_flight(Flight) -> ets:foldl(fun({_Batch, Marks}, N) -> N + length(Marks) end, 0, Flight).
 

@@ -311,6 +311,13 @@ defmodule ConvexSidecar.ConveyorTest do
     assert :convex_sidecar.backlog(name) == %{dirty: 0, in_flight: 0, sweeps: 0}
   end
 
+  test "an instance that is stopped has no backlog, and takes no mark", %{log: log} do
+    {name, _fake} = start_fake()
+    :ok = stop_supervised(name)
+    assert :convex_sidecar.project_async(name, :run_summary, "a", log) == {:error, :unavailable}
+    assert :convex_sidecar.backlog(name) == %{dirty: 0, in_flight: 0, sweeps: 0}
+  end
+
   test "a conveyor that crashes loses nothing, not even what was in flight", %{log: log} do
     {name, fake} = start_fake()
     FakeSidecar.script(fake, [:silent])
