@@ -16,7 +16,7 @@ defmodule Bench.Main do
     rows =
       for {name, fun} <- chosen, row <- fun |> Task.async() |> Task.await(:infinity) do
         print(row)
-        Map.put(row, :group, name)
+        Map.merge(row, %{group: name, held_back_by: if(row.met, do: "", else: Bench.Rows.held_back(row.row) || "")})
       end
 
     write(rows)
@@ -42,6 +42,8 @@ defmodule Bench.Main do
     verdict = if r.met, do: "met", else: "MISSED"
     note = if r.note == "", do: "", else: "  (#{r.note})"
     IO.puts("  #{span(r.value)}\n#{against}  ratio #{short(r.ratio)}, target #{sign} #{short(r.target)}: #{verdict}#{note}")
+    why = if r.met, do: nil, else: Bench.Rows.held_back(r.row)
+    if why, do: IO.puts("  held back by: #{why}; docs/BENCH.md")
   end
 
   defp span([one]), do: short(one)

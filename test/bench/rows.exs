@@ -30,6 +30,23 @@ defmodule Bench.Rows do
     ]
   end
 
+  @doc "What holds a row back that misses its target, as docs/BENCH.md measured it; nil: nothing known."
+  def held_back(row), do: held_back() |> Enum.find_value(fn {beginning, why} -> if String.starts_with?(row, beginning), do: why end)
+
+  defp held_back do
+    %{
+      "sustained" => "two cores for everything; the in-VM sink alone swings between 8,000 and 13,000 a second",
+      "the same, of the link" => "two cores that wait a quarter of the time for the two syncs of a commit",
+      "sidecar CPU us per document" => "memory: the same build takes 8 to 12 us (one a POST: 24 to 31) from one run to the next",
+      "drain" => "the delivery thread: bodies come cold out of the store, and the store thread shares the second core with the stub",
+      "the same, sidecar CPU us per POST" => "kernel and libcurl as in the bare loop, cold bodies, and 5 us to note each verdict",
+      "kept p50" => "nine pages a commit (pending, checkpoint, counters, their branches, the free list) where the bare loop writes five",
+      "kept calls/s, 64" => "the disk's syncs: two cohorts of 32 take turns, and waiting for more company gains nothing",
+      "kept docs/s, batches" => "the VM that builds requests and reads results shares two cores; LMDB alone has both",
+      "instructions" => "SHA-256 alone is 6.8 walks: valgrind has no SHA instructions, the processor has"
+    }
+  end
+
   defp id(n), do: "#{System.unique_integer([:positive])}_#{n}"
 
   # ---- the asynchronous form against the sink in the VM and against the link
