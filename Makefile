@@ -55,8 +55,8 @@ erl: c
 $(PROGRAM): $(OBJECTS)
 	$(call say,LD,$@)
 	$(Q)mkdir -p $(@D) && $(CALL) -o $@.new $^ $(PROGRAM_LIBS) && mv -f $@.new $@
-# Which OTP's ei it is built with: another OTP_ROOT builds anew.
-$(shell mkdir -p $(BUILD) && echo '$(EI)' | cmp -s - $(BUILD)/ei || echo '$(EI)' >$(BUILD)/ei)
+# Which OTP's ei and whose allocator it is built with: another OTP_ROOT or MALLOC builds anew.
+$(shell mkdir -p $(BUILD) && echo '$(EI) $(MALLOC)' | cmp -s - $(BUILD)/ei || echo '$(EI) $(MALLOC)' >$(BUILD)/ei)
 $(BUILD)/%.o: c_src/%.c Makefile src/convex_sidecar.app.src $(BUILD)/ei | $(BUILD)
 	$(call say,CC,$<)
 	$(Q)$(CALL) -MMD -MP -c -o $@ $<

@@ -5,8 +5,8 @@
  * up in the table below; the document's first half is made (projection_prepare)
  * and becomes a request, an intent of the outbox (E1).  The requests of one read
  * are submitted together.  On the store thread request_apply makes the second
- * half from what the store knows and puts it; after the commit request_settled
- * writes the answer (E2), and the last request of a job sends it.
+ * half from what the store knows and puts it; after the commit it is settled (E2),
+ * and the last request of a job to be settled writes and sends the answer to all.
  *
  * A job is one call or cast: one request, or those of a batch.
  *

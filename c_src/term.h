@@ -119,7 +119,7 @@ static inline size_t term_leaf_size(term t)
     }
 }
 
-term term_next_any(term t);
+term term_next_any(term t); /* term_next of what is no such leaf */
 
 static inline term term_next(term t)
 {
@@ -128,7 +128,7 @@ static inline term term_next(term t)
     return size > 0 ? t + size : term_next_any(t);
 }
 
-bool term_big_integer(term t, int64_t *v);
+bool term_big_integer(term t, int64_t *v); /* term_integer of SMALL_BIG and LARGE_BIG */
 
 static inline bool term_integer(term t, int64_t *v)
 {
@@ -178,7 +178,7 @@ static inline bool term_is_latin1(term t)
     return t[0] == TAG_ATOM || t[0] == TAG_SMALL_ATOM;
 }
 
-bool term_is_ascii(struct slice text);
+bool term_is_ascii(struct slice text); /* no byte of ${text} is 0x80 or above */
 
 /* Whether ${t} is the atom or binary of that text; a latin1 atom beyond ASCII is another text. */
 static inline bool term_is_name(term t, struct slice name)

@@ -43,7 +43,7 @@
     dirty_limit => pos_integer(),
     %% entities whose last folded event is remembered (100000)
     hint_limit => pos_integer(),
-    %% entities in one request of the conveyor (256)
+    %% entities in one request of the conveyor (512)
     batch_limit => 1..10000,
     %% how long the conveyor waits for an answer (10000)
     request_ms => pos_integer()
