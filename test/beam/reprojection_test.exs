@@ -55,6 +55,14 @@ defmodule OpenAgentsRuntime.Convex.ReprojectionTest do
     assert {:error, %{reason: "invalid_summary"}} = Reprojection.rebuild_run("long7000")
   end
 
+  test "all of it: what is busy for a moment is no failure, unless the caller says so", %{fake: fake} do
+    FakeSidecar.script(fake, [{:error, :busy}, {:error, :draining}])
+    assert {:ok, %{total_entities: 3, failed_entities: 0}} = Reprojection.rebuild_all()
+    assert length(FakeSidecar.requests(fake)) == 5
+    FakeSidecar.script(fake, [{:error, :busy}])
+    assert {:ok, %{failed_entities: 1}} = Reprojection.rebuild_all(wait: false)
+  end
+
   test "rebuilt is written, also what was there already; with force: false it is not", %{fake: fake} do
     assert {:ok, %{write: "queued"}} = Reprojection.rebuild_run("r1")
     assert {:ok, %{write: "queued"}} = Reprojection.rebuild_run("r1")

@@ -71,8 +71,7 @@ defmodule Mix.Tasks.Runtime.Convex.Reproject do
     {:ok, summary} =
       until_signal(canceller, fn ->
         Reprojection.rebuild_all(
-          waiting() ++
-            [progress: &show(&1, terminal?), max_concurrency: concurrency, resume: resume] ++
+          [progress: &show(&1, terminal?), max_concurrency: concurrency, resume: resume] ++
             [canceller: canceller, results: :failed]
         )
       end)

@@ -66,7 +66,8 @@ defmodule OpenAgentsRuntime.Convex.Reprojection do
 
   When only one of the two lists is given, the other kind is rebuilt whole, as ever; give
   `[]` to leave it out. Runs come first, each kind in the order of the log or the list. Options of
-  the projector go along, and:
+  the projector go along; unless they say otherwise an entity waits (`wait: true, timeout: 30_000`),
+  since a long history on the link makes the next one's call `:busy`. And:
 
     * `:max_concurrency` - entities at once (8)
     * `:progress` - a function that is told a `t:progress/0` after every entity
@@ -88,7 +89,7 @@ defmodule OpenAgentsRuntime.Convex.Reprojection do
   def rebuild_all(opts \\ []) do
     {own, opts} =
       Keyword.split(
-        opts,
+        Keyword.merge([wait: true, timeout: 30_000], opts),
         [:run_ids, :worker_ids, :progress, :max_concurrency] ++
           [:resume, :after, :canceller, :results]
       )
