@@ -11,6 +11,9 @@
  * the reason, and any other that brought no whole answer is HTTP_TIMEOUT, HTTP_TOO_LARGE or
  * HTTP_BROKEN: the other side may have done what was asked.
  *
+ * On a kept connection what comes may be no answer (wire.c): then the connection is closed, and the
+ * call asks once more on a new one.
+ *
  * The admin key lives here in the shared header lines only, which are wiped when released; curl's
  * own copy in a request buffer is beyond reach.  Nothing here logs a header.
  *
@@ -20,9 +23,11 @@
  */
 
 #include "http.h"
+#include "base_url.h"
 #include "buf.h"
 #include "clock.h"
 #include "log.h"
+#include "wire.h"
 
 #include <curl/curl.h>
 #include <poll.h>
@@ -48,11 +53,15 @@ struct call {
     struct headers *headers;
     char *path;    /* what the handle's URL ends with; heap, NULL: it has none yet */
     uint8_t *body; /* heap; NULL for GET */
+    size_t body_len;
     struct buf answer;
     http_done *done;
     void *arg;
     int64_t began_us;
-    bool sent, too_large;
+    struct wire *kept; /* the kept connection that it went out on; NULL: a new one */
+    bool sent, heard, too_large;
+    bool unasked;  /* ended because what came was not its answer */
+    bool is_again; /* the second try, on a new connection */
     char error[CURL_ERROR_SIZE];
     struct call *prev, *next; /* in `active` or `idle` */
 };
@@ -60,16 +69,17 @@ struct call {
 struct http {
     /* fixed after open */
     CURLM *multi;
-    char *base_url, *extra_header;
+    struct base_url base_url;
+    char *extra_header;
     char *ca_file, *user_agent; /* NULL: the system's, none */
     long connect_timeout_ms, timeout_ms;
     size_t max_answer_bytes;
-    bool is_loopback;
     /* of the owner's thread */
+    struct wires *wires;
     struct headers *headers;
     struct call *active, *idle;
     bool in_wait, closing;
-    int64_t poll_failed_us; /* log_limited's memory */
+    int64_t poll_failed_us, unasked_us; /* log_limited's memory */
 };
 
 /* An option whose refusal is our bug, or no memory. */
@@ -143,6 +153,61 @@ void http_set_authorization(struct http *h, const char *value)
 
 /* ---- what curl calls ------------------------------------------------------------------------- */
 
+static curl_socket_t open_socket(void *arg, curlsocktype purpose, struct curl_sockaddr *to)
+{
+    struct http *h = arg;
+
+    (void)purpose; /* there is one only */
+    return wire_open(h->wires, to->socktype, to->protocol, &to->addr);
+}
+
+static int close_socket(void *arg, curl_socket_t fd)
+{
+    struct http *h = arg;
+
+    return wire_close(h->wires, fd);
+}
+
+/* The connection is made, TLS and all; with CURL_PREREQFUNC_OK the request begins to leave. */
+static int before_sending(void *arg, char *ip, char *local_ip, int port, int local_port)
+{
+    struct call *c = arg;
+    struct wire *w = wire_find(c->owner->wires, ip, local_port);
+
+    (void)local_ip, (void)port;
+    c->kept = w && wire_is_kept(w) ? w : NULL;
+    if (w && (c->kept || !c->owner->base_url.is_tls) && wire_has_input(w)) {
+        c->unasked = true;
+        return CURL_PREREQFUNC_ABORT; /* curl closes the connection, as it does below */
+    }
+    if (w)
+        wire_use(w);
+    c->sent = true;
+    return CURL_PREREQFUNC_OK;
+}
+
+/* Whether the other end has all of the request, as far as its kernel tells. */
+static bool has_arrived(const struct call *c)
+{
+    curl_off_t handed = 0;
+
+    PRE(curl_easy_getinfo(c->easy, CURLINFO_SIZE_UPLOAD_T, &handed) == CURLE_OK);
+    return (uint64_t)handed >= c->body_len && wire_is_drained(c->kept);
+}
+
+static size_t take_header(char *line, size_t size, size_t count, void *arg)
+{
+    struct call *c = arg;
+
+    (void)line;
+    if (!c->heard && c->kept && !has_arrived(c)) {
+        c->unasked = true;
+        return 0; /* any other number than size * count ends the transfer */
+    }
+    c->heard = true;
+    return size * count;
+}
+
 static size_t take_answer(char *data, size_t size, size_t count, void *arg)
 {
     struct call *c = arg;
@@ -158,16 +223,6 @@ static size_t take_answer(char *data, size_t size, size_t count, void *arg)
     return len;
 }
 
-/* The connection is made, TLS and all; with the return the request begins to leave. */
-static int note_sent(void *arg, char *local_ip, char *ip, int local_port, int port)
-{
-    struct call *c = arg;
-
-    (void)local_ip, (void)ip, (void)local_port, (void)port;
-    c->sent = true;
-    return CURL_PREREQFUNC_OK;
-}
-
 /* ---- calls ----------------------------------------------------------------------------------- */
 
 static struct call *call_new(struct http *h)
@@ -181,7 +236,13 @@ static struct call *call_new(struct http *h)
     SET(c->easy, CURLOPT_ERRORBUFFER, c->error);
     SET(c->easy, CURLOPT_WRITEFUNCTION, take_answer);
     SET(c->easy, CURLOPT_WRITEDATA, c);
-    SET(c->easy, CURLOPT_PREREQFUNCTION, note_sent);
+    SET(c->easy, CURLOPT_HEADERFUNCTION, take_header);
+    SET(c->easy, CURLOPT_HEADERDATA, c);
+    SET(c->easy, CURLOPT_OPENSOCKETFUNCTION, open_socket);
+    SET(c->easy, CURLOPT_OPENSOCKETDATA, h);
+    SET(c->easy, CURLOPT_CLOSESOCKETFUNCTION, close_socket);
+    SET(c->easy, CURLOPT_CLOSESOCKETDATA, h);
+    SET(c->easy, CURLOPT_PREREQFUNCTION, before_sending);
     SET(c->easy, CURLOPT_PREREQDATA, c);
     SET(c->easy, CURLOPT_NOSIGNAL, 1L);
     SET(c->easy, CURLOPT_PROTOCOLS_STR, "http,https");
@@ -198,7 +259,7 @@ static struct call *call_new(struct http *h)
         SET(c->easy, CURLOPT_CAINFO, h->ca_file);
     if (h->user_agent)
         SET(c->easy, CURLOPT_USERAGENT, h->user_agent);
-    if (h->is_loopback) /* http_proxy in the environment is not meant for this machine */
+    if (h->base_url.is_loopback) /* http_proxy in the environment is not meant for this machine */
         SET(c->easy, CURLOPT_PROXY, "");
     return c;
 }
@@ -219,7 +280,7 @@ static void set_path(struct call *c, const char *path)
 
     if (c->path != NULL && strcmp(c->path, path) == 0)
         return;
-    buf_printf(&url, "%s%s", c->owner->base_url, path);
+    buf_printf(&url, "%s%s", c->owner->base_url.text, path);
     buf_byte(&url, 0);
     SET(c->easy, CURLOPT_URL, (char *)url.data);
     buf_free(&url);
@@ -260,10 +321,15 @@ static void call_recycle(struct http *h, struct call *c)
     free(c->body);
     if (c->answer.cap > KEPT_ANSWER_BYTES)
         buf_free(&c->answer);
+    if (c->is_again) {
+        SET(c->easy, CURLOPT_FRESH_CONNECT, 0L);
+        SET(c->easy, CURLOPT_TIMEOUT_MS, h->timeout_ms);
+    }
     c->headers = NULL;
     c->body = NULL;
+    c->body_len = 0;
     c->answer.len = 0;
-    c->sent = c->too_large = false;
+    c->sent = c->heard = c->too_large = c->unasked = c->is_again = false;
     c->error[0] = 0;
     DL_PREPEND(h->idle, c);
 }
@@ -273,6 +339,7 @@ void http_post_json(struct http *h, const char *path, struct slice body, http_do
     struct call *c = call_take(h, path, done, arg);
 
     c->body = (uint8_t *)body.data; /* taken, so the const of the slice is off */
+    c->body_len = body.len;
     SET(c->easy, CURLOPT_POST, 1L);
     SET(c->easy, CURLOPT_POSTFIELDS, body.len ? (const char *)body.data : "");
     SET(c->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)body.len);
@@ -317,6 +384,8 @@ static void describe(const struct call *c, enum http_end end, CURLcode code, cha
         snprintf(out, size, "given up on shutdown");
     else if (end == HTTP_TOO_LARGE)
         snprintf(out, size, "the answer is over %zu bytes", c->owner->max_answer_bytes);
+    else if (c->unasked)
+        snprintf(out, size, "bytes came that nobody asked for; the connection was closed");
     else if (end != HTTP_ANSWERED)
         snprintf(out, size, "%.*s", (int)size - 1,
                  c->error[0] ? c->error : curl_easy_strerror(code));
@@ -342,6 +411,30 @@ static void finish(struct call *c, enum http_end end, CURLcode code)
     call_recycle(h, c);
 }
 
+/*
+ * Bytes that nobody asked for ended ${c}, which has left curl's hands: once, and in what is left of
+ * its time, it asks again on a new connection.  False: it is over.
+ */
+static bool ask_again(struct http *h, struct call *c)
+{
+    int64_t left_ms = h->timeout_ms - (clock_mono_us() - c->began_us) / 1000;
+
+    if (!c->unasked)
+        return false;
+    if (log_limited(&h->unasked_us, 10000))
+        log_event(LOG_WARNING, "http.unasked_bytes",
+                  "why=\"bytes came that nobody asked for\" then=\"closed the connection\"");
+    if (c->is_again || left_ms <= 0)
+        return false;
+    c->is_again = true;
+    c->unasked = c->heard = false;
+    c->error[0] = 0;
+    SET(c->easy, CURLOPT_FRESH_CONNECT, 1L);
+    SET(c->easy, CURLOPT_TIMEOUT_MS, (long)left_ms);
+    PRE(curl_multi_add_handle(h->multi, c->easy) == CURLM_OK);
+    return true;
+}
+
 /* Let curl do what can be done now; true when a call ended. */
 static bool advance(struct http *h)
 {
@@ -355,6 +448,8 @@ static bool advance(struct http *h)
         PRE(m->msg == CURLMSG_DONE);
         PRE(curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, (char **)&c) == CURLE_OK);
         PRE(curl_multi_remove_handle(h->multi, c->easy) == CURLM_OK);
+        if (ask_again(h, c))
+            continue;
         finish(c, end_of(c, code), code);
         ended = true;
     }
@@ -400,69 +495,6 @@ static enum err refuse(struct fault *fault, const char *option, const char *why)
     return ERR_INVALID;
 }
 
-static bool url_has(CURLU *url, CURLUPart part)
-{
-    char *text = NULL;
-    bool has = curl_url_get(url, part, &text, 0) == CURLUE_OK && text[0];
-
-    curl_free(text);
-    return has;
-}
-
-static bool is_loopback_host(const char *host)
-{
-    size_t len = strlen(host);
-
-    return strcmp(host, "localhost") == 0 || strncmp(host, "127.", 4) == 0 ||
-           strcmp(host, "[::1]") == 0 || (len > 10 && strcmp(host + len - 10, ".localhost") == 0);
-}
-
-/* Whether ${url} may be the beginning of every URL; NULL, or what is wrong with it. */
-static const char *url_fault(CURLU *url, const char *text)
-{
-    CURLUcode code = curl_url_set(url, CURLUPART_URL, text, 0);
-    char *scheme = NULL;
-    bool is_http = false;
-
-    if (code != CURLUE_OK)
-        return curl_url_strerror(code);
-    if (curl_url_get(url, CURLUPART_SCHEME, &scheme, 0) == CURLUE_OK)
-        is_http = strcmp(scheme, "http") == 0 || strcmp(scheme, "https") == 0;
-    curl_free(scheme);
-    if (!is_http)
-        return "must begin with http:// or https://";
-    if (!url_has(url, CURLUPART_HOST))
-        return "names no host";
-    if (url_has(url, CURLUPART_USER) || url_has(url, CURLUPART_PASSWORD))
-        return "must not hold a user or password";
-    if (url_has(url, CURLUPART_QUERY) || url_has(url, CURLUPART_FRAGMENT))
-        return "must not have a query or fragment";
-    return NULL;
-}
-
-static enum err read_base_url(struct http *h, const char *text, struct fault *fault)
-{
-    CURLU *url = curl_url();
-    char *whole = NULL, *host = NULL;
-    const char *why;
-    size_t len;
-
-    PRE(url != NULL);
-    why = url_fault(url, text);
-    if (why == NULL) {
-        PRE(curl_url_get(url, CURLUPART_URL, &whole, 0) == CURLUE_OK);
-        PRE(curl_url_get(url, CURLUPART_HOST, &host, 0) == CURLUE_OK);
-        for (len = strlen(whole); len && whole[len - 1] == '/';)
-            len--;
-        h->base_url = base_strndup(whole, len);
-        h->is_loopback = is_loopback_host(host);
-    }
-    curl_free(host);
-    curl_free(whole);
-    curl_url_cleanup(url);
-    return why ? refuse(fault, "base_url", why) : ERR_OK;
-}
-
 static char *copy_or_null(const char *text)
 {
     return text && text[0] ? base_strndup(text, strlen(text)) : NULL;
@@ -471,12 +503,16 @@ static char *copy_or_null(const char *text)
 enum err http_open(const struct http_options *options, struct http **out, struct fault *fault)
 {
     struct http *h = base_alloc(sizeof *h);
+    const char *why;
 
     PRE(options->max_connections > 0 && options->max_answer_bytes > 0);
     PRE(options->timeout_ms > 0 && options->connect_timeout_ms > 0);
     PRE(curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK);
-    if (read_base_url(h, options->base_url ? options->base_url : "", fault) != ERR_OK)
+    why = base_url_read(&h->base_url, options->base_url ? options->base_url : "");
+    if (why) {
+        (void)refuse(fault, "base_url", why);
         goto err0;
+    }
     h->ca_file = copy_or_null(options->ca_file);
     if (h->ca_file && access(h->ca_file, R_OK) != 0) {
         (void)refuse(fault, "ca_file", "cannot be read");
@@ -488,6 +524,7 @@ enum err http_open(const struct http_options *options, struct http **out, struct
     h->timeout_ms = options->timeout_ms;
     h->max_answer_bytes = options->max_answer_bytes;
     h->headers = headers_new(NULL, h->extra_header);
+    h->wires = wires_new();
     h->multi = curl_multi_init();
     PRE(h->multi != NULL);
     PRE(curl_multi_setopt(h->multi, CURLMOPT_MAXCONNECTS, options->max_connections) == CURLM_OK);
@@ -519,11 +556,12 @@ void http_close(struct http *h)
     }
     if (h->multi)
         PRE(curl_multi_cleanup(h->multi) == CURLM_OK);
+    wires_free(h->wires);
     headers_release(h->headers);
     free(h->user_agent);
     free(h->ca_file);
     free(h->extra_header);
-    free(h->base_url);
+    base_url_free(&h->base_url);
     free(h);
     curl_global_cleanup();
 }

@@ -1,5 +1,5 @@
-/* http.h - HTTP calls over libcurl multi: connections, TLS, deadlines.  The only room that names
- * curl. */
+/* http.h - HTTP calls over libcurl multi: connections, TLS, deadlines.  With
+ * base_url, the only room that names curl. */
 
 #ifndef HTTP_H
 #define HTTP_H
@@ -21,7 +21,8 @@ struct http_options {
 
 /*
  * How a call ended below HTTP.  When a kept connection turns out to be dead, curl asks again by
- * itself on a new one; a call that ever began to be sent never ends as HTTP_NOT_SENT.
+ * itself on a new one, and so does http once when bytes came on it that nobody asked for; a call
+ * that ever began to be sent never ends as HTTP_NOT_SENT.
  */
 enum http_end {
     HTTP_ANSWERED,  /* a whole answer: status and body are valid */

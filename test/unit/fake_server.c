@@ -2,8 +2,8 @@
  * fake_server.c - a TCP server that follows a script, for a test to include.
  *
  * The peer is a thread that takes a list of steps, one connection at a time: what it shall read,
- * send, and how it ends.  No step sleeps: what shall be late is never sent, and the client's own
- * limits end the call.
+ * send, and how it ends.  No step sleeps: what shall be late is sent when the test says so, or
+ * never, and the client's own limits end the call.
  */
 
 #include "base.h"
@@ -12,7 +12,10 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <linux/sockios.h>
 #include <pthread.h>
+#include <semaphore.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -21,7 +24,9 @@ enum op {
     DO_ACCEPT,
     DO_READ,
     DO_READ_SOME,
+    DO_READ_OR_ACCEPT,
     DO_SEND,
+    DO_SEND_LATE,
     DO_DRIBBLE,
     DO_ZEROS,
     DO_SHUT,
@@ -40,7 +45,9 @@ struct step {
 #define ACCEPT        {DO_ACCEPT, NULL, 0}      /* the next connection */
 #define READ          {DO_READ, NULL, 0}        /* one whole request, kept in server.seen */
 #define READ_SOME     {DO_READ_SOME, NULL, 0}   /* a first piece, not kept */
+#define READ_OR_ACCEPT {DO_READ_OR_ACCEPT, NULL, 0} /* one whole request, here or on a new connection */
 #define SEND(text)    {DO_SEND, text, 0}
+#define SEND_LATE(text) {DO_SEND_LATE, text, 0} /* when server_let says so */
 #define DRIBBLE(text) {DO_DRIBBLE, text, 0}     /* a byte a packet */
 #define ZEROS(count)  {DO_ZEROS, NULL, count}   /* until the client has enough of them */
 #define SHUT          {DO_SHUT, NULL, 0}        /* end of file, politely */
@@ -55,6 +62,7 @@ struct server {
     unsigned accepted;
     struct buf seen;
     const struct step *script;
+    sem_t let, is_there;
     pthread_t thread;
 };
 
@@ -116,11 +124,38 @@ static void send_zeros(struct server *s, size_t count)
     }
 }
 
+/* Send, and wait until it is in the client's kernel. */
+static void send_late(struct server *s, const char *text)
+{
+    int left = 1;
+
+    while (sem_wait(&s->let) != 0)
+        ;
+    send_text(s, text, SIZE_MAX / 2);
+    while (ioctl(s->peer, SIOCOUTQ, &left) == 0 && left > 0)
+        sched_yield();
+    sem_post(&s->is_there);
+}
+
 static void end_peer(struct server *s)
 {
     if (s->peer >= 0)
         close(s->peer);
     s->peer = -1;
+}
+
+static void take_step(struct server *s, const struct step *step);
+
+/* A client may have closed the connection: then its request comes on the next. */
+static void read_anywhere(struct server *s)
+{
+    size_t before = s->seen.len;
+
+    read_request(s);
+    if (s->seen.len > before)
+        return;
+    take_step(s, &(struct step)ACCEPT);
+    read_request(s);
 }
 
 static void take_step(struct server *s, const struct step *step)
@@ -141,11 +176,17 @@ static void take_step(struct server *s, const struct step *step)
     case DO_READ:
         read_request(s);
         break;
+    case DO_READ_OR_ACCEPT:
+        read_anywhere(s);
+        break;
     case DO_READ_SOME:
         ck_assert_int_gt(recv(s->peer, some, sizeof some, 0), 0);
         break;
     case DO_SEND:
         send_text(s, step->text, SIZE_MAX / 2);
+        break;
+    case DO_SEND_LATE:
+        send_late(s, step->text);
         break;
     case DO_DRIBBLE:
         send_text(s, step->text, 1);
@@ -195,11 +236,26 @@ static void server_listen(struct server *s)
     s->port = ntohs(a.sin_port);
 }
 
+static void server_begin(struct server *s, const struct step *script)
+{
+    s->script = script;
+    ck_assert_int_eq(sem_init(&s->let, 0, 0), 0);
+    ck_assert_int_eq(sem_init(&s->is_there, 0, 0), 0);
+    ck_assert_int_eq(pthread_create(&s->thread, NULL, serve, s), 0);
+}
+
 static void server_start(struct server *s, const struct step *script)
 {
     server_listen(s);
-    s->script = script;
-    ck_assert_int_eq(pthread_create(&s->thread, NULL, serve, s), 0);
+    server_begin(s, script);
+}
+
+/* The next SEND_LATE is sent, and waits unread at the client. */
+__attribute__((unused)) static void server_let(struct server *s)
+{
+    sem_post(&s->let);
+    while (sem_wait(&s->is_there) != 0)
+        ;
 }
 
 /* Call after the client has closed: a script may hold until then. */

@@ -475,6 +475,104 @@ TEST(a_call_that_left_once_is_never_not_sent)
     forget(&s, &r);
 }
 
+#define CREATED "HTTP/1.1 201 Created\r\nContent-Length: 3\r\n\r\nnew"
+
+/* One call on a connection that is kept; ${unasked} comes; the next call must be answered by
+ * CREATED. */
+static void assert_nobodys_answer(const char *unasked)
+{
+    struct server s;
+    struct result r = {0};
+    struct http *h;
+    size_t before;
+
+    server_start(&s, SCRIPT(ACCEPT, READ, SEND(OK_5), SEND_LATE(unasked), ACCEPT, READ,
+                            SEND(CREATED), HOLD));
+    h = open_plain(s.port);
+    http_post_json(h, "/first", heap_body("{}"), on_done, &r);
+    wait_count(h, &r, 1);
+    ck_assert_int_eq(r.status, 200);
+    server_let(&s);
+    before = s.seen.len;
+    http_post_json(h, "/second", heap_body("{}"), on_done, &r);
+    wait_count(h, &r, 2);
+    ck_assert_msg(r.end == HTTP_ANSWERED, "ended as %d (%s)", r.end, r.detail);
+    ck_assert_int_eq(r.status, 201);
+    ck_assert_slice(buf_view(&r.body), "new");
+    http_close(h);
+    server_end(&s);
+    ck_assert_uint_eq(s.accepted, 2);
+    ck_assert(memcmp(s.seen.data + before, "POST /second ", 13) == 0);
+    forget(&s, &r);
+}
+
+TEST(what_comes_unasked_on_a_kept_connection_is_nobodys_answer)
+{
+    assert_nobodys_answer(OK_5);
+    assert_nobodys_answer("HTTP/1.1 408 Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+    assert_nobodys_answer("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
+    assert_nobodys_answer("H");
+}
+
+/* The second call's answer comes with ${len} bytes of body under way; is it heard? */
+static void assert_early_answer_is_asked_again(size_t len)
+{
+    struct server s;
+    struct result r = {0};
+    struct http *h;
+    char *body = base_alloc(len);
+    int small = 4096;
+
+    memset(body, ' ', len);
+    server_listen(&s);
+    ck_assert_int_eq(setsockopt(s.listener, SOL_SOCKET, SO_RCVBUF, &small, sizeof small), 0);
+    server_begin(&s, SCRIPT(ACCEPT, READ, SEND(OK_5), READ_SOME, SEND(OK_5), ACCEPT, READ,
+                            SEND(CREATED), HOLD));
+    h = open_plain(s.port);
+    http_post_json(h, "/first", heap_body("{}"), on_done, &r);
+    wait_count(h, &r, 1);
+    http_post_json(h, "/second", slice_of(body, len), on_done, &r);
+    wait_count(h, &r, 2);
+    ck_assert_msg(r.end == HTTP_ANSWERED, "ended as %d (%s)", r.end, r.detail);
+    ck_assert_int_eq(r.status, 201);
+    http_close(h);
+    server_end(&s);
+    ck_assert_uint_eq(s.accepted, 2);
+    forget(&s, &r);
+}
+
+TEST(an_answer_that_outruns_its_request_on_a_kept_connection_is_asked_for_again)
+{
+    assert_early_answer_is_asked_again(60000);   /* all of it in our kernel, not in theirs */
+    assert_early_answer_is_asked_again(8 << 20); /* most of it not even there */
+}
+
+TEST(what_follows_an_answer_in_the_same_packet_is_dropped)
+{
+    static const char *twice[] = {
+        OK_5 OK_5,
+        "HTTP/1.1 204 No Content\r\n\r\n" OK_5,
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n" OK_5,
+    };
+
+    for (size_t i = 0; i < 3; i++) {
+        struct server s;
+        struct result r = {0};
+        /* closed by us or not, the second call gets its own answer */
+        server_start(&s, SCRIPT(ACCEPT, READ, SEND(twice[i]), READ_OR_ACCEPT, SEND(CREATED), HOLD));
+        struct http *h = open_plain(s.port);
+        http_post_json(h, "/first", heap_body("{}"), on_done, &r);
+        wait_count(h, &r, 1);
+        ck_assert_int_eq(r.end, HTTP_ANSWERED);
+        http_post_json(h, "/second", heap_body("{}"), on_done, &r);
+        wait_count(h, &r, 2);
+        ck_assert_int_eq(r.status, 201);
+        http_close(h);
+        server_end(&s);
+        forget(&s, &r);
+    }
+}
+
 TEST(further_calls_wait_for_a_connection_and_a_callback_may_start_calls)
 {
     struct server s;
