@@ -486,7 +486,7 @@ static void assert_nobodys_answer(const char *unasked)
     struct http *h;
     size_t before;
 
-    server_start(&s, SCRIPT(ACCEPT, READ, SEND(OK_5), SEND_LATE(unasked), ACCEPT, READ,
+    server_start(&s, SCRIPT(ACCEPT, READ, SEND(OK_5), SEND_LATE(unasked), READ, ACCEPT, READ,
                             SEND(CREATED), HOLD));
     h = open_plain(s.port);
     http_post_json(h, "/first", heap_body("{}"), on_done, &r);
@@ -503,6 +503,7 @@ static void assert_nobodys_answer(const char *unasked)
     server_end(&s);
     ck_assert_uint_eq(s.accepted, 2);
     ck_assert(memcmp(s.seen.data + before, "POST /second ", 13) == 0);
+    ck_assert_uint_eq(s.seen.len, before + before + 1); /* once: nothing left on the first */
     forget(&s, &r);
 }
 
