@@ -1,12 +1,15 @@
 import type { AuthConfig } from "convex/server";
 
+// All that is used of Node's types, so that @types/node is not needed.
+declare const process: { env: Record<string, string | undefined> };
+
 /**
  * Whose tokens are believed: OpenAgents' own issuer (Laravel mints short-lived JWTs at
  * /api/convex/token). Set once a deployment:
  *
- *   npx convex env set OPENAGENTS_JWT_ISSUER   https://openagents.example
- *   npx convex env set OPENAGENTS_JWT_AUDIENCE openagents-convex
- *   npx convex env set OPENAGENTS_JWKS         https://openagents.example/.well-known/jwks.json
+ *   npm run convex -- env set OPENAGENTS_JWT_ISSUER   https://openagents.example
+ *   npm run convex -- env set OPENAGENTS_JWT_AUDIENCE openagents-convex
+ *   npm run convex -- env set OPENAGENTS_JWKS         https://openagents.example/.well-known/jwks.json
  *
  * `applicationID` must be in the token's `aud`; leaving it out would let any audience pass
  * (crates/authentication/src/lib.rs). The issuer is compared without trailing slashes; the JWKS
