@@ -174,10 +174,18 @@ export const upsertCodexWorkerSummary = internalMutation({
 });
 
 /**
+ * Whether `e` is about all that the call has read and written ("Too many bytes read in a single
+ * function execution"), not about the item at which the measure was full.
+ */
+const isOfWholeCall = (e: unknown) => e instanceof Error && e.message.includes(" in a single function execution");
+
+/**
  * Many documents in one transaction, results in the order of the items. An item that the database
- * refuses (over 1 MiB, nested over 16) is reported and the rest commit; a fault in the *arguments*
- * (a bad field name, an array over 8192) fails the call before it starts. The sidecar sends at most
- * 64 items and 1 MiB of JSON a call.
+ * refuses (over 1 MiB, nested over 16) is reported and the rest commit. A fault in the *arguments*
+ * (a bad field name, an array over 8192) fails the call before it starts, and one of the whole
+ * transaction (16 MiB read: each item reads its standing row twice) fails it half-way: nothing is
+ * written, and the sidecar halves the call. How many items and bytes it sends is sink.batch_documents
+ * (64, at most 1024) and sink.batch_bytes (1 MiB).
  */
 export const upsertBatch = internalMutation({
   args: {
@@ -192,6 +200,7 @@ export const upsertBatch = internalMutation({
       try {
         results.push(await (op === "remove" ? bury : apply)(ctx, kind, item));
       } catch (e) {
+        if (isOfWholeCall(e)) throw e;
         results.push({ outcome: "rejected", error: e instanceof Error ? e.message : String(e) });
       }
     }

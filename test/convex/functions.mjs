@@ -67,6 +67,24 @@ eq("still nothing from before", await put(doc(99, 19)), "stale");
 eq("removing what was never there", (await admin.mutation(ref("runtime:upsertBatch"), { items: [{ kind: "run_summary", op: "remove", document_id: "ghost", projected_at: at(30) }] })).results[0].outcome, "removed");
 eq("its late write", await put({ ...doc(1, 29), document_id: "ghost" }), "stale");
 
+// ---- a limit of the whole transaction (16 MiB read, each row twice) is no item's fault
+const batch = (items) => admin.mutation(ref("runtime:upsertBatch"), { items });
+const rows = (kind, n, seq, bytes, from = 0) => Array.from({ length: n }, (_, i) => ({ kind, document_id: `${kind}${from + i}`, seq, projected_at: at(seq), summary: { seq, text: "x".repeat(bytes) } }));
+const seqs = async (kind) => (await admin.query(ref("runtime:listDigests"), { kind, limit: 16 })).digests.map((d) => d.seq);
+await control("POST", "config", { MAX_BYTES_WRITTEN_PER_SECOND: 1 << 30 });
+for (let i = 0; i < 24; i += 8) await batch(rows("large", 8, 1, 450_000, i));
+const tooMuch = /Uncaught Error: Too many bytes read in a single function execution/;
+await refused("small versions of 24 large rows at once", batch(rows("large", 24, 2, 1)), tooMuch);
+eq("nothing of it was written", await seqs("large"), Array(16).fill(1));
+const removals = rows("large", 24, 2, 0).map(({ summary: _, ...item }) => ({ ...item, op: "remove" }));
+await refused("their removal at once", batch(removals), tooMuch);
+eq("half of them", (await batch(rows("large", 12, 2, 1))).results.filter((r) => r.outcome === "updated").length, 12);
+eq("half the removals", (await batch(removals.slice(12))).results.filter((r) => r.outcome === "removed").length, 12);
+await refused("more than 4,096 ranges", batch(rows("ranges", 4100, 1, 1)), /Uncaught Error: Too many reads in a single function execution/);
+const mixed = (await batch([...rows("fits", 1, 1, 1), ...rows("huge", 1, 1, 1 << 20), ...rows("fits", 1, 1, 1, 1)])).results;
+eq("an item too large by itself is still its own fault", mixed.map((r) => r.outcome), ["inserted", "rejected", "inserted"]);
+await control("POST", "config", { MAX_BYTES_WRITTEN_PER_SECOND: 4 << 20 });
+
 // ---- one document a call, as the runtime's HttpSink sends it: guarded by what the summary says
 const single = (summary) => admin.mutation(ref("runtime:upsertRunSummary"), { document_id: "s", summary }).then((r) => r.outcome);
 const plain = (seq, s) => ({ runtime_source: { entity: "run", run_id: "s", seq }, projected_at: at(s), projection_hash: `${seq}` });

@@ -101,16 +101,28 @@ let t;
 const fresh = () => { t = convexTest({ schema, modules: globModules, transactionLimits: true }); };
 fresh();
 
+// convex-test counts what a transaction reads and writes as the backend does, but says it in other words
+const LIMIT_TEXT = [
+  [/^Wrote too much data in a single function execution \(limit: (\d+) bytes\).*/s, (n) => `Too many bytes written in a single function execution (limit: ${V.human(Number(n))})`],
+  [/^Wrote too many documents in a single function execution \(limit: (\d+)\).*/s, (n) => `Too many writes in a single function execution (limit: ${n})`],
+  [/^Read too much data in a single function execution \(limit: (\d+) bytes\).*/s, (n) => `Too many bytes read in a single function execution (limit: ${n} bytes). Consider using smaller limits in your queries, paginating your queries, or using indexed queries with a selective index range expressions.`],
+  [/^Scanned too many documents in a single function execution \(limit: (\d+)\).*/s, (n) => `Too many documents read in a single function execution (limit: ${n}). Consider using smaller limits in your queries, paginating your queries, or using indexed queries with a selective index range expressions.`],
+  [/^Too many index ranges read.*\(limit: (\d+)\).*/s, (n) => `Too many reads in a single function execution (limit: ${n}). Consider using smaller limits in your queries, paginating your queries, or using indexed queries with a selective index range expressions.`],
+];
+const inConvexWords = (e) => { for (const [re, f] of LIMIT_TEXT) { const m = re.exec(e?.message); if (m) e.message = f(m[1]); } return e; };
+
 { // charge time spent inside the fake database to "system", not to the function
   const inner = globalThis.Convex;
   globalThis.Convex = {
-    syscall: (...a) => { const s = run.getStore(), t0 = performance.now(); try { return inner.syscall(...a); } finally { if (s) s.sys += performance.now() - t0; } },
-    asyncSyscall: async (...a) => { const s = run.getStore(), t0 = performance.now(); try { return await inner.asyncSyscall(...a); } finally { if (s) s.sys += performance.now() - t0; } },
+    syscall: (...a) => { const s = run.getStore(), t0 = performance.now(); try { return inner.syscall(...a); } catch (e) { throw inConvexWords(e); } finally { if (s) s.sys += performance.now() - t0; } },
+    asyncSyscall: async (...a) => { const s = run.getStore(), t0 = performance.now(); try { return await inner.asyncSyscall(...a); } catch (e) { throw inConvexWords(e); } finally { if (s) s.sys += performance.now() - t0; } },
     get jsSyscall() { return inner.jsSyscall; },
   };
 }
 
 globalThis.__standinCheckDocument = (table, doc) => {
+  const f = faults.find((f) => f.kind === "refuse_item" && globMatch(f.match?.document_id ?? "*", doc.document_id));
+  if (f) { bump(stats.faults, f.kind); throw new Error(f.message ?? "this document is refused"); }
   const full = convexToJson({ ...doc, _id: "x".repeat(32), _creationTime: 1.5 });
   const { size, nesting } = V.measure(full);
   for (const k of Object.keys(doc)) if (k.startsWith("_")) throw new Error(`${V.display(full)} isn't a valid document: Field '${k}' starts with an underscore, which is only allowed for system fields like '_id'`);
@@ -274,17 +286,9 @@ const serially = (f) => { const p = tail.then(f); tail = p.then(() => {}, () => 
 const HISTORY_MAX = 2000000, history = []; // every version of every document that was committed, in commit order
 const stats = { requests: 0, documentsWritten: 0, byStatus: {}, byCode: {}, functions: {}, commits: 0, faults: {}, startedMs: Date.now() };
 const bump = (o, k) => { o[k] = (o[k] ?? 0) + 1; };
-const LIMIT_TEXT = [
-  [/^Wrote too much data in a single function execution \(limit: (\d+) bytes\).*/s, (n) => `Too many bytes written in a single function execution (limit: ${V.human(Number(n))})`],
-  [/^Wrote too many documents in a single function execution \(limit: (\d+)\).*/s, (n) => `Too many writes in a single function execution (limit: ${n})`],
-  [/^Read too much data in a single function execution \(limit: (\d+) bytes\).*/s, (n) => `Too many bytes read in a single function execution (limit: ${n} bytes). Consider using smaller limits in your queries, paginating your queries, or using indexed queries with a selective index range expressions.`],
-  [/^Scanned too many documents in a single function execution \(limit: (\d+)\).*/s, (n) => `Too many documents read in a single function execution (limit: ${n}). Consider using smaller limits in your queries, paginating your queries, or using indexed queries with a selective index range expressions.`],
-  [/^Too many index ranges read.*\(limit: (\d+)\).*/s, (n) => `Too many reads in a single function execution (limit: ${n}). Consider using smaller limits in your queries, paginating your queries, or using indexed queries with a selective index range expressions.`],
-];
 function jsError(e) {
   if (e instanceof SystemLimit) return { message: e.message };
-  let text = String(e?.message ?? e);
-  for (const [re, f] of LIMIT_TEXT) { const m = re.exec(text); if (m) text = f(m[1]); }
+  const text = String(e?.message ?? e);
   const frames = String(e?.stack ?? "").split("\n").map((l) => /at (.*?) ?\(?(?:file:\/\/)?[^ (]*\/convex\/([A-Za-z0-9_/]+\.[tj]s:\d+:\d+)\)?$/.exec(l.trim())).filter((m) => m && !l_is_internal(m[2])).map((m) => `    at ${m[1] || "<anonymous>"} (../convex/${m[2]})`);
   const isConvex = e && typeof e === "object" && Symbol.for("ConvexError") in e;
   const out = { message: `Uncaught ${isConvex ? "ConvexError" : e?.name || "Error"}: ${text}`, frames };
@@ -352,6 +356,7 @@ let faults = [];
 const globMatch = (pat, s) => new RegExp(`^${String(pat).replace(/[.+?^${}()|[\]\\]/g, "\\$&").replace(/\*/g, ".*")}$`).test(s);
 function takeFault(path, argsText) {
   for (const f of faults) {
+    if (f.kind === "refuse_item") continue; // met at the document, not at the call
     if (f.match?.path !== undefined && !globMatch(f.match.path, path)) continue;
     if (f.match?.document_id !== undefined && !argsText?.includes(JSON.stringify(f.match.document_id))) continue;
     if (f.p !== undefined && Math.random() >= f.p) continue;

@@ -100,6 +100,12 @@ static const struct expectation cases[] = {
     {HTTP_ANSWERED, 200, CONVEX_BATCH,
      ERROR_200("Function execution timed out (maximum duration: 1s)"), VERDICT_REFUSED,
      "Function execution timed out (maximum duration: 1s)"},
+    {HTTP_ANSWERED, 200, CONVEX_BATCH,
+     ERROR_200("Uncaught Error: Too many bytes read in a single function execution (limit: "
+               "16777216 bytes)."),
+     VERDICT_REFUSED,
+     "Uncaught Error: Too many bytes read in a single function execution (limit: 16777216 "
+     "bytes)."},
     {HTTP_ANSWERED, 200, CONVEX_SINGLE,
      "{\"status\":\"error\",\"errorMessage\":\"[Request ID: 0123] Server Error\"}", VERDICT_REFUSED,
      "Server Error, hidden by the deployment (request id 0123)"},
