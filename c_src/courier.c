@@ -11,6 +11,7 @@
  * back into the agenda or a group, to be read again and sent again.
  *   again, unknown   the agenda; after three unknowns in a row it travels alone
  *   refused, many    the call is halved, and each half sent by itself
+ *   refused, some    each of them is sent alone once a document was done
  *   refused, alone   a dead letter (E6) if it is the document's fault (suspects)
  *   stop             the agenda
  *   cannot be read   the agenda: the store is being opened again
@@ -153,6 +154,7 @@ int64_t courier_due_us(const struct courier *c)
 static void postpone(struct courier *c, struct parcel p, int64_t due_us)
 {
     p.due_us = due_us;
+    p.is_on_trial = false;
     agenda_push(&c->agenda, p);
 }
 
@@ -165,7 +167,7 @@ static enum err read_again(struct courier *c, int64_t now_us, struct parcel *p,
     if (e == ERR_STORE)
         postpone(c, *p, now_us + STORE_AGAIN_US);
     else if (e == ERR_OK && document->version.revision != p->revision)
-        p->attempts = p->unknowns = p->refusals = 0;
+        *p = (struct parcel){.no = p->no};
     return e;
 }
 
@@ -319,6 +321,7 @@ struct answering {
     int64_t now_us;
     struct batch *batch; /* what goes to the outbox */
     struct settlement *first, **end;
+    bool any_done;
     const char *all_refused_why; /* NULL: not everything is refused */
 };
 
@@ -355,12 +358,16 @@ static void bury(struct answering *w, struct parcel p, const struct verdict *v)
     settle(w, p);
 }
 
+/* Only a document that was sent alone is judged; the others wait for a call of their own. */
 static void take_refused(struct answering *w, struct parcel p, const struct verdict *v)
 {
     struct courier *c = w->courier;
+    bool alone = w->answer->count == 1;
 
-    p.refusals++;
-    if (suspects_is_guilty(&c->suspects, &p, w->now_us)) {
+    p.refusals += alone;
+    p.refused_us = w->any_done ? w->call->sent_us : w->now_us;
+    p.is_on_trial = false;
+    if (alone && suspects_is_guilty(&c->suspects, &p, w->now_us)) {
         bury(w, p, v);
         return;
     }
@@ -408,7 +415,7 @@ static void regroup(struct answering *w, bool halve)
     push_group(w->courier, ps->items, first);
 }
 
-static size_t take_done(struct answering *w)
+static void take_done(struct answering *w)
 {
     struct parcels *ps = &w->call->parcels;
     size_t done = 0;
@@ -419,18 +426,29 @@ static size_t take_done(struct answering *w)
             done++;
         }
     metric_add(METRIC_DELIVERED, done);
-    return done;
+    w->any_done = done > 0;
+}
+
+/*
+ * A call with refusals and nothing done adds one to the row.  A document on trial adds nothing:
+ * that it would be refused again was known, and something else was done between.
+ */
+static void count_refused(struct answering *w)
+{
+    struct parcels *ps = &w->call->parcels;
+    size_t i = 0;
+
+    while (i < ps->count && verdict_of(w->answer, i)->kind != VERDICT_REFUSED)
+        i++;
+    if (i < ps->count && !ps->items[i].is_on_trial &&
+        suspects_count(&w->courier->suspects, ps->items[i].no))
+        w->all_refused_why = verdict_of(w->answer, i)->why;
 }
 
 static void take_others(struct answering *w)
 {
     struct parcels *ps = &w->call->parcels;
 
-    for (size_t i = 0; i < ps->count; i++) {
-        const struct verdict *v = verdict_of(w->answer, i);
-        if (v->kind == VERDICT_REFUSED && suspects_count(&w->courier->suspects, ps->items[i].no))
-            w->all_refused_why = v->why;
-    }
     for (size_t i = 0; i < ps->count; i++) {
         const struct verdict *v = verdict_of(w->answer, i);
         if (v->kind == VERDICT_REFUSED)
@@ -444,14 +462,13 @@ static void take_others(struct answering *w)
 static void accept_proof(struct answering *w)
 {
     struct courier *c = w->courier;
-    struct parcels *waiting = &c->suspects.waiting;
+    struct parcel p;
 
     if (w->call->sent_us < c->stopped_us)
         return; /* sent before delivery stopped: says nothing about now */
     suspects_proof(&c->suspects, w->now_us);
-    for (size_t i = 0; i < waiting->count; i++)
-        push_group(c, &waiting->items[i], 1);
-    waiting->count = 0;
+    while (suspects_next_trial(&c->suspects, w->call->sent_us, &p))
+        push_group(c, &p, 1);
 }
 
 /* E4: hand what is settled to the outbox. */
@@ -495,9 +512,12 @@ static void answered(void *arg, const struct sink_answer *answer)
     } else if (call->is_group && is_together(answer, VERDICT_AGAIN)) {
         regroup(&w, false);
     } else {
-        if (take_done(&w) > 0)
-            accept_proof(&w);
+        take_done(&w);
+        if (!w.any_done)
+            count_refused(&w);
         take_others(&w);
+        if (w.any_done)
+            accept_proof(&w);
     }
     hand_over(&w);
     struct courier_report report = {.verdict = whole_verdict(answer),

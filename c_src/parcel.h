@@ -18,6 +18,8 @@ struct parcel {
     uint32_t attempts;             /* times this version was sent */
     uint32_t unknowns;             /* of these, with an unknown outcome, in a row */
     uint32_t refusals;             /* refused when sent alone */
+    int64_t refused_us;            /* of a suspect: only a call sent since then tries it */
+    bool is_on_trial;              /* refused, then another was done, so it is sent alone */
     struct settlement *settlement; /* while in a call: its verdict-to-be, owned; else NULL */
 };
 

@@ -148,6 +148,52 @@ defmodule DeliveryTest do
     assert {:ok, %{state: "delivered", delivered_seq: 2}} = :convex_sidecar.checkpoint(c.name, @run <> "bad")
   end
 
+  defp batch_of(c, ids, row, events),
+    do: {:ok, _} = :convex_sidecar.batch(c.name, for(id <- ids, do: {:project, :run_summary, id, row, events, %{}}))
+
+  test "many documents Convex refuses in the answers that accept the rest do not stop delivery", c do
+    Standin.faults(c.standin, ~s({"kind":"refuse_item","match":{"document_id":"#{@run}bad*"}}))
+    {:ok, :paused} = :convex_sidecar.pause(c.name)
+
+    for ids <- [for(i <- 1..100, do: "a#{i}"), for(i <- 1..150, do: "bad#{i}"), for(i <- 1..100, do: "z#{i}")],
+        do: batch_of(c, ids, run_row(), [event(1)])
+
+    {:ok, _} = :convex_sidecar.resume(c.name)
+    assert {:ok, %{pending: 0}} = flush(c)
+    documents = Map.keys(Standin.documents(c.standin))
+    assert length(documents) == 200
+    refute Enum.any?(documents, &(&1 =~ "bad"))
+    assert {:ok, dead} = :convex_sidecar.dead_list(c.name)
+    assert length(dead) == 150 and Enum.all?(dead, &(&1.why =~ "this document is refused"))
+    assert {:ok, %{answer: answer}} = :convex_sidecar.dead_show(c.name, @run <> "bad1")
+    assert answer =~ "rejected"
+    assert state(c) == "running"
+  end
+
+  @tag delivery: [min_interval_ms: 0]
+  test "what is too much for one transaction goes in smaller calls, and no document dies of it", c do
+    Standin.config(c.standin, ~s({"MAX_BYTES_WRITTEN_PER_SECOND":1000000000}))
+    large = Map.put(run_row(), :terminal_reason, String.duplicate("x", 450_000))
+
+    together = fn work ->
+      {:ok, :paused} = :convex_sidecar.pause(c.name)
+      work.()
+      {:ok, _} = :convex_sidecar.resume(c.name)
+      assert {:ok, %{pending: 0}} = flush(c)
+      assert {:ok, []} = :convex_sidecar.dead_list(c.name)
+    end
+
+    put = fn row, seq -> for i <- 1..24, do: {:ok, _} = project(c, "l#{i}", row, [event(seq)]) end
+    together.(fn -> put.(large, 1) end)
+    together.(fn -> put.(run_row(), 2) end)
+    documents = Standin.documents(c.standin)
+    assert map_size(documents) == 24
+    assert Enum.all?(documents, fn {_id, json} -> json =~ ~s("latest_seq":2) and byte_size(json) < 2_000 end)
+    together.(fn -> put.(large, 3) end)
+    together.(fn -> assert {:ok, %{cleared: 24}} = :convex_sidecar.clear(c.name, :all) end)
+    assert Standin.documents(c.standin) == %{}
+  end
+
   @tag delivery: [probe_ms: 100]
   test "a bad key stops delivery, discards nothing, and goes on when it is good again", c do
     Standin.faults(c.standin, ~s({"kind":"bad_admin_key","times":3}))

@@ -440,8 +440,9 @@ TEST(verdicts_for_each_document_are_followed)
     ck_assert(fake_outbox_look(h.outbox, "bad").dead);
     UNTIL(status(&h).state == DISPATCH_RUNNING); /* the fault is not the endpoint's */
     rest(&h);
-    ck_assert_uint_eq(fake_calls(h.sink), 1);
-    fake_outbox_put(h.outbox, "other", 1); /* goes on meanwhile */
+    ck_assert_uint_eq(fake_calls(h.sink), 2);
+    ck_assert_uint_eq(h.sink->sizes[1], 1); /* alone, before it is judged */
+    fake_outbox_put(h.outbox, "other", 1);  /* goes on meanwhile */
     UNTIL(fake_outbox_look(h.outbox, "other").delivered_seq == 1);
     fake_advance(h.sink, 100);
     UNTIL(fake_outbox_pending(h.outbox) == 0);
@@ -449,29 +450,146 @@ TEST(verdicts_for_each_document_are_followed)
     close_house(&h);
 }
 
-static void everything_refused(fake_rule *rule)
+static void put_around(struct house *h, unsigned before, unsigned bad, unsigned after)
+{
+    dispatch_pause(h->dispatch);
+    rest(h);
+    h->outbox->on_work = NULL;
+    for (unsigned i = 0; i < before + bad + after; i++) {
+        char id[16];
+        snprintf(id, sizeof id, i >= before && i < before + bad ? "bad%u" : "good%u", i);
+        fake_outbox_put(h->outbox, id, 1);
+    }
+    h->outbox->on_work = dispatch_wake;
+    dispatch_resume(h->dispatch);
+}
+
+static unsigned dead_among(struct house *h, const char *name, unsigned from, unsigned to)
+{
+    unsigned dead = 0;
+
+    for (unsigned i = from; i < to; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "%s%u", name, i);
+        dead += fake_outbox_look(h->outbox, id).dead;
+    }
+    return dead;
+}
+
+/* All good ones are delivered and all bad ones die, at once and without a stop. */
+static void bad_ones_among_good_ones(unsigned before, unsigned bad, unsigned after)
 {
     struct house h;
-    char id[16];
+
+    open_house(&h, 64, &usual);
+    fake_rule_set(h.sink, mixes);
+    put_around(&h, before, bad, after);
+    UNTIL(fake_outbox_pending(h.outbox) == 0);
+    ck_assert_uint_eq(dead_among(&h, "bad", before, before + bad), bad);
+    ck_assert_uint_eq(dead_among(&h, "good", 0, before), 0);
+    ck_assert_uint_eq(dead_among(&h, "good", before + bad, before + bad + after), 0);
+    ck_assert_uint_eq(fake_probes(h.sink), 0);
+    ck_assert_uint_le(fake_calls(h.sink), (before + bad + after) / 64 + 1 + bad);
+    UNTIL(status(&h).state == DISPATCH_RUNNING);
+    close_house(&h);
+}
+
+TEST(ten_refused_in_the_answer_that_accepts_the_rest_do_not_stop_delivery)
+{
+    bad_ones_among_good_ones(20, 10, 30);
+}
+
+TEST(eight_refused_among_512_do_not_stop_delivery)
+{
+    bad_ones_among_good_ones(256, 8, 256);
+}
+
+TEST(whole_calls_of_refused_ones_between_good_ones_do_not_stop_delivery)
+{
+    bad_ones_among_good_ones(500, 300, 500);
+}
+
+RULE(refuses_bad_in_company)
+{
+    *use_each = true;
+    for (size_t i = 0; i < c->count && c->count > 1; i++)
+        if (strncmp(c->ids[i], "bad", 3) == 0)
+            say(&each[i], VERDICT_REFUSED, "Too many bytes in all");
+    return say(overall, VERDICT_DONE, "");
+}
+
+TEST(what_is_refused_in_company_and_accepted_alone_is_delivered)
+{
+    struct house h;
+
+    open_house(&h, 64, &usual);
+    fake_rule_set(h.sink, refuses_bad_in_company);
+    put_around(&h, 3, 3, 3);
+    UNTIL(fake_outbox_pending(h.outbox) == 0);
+    ck_assert_uint_eq(dead_among(&h, "bad", 3, 6), 0);
+    ck_assert_int_eq(fake_outbox_look(h.outbox, "bad4").delivered_seq, 1);
+    close_house(&h);
+}
+
+RULE(refuses_bad_until_everything)
+{
+    return c->count > 1 ? mixes(s, c, overall, each, use_each)
+                        : say(overall, VERDICT_STOP, "401 BadAdminKey");
+}
+
+/* A trial that a stop breaks off is over: what is refused afterwards may be everything. */
+TEST(a_stop_ends_every_trial)
+{
+    struct house h;
+
+    open_house(&h, 64, &usual);
+    fake_rule_set(h.sink, refuses_bad_until_everything);
+    h.sink->probe_verdict.kind = VERDICT_STOP;
+    put_around(&h, 3, 12, 3);
+    UNTIL(status(&h).state == DISPATCH_STOPPED);
+    rest(&h);
+    fake_rule_set(h.sink, refuses_all);
+    h.sink->probe_verdict.kind = VERDICT_DONE;
+    dispatch_resume(h.dispatch);
+    UNTIL(strncmp(status(&h).why, "every document is refused", 25) == 0); /* takes no time */
+    ck_assert_uint_eq(dead_among(&h, "bad", 3, 15), 0);
+    ck_assert_uint_eq(fake_outbox_pending(h.outbox), 12);
+    close_house(&h);
+}
+
+TEST(a_refusal_in_company_is_none_of_the_three)
+{
+    struct house h;
+
+    open_house(&h, 64, &usual);
+    fake_rule_set(h.sink, refuses_each);
+    put_around(&h, 0, 5, 0);
+    live(&h, 10000, 50);
+    UNTIL(dead_among(&h, "bad", 0, 5) == 5);
+    ck_assert_uint_eq(fake_outbox_look(h.outbox, "bad0").attempts, 1 + 3);
+    close_house(&h);
+}
+
+static void everything_refused(fake_rule *rule, unsigned count)
+{
+    struct house h;
 
     open_house(&h, 64, &usual);
     fake_outbox_put(h.outbox, "before", 1); /* something was done a moment ago */
     UNTIL(fake_outbox_pending(h.outbox) == 0);
     fake_rule_set(h.sink, rule);
-    put_many(&h, "d", 100);
+    put_many(&h, "d", count);
+    if (rule == refuses_each && count < 8 * 64)
+        live(&h, 5000, 50); /* each is sent alone, after a back-off */
     UNTIL(status(&h).state == DISPATCH_STOPPED);
     rest(&h);
     ck_assert_str_eq(status(&h).why,
                      rule == refuses_all
                          ? "every document is refused: Could not find public function"
                          : "every document is refused: ArgumentValidationError");
-    unsigned dead = 0;
-    for (int i = 1; i <= 100; i++) {
-        snprintf(id, sizeof id, "d%d", i);
-        dead += fake_outbox_look(h.outbox, id).dead;
-    }
+    unsigned dead = dead_among(&h, "d", 1, count + 1);
     ck_assert_uint_lt(dead, 8);
-    ck_assert_uint_eq(fake_outbox_pending(h.outbox), 100 - dead);
+    ck_assert_uint_eq(fake_outbox_pending(h.outbox), count - dead);
     unsigned calls = fake_calls(h.sink);
     live(&h, 90000, 10000);
     ck_assert_int_eq(status(&h).state, DISPATCH_STOPPED);
@@ -487,12 +605,17 @@ static void everything_refused(fake_rule *rule)
 
 TEST(everything_refused_is_a_configuration_fault)
 {
-    everything_refused(refuses_all);
+    everything_refused(refuses_all, 100);
 }
 
 TEST(everything_refused_document_by_document_is_one_too)
 {
-    everything_refused(refuses_each);
+    everything_refused(refuses_each, 100);
+}
+
+TEST(eight_whole_calls_refused_document_by_document_stop_delivery_at_once)
+{
+    everything_refused(refuses_each, 600);
 }
 
 TEST(nothing_dies_before_anything_was_done)
@@ -826,12 +949,12 @@ static void begin_to_close(struct house *h, pthread_t *closer)
     UNTIL(fake_waits(h->sink) > waits); /* delivery has heard of it */
 }
 
-/* Two calls in flight, one document each. */
-static void open_with_two_in_flight(struct house *h)
+/* Two calls may be in flight, and are left there. */
+static void open_for_two_in_flight(struct house *h, size_t max_documents)
 {
     char id[16];
 
-    open_house(h, 1, &usual);
+    open_house(h, max_documents, &usual);
     fake_rule_set(h->sink, left_in_flight);
     for (unsigned no = 1; status(h).limit < 2; no++) {
         snprintf(id, sizeof id, "first%u", no);
@@ -842,6 +965,11 @@ static void open_with_two_in_flight(struct house *h)
         UNTIL(fake_outbox_pending(h->outbox) == 0);
         rest(h);
     }
+}
+
+static void open_with_two_in_flight(struct house *h)
+{
+    open_for_two_in_flight(h, 1);
     unsigned calls = fake_calls(h->sink);
     fake_outbox_put(h->outbox, "a", 1);
     fake_outbox_put(h->outbox, "b", 1);
@@ -868,6 +996,31 @@ TEST(answers_to_calls_sent_before_a_stop_are_taken_and_prove_nothing)
     UNTIL(fake_calls(h.sink) == calls + 1);
     rest(&h);
     ck_assert_uint_eq(fake_outbox_pending(h.outbox), 1); /* refused, but a suspect only */
+    close_house(&h);
+}
+
+/* A deploy may lie between the two: what was accepted before it proves nothing about what came. */
+TEST(what_was_sent_before_a_refusal_puts_nobody_on_trial)
+{
+    struct house h;
+
+    open_for_two_in_flight(&h, 64);
+    unsigned calls = fake_calls(h.sink);
+    fake_outbox_put(h.outbox, "early", 1);
+    UNTIL(fake_calls(h.sink) == calls + 1);
+    fake_advance(h.sink, 1);
+    fake_rule_set(h.sink, refuses_each);
+    put_many(&h, "d", 20);
+    UNTIL(fake_calls(h.sink) == calls + 2);
+    fake_sink_answer(h.sink, calls + 1, VERDICT_DONE);
+    UNTIL(fake_outbox_pending(h.outbox) == 20);
+    rest(&h);
+    ck_assert_uint_eq(dead_among(&h, "d", 1, 21), 0);
+    fake_rule_set(h.sink, always_done);
+    fake_outbox_put(h.outbox, "late", 1); /* this one does */
+    UNTIL(fake_outbox_pending(h.outbox) == 0);
+    ck_assert_uint_eq(dead_among(&h, "d", 1, 21), 0);
+    ck_assert_uint_eq(fake_calls(h.sink), calls + 2 + 1 + 20);
     close_house(&h);
 }
 

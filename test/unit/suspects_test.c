@@ -37,3 +37,21 @@ TEST(eight_distinct_in_a_row_are_everything)
     ck_assert(!suspects_count(&s, 1));
     suspects_free(&s);
 }
+
+TEST(only_who_was_refused_before_the_proof_was_sent_is_tried)
+{
+    struct suspects s = {0};
+    struct parcel p;
+
+    for (int64_t us = 1; us <= 3; us++)
+        parcels_push(&s.waiting, (struct parcel){.no = (uint64_t)us, .refused_us = us});
+    ck_assert(!suspects_next_trial(&s, 0, &p));
+    ck_assert(suspects_next_trial(&s, 2, &p));
+    ck_assert(p.no == 1 && p.is_on_trial);
+    ck_assert(suspects_next_trial(&s, 2, &p));
+    ck_assert(p.no == 2);
+    ck_assert(!suspects_next_trial(&s, 2, &p));
+    ck_assert(s.waiting.count == 1 && s.waiting.items[0].no == 3 &&
+              !s.waiting.items[0].is_on_trial);
+    suspects_free(&s);
+}
