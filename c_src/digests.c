@@ -288,7 +288,7 @@ bool digests_pause(struct digests *d, int64_t ms)
 }
 
 /* One call; false when woken before it was answered. */
-static bool call_once(struct digests *d, struct slice body)
+static bool ask_once(struct digests *d, struct slice body)
 {
     d->is_answered = false;
     http_post_json(d->http, QUERY_PATH, slice_of(base_strndup(body.data, body.len), body.len),
@@ -326,7 +326,7 @@ static enum err ask_until_answered(struct digests *d, struct slice body)
     bool key_was_read = false;
 
     for (int tries = 1;; tries++) {
-        if (!call_once(d, body))
+        if (!ask_once(d, body))
             return ERR_CLOSED;
         if (d->verdict.kind == VERDICT_DONE)
             return ERR_OK;

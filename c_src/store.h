@@ -12,8 +12,8 @@ struct store_view; /* opaque: what is committed, seen through one table */
 
 /**
  * store_open(dir, map_bytes, s, fault):
- * Open or make the store in ${dir} (made when absent, mode 0700; its parent is
- * not) and hold it against other processes until store_close.  ${map_bytes} of
+ * Open or make the store in ${dir} (made when absent, its parents too, mode 0700)
+ * and hold it against other processes until store_close.  ${map_bytes} of
  * address space are reserved, not of disk; the reservation doubles by itself
  * before it is full.  ERR_STORE: ${fault}->why is the sentence for the operator.
  */

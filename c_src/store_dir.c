@@ -1,9 +1,9 @@
 /*
  * store_dir.c - the directory of a store, and who may be in it.
  *
- * The happy path: the directory is made, or is one that no other user may write to;
- * the file `lock` in it is locked with flock(2) and gets our pid, for people.  The
- * lock goes with the process, however that ends.
+ * The happy path: the directory is made with its parents, or is one that no other
+ * user may write to; the file `lock` in it is locked with flock(2) and gets our pid,
+ * for people.  The lock goes with the process, however that ends.
  *
  * What can go wrong: another process has the lock, and is named; the directory can't
  * be made, or is open to others; there is no room.  Each is said, nothing else is
@@ -19,6 +19,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -47,12 +48,45 @@ int store_dir_sync(const char *dir, int dir_fd)
     return bad;
 }
 
+static int sync_path(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    if (fd < 0)
+        return errno;
+    int bad = store_dir_sync(path, fd);
+    close(fd);
+    return bad;
+}
+
+/* Make ${path} and its parents, mode 0700; ${path} is changed meanwhile.  Returns 0 or errno. */
+static int make_path(char *path)
+{
+    char *slash = strrchr(path, '/');
+
+    if (mkdir(path, 0700) == 0)
+        return sync_path(path);
+    if (errno != ENOENT || slash == NULL || slash == path)
+        return errno == EEXIST ? 0 : errno;
+    *slash = '\0';
+    int bad = make_path(path);
+    *slash = '/';
+    if (bad != 0)
+        return bad;
+    if (mkdir(path, 0700) != 0 && errno != EEXIST)
+        return errno;
+    return sync_path(path);
+}
+
 enum err store_dir_open(const char *dir, int *fd, struct fault *fault)
 {
     struct stat st;
 
-    if (mkdir(dir, 0700) != 0 && errno != EEXIST)
-        return refuse(fault, dir, strerror(errno));
+    char *path = base_strndup(dir, strlen(dir));
+    int bad = strlen(dir) < PATH_MAX ? make_path(path) : ENAMETOOLONG;
+    free(path);
+    if (bad != 0)
+        return refuse(fault, dir, strerror(bad));
     *fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (*fd < 0)
         return refuse(fault, dir, strerror(errno));

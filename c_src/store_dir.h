@@ -5,7 +5,9 @@
 
 #include "base.h"
 
-/** store_dir_open(dir, fd, fault): Open ${dir}, made when absent, mode 0700; ${fd} is the caller's.
+/**
+ * store_dir_open(dir, fd, fault):
+ * Open ${dir}, made when absent, its parents too, mode 0700; ${fd} is the caller's.
  */
 enum err store_dir_open(const char *dir, int *fd, struct fault *fault) MUST_CHECK;
 

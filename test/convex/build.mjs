@@ -3,7 +3,8 @@
 import * as esbuild from "esbuild";
 import { readFileSync, readdirSync, rmSync } from "node:fs";
 import { join, dirname } from "node:path";
-const root = dirname(new URL(import.meta.url).pathname);
+import { fileURLToPath } from "node:url";
+const root = dirname(fileURLToPath(import.meta.url));
 
 function patch(src) {
   const swap = (a, b) => { if (!src.includes(a)) throw new Error(`convex-test changed; patch site missing:\n${a}`); src = src.replace(a, () => b); };

@@ -6,12 +6,13 @@ import { AsyncLocalStorage } from "node:async_hooks";
 import { randomBytes, webcrypto } from "node:crypto";
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join, dirname, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
 import { build } from "./build.mjs";
 import * as V from "./values.mjs";
 import * as keys from "./adminkey.mjs";
 import * as jwt from "./jwt.mjs";
 
-const root = dirname(new URL(import.meta.url).pathname);
+const root = dirname(fileURLToPath(import.meta.url));
 process.setSourceMapsEnabled?.(true);
 
 if (process.argv.includes("--help")) {

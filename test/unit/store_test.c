@@ -239,6 +239,24 @@ TEST(files_are_for_the_owner_only)
     temp_dir_remove(&d);
 }
 
+TEST(missing_parents_are_made)
+{
+    struct temp_dir d = temp_dir_make();
+    char dir[100];
+    struct stat st;
+
+    snprintf(dir, sizeof dir, "%s/lib/my_app/convex/", d.path);
+    store_close(open_at(dir, MAP));
+    temp_dir_empty(dir);
+    for (char *slash = strrchr(dir, '/'); slash > dir + strlen(d.path); slash = strrchr(dir, '/')) {
+        *slash = '\0';
+        ck_assert_int_eq(stat(dir, &st), 0);
+        ck_assert_uint_eq(st.st_mode & 0777, 0700);
+        ck_assert_int_eq(rmdir(dir), 0);
+    }
+    temp_dir_remove(&d);
+}
+
 static void check_refused(const char *dir, const char *part)
 {
     struct store *s;
@@ -254,7 +272,8 @@ TEST(what_is_no_place_for_a_store_is_refused)
     struct temp_dir d = temp_dir_make();
     char path[100];
 
-    check_refused("/nonexistent/convex/store", "No such file");
+    check_refused("/proc/nonexistent/store", "No such file");
+    check_refused("/dev/null/convex/store", "Not a directory");
     ck_assert_int_eq(chmod(d.path, 0777), 0);
     check_refused(d.path, "other users");
     ck_assert_int_eq(chmod(d.path, 0700), 0);
