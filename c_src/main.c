@@ -484,6 +484,14 @@ static int run(struct config *config, bool managed)
 
 /* ---- the command line ------------------------------------------------------------ */
 
+/* A managed sidecar is no unit of the service manager's: what it would say is about its owner's. */
+static void forget_unit(void)
+{
+    unsetenv("NOTIFY_SOCKET");
+    unsetenv("WATCHDOG_USEC");
+    unsetenv("WATCHDOG_PID");
+}
+
 /* What stands before and around the word's own arguments. */
 struct command {
     const char *word, *config_file, *store_dir;
@@ -584,5 +592,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "convex_sidecar %s: \"%s\" is not understood\n", k.word, k.argv[0]);
         return usage(k.word);
     }
+    if (k.managed)
+        forget_unit();
     return do_word(&k);
 }

@@ -218,7 +218,7 @@ launch(#data{options = #{program := Program, config := Sections}} = Data0) ->
         Ini = configuration(Sections(), Data),
         Port = open_port({spawn_executable, Program}, [
             {args, ["run", "--managed"]},
-            {env, [{Key, false} || {Key, _} <- os:env(), lists:prefix("CONVEX_SIDECAR_", Key)]},
+            {env, [{Key, false} || {Key, _} <- os:env(), is_not_its(Key)]},
             {line, ?LINE_BYTES},
             exit_status,
             use_stdio,
@@ -234,6 +234,11 @@ launch(#data{options = #{program := Program, config := Sections}} = Data0) ->
         throw:{bad_option, _, Why} ->
             not_started(Why, Data)
     end.
+
+%% Its configuration is the one we write; and the service manager's words are about the VM's unit.
+is_not_its("CONVEX_SIDECAR_" ++ _) -> true;
+is_not_its("WATCHDOG_" ++ _) -> true;
+is_not_its(Key) -> Key =:= "NOTIFY_SOCKET".
 
 not_started(Reason, #data{options = #{program := Program}} = Data) ->
     log(error, <<"sidecar.not_started">>, "program=~ts reason=~tp", [Program, Reason], Data),

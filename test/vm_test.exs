@@ -76,7 +76,31 @@ defmodule VmTest do
 
   defp failed(results), do: for({_, _, answers} <- results, {{:error, reason}, _} <- answers, do: reason)
 
+  # A program that finds a unit's variables in its environment, whoever started it.
+  defp program_in_a_unit(dir, notify_socket) do
+    path = Path.join(dir, "program")
+    unit = "NOTIFY_SOCKET=#{notify_socket} WATCHDOG_USEC=200000 WATCHDOG_PID=$$"
+    File.write!(path, "#!/bin/sh\nexport #{unit}\nexec #{program()} \"$@\"\n")
+    File.chmod!(path, 0o755)
+    path
+  end
+
   describe "the program" do
+    test "a managed one does not speak for the unit of its VM" do
+      dir = tmp_dir()
+      path = Path.join(dir, "notify")
+      {:ok, socket} = :gen_udp.open(0, [:binary, ifaddr: {:local, path}])
+      name = managed(program: program_in_a_unit(dir, path))
+      {:ok, _} = project(name, "r")
+      assert {:ok, _} = :convex_sidecar.restart(name)
+      :ok = stop_supervised(name)
+
+      {:ok, other} = :gen_udp.open(0, [:binary, :local])
+      :ok = :gen_udp.send(other, {:local, path}, 0, "ours")
+      assert_receive {:udp, ^socket, _, _, first}
+      assert first == "ours"
+    end
+
     test "several instances side by side, each with its own; two on one store are told" do
       [a, b] = [managed(), managed()]
       {:ok, _} = project(a, "r", 3)

@@ -20,10 +20,11 @@ defmodule ConvexSidecar.PortTest do
   end
 
   test "a program that is ready brings the instance up; it gets its configuration and a cookie" do
-    System.put_env("CONVEX_SIDECAR_SINK_TYPE", "file")
+    not_its = ~w(CONVEX_SIDECAR_SINK_TYPE NOTIFY_SOCKET WATCHDOG_USEC WATCHDOG_PID)
+    for variable <- not_its, do: System.put_env(variable, "file")
     {name, dir} = start_program(:ok, store_dir: "/some/store", drain_ms: 300)
     up(name)
-    System.delete_env("CONVEX_SIDECAR_SINK_TYPE")
+    Enum.each(not_its, &System.delete_env/1)
 
     [pid] = starts(dir)
     assert os_pid(name) == pid
@@ -32,7 +33,7 @@ defmodule ConvexSidecar.PortTest do
     assert config =~ "[delivery]\ndrain_ms = 300\n"
     assert config =~ "name = #{node()}\n"
     assert config =~ ~r/cookie = [0-9A-F]{48}\n/
-    refute File.read!(Path.join(dir, "env")) =~ "CONVEX_SIDECAR_SINK_TYPE"
+    for variable <- not_its, do: refute(File.read!(Path.join(dir, "env")) =~ variable)
     end_program(name)
   end
 
