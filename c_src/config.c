@@ -77,6 +77,16 @@ void config_free(struct config *c)
     free(c);
 }
 
+static enum err set(const struct option *o, struct config *c, const char *value, char *why,
+                    size_t size)
+{
+    enum err e = option_set(o, c, value, why, size);
+
+    if (e == ERR_OK && o->offset == offsetof(struct config, sink_type))
+        c->is_sink_type_given = true;
+    return e;
+}
+
 /* --- INI text ----------------------------------------------------------- */
 
 /* One reading of one text. */
@@ -171,7 +181,7 @@ static int take_option(void *arg, const char *section, const char *key, const ch
     }
     r->seen[o - options] = true;
     r->has_secret |= o->type == OPTION_SECRET && *value != '\0';
-    if (option_set(o, r->c, value, why, sizeof why) != ERR_OK)
+    if (set(o, r->c, value, why, sizeof why) != ERR_OK)
         return fail_at(r, why);
     return true;
 }
@@ -241,7 +251,7 @@ static enum err take_variable(struct config *c, const char *name, const char *va
 
     snprintf(fault->path, sizeof fault->path, OPTION_VARIABLE_PREFIX "%.200s", name);
     if (o != NULL)
-        return option_set(o, c, value, fault->why, sizeof fault->why);
+        return set(o, c, value, fault->why, sizeof fault->why);
     if (strncmp(name, "KIND_", 5) == 0)
         snprintf(fault->why, sizeof fault->why,
                  "kinds are not read from the environment; put them into a [kind.NAME] section");

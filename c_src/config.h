@@ -24,8 +24,10 @@ struct config {
 #undef BYTES
 #undef FLAG
 #undef CHOICE
-    struct kinds *kinds; /* the runtime's two and those of [kind.NAME] sections */
-    char *source;        /* the file's path, "" when there was none */
+    bool is_sink_type_given; /* the default is noop, which must be meant where a deployment is named
+                              */
+    struct kinds *kinds;     /* the runtime's two and those of [kind.NAME] sections */
+    char *source;            /* the file's path, "" when there was none */
 };
 
 /** config_new(): All defaults. */

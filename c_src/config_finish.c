@@ -120,10 +120,31 @@ static enum err check_node(const struct config *c, struct fault *fault)
     return ERR_OK;
 }
 
+/* The default, noop, confirms what Convex never gets: it is not for who named a deployment. */
+static enum err check_sink_type(const struct config *c, struct fault *fault)
+{
+    const char *named = *c->sink_base_url         ? "base_url"
+                        : *c->sink_admin_key      ? "admin_key"
+                        : *c->sink_admin_key_file ? "admin_key_file"
+                                                  : NULL;
+    char why[200];
+
+    if (c->is_sink_type_given || named == NULL)
+        return ERR_OK;
+    snprintf(why, sizeof why,
+             "[sink] type: it is missing, though %s is given; write type = http to deliver to "
+             "Convex, or type = noop to deliver nowhere",
+             named);
+    return misfit(c, fault, why);
+}
+
 static enum err check_sink(struct config *c, struct fault *fault)
 {
     const char *why = NULL;
+    enum err e = check_sink_type(c, fault);
 
+    if (e != ERR_OK)
+        return e;
     if (strcmp(c->sink_type, "file") == 0 && *c->sink_file == '\0')
         return misfit(c, fault, "[sink] file: type = file needs the path to write to");
     if (strcmp(c->sink_type, "http") == 0 && !is_http_url(c->sink_base_url))

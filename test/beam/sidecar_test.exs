@@ -66,6 +66,16 @@ defmodule OpenAgentsRuntime.Convex.SidecarTest do
              Sidecar.start_link(name: unique_name(), node: node())
   end
 
+  test "a deployment named in the sidecar's own options wants a type" do
+    for key <- [:base_url, :admin_key, :admin_key_file] do
+      sink = fn more -> [name: unique_name(), node: node(), config: %{"sink" => [{key, "x"} | more]}] end
+      assert {:error, {:bad_option, :config, why}} = Sidecar.start_link(sink.([]))
+      assert why =~ "[sink] type is missing" and why =~ "#{key}" and why =~ "type: :http"
+      assert config(sink.(type: :noop))["sink"]["type"] == :noop
+      assert config(sink.(type: :http))["sink"]["type"] == :http
+    end
+  end
+
   test "no secret in what supervisors print" do
     configure(:convex_projection_sink, HttpSink)
     configure(:convex_http_sink, @http)

@@ -359,7 +359,16 @@ TEST(what_must_fit_together)
          "[sink] base_url: type = http needs http://HOST[:PORT] or https://, without user, query "
          "or "
          "fragment"},
-        {"[sink]\nadmin_key = a\nadmin_key_file = b\n",
+        {"[sink]\nbase_url = http://127.0.0.1:3210\nadmin_key = a\n",
+         "[sink] type: it is missing, though base_url is given; write type = http to deliver to "
+         "Convex, or type = noop to deliver nowhere"},
+        {"[sink]\nadmin_key = a\n",
+         "[sink] type: it is missing, though admin_key is given; write type = http to deliver to "
+         "Convex, or type = noop to deliver nowhere"},
+        {"[sink]\nadmin_key_file = a\n",
+         "[sink] type: it is missing, though admin_key_file is given; write type = http to deliver "
+         "to Convex, or type = noop to deliver nowhere"},
+        {"[sink]\ntype = noop\nadmin_key = a\nadmin_key_file = b\n",
          "[sink] admin_key and admin_key_file: give one of them"},
         {"[delivery]\nbackoff_min_ms = 200\nbackoff_max_ms = 100\n",
          "[delivery] backoff_min_ms is above backoff_max_ms"},
@@ -389,9 +398,23 @@ TEST(what_fits)
     config_free(c);
 }
 
+TEST(noop_beside_a_deployment_fits_when_it_is_written)
+{
+    struct config *c = read_text("[sink]\ntype = noop\nbase_url = http://127.0.0.1:3210\n");
+    struct fault fault = {0};
+    ck_assert_msg(config_finish(c, &fault) == ERR_OK, "%s: %s", fault.path, fault.why);
+    config_free(c);
+    c = read_text("[sink]\nbase_url = http://127.0.0.1:3210\n");
+    setenv("CONVEX_SIDECAR_SINK_TYPE", "http", 1);
+    ck_assert_int_eq(config_read_environment(c, &fault), ERR_OK);
+    unsetenv("CONVEX_SIDECAR_SINK_TYPE");
+    ck_assert_msg(config_finish(c, &fault) == ERR_OK, "%s: %s", fault.path, fault.why);
+    config_free(c);
+}
+
 TEST(credentials_of_the_service_manager)
 {
-    struct config *c = read_text("[sink]\nadmin_key_file = credentials:admin_key\n");
+    struct config *c = read_text("[sink]\ntype = noop\nadmin_key_file = credentials:admin_key\n");
     struct fault fault = {0};
     unsetenv("CREDENTIALS_DIRECTORY");
     ck_assert_int_eq(config_finish(c, &fault), ERR_INVALID);
@@ -400,7 +423,7 @@ TEST(credentials_of_the_service_manager)
     ck_assert_int_eq(config_finish(c, &fault), ERR_OK);
     ck_assert_str_eq(c->sink_admin_key_file, "/run/credentials/x/admin_key");
     config_free(c);
-    c = read_text("[sink]\nadmin_key_file = credentials:../x\n");
+    c = read_text("[sink]\ntype = noop\nadmin_key_file = credentials:../x\n");
     ck_assert_int_eq(config_finish(c, &fault), ERR_INVALID);
     ck_assert_str_eq(fault.why, "a credential's name has no / in it");
     unsetenv("CREDENTIALS_DIRECTORY");

@@ -6,7 +6,7 @@ defmodule OpenAgentsRuntime.Convex.Sidecar do
 
   | key of `:openagents_runtime` | becomes |
   | --- | --- |
-  | `convex_projection_sink` | `NoopSink` or none: `[sink] type = noop`; else `type = http` (a sink of your own is called in the VM, and may call `HttpSink`) |
+  | `convex_projection_sink` | `NoopSink` or none: `[sink] type = noop` (none beside a `[sink] base_url` or key in `config` is an error); else `type = http` (a sink of your own is called in the VM, and may call `HttpSink`) |
   | `convex_http_sink`: `base_url`, `admin_key`, `request_timeout_ms` | the same keys of `[sink]` |
   | ... `run_summary_mutation_path`, `codex_worker_summary_mutation_path` | `[kind.run_summary] mutation`, `[kind.codex_worker_summary] mutation`; and `[sink] batch_mutation` is empty, so that they are called |
   | `convex_projection_version` | `[projection] version` |
@@ -101,7 +101,22 @@ defmodule OpenAgentsRuntime.Convex.Sidecar do
   # Called when the program is started, so that a changed key is read by the next restart.
   defp config(given) do
     given = if is_function(given, 0), do: given.(), else: given
-    merge(sink(env(:convex_projection_sink, nil)) ++ projection(), given)
+    sink = env(:convex_projection_sink, nil)
+    if sink == nil, do: check_sink_type(by_name(given)["sink"] || %{})
+    merge(sink(sink) ++ projection(), given)
+  end
+
+  # NoopSink is the default, but not for who names a deployment.
+  defp check_sink_type(%{"type" => _}), do: :ok
+
+  defp check_sink_type(keys) do
+    for key <- ~w(base_url admin_key admin_key_file), is_map_key(keys, key) do
+      throw(
+        {:bad_option, :config,
+         "config [sink] type is missing, though #{key} is given; say type: :http to deliver to " <>
+           "Convex, or type: :noop to deliver nowhere"}
+      )
+    end
   end
 
   defp sink(none) when none in [nil, NoopSink], do: [{"sink", [type: :noop]}]
