@@ -428,6 +428,8 @@ static void *deliver(void *arg)
 
     PRE(getrandom(&seed, sizeof seed, 0) == sizeof seed);
     open_courier(d, seed);
+    if (d->options.stopped_why != NULL)
+        stop(d, d->options.stopped_why, clock_mono_us());
     for (;;) {
         int64_t now_us = clock_mono_us();
         take_wake(d);
@@ -465,6 +467,10 @@ struct dispatch *dispatch_open(struct outbox *o, struct sink *sink,
     d->settle_look_us = SETTLE_LOOK_US;
     d->shown =
         (struct dispatch_status){.state = DISPATCH_RUNNING, .since_us = d->since_us, .limit = 1};
+    if (options->stopped_why != NULL) {
+        d->shown.state = DISPATCH_STOPPED;
+        snprintf(d->shown.why, sizeof d->shown.why, "%s", options->stopped_why);
+    }
     d->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     PRE(d->wake_fd >= 0);
     PRE(pthread_mutex_init(&d->lock, NULL) == 0);

@@ -13,7 +13,8 @@ struct dispatch_options {
     unsigned max_in_flight;  /* calls at most; the adaptive limit stays at or below */
     int64_t min_interval_ms; /* between two writes of one document */
     int64_t backoff_min_ms, backoff_max_ms;
-    int64_t probe_ms; /* between probes while stopped */
+    int64_t probe_ms;        /* between probes while stopped */
+    const char *stopped_why; /* begin stopped, and why; NULL: begin running */
 };
 
 enum dispatch_state {

@@ -167,7 +167,8 @@ static void say_fault(const char *event, const struct fault *fault)
 /* ---- opening ------------------------------------------------------------------ */
 
 /* No core dump may hold a key, no signal may end a thread in the middle of its work.  When the
- * owner dies while we are stopped (SIGSTOP), the kernel's SIGCONT lets us see the end of stdin. */
+ * owner dies while we are stopped (SIGSTOP), the kernel's SIGCONT lets us see the end of stdin.
+ * What a managed sidecar found of the service manager is about its owner's unit. */
 static void harden(struct sidecar *s)
 {
     const struct rlimit none = {0, 0};
@@ -175,8 +176,12 @@ static void harden(struct sidecar *s)
 
     setrlimit(RLIMIT_CORE, &none);
     prctl(PR_SET_DUMPABLE, 0);
-    if (s->managed)
+    if (s->managed) {
         prctl(PR_SET_PDEATHSIG, SIGCONT);
+        unsetenv("NOTIFY_SOCKET");
+        unsetenv("WATCHDOG_USEC");
+        unsetenv("WATCHDOG_PID");
+    }
     umask(0077);
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);
@@ -193,6 +198,7 @@ static enum err open_outbox(struct sidecar *s, struct fault *fault)
 {
     const struct config *c = s->config;
     const struct outbox_options options = {.dir = c->store_dir,
+                                           .sink = c->sink_type,
                                            .limit_bytes = (uint64_t)c->store_limit_bytes,
                                            .dead_limit = (uint64_t)c->store_dead_letters,
                                            .queue_count = (size_t)c->store_queue_requests,
@@ -255,20 +261,25 @@ static void open_audit(struct sidecar *s)
 static enum err open_delivery(struct sidecar *s, struct fault *fault)
 {
     const struct config *c = s->config;
+    const struct kept_for *kept_for = outbox_kept_for(s->outbox);
     const struct dispatch_options options = {.max_in_flight = (unsigned)c->delivery_max_in_flight,
                                              .min_interval_ms = c->delivery_min_interval_ms,
                                              .backoff_min_ms = c->delivery_backoff_min_ms,
                                              .backoff_max_ms = c->delivery_backoff_max_ms,
-                                             .probe_ms = c->delivery_probe_ms};
+                                             .probe_ms = c->delivery_probe_ms,
+                                             .stopped_why =
+                                                 kept_for->is_withheld ? kept_for->why : NULL};
     struct sink *sink = NULL;
     enum err e = ERR_OK;
 
-    if (strcmp(c->sink_type, "http") == 0)
+    if (options.stopped_why)
+        sink = noop_sink_open(options.stopped_why);
+    else if (strcmp(c->sink_type, "http") == 0)
         e = open_http_sink(c, &sink, fault);
     else if (strcmp(c->sink_type, "file") == 0)
         e = file_sink_open(c->sink_file, &sink, fault);
     else
-        sink = noop_sink_open();
+        sink = noop_sink_open(NULL);
     if (e == ERR_OK)
         s->dispatch = dispatch_open(s->outbox, sink, &options);
     return e;
@@ -296,6 +307,7 @@ static enum err open_intake(struct sidecar *s, struct fault *fault)
     s->status = (struct status){.node = c->node_name,
                                 .sink = c->sink_type,
                                 .store = c->store_dir,
+                                .next = outbox_kept_for(s->outbox)->next,
                                 .started_us = clock_wall_us(),
                                 .dispatch = s->dispatch,
                                 .control = s->control};
@@ -484,14 +496,6 @@ static int run(struct config *config, bool managed)
 
 /* ---- the command line ------------------------------------------------------------ */
 
-/* A managed sidecar is no unit of the service manager's: what it would say is about its owner's. */
-static void forget_unit(void)
-{
-    unsetenv("NOTIFY_SOCKET");
-    unsetenv("WATCHDOG_USEC");
-    unsetenv("WATCHDOG_PID");
-}
-
 /* What stands before and around the word's own arguments. */
 struct command {
     const char *word, *config_file, *store_dir;
@@ -507,12 +511,6 @@ static int usage(const char *word)
                 "convex_sidecar: there is no word \"%s\"; convex_sidecar --help lists them\n",
                 word);
     return EXIT_USAGE;
-}
-
-static int check_config(const struct config *c)
-{
-    config_print(c, stdout);
-    return EXIT_DONE;
 }
 
 static int do_word(struct command *k)
@@ -537,7 +535,8 @@ static int do_word(struct command *k)
     } else if (strcmp(k->word, "run") == 0) {
         status = run(c, k->managed);
     } else if (strcmp(k->word, "check-config") == 0) {
-        status = check_config(c);
+        config_print(c, stdout);
+        status = EXIT_DONE;
     } else {
         status = cli_run(c, k->word, k->argc, k->argv);
     }
@@ -592,7 +591,5 @@ int main(int argc, char **argv)
         fprintf(stderr, "convex_sidecar %s: \"%s\" is not understood\n", k.word, k.argv[0]);
         return usage(k.word);
     }
-    if (k.managed)
-        forget_unit();
     return do_word(&k);
 }

@@ -1,9 +1,10 @@
 /*
- * noop_sink.c - confirms everything and writes nothing.
+ * noop_sink.c - writes nothing, and confirms everything or nothing.
  *
  * The runtime's default sink: projections are decided, kept and settled as with
  * any other, and go nowhere.  Every call is answered from inside send; there is
- * nothing that can go wrong.
+ * nothing that can go wrong.  Opened with a reason to stop, it answers everything
+ * with that: what is kept stays kept.
  *
  * Runs on the delivery thread only.
  */
@@ -12,14 +13,31 @@
 
 #define MAX_DOCUMENTS 1024
 
+struct noop_sink {
+    struct sink base;
+    const char *stop_why; /* fixed after open; NULL: all is done */
+};
+
 struct sink_call {
+    const struct noop_sink *sink;
     size_t count;
 };
 
+static struct verdict verdict_of(const struct noop_sink *n)
+{
+    struct verdict v = {.kind = n->stop_why != NULL ? VERDICT_STOP : VERDICT_DONE};
+
+    if (n->stop_why != NULL)
+        snprintf(v.why, sizeof v.why, "%s", n->stop_why);
+    return v;
+}
+
 static struct sink_call *noop_begin(struct sink *s)
 {
-    (void)s;
-    return base_alloc(sizeof(struct sink_call));
+    struct sink_call *c = base_alloc(sizeof *c);
+
+    c->sink = (const struct noop_sink *)s;
+    return c;
 }
 
 static bool noop_add(struct sink_call *c, const struct pending *p)
@@ -33,7 +51,7 @@ static bool noop_add(struct sink_call *c, const struct pending *p)
 
 static void noop_send(struct sink_call *c, sink_answered *answered, void *arg)
 {
-    struct sink_answer answer = {.overall = {.kind = VERDICT_DONE}, .count = c->count};
+    struct sink_answer answer = {.overall = verdict_of(c->sink), .count = c->count};
 
     free(c);
     answered(arg, &answer);
@@ -46,9 +64,8 @@ static void noop_drop(struct sink_call *c)
 
 static void noop_probe(struct sink *s, sink_probed *probed, void *arg)
 {
-    struct verdict verdict = {.kind = VERDICT_DONE};
+    struct verdict verdict = verdict_of((const struct noop_sink *)s);
 
-    (void)s;
     probed(arg, &verdict);
 }
 
@@ -70,7 +87,7 @@ static void noop_close(struct sink *s)
     free(s);
 }
 
-struct sink *noop_sink_open(void)
+struct sink *noop_sink_open(const char *stop_why)
 {
     static const struct sink_ops ops = {
         .name = "noop",
@@ -83,9 +100,9 @@ struct sink *noop_sink_open(void)
         .wait = noop_wait,
         .close = noop_close,
     };
-    struct sink *s = base_alloc(sizeof *s);
+    struct noop_sink *n = base_alloc(sizeof *n);
 
-    s->ops = &ops;
-    s->max_documents = MAX_DOCUMENTS;
-    return s;
+    n->base = (struct sink){.ops = &ops, .max_documents = MAX_DOCUMENTS};
+    n->stop_why = stop_why;
+    return &n->base;
 }

@@ -60,6 +60,7 @@ struct outbox {
     void *on_work_arg;
     void (*before_settled)(void), (*after_settled)(void); /* or NULL */
     struct store *store;
+    struct kept_for kept_for;
     pthread_t thread;
     /* under lock */
     pthread_mutex_t lock;
@@ -505,6 +506,8 @@ enum err outbox_open(const struct outbox_options *options, struct outbox **out, 
     if (e != ERR_OK)
         goto err0;
     e = format_check(o->store, fault);
+    if (e == ERR_OK && options->sink != NULL)
+        e = kept_for_check(o->store, options->sink, &o->kept_for, fault);
     if (e != ERR_OK)
         goto err1;
     round_init(&o->round, o->store, options->limit_bytes, options->dead_limit);
@@ -529,6 +532,11 @@ err1:
 err0:
     free(o);
     return e;
+}
+
+const struct kept_for *outbox_kept_for(const struct outbox *o)
+{
+    return &o->kept_for;
 }
 
 void outbox_stop(struct outbox *o)

@@ -5,6 +5,7 @@
 
 #include "base.h"
 #include "kept.h"
+#include "kept_for.h"
 #include "reader.h"
 #include "round.h"
 
@@ -30,6 +31,7 @@ struct outbox; /* opaque */
 
 struct outbox_options {
     const char *dir;         /* made when absent, mode 0700 */
+    const char *sink;        /* its type, for which documents are kept; NULL: not recorded */
     uint64_t limit_bytes;    /* of pending and dead JSON together; intake is refused above */
     uint64_t dead_limit;     /* dead letters at most */
     size_t queue_count;      /* intents that may wait for the store thread */
@@ -47,6 +49,9 @@ struct outbox_options {
  */
 enum err outbox_open(const struct outbox_options *options, struct outbox **o,
                      struct fault *fault) MUST_CHECK;
+
+/** outbox_kept_for(o): What kept_for_check said of the store and the sink; borrowed. */
+const struct kept_for *outbox_kept_for(const struct outbox *o);
 
 /**
  * outbox_stop(o):

@@ -27,6 +27,7 @@
 #include "buf.h"
 #include "format.h"
 #include "kept.h"
+#include "kept_for.h"
 #include "log.h"
 #include "pages.h"
 #include "record.h"
@@ -505,11 +506,17 @@ static void put_meta(struct salvager *s)
 
 /* ---- all of it ------------------------------------------------------------ */
 
-static void take_counters(struct salvager *s, struct slice key, struct slice value)
+static void take_meta(struct salvager *s, struct slice key, struct slice value)
 {
     struct counters c;
     struct fault fault = {0};
+    const char *sink;
 
+    if (slice_is(key, KEPT_FOR_KEY)) {
+        s->record.len = 0;
+        buf_str(&s->record, kept_for_parse(value, &sink) == ERR_OK ? sink : "http");
+        put(s, STORE_META, key);
+    }
     if (!slice_is(key, "counters"))
         return;
     if (record_get_counters(value, &c, &fault) != ERR_OK) {
@@ -527,7 +534,7 @@ static void take_entry(void *arg, const struct pages_entry *e)
     if (s->failed != ERR_OK)
         return;
     if (e->table == STORE_META)
-        take_counters(s, e->key, e->value);
+        take_meta(s, e->key, e->value);
     else if (e->table == STORE_PENDING)
         take_pending(s, e->key, e->value);
     else if (e->table == STORE_CHECKPOINTS)

@@ -55,7 +55,7 @@ void status_put_term(const struct status *s, struct buf *b)
     struct dispatch_status d;
 
     dispatch_status(s->dispatch, &d);
-    term_put_map(b, 13);
+    term_put_map(b, 14);
     put_text(b, "node", s->node);
     put_text(b, "version", SIDECAR_VERSION);
     term_put_atom(b, "pid");
@@ -63,6 +63,7 @@ void status_put_term(const struct status *s, struct buf *b)
     put_time(b, "started_at", s->started_us);
     put_text(b, "state", dispatch_state_text(d.state));
     put_text(b, "why", d.why);
+    put_text(b, "next", s->next);
     put_time(b, "since", d.since_us);
     put_text(b, "sink", s->sink);
     put_text(b, "store", s->store);
@@ -95,6 +96,6 @@ bool status_is_ready(const struct status *s, struct buf *why)
     if (s->dist == NULL || !dist_is_published(s->dist))
         buf_str(why, "epmd does not have the node's name: BEAM nodes cannot connect\n");
     if (d.state == DISPATCH_STOPPED)
-        buf_printf(why, "delivery is stopped: %s\n", d.why);
+        buf_printf(why, "delivery is stopped: %s%s%s\n", d.why, *s->next ? "; " : "", s->next);
     return why->len == 0;
 }

@@ -13,6 +13,7 @@ struct dist;
 /* Where it is read from; main fills it.  Everything is borrowed. */
 struct status {
     const char *node, *sink, *store;
+    const char *next;   /* what the operator is to do about a sink that gets nothing; "": nothing */
     int64_t started_us; /* wall clock */
     struct dispatch *dispatch;
     struct control *control;

@@ -16,6 +16,7 @@
 
 #include "format.h"
 #include "kept.h"
+#include "kept_for.h"
 #include "pages.h"
 #include "record.h"
 #include "rehash.h"
@@ -87,6 +88,7 @@ static void check_meta(struct checker *c, struct slice key, struct slice value)
 {
     struct fault fault = {0};
     unsigned format;
+    const char *sink;
 
     if (slice_is(key, "format")) {
         c->has_format = true;
@@ -100,6 +102,9 @@ static void check_meta(struct checker *c, struct slice key, struct slice value)
             c->has_counters = true;
         else
             find(c, "%s: %s", fault.path, fault.why);
+    } else if (slice_is(key, KEPT_FOR_KEY)) {
+        if (kept_for_parse(value, &sink) != ERR_OK)
+            find(c, "meta/" KEPT_FOR_KEY ": no sink has this name");
     } else {
         find(c, "meta/%.*s: nobody knows it", SLICE_ARG(key));
     }

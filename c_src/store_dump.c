@@ -18,6 +18,7 @@
 #include "format.h"
 #include "json.h"
 #include "kept.h"
+#include "kept_for.h"
 #include "pages.h"
 #include "projection.h"
 #include "record.h"
@@ -139,6 +140,7 @@ static enum err put_meta(struct buf *b, struct slice key, struct slice value, st
 {
     struct counters c;
     unsigned format;
+    const char *sink;
     enum err e = ERR_STORE;
 
     begin_line(b, "meta");
@@ -153,6 +155,12 @@ static enum err put_meta(struct buf *b, struct slice key, struct slice value, st
                        ",\"next_no\":%" PRIu64 ",\"next_revision\":%" PRIu64
                        ",\"pending_bytes\":%" PRIu64 ",\"dead_bytes\":%" PRIu64 "}\n",
                        c.next_no, c.next_revision, c.pending_bytes, c.dead_bytes);
+    } else if (slice_is(key, KEPT_FOR_KEY)) {
+        e = kept_for_parse(value, &sink);
+        if (e == ERR_OK)
+            buf_printf(b, ",\"kept_for\":\"%s\"}\n", sink);
+        else
+            snprintf(fault->why, sizeof fault->why, "no sink has this name");
     } else {
         snprintf(fault->why, sizeof fault->why, "nobody knows it");
     }

@@ -453,6 +453,75 @@ defmodule VmTest do
     end
   end
 
+  describe "another sink" do
+    # A document kept while Convex is away; then [sink] type is changed by somebody, and back.
+    test "what is kept for Convex is confirmed by nothing else, and delivered in the end" do
+      dir = tmp_dir()
+      store = Path.join(dir, "store")
+      lines = Path.join(dir, "lines")
+      away = [type: :http, base_url: "http://127.0.0.1:1", admin_key: "k|1"]
+      kept = fn sink, id -> with_sink(store, sink, fn name -> {project(name, id), :convex_sidecar.status(name)} end) end
+
+      assert {{:ok, _}, {:ok, _}} = kept.(away, "k1")
+      assert {{:ok, _}, {:ok, noop}} = kept.([type: :noop], "k2")
+      assert {{:ok, _}, {:ok, file}} = kept.([type: :file, file: lines], "k3")
+      refute File.exists?(lines)
+
+      for {status, type, pending} <- [{noop, "noop", 2}, {file, "file", 3}] do
+        assert %{state: "stopped", sink: ^type, metrics: %{pending: ^pending, delivered_total: 0, stopped: 1}} = status
+        assert status.why == "[sink] type is #{type}, but the documents of this store are kept for http: all wait, none is confirmed"
+        assert status.next == "set [sink] type = http to deliver them, or give #{type} a [store] dir of its own"
+      end
+
+      standin = Standin.start()
+      assert {:ok, %{pending: 0}} = with_sink(store, Standin.sink(standin), &:convex_sidecar.flush(&1, 20_000))
+      assert map_size(Standin.documents(standin)) == 3
+
+      # What Convex has confirmed is not noop's either: the newer version waits for Convex.
+      assert {{:ok, %{seq: 2}}, {:ok, %{state: "stopped"}}} =
+               with_sink(store, [type: :noop], &{project(&1, "k1", 2), :convex_sidecar.status(&1)})
+
+      assert {:ok, %{pending: 0}} = with_sink(store, Standin.sink(standin), &:convex_sidecar.flush(&1, 20_000))
+      assert Standin.documents(standin)[@run <> "k1"] =~ ~s("latest_seq":2)
+    end
+
+    test "a store that only had noop takes Convex" do
+      store = Path.join(tmp_dir(), "store")
+      assert {:ok, _} = with_sink(store, [type: :noop], &project(&1, "n1", 1, %{ack: :written}))
+      standin = Standin.start()
+
+      assert {:ok, _, %{state: "running", next: ""}} =
+               with_sink(store, Standin.sink(standin), fn name ->
+                 {:ok, _} = project(name, "n1", 2, %{ack: :written})
+                 Tuple.insert_at(:convex_sidecar.status(name), 1, :written)
+               end)
+
+      assert map_size(Standin.documents(standin)) == 1
+    end
+
+    test "/readyz says what to do" do
+      store = Path.join(tmp_dir(), "store")
+      with_sink(store, [type: :http, base_url: "http://127.0.0.1:1", admin_key: "k|1"], &project(&1, "k1"))
+      watch_log()
+      managed(store_dir: store, config: [sink: [type: :noop], observe: [port: -1]])
+      assert_receive {:log, :error, %{event: "store.withheld"}, withheld}
+      assert withheld =~ "kept for http" and withheld =~ ~s(next="set [sink] type = http)
+      assert_receive {:log, :info, %{event: "sidecar.ready"}, "sidecar.ready node=" <> _ = ready}
+      [port] = Regex.run(~r/observe_port=(\d+)/, ready, capture: :all_but_first)
+      {:ok, {{_, 503, _}, _, body}} = :httpc.request(~c"http://127.0.0.1:#{port}/readyz")
+      assert to_string(body) =~ "delivery is stopped: [sink] type is noop"
+      assert to_string(body) =~ "; set [sink] type = http to deliver them"
+    end
+
+    # Run the program on `store` with `sink` as long as `fun` takes.
+    defp with_sink(store, sink, fun) do
+      name = managed(store_dir: store, drain_ms: 200, config: [sink: sink])
+      answer = fun.(name)
+      :ok = stop_supervised(name)
+      answer
+    end
+  end
+
   describe "several machines" do
     # Three runtimes over one event log, three sidecars, every runtime speaks to all three. One
     # machine dies for good, its runtime and its sidecar with the disk.

@@ -9,6 +9,7 @@
 #include "test.h"
 
 #include "dispatch.h"
+#include "metrics.h"
 
 #include "fake_outbox.c"
 #include "fake_sink.c"
@@ -296,6 +297,34 @@ TEST(a_version_kept_while_an_older_one_is_in_flight_follows_it)
     UNTIL(fake_outbox_pending(h.outbox) == 0);
     ck_assert_uint_eq(fake_outbox_look(h.outbox, "a").deliveries, 2);
     ck_assert_int_eq(fake_outbox_look(h.outbox, "a").delivered_seq, 3);
+    close_house(&h);
+}
+
+TEST(delivery_that_begins_stopped_sends_nothing_until_the_sink_would_take_it)
+{
+    struct house h;
+    struct dispatch_options options = usual;
+
+    options.stopped_why = "kept for others";
+    open_house(&h, 64, &options);
+    ck_assert_int_eq(status(&h).state, DISPATCH_STOPPED); /* before the thread has begun */
+    ck_assert_str_eq(status(&h).why, "kept for others");
+    close_house(&h);
+
+    h.outbox = fake_outbox_new();
+    h.sink = fake_sink_new(64);
+    say(&h.sink->probe_verdict, VERDICT_STOP, "kept for others");
+    h.dispatch = dispatch_open(h.outbox, &h.sink->base, &options);
+    h.outbox->on_work_arg = h.dispatch;
+    h.outbox->on_work = dispatch_wake;
+    fake_outbox_put(h.outbox, "a", 1);
+    dispatch_resume(h.dispatch);
+    dispatch_reload(h.dispatch);
+    live(&h, 120000, 10000);
+    ck_assert_uint_eq(fake_calls(h.sink), 0);
+    ck_assert_int_eq(status(&h).state, DISPATCH_STOPPED);
+    ck_assert_str_eq(status(&h).why, "kept for others");
+    ck_assert_uint_eq(metric_get(METRIC_STOPPED), 1);
     close_house(&h);
 }
 

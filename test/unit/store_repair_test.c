@@ -4,6 +4,7 @@
 #include "format.h"
 #include "pages.h"
 #include "record.h"
+#include "kept_for.h"
 #include "store_check.h"
 #include "store_dump.h"
 
@@ -309,6 +310,64 @@ TEST(an_interrupted_repair_is_cleared_and_a_stranger_is_not)
     ck_assert_int_ge(fd, 0);
     close(fd);
     repair(&p);
+    place_remove(&p);
+}
+
+/* What the record "kept_for" of ${p} is. */
+static void check_kept_for(const struct place *p, const char *wanted)
+{
+    struct fault fault = {0};
+    struct store *s;
+    struct slice value;
+
+    ck_assert_int_eq(store_open(p->dir, 1 << 24, &s, &fault), ERR_OK);
+    ck_assert_int_eq(store_begin(s), ERR_OK);
+    ck_assert_int_eq(store_get(s, STORE_META, slice_str(KEPT_FOR_KEY), &value), ERR_OK);
+    ck_assert_slice(value, wanted);
+    store_close(s);
+}
+
+static void put_kept_for(const struct place *p, const char *text)
+{
+    struct fault fault = {0};
+    struct store *s;
+
+    ck_assert_int_eq(store_open(p->dir, 1 << 24, &s, &fault), ERR_OK);
+    ck_assert_int_eq(store_begin(s), ERR_OK);
+    ck_assert_int_eq(store_put(s, STORE_META, slice_str(KEPT_FOR_KEY), slice_str(text)), ERR_OK);
+    ck_assert_int_eq(store_commit(s), ERR_OK);
+    store_close(s);
+}
+
+TEST(for_which_sink_documents_are_kept_survives_a_repair)
+{
+    struct place p = place_make(20);
+    struct fault fault = {0};
+    struct store_report r;
+    uint64_t damaged = 1;
+    char *text = NULL;
+    size_t len = 0;
+    FILE *f = open_memstream(&text, &len);
+
+    put_kept_for(&p, "file");
+    ck_assert_int_eq(store_check(p.dir, NULL, NULL, &r, &fault), ERR_OK);
+    ck_assert_uint_eq(r.findings, 0);
+    ck_assert_int_eq(store_dump(p.dir, f, &damaged, &fault), ERR_OK);
+    fclose(f);
+    ck_assert_ptr_nonnull(strstr(text, "{\"table\":\"meta\",\"kept_for\":\"file\"}\n"));
+    free(text);
+    zero_page(p.dir, page_with(p.dir, 2, "{\"id\":\"many:0010\""));
+    repair(&p);
+    check_kept_for(&p, "file");
+    place_remove(&p);
+
+    p = place_make(20);
+    put_kept_for(&p, "fi\x01e");
+    told[0] = '\0';
+    ck_assert_int_eq(store_check(p.dir, tell_test, NULL, &r, &fault), ERR_OK);
+    ck_assert_ptr_nonnull(strstr(told, "meta/kept_for: no sink has this name"));
+    repair(&p);
+    check_kept_for(&p, "http");
     place_remove(&p);
 }
 
