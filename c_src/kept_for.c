@@ -102,7 +102,8 @@ static void withhold(struct kept_for *k, const char *sink, int kept)
     snprintf(k->next, sizeof k->next,
              "set [sink] type = %s to deliver them, or give %s a [store] dir of its own",
              sinks[kept == UNKNOWN ? FURTHEST : kept], sink);
-    log_event(LOG_ERROR, "store.withheld", "why=\"%s\" next=\"%s\"", k->why, k->next);
+    log_event(LOG_WARNING, "store.withheld", "sink=%s kept_for=%s next=\"%s\"", sink,
+              kept == UNKNOWN ? "unknown" : sinks[kept], k->next);
 }
 
 /* Inside a transaction; ${wrote}: it is to be committed. */

@@ -19,6 +19,7 @@
  *
  * meta         "format"    see format.c
  *              "counters"  [next_no, next_revision, pending_bytes, dead_bytes]
+ *              "kept_for"  see kept_for.c; older sidecars of this format leave it alone
  * pending      number  ->  [id, kind, VERSION, kept_at_us, json]
  * checkpoints  id      ->  [kind, last_projected_us, reset_revision, dead, pending_no,
  * pending_bytes, pending_kept_at_us, VERSION or nil, VERSION or nil, fold] (the first version is

@@ -313,6 +313,8 @@ go_down(#data{name = Name}) ->
         exit:_ -> ok
     end.
 
+%% ENOEXEC, from the VM's forked child; the program itself never ends so.
+status(8) -> "status=8: the program could not be executed; is it made for this processor?";
 %% As the shell counts: 128 and the signal's number.
 status(Status) when Status > 128 -> io_lib:format("signal=~b", [Status - 128]);
 status(Status) -> io_lib:format("status=~b", [Status]).

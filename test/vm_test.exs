@@ -504,8 +504,8 @@ defmodule VmTest do
       with_sink(store, [type: :http, base_url: "http://127.0.0.1:1", admin_key: "k|1"], &project(&1, "k1"))
       watch_log()
       managed(store_dir: store, config: [sink: [type: :noop], observe: [port: -1]])
-      assert_receive {:log, :error, %{event: "store.withheld"}, withheld}
-      assert withheld =~ "kept for http" and withheld =~ ~s(next="set [sink] type = http)
+      assert_receive {:log, :warning, %{event: "store.withheld"}, withheld}
+      assert withheld =~ "sink=noop kept_for=http" and withheld =~ ~s(next="set [sink] type = http)
       assert_receive {:log, :info, %{event: "sidecar.ready"}, "sidecar.ready node=" <> _ = ready}
       [port] = Regex.run(~r/observe_port=(\d+)/, ready, capture: :all_but_first)
       {:ok, {{_, 503, _}, _, body}} = :httpc.request(~c"http://127.0.0.1:#{port}/readyz")

@@ -135,6 +135,16 @@ defmodule ConvexSidecar.PortTest do
     end_program(name)
   end
 
+  test "a program for another processor is named" do
+    watch_log()
+    program = Path.join(tmp_dir(), "other")
+    File.write!(program, <<0x7F, "ELF", 2, 1, 1, 0::72, 2::16-little, 0xFFFF::16-little, 0::352>>)
+    File.chmod!(program, 0o755)
+    start_instance(name: unique_name(), node: node(), program: program)
+    assert_receive {:log, :error, %{event: "sidecar.exited"}, text}, 5000
+    assert text =~ "could not be executed; is it made for this processor?"
+  end
+
   test "restart/1 of an instance that has no program" do
     name = start_instance(name: unique_name(), mode: :external, node: node())
     assert :convex_sidecar.restart(name) == {:error, :not_managed}
