@@ -7,7 +7,7 @@
 %% child are printed by supervisors when it starts or crashes.
 -module(convex_sidecar_config).
 
--export([options/1, ini/2]).
+-export([options/1, ini/2, managed_node/1, no_distribution/0]).
 
 -export_type([options/0, checked/0, sections/0]).
 
@@ -52,7 +52,8 @@
 -type checked() :: #{
     name := atom(),
     mode := managed | external,
-    dest := {atom(), node()},
+    %% undefined: this VM has no distribution yet, so a managed sidecar has no node name yet
+    dest := {atom(), node() | undefined},
     program := file:name_all(),
     config := fun(() -> sections()),
     cookie := undefined | fun(() -> atom()),
@@ -124,18 +125,31 @@ node_name(_Mode, _Name, #{node := Node}) ->
 node_name(external, _Name, _Given) ->
     bad(node, "must be given when mode is external: the node name of the running sidecar");
 node_name(managed, Name, _Given) ->
-    is_alive() orelse
-        bad(node, "this VM has no distribution: start it with --name NAME@127.0.0.1 (or --sname NAME)"),
+    case is_alive() of
+        true -> managed_node(Name);
+        false -> undefined
+    end.
+
+%% @doc The node name of a managed sidecar whose options name none; for a VM with distribution.
+-spec managed_node(atom()) -> node().
+managed_node(Name) ->
     [Alive | _] = string:split(atom_to_list(node()), "@"),
     Host =
         case net_kernel:longnames() of
-            true -> "127.0.0.1";
-            false -> "localhost"
+            false -> "localhost";
+            _ -> "127.0.0.1"
         end,
     list_to_atom(Alive ++ "_" ++ own_part(Name) ++ "@" ++ Host).
 
 own_part(convex_sidecar) -> "convex";
 own_part(Name) -> atom_to_list(Name).
+
+%% @doc What it means that this VM has no distribution, and what to do; for the log and for health/1.
+-spec no_distribution() -> string().
+no_distribution() ->
+    "this VM has no distribution, so projections are answered unavailable, and the asynchronous ones "
+    "are remembered until it has; start it with --name app@127.0.0.1 (a release: "
+    "RELEASE_DISTRIBUTION=name RELEASE_NODE=app@127.0.0.1), or call net_kernel:start/2".
 
 program(#{program := Program}) when is_list(Program), Program =/= []; is_binary(Program), Program =/= <<>> ->
     Program;

@@ -5,7 +5,8 @@
 %% takes the dirty set with it.  Everything a caller needs on the hot path is one
 %% persistent_term: the destination of requests, the flags, the tables.
 %%
-%% The term is written once a start of the supervisor.  "Up" and "idle" are
+%% The term is written once a start of the supervisor (and once more when a VM
+%% that was started without distribution gets it).  "Up" and "idle" are
 %% atomics inside it, so that a sidecar which comes and goes never causes the
 %% global garbage collection that a changed persistent_term costs.
 %%
@@ -13,7 +14,8 @@
 %% for a moment is still an instance, and answers `unavailable`.
 -module(convex_sidecar_instance).
 
--export([open/2, close/1, lookup/1, destination/1, set_up/2, is_up/1]).
+-export([open/2, close/1, lookup/1, destination/1, set_node/2, set_up/2, is_up/1]).
+-export([health/1]).
 -export([watch_name/1, port_name/1, conveyor_name/1, sup_name/1]).
 -export([hint/2, hint/3, remember/2, remember/4, forget/3]).
 -export([log/5]).
@@ -23,7 +25,8 @@
 -type name() :: atom().
 -type info() :: #{
     name := name(),
-    dest := {atom(), node()},
+    %% the node is undefined as long as this VM has had no distribution (managed mode)
+    dest := {atom(), node() | undefined},
     flags := atomics:atomics_ref(),
     %% {{Kind, Id}, Source}: changed since they were last handed over.
     dirty := ets:tid(),
@@ -44,7 +47,7 @@
 
 %% @doc Make the tables of an instance, owned by the calling process, and publish them.
 -spec open(name(), #{
-    dest := {atom(), node()}, dirty_limit := pos_integer(), hint_limit := pos_integer(), _ => _
+    dest := {atom(), node() | undefined}, dirty_limit := pos_integer(), hint_limit := pos_integer(), _ => _
 }) -> info().
 open(Name, #{dest := Dest, dirty_limit := DirtyLimit, hint_limit := HintLimit}) ->
     %% Every mark asks for the size of the dirty table: with the decentralized counters that
@@ -89,6 +92,34 @@ destination(Name) ->
             end;
         error ->
             down
+    end.
+
+%% @doc Name the sidecar's node; only convex_sidecar_port does this, before the watch connects to it.
+-spec set_node(name(), node()) -> ok.
+set_node(Name, Node) ->
+    case lookup(Name) of
+        {ok, #{dest := {_, Node}}} -> ok;
+        {ok, #{dest := {Registered, _}} = Info} ->
+            persistent_term:put({?MODULE, Name}, Info#{dest := {Registered, Node}})
+    end.
+
+%% @doc Whether requests reach the sidecar; if not, why, and a sentence that says what to do.
+-spec health(name()) -> ok | {error, {not_started | no_distribution | not_connected, binary()}}.
+health(Name) ->
+    case lookup(Name) of
+        {ok, Info} -> health_of(Info);
+        error -> {error, {not_started, <<"no sidecar of this name was started; add it to a supervisor">>}}
+    end.
+
+health_of(#{dest := {_, Node}} = Info) ->
+    case {is_up(Info), is_alive()} of
+        {true, _} ->
+            ok;
+        {false, false} ->
+            {error, {no_distribution, list_to_binary(convex_sidecar_config:no_distribution())}};
+        {false, true} ->
+            Text = io_lib:format("no connection to ~ts yet; the log says why (sidecar.*, node.*)", [Node]),
+            {error, {not_connected, unicode:characters_to_binary(Text)}}
     end.
 
 %% @doc Note that the sidecar can (or cannot) be spoken to; only the watch does this.

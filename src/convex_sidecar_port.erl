@@ -8,6 +8,8 @@
 %%   running    it is ready; the watch connects
 %%   stopping   it was told to end (SIGTERM, or SIGKILL): its exit is awaited
 %%   waiting    a pause before the next start
+%%   undistributed  this VM has no distribution, so it could not speak to the program,
+%%              which is started when it has (it is looked for every second)
 %%
 %%   state      | ready line | exit                         | time over     | restart/1
 %%   starting   | running    | waiting                      | kill, stopping| answered when up
@@ -16,6 +18,7 @@
 %%              |            | (silent: kill, stopping)     |               |
 %%   stopping   | -          | starting (waiting after kill)| kill          | answered when up
 %%   waiting    | -          | -                            | starting      | starting
+%%   undistrib. | -          | -                            | waiting       | an error
 %%
 %% What can go wrong: the program is missing, is no program, exits, never gets
 %% ready, ignores SIGTERM, stands still (the watch finds it silent).  In every
@@ -33,19 +36,21 @@
 -behaviour(gen_statem).
 
 -export([start_link/1, restart/1, os_pid/1]).
--export([init/1, callback_mode/0, terminate/3, starting/3, running/3, stopping/3, waiting/3]).
+-export([init/1, callback_mode/0, terminate/3, starting/3, running/3, stopping/3, waiting/3, undistributed/3]).
 
 -define(STEADY_MS, 10000).
 -define(KILL_AFTER_DRAIN_MS, 2000).
 %% restart/1: how long calls under way to Convex may still be answered.
 -define(RESTART_DRAIN_MS, 250).
+%% How often it is looked whether the VM has got its distribution.
+-define(LOOK_MS, 1000).
 -define(LINE_BYTES, 4096).
 -define(TAIL_LINES, 10).
 
 -record(data, {
     %% fixed
     name :: convex_sidecar_instance:name(),
-    node :: node(),
+    node :: node() | undefined,
     options :: convex_sidecar_config:checked(),
     %% the process, while there is one
     port :: undefined | port(),
@@ -127,6 +132,22 @@ waiting(state_timeout, start, Data) ->
 waiting({call, From}, restart, #data{restarts = Froms} = Data) ->
     launch(Data#data{restarts = [From | Froms]});
 waiting(Type, Event, Data) ->
+    any(Type, Event, Data).
+
+%% ---- undistributed
+
+%% @private
+undistributed(enter, _Old, Data) ->
+    log(warning, <<"sidecar.no_distribution">>, "~ts", [convex_sidecar_config:no_distribution()], Data),
+    {keep_state, answer({error, no_distribution}, Data), [{state_timeout, ?LOOK_MS, look}]};
+undistributed(state_timeout, look, Data) ->
+    case is_alive() of
+        true -> {next_state, waiting, Data#data{then = start}};
+        false -> {keep_state_and_data, [{state_timeout, ?LOOK_MS, look}]}
+    end;
+undistributed({call, From}, restart, _Data) ->
+    {keep_state_and_data, [{reply, From, {error, no_distribution}}]};
+undistributed(Type, Event, Data) ->
     any(Type, Event, Data).
 
 %% ---- starting
@@ -212,8 +233,13 @@ any(_Type, _Event, _Data) ->
 
 %% ---- starting the program
 
-launch(#data{options = #{program := Program, config := Sections}} = Data0) ->
-    Data = with_cookie(Data0),
+launch(Data) ->
+    case is_alive() of
+        true -> launch_program(with_cookie(with_node(Data)));
+        false -> {next_state, undistributed, Data}
+    end.
+
+launch_program(#data{options = #{program := Program, config := Sections}} = Data) ->
     try
         Ini = configuration(Sections(), Data),
         Port = open_port({spawn_executable, Program}, [
@@ -246,6 +272,14 @@ not_started(Reason, #data{options = #{program := Program}} = Data) ->
 
 configuration(Sections, #data{node = Node, cookie = Cookie}) ->
     convex_sidecar_config:ini(Sections, [{node, name, Node}, {node, cookie, Cookie()}]).
+
+%% The sidecar is called after this VM, whose name may have come later than the options.
+with_node(#data{name = Name, node = undefined} = Data) ->
+    Node = convex_sidecar_config:managed_node(Name),
+    ok = convex_sidecar_instance:set_node(Name, Node),
+    Data#data{node = Node};
+with_node(Data) ->
+    Data.
 
 %% A fresh cookie for every start, except while the program keeps crashing: every
 %% cookie is an atom, and atoms are never freed.

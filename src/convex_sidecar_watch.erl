@@ -13,8 +13,11 @@
 %%    |  gone       +-+                  |
 %%    +--- any ------ trying <-----------+  nodedown
 %%
+%% While this VM has no distribution nothing is tried: that is said once, and it is
+%% looked again every second.
+%%
 %% What can go wrong: the connection fails or hangs (name unknown, wrong cookie,
-%% nobody listens, this VM has no distribution yet).  Then: the helper is ended,
+%% nobody listens).  Then: the helper is ended,
 %% the pause doubles up to its maximum, and it is tried again, for ever; once a
 %% spell that is said.  The cookie is set anew for every attempt, because it may
 %% have changed, and because a VM that takes another name forgets it.
@@ -33,12 +36,14 @@
 %% A node that is not there, or refuses, is known in a few ms; one that takes longer hangs.
 -define(HANGING_MS, 900).
 -define(HANGING_ATTEMPTS, 2).
+%% How often it is looked whether the VM has got its distribution.
+-define(LOOK_MS, 1000).
 %% Failures in a row before it is said (a program that restarts needs a few attempts).
 -define(FAILURES_SAID, 6).
 
 -record(data, {
     info :: convex_sidecar_instance:info(),
-    node :: node(),
+    node :: node() | undefined,
     min_ms :: pos_integer(),
     max_ms :: pos_integer(),
     pause_ms :: pos_integer(),
@@ -47,6 +52,8 @@
     helper_at = 0 :: integer(),
     failures = 0 :: non_neg_integer(),
     hanging = 0 :: non_neg_integer(),
+    %% it was said that this VM has no distribution
+    said = false :: boolean(),
     waiters = #{} :: #{reference() => gen_statem:from()}
 }).
 
@@ -102,8 +109,9 @@ terminate(_Reason, _State, #data{info = Info} = Data) ->
 %% @private
 idle(enter, _Old, _Data) ->
     keep_state_and_data;
-idle(cast, {expect, Cookie}, Data) ->
-    {next_state, trying, Data#data{cookie = Cookie, failures = 0, hanging = 0}};
+idle(cast, {expect, Cookie}, #data{info = #{name := Name}} = Data) ->
+    {ok, #{dest := {_, Node}}} = convex_sidecar_instance:lookup(Name),
+    {next_state, trying, Data#data{node = Node, cookie = Cookie, failures = 0, hanging = 0}};
 idle(Type, Event, Data) ->
     any(Type, Event, Data).
 
@@ -160,8 +168,22 @@ any(cast, {expect, Cookie}, Data) ->
 any(_Type, _Event, _Data) ->
     keep_state_and_data.
 
+%% This VM itself (tests, a sidecar written in Erlang) needs no distribution.
+attempt(#data{node = Node} = Data) ->
+    case is_alive() orelse Node =:= node() of
+        true -> attempt_now(Data#data{said = false});
+        false -> {keep_state, say_no_distribution(Data), [{state_timeout, ?LOOK_MS, again}]}
+    end.
+
+say_no_distribution(#data{said = true} = Data) ->
+    Data;
+say_no_distribution(#data{info = #{name := Name}} = Data) ->
+    Text = convex_sidecar_config:no_distribution(),
+    convex_sidecar_instance:log(warning, <<"node.no_distribution">>, "~ts", [Text], Name),
+    Data#data{said = true}.
+
 %% The helper's exit reason is `normal' when there is a connection.
-attempt(#data{node = Node, cookie = Cookie} = Data) ->
+attempt_now(#data{node = Node, cookie = Cookie} = Data) ->
     {Helper, Mref} = spawn_monitor(fun() -> exit(connect(Node, Cookie)) end),
     Next = Data#data{helper = {Helper, Mref}, helper_at = now_ms()},
     {keep_state, Next, [{state_timeout, ?ATTEMPT_MS, attempt_hangs}]}.

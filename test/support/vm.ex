@@ -12,7 +12,8 @@ defmodule Vm do
   @doc """
   Start one. `:name`, `:args` (of erl), `:epmd` (its port), `:env` of :openagents_runtime,
   `:children` of the supervisor that stands for the runtime's; `dynamic: true` starts its
-  distribution afterwards, so that it can be stopped again.
+  distribution afterwards, so that it can be stopped again, `dynamic: :later` leaves it without one
+  until `distribute/1`.
   """
   def start(opts \\ []) do
     name = Keyword.get(opts, :name, :"vm#{System.unique_integer([:positive])}_#{System.pid()}")
@@ -33,13 +34,19 @@ defmodule Vm do
       )
 
     vm = %__MODULE__{peer: peer, node: :"#{name}@127.0.0.1"}
-    if opts[:dynamic], do: {:ok, _} = call(vm, :net_kernel, :start, [[vm.node, :longnames]])
+    if opts[:dynamic] == true, do: distribute(vm)
     vm = %{vm | os_pid: vm |> call(:os, :getpid, []) |> List.to_integer()}
     on_exit(fn -> signal(vm.os_pid, "KILL") end)
     call(vm, :code, :add_paths, [:code.get_path()])
     :ok = call(vm, __MODULE__, :boot, [opts[:env] || [], opts[:children] || []])
     vm
   end
+
+  @doc "Start its distribution."
+  def distribute(vm), do: {:ok, _} = call(vm, :net_kernel, :start, [[vm.node, :longnames]])
+
+  @doc "What it has logged under this event: `[{level, text}]`, oldest first."
+  def logged(vm, event), do: call(vm, __MODULE__, :kept, [event])
 
   @doc "Call a function there."
   def call(vm, module, function, args, timeout \\ 60_000),
@@ -63,12 +70,26 @@ defmodule Vm do
     # What it says goes nowhere: standard output is the way tests steer it.
     :logger.remove_handler(:default)
     Logger.remove_backend(:console)
+    {:ok, _} = Agent.start(fn -> [] end, name: Vm.Log)
+    :ok = :logger.add_handler(:kept, __MODULE__, %{})
     {:ok, _} = Application.ensure_all_started(:convex_sidecar)
     # An application, as runtimes are: an orderly stop of the VM stops it in order.
     words = [modules: [], registered: [], applications: [:kernel, :stdlib, :convex_sidecar], mod: {__MODULE__, children}]
     :ok = :application.load({:application, :vm_runtime, words})
     :application.start(:vm_runtime)
   end
+
+  @doc false
+  def log(%{level: level, msg: {format, args}, meta: %{event: event}}, _config) when is_list(args) do
+    text = format |> :io_lib.format(args) |> IO.chardata_to_string()
+    Agent.cast(Vm.Log, &[{event, level, text} | &1])
+  end
+
+  def log(_event, _config), do: :ok
+
+  @doc false
+  def kept(event),
+    do: Vm.Log |> Agent.get(& &1) |> Enum.reverse() |> Enum.flat_map(fn {e, l, t} -> if e == event, do: [{l, t}], else: [] end)
 
   @doc false
   def start(:normal, children), do: Supervisor.start_link(children, strategy: :one_for_one)

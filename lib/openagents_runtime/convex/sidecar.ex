@@ -64,6 +64,14 @@ defmodule OpenAgentsRuntime.Convex.Sidecar do
   @spec restart(keyword()) :: {:ok, %{gap_ms: non_neg_integer()}} | {:error, term()}
   def restart(opts \\ []), do: :convex_sidecar.restart(server(opts))
 
+  @doc """
+  `:ok` when projections reach the sidecar; else why not, and a sentence that says what to do.
+  For a health check of the application: nobody is asked, so it costs nothing.
+  """
+  @spec health(keyword()) ::
+          :ok | {:error, {:not_started | :no_distribution | :not_connected, String.t()}}
+  def health(opts \\ []), do: :convex_sidecar.health(server(opts))
+
   @doc "The sidecar's status map."
   @spec status(keyword()) :: {:ok, map()} | {:error, term()}
   def status(opts \\ []), do: :convex_sidecar.status(server(opts))
