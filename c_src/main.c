@@ -306,6 +306,8 @@ static enum err open_intake(struct sidecar *s, struct fault *fault)
     s->intake = intake_open(s->outbox, s->control, &intake);
     s->status = (struct status){.node = c->node_name,
                                 .sink = c->sink_type,
+                                .batch_mutation =
+                                    strcmp(c->sink_type, "http") == 0 ? c->sink_batch_mutation : "",
                                 .store = c->store_dir,
                                 .next = outbox_kept_for(s->outbox)->next,
                                 .started_us = clock_wall_us(),
@@ -368,10 +370,12 @@ static enum err open_all(struct sidecar *s, struct fault *fault)
 static void say_ready(const struct sidecar *s)
 {
     int port = s->observe ? observe_port(s->observe) : 0;
+    const char *batch = s->status.batch_mutation;
 
     log_event(LOG_INFO, "sidecar.ready",
-              "node=%s port=%d sink=%s store=%s observe_port=%d version=%s", s->config->node_name,
-              dist_port(s->dist), s->config->sink_type, s->config->store_dir, port,
+              "node=%s port=%d sink=%s batching=%s%s store=%s observe_port=%d version=%s",
+              s->config->node_name, dist_port(s->dist), s->config->sink_type,
+              *batch ? "on batch_mutation=" : "off", batch, s->config->store_dir, port,
               SIDECAR_VERSION);
     dprintf(STDOUT_FILENO, "ready node=%s port=%d pid=%d observe_port=%d\n", s->config->node_name,
             dist_port(s->dist), (int)getpid(), port);

@@ -55,7 +55,7 @@ void status_put_term(const struct status *s, struct buf *b)
     struct dispatch_status d;
 
     dispatch_status(s->dispatch, &d);
-    term_put_map(b, 14);
+    term_put_map(b, 16);
     put_text(b, "node", s->node);
     put_text(b, "version", SIDECAR_VERSION);
     term_put_atom(b, "pid");
@@ -66,6 +66,8 @@ void status_put_term(const struct status *s, struct buf *b)
     put_text(b, "next", s->next);
     put_time(b, "since", d.since_us);
     put_text(b, "sink", s->sink);
+    put_flag(b, "batching", s->batch_mutation[0] != '\0');
+    put_text(b, "batch_mutation", s->batch_mutation);
     put_text(b, "store", s->store);
     put_flag(b, "draining", control_is_draining(s->control));
     put_flag(b, "published", s->dist && dist_is_published(s->dist));

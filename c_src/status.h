@@ -13,8 +13,9 @@ struct dist;
 /* Where it is read from; main fills it.  Everything is borrowed. */
 struct status {
     const char *node, *sink, *store;
-    const char *next;   /* what the operator is to do about a sink that gets nothing; "": nothing */
-    int64_t started_us; /* wall clock */
+    const char *next; /* what the operator is to do about a sink that gets nothing; "": nothing */
+    const char *batch_mutation; /* "": documents go to Convex one a call, or not to Convex at all */
+    int64_t started_us;         /* wall clock */
     struct dispatch *dispatch;
     struct control *control;
     struct dist *dist; /* NULL until it is open */

@@ -363,6 +363,8 @@ defmodule ProtocolTest do
     test "status", c do
       assert {:ok, s} = ask(c, :status)
       assert %{state: "running", sink: "file", draining: false, published: true, store_ok: true, why: "", version: version, pid: pid} = s
+      # Nothing goes to Convex, in batches or otherwise.
+      assert %{batching: false, batch_mutation: ""} = s
       assert is_integer(pid) and version =~ ~r/^\d+\.\d+\.\d+$/
       assert s.node == Atom.to_string(elem(c.server, 1))
       assert s.metrics.peers == 1

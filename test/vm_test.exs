@@ -116,6 +116,23 @@ defmodule VmTest do
       assert {:ok, _} = :convex_sidecar.status(a)
     end
 
+    test "the line of its start, status and the command line say whether documents go many a call" do
+      http = [type: :http, base_url: "http://127.0.0.1:1", admin_key: "k|1"]
+
+      for {own, on, mutation} <- [{[], true, "runtime:upsertBatch"}, {[batch_mutation: ""], false, ""}] do
+        watch_log()
+        name = managed(config: [sink: http ++ own])
+        said = if on, do: "batching=on batch_mutation=#{mutation} store=", else: "batching=off store="
+        assert_receive {:log, :info, %{event: "sidecar.ready", instance: ^name}, "sidecar.ready node=" <> line}, 5000
+        assert line =~ said
+        assert {:ok, %{batching: ^on, batch_mutation: ^mutation, store: store}} = :convex_sidecar.status(name)
+        assert {text, 0} = System.cmd(program(), ["status", "--store", store])
+        assert text =~ ~r/^batching +#{on}$/m and text =~ ~r/^batch_mutation +#{if on, do: mutation, else: "-"}$/m
+        assert {json, 0} = System.cmd(program(), ["status", "--json", "--store", store])
+        assert json =~ ~s("batching":#{on}) and json =~ ~s("batch_mutation":"#{mutation}")
+      end
+    end
+
     test "killed -9: callers know at once, those who wait get through, its last words are logged" do
       name = managed()
       watch_log()

@@ -42,6 +42,37 @@ defmodule OpenAgentsRuntime.Convex.SidecarTest do
     assert config["kind.run_summary"] == %{"mutation" => "my:runs"}
   end
 
+  # As the runtime's config.exs has them: written out, and with the values they have anyway.
+  @default_paths [
+    run_summary_mutation_path: "runtime:upsertRunSummary",
+    codex_worker_summary_mutation_path: "runtime:upsertCodexWorkerSummary"
+  ]
+
+  test "mutation paths that are the defaults keep batching" do
+    configure(:convex_projection_sink, HttpSink)
+    configure(:convex_http_sink, @http)
+    without = config()
+    configure(:convex_http_sink, @http ++ @default_paths)
+    assert config() == without
+    refute Map.has_key?(config()["sink"], "batch_mutation")
+  end
+
+  test "one of the two that is not the default turns batching off, unless a batch mutation is named" do
+    configure(:convex_projection_sink, HttpSink)
+    path = "my:workers"
+
+    configure(
+      :convex_http_sink,
+      @http ++ Keyword.put(@default_paths, :codex_worker_summary_mutation_path, path)
+    )
+
+    assert config()["sink"]["batch_mutation"] == ""
+    assert config()["kind.codex_worker_summary"] == %{"mutation" => path}
+    refute Map.has_key?(config(), "kind.run_summary")
+    given = [sink: [batch_mutation: "my:batch"]]
+    assert config(config: given)["sink"]["batch_mutation"] == "my:batch"
+  end
+
   test "a sink of the user's own may call HttpSink" do
     configure(:convex_projection_sink, FanoutSink)
     assert config()["sink"] == %{"type" => :noop}

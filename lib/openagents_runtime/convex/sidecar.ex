@@ -8,13 +8,15 @@ defmodule OpenAgentsRuntime.Convex.Sidecar do
   | --- | --- |
   | `convex_projection_sink` | `NoopSink` or none: `[sink] type = noop` (none beside a `[sink] base_url` or key in `config` is an error); else `type = http` (a sink of your own is called in the VM, and may call `HttpSink`) |
   | `convex_http_sink`: `base_url`, `admin_key`, `request_timeout_ms` | the same keys of `[sink]` |
-  | ... `run_summary_mutation_path`, `codex_worker_summary_mutation_path` | `[kind.run_summary] mutation`, `[kind.codex_worker_summary] mutation`; and `[sink] batch_mutation` is empty, so that they are called |
+  | ... `run_summary_mutation_path`, `codex_worker_summary_mutation_path` | `[kind.run_summary] mutation`, `[kind.codex_worker_summary] mutation`; one that is not the default also empties `[sink] batch_mutation`, so that it is called |
   | `convex_projection_version` | `[projection] version` |
   | `convex_sidecar` | options of `:convex_sidecar_config.options()`: `store_dir`, `node`, `mode: :external`, `config` (sections, which win over the ones above), ..., and `catch_up` |
   | `convex_sidecars` | see `OpenAgentsRuntime.Convex.Sidecars`: several of them |
 
   Start-up waits for nothing: until the program is ready, projections are answered
-  `:unavailable`, and the asynchronous ones are remembered.
+  `:unavailable`, and the asynchronous ones are remembered. So it is as well in a VM without
+  distribution (`mix test`, `RELEASE_DISTRIBUTION=none`): a warning says so, `health/1` does, no
+  program is started, and it begins by itself once the VM is distributed.
 
   After start, when an event log is configured, every entity of it is looked at once: the VM
   may have died between an append and its projection, and the marks of the asynchronous form
@@ -27,6 +29,12 @@ defmodule OpenAgentsRuntime.Convex.Sidecar do
   alias OpenAgentsRuntime.Convex.{HttpSink, NoopSink, Projector, Sidecars}
 
   @http_keys [:base_url, :admin_key, :request_timeout_ms]
+  # Each path: its kind, and its default, which the batch mutation does as well (c_src/kinds.c).
+  @paths [
+    run_summary_mutation_path: {"kind.run_summary", "runtime:upsertRunSummary"},
+    codex_worker_summary_mutation_path:
+      {"kind.codex_worker_summary", "runtime:upsertCodexWorkerSummary"}
+  ]
   @default_name :convex_sidecar
 
   @doc "A child specification; `opts` win over the configuration `convex_sidecar`."
@@ -150,11 +158,9 @@ defmodule OpenAgentsRuntime.Convex.Sidecar do
 
   defp http_sink(http) do
     paths =
-      for {key, kind} <- [
-            run_summary_mutation_path: "kind.run_summary",
-            codex_worker_summary_mutation_path: "kind.codex_worker_summary"
-          ],
+      for {key, {kind, default}} <- @paths,
           path = http[key],
+          path != default,
           do: {kind, [mutation: path]}
 
     singly = if paths == [], do: [], else: [batch_mutation: ""]
