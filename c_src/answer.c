@@ -44,9 +44,8 @@ void answer_key_json(struct buf *b, const char *key, struct slice json)
     term_put_atom(b, key);
     if (json.len == 0) {
         term_put_atom(b, "nil");
-    } else {
-        enum err e = json_read_term(b, json, &fault);
-        POST(e == ERR_OK);
+    } else if (json_read_term(b, json, &fault) != ERR_OK) {
+        term_put_binary(b, json); /* a damaged record: shown as it is */
     }
 }
 

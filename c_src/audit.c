@@ -23,6 +23,7 @@
 #include "clock.h"
 #include "digests.h"
 #include "doubts.h"
+#include "json.h"
 #include "log.h"
 #include "look.h"
 #include "metrics.h"
@@ -173,7 +174,7 @@ static bool take_pair(struct run *u, const struct drift_ours *o, const struct dr
     metric_set(METRIC_AUDIT_CHECKED, u->report.checked);
     if (drift_judge(o, t) != DRIFT_NONE)
         has_room = doubts_add(u->doubts, id, buf_view(&u->last), u->report.checked - 1);
-    if (has_prefix(id, u->kind->prefix))
+    if (has_prefix(id, u->kind->prefix) && json_is_utf8(id))
         set_text(&u->last, id);
     return has_room;
 }

@@ -16,6 +16,7 @@
 
 #include "answer.h"
 #include "buf.h"
+#include "json.h"
 #include "projection.h"
 
 #define STOPPED_EARLY "sink_read_failed"
@@ -162,7 +163,7 @@ static enum err read_request(const struct kinds *kinds, term what, term opts,
     const struct kind *kind = kinds_of_id(kinds, q->after);
     if (kind == NULL || (q->kind && q->kind != kind))
         return refuse(fault, slice_str("after"), "an id of the kind is wanted");
-    return ERR_OK;
+    return json_is_utf8(q->after) ? ERR_OK : refuse(fault, slice_str("after"), "is not UTF-8");
 }
 
 /* ---- the words ------------------------------------------------------------------------------ */

@@ -42,7 +42,7 @@ static void put_json(struct buf *b, term t)
 {
     struct fault fault = {0};
 
-    if (json_put_term(b, t, JSON_PLAIN, NULL, &fault) != ERR_OK)
+    if (json_put_term(b, t, JSON_SHOWN, NULL, &fault) != ERR_OK)
         buf_printf(b, "(a %s that cannot be shown)", term_type_name(term_type(t)));
 }
 

@@ -22,6 +22,7 @@
 #include "buf.h"
 #include "clock.h"
 #include "fold.h"
+#include "gate.h"
 #include "log.h"
 #include "outbox.h"
 #include "projection.h"
@@ -55,6 +56,7 @@ struct order {
     const struct kind *kind;
     size_t next_kind; /* of clear all */
     uint64_t count;   /* documents done so far */
+    uint64_t refused; /* and those that cannot be, of many */
     int64_t wait_ms;
     bool all, again; /* again: another portion is to follow */
     struct fault fault;
@@ -106,8 +108,11 @@ static void order_submit(struct order *d)
 static enum err order_apply(struct intent *in, struct round *r)
 {
     struct order *d = (struct order *)in;
+    enum err e = d->work(d, r);
 
-    return d->work(d, r);
+    if (e == ERR_INVALID && d->fault.why[0] == '\0')
+        d->fault = *round_fault(r);
+    return e;
 }
 
 static void order_settled(struct intent *in, enum err e, const char *why)
@@ -144,14 +149,18 @@ static void order_about(struct control *c, struct caller *caller, term id,
                         enum err (*work)(struct order *, struct round *))
 {
     struct order *d = order_new(c, caller, work);
+    enum err e = gate_lookup(term_text(id), &d->fault);
 
     order_set_id(d, term_text(id));
-    order_submit(d);
+    if (e == ERR_OK)
+        order_submit(d);
+    else
+        order_refuse(d, e, "");
 }
 
 static bool is_id(term t)
 {
-    return t && term_type(t) == TERM_BINARY && term_text(t).len <= 400;
+    return t && term_type(t) == TERM_BINARY;
 }
 
 /* ---- checkpoint ------------------------------------------------------------ */
@@ -249,6 +258,33 @@ static enum err work_clear_one(struct order *d, struct round *r)
     return e;
 }
 
+/*
+ * What ${e}, the outcome of one of many, means for the rest: a document that cannot be cleared or
+ * sent again is named and counted, and the others go on.
+ */
+static enum err count_one(struct order *d, const struct round *r, struct slice id, enum err e)
+{
+    char quoted[700];
+
+    order_set_id(d, id);
+    if (e == ERR_OK)
+        d->count++;
+    if (e != ERR_INVALID)
+        return e;
+    d->refused++;
+    log_event(LOG_WARNING, "control.document_refused", "document_id=%s where=%s why=\"%s\"",
+              log_quote(id, quoted, sizeof quoted), round_fault(r)->path, round_fault(r)->why);
+    return ERR_OK;
+}
+
+static void answer_counts(struct order *d, const char *key)
+{
+    answer_ok_map(&d->answer, d->refused > 0 ? 2 : 1);
+    answer_key_integer(&d->answer, key, (int64_t)d->count);
+    if (d->refused > 0)
+        answer_key_integer(&d->answer, "refused", (int64_t)d->refused);
+}
+
 /* The next portion of d->kind; then, of `clear all`, the next kind. */
 static enum err work_clear_many(struct order *d, struct round *r)
 {
@@ -259,10 +295,8 @@ static enum err work_clear_many(struct order *d, struct round *r)
 
     while (e == ERR_OK && at < portion.ids.len) {
         struct slice id = portion_next(&portion, &at);
-        e = round_clear(r, id, slice_str(d->kind->name));
-        order_set_id(d, id);
+        e = count_one(d, r, id, round_clear(r, id, slice_str(d->kind->name)));
     }
-    d->count += portion.count;
     d->again = portion.count == PORTION;
     if (!d->again && d->all && ++d->next_kind < kinds_count(d->control->kinds)) {
         d->kind = kinds_at(d->control->kinds, d->next_kind);
@@ -270,7 +304,7 @@ static enum err work_clear_many(struct order *d, struct round *r)
         d->again = true;
     }
     if (!d->again)
-        answer_ok_count(&d->answer, "cleared", d->count);
+        answer_counts(d, "cleared");
     buf_free(&portion.ids);
     return e;
 }
@@ -295,10 +329,11 @@ static bool take_clear(struct control *c, struct caller *caller, term words)
     d->kind = kind;
     d->all = all;
     order_set_id(d, is_id(what) ? term_text(what) : slice_str(""));
-    if (kind) {
+    enum err e = is_id(what) ? gate_document_id(kind, term_text(what), &d->fault) : ERR_OK;
+    if (e != ERR_OK) {
+        order_refuse(d, e, "");
+    } else if (kind) {
         order_submit(d);
-    } else if (is_id(what)) {
-        order_refuse(d, ERR_NOT_OWNED, "");
     } else {
         struct slice text = term_text(name);
         snprintf(d->fault.path, sizeof d->fault.path, "%.*s",
@@ -436,13 +471,11 @@ static enum err work_dead_retry_all(struct order *d, struct round *r)
 
     while (e == ERR_OK && at < portion.ids.len) {
         struct slice id = portion_next(&portion, &at);
-        e = round_dead_retry(r, id);
-        order_set_id(d, id);
+        e = count_one(d, r, id, round_dead_retry(r, id));
     }
-    d->count += portion.count;
     d->again = portion.count == PORTION;
     if (!d->again)
-        answer_ok_count(&d->answer, "retried", d->count);
+        answer_counts(d, "retried");
     buf_free(&portion.ids);
     return e;
 }

@@ -15,6 +15,7 @@
  *   refused, alone   a dead letter (E6) if it is the document's fault (suspects)
  *   stop             the agenda
  *   cannot be read   the agenda: the store is being opened again
+ *   cannot be sent   a dead letter at once, with the reason (gate.h)
  * Documents from the agenda and from the scan take turns, so that neither hot
  * documents nor new ones can starve the other.
  *
@@ -24,6 +25,7 @@
 #include "courier.h"
 
 #include "clock.h"
+#include "gate.h"
 #include "metrics.h"
 #include "parcel.h"
 #include "spacing.h"
@@ -158,6 +160,52 @@ static void postpone(struct courier *c, struct parcel p, int64_t due_us)
     agenda_push(&c->agenda, p);
 }
 
+/* E4: hand what is settled to the outbox. */
+static void hand_over(struct courier *c, struct batch *b, struct settlement *first)
+{
+    if (first == NULL) {
+        batches_free(b);
+        return;
+    }
+    c->unsettled_count += b->parcels.count;
+    *c->unsettled_end = b;
+    c->unsettled_end = &b->next;
+    b->ticket = outbox_settle(c->outbox, first);
+}
+
+/* A dead letter without a call: E2 -> E4. */
+static void bury_unsent(struct courier *c, struct parcel p, const struct pending *document,
+                        const struct fault *fault)
+{
+    struct batch *b = base_alloc(sizeof *b);
+    struct settlement *s = settlement_new(document);
+    char why[400];
+
+    snprintf(why, sizeof why,
+             "it cannot be sent: its %.40s %.180s; put Convex right by hand if need be, then drop "
+             "this letter",
+             fault->path, fault->why);
+    s->dead = true;
+    s->why = base_strndup(why, strlen(why));
+    s->attempts = p.attempts++;
+    p.revision = document->version.revision;
+    parcels_push(&b->parcels, p);
+    hand_over(c, b, s);
+}
+
+/* Whether ${document} may go to the sink.  One that a store of before 0.1.1 or a bad disk holds may
+ * be such that no call can carry it; it must not end the process, nor hold up the others. */
+static bool is_let_out(struct courier *c, struct parcel p, const struct pending *document)
+{
+    struct fault fault;
+    enum err e = gate_version(document->id, document->kind, document->version.op == OUTBOX_REMOVE,
+                              document->json, document->version.projected_at_us, &fault);
+
+    if (e != ERR_OK)
+        bury_unsent(c, p, document, &fault);
+    return e == ERR_OK;
+}
+
 /* Read the version of ${p} that is pending now.  When the store cannot say, ${p} is kept. */
 static enum err read_again(struct courier *c, int64_t now_us, struct parcel *p,
                            struct pending *document)
@@ -168,7 +216,7 @@ static enum err read_again(struct courier *c, int64_t now_us, struct parcel *p,
         postpone(c, *p, now_us + STORE_AGAIN_US);
     else if (e == ERR_OK && document->version.revision != p->revision)
         *p = (struct parcel){.no = p->no};
-    return e;
+    return e == ERR_OK && !is_let_out(c, *p, document) ? ERR_NOT_FOUND : e;
 }
 
 static bool take_due(struct courier *c, int64_t now_us, struct parcel *p, struct pending *document)
@@ -187,6 +235,8 @@ static bool scan(struct courier *c, int64_t now_us, struct parcel *p, struct pen
            outbox_next(c->reader, c->scanned, document)) {
         c->scanned = document->no;
         *p = (struct parcel){.no = document->no};
+        if (!is_let_out(c, *p, document))
+            continue;
         int64_t due_us = spacing_due_us(c->spacing, document->id, now_us);
         if (due_us <= now_us)
             return true;
@@ -471,21 +521,6 @@ static void accept_proof(struct answering *w)
         push_group(c, &p, 1);
 }
 
-/* E4: hand what is settled to the outbox. */
-static void hand_over(struct answering *w)
-{
-    struct courier *c = w->courier;
-
-    if (w->first == NULL) {
-        batches_free(w->batch);
-        return;
-    }
-    c->unsettled_count += w->batch->parcels.count;
-    *c->unsettled_end = w->batch;
-    c->unsettled_end = &w->batch->next;
-    w->batch->ticket = outbox_settle(c->outbox, w->first);
-}
-
 static const struct verdict *whole_verdict(const struct sink_answer *a)
 {
     for (size_t i = 0; a->each != NULL && i < a->count; i++)
@@ -519,7 +554,7 @@ static void answered(void *arg, const struct sink_answer *answer)
         if (w.any_done)
             accept_proof(&w);
     }
-    hand_over(&w);
+    hand_over(c, w.batch, w.first);
     struct courier_report report = {.verdict = whole_verdict(answer),
                                     .trial = call->trial,
                                     .all_refused_why = w.all_refused_why,

@@ -20,6 +20,7 @@
 #include "doubts.h"
 
 #include "buf.h"
+#include "json.h"
 #include "look.h"
 #include "outbox.h"
 #include "projection.h"
@@ -98,6 +99,8 @@ void doubts_begin(struct doubts *u, const struct kind *kind)
 
 static void set_safe(struct doubts *u, struct slice id, uint64_t checked)
 {
+    if (!json_is_utf8(id)) /* Convex could not be asked for what comes after it */
+        return;
     u->safe_checked = checked;
     u->safe.len = 0;
     buf_slice(&u->safe, id);
@@ -175,10 +178,11 @@ static enum err mend(struct doubts *u, struct round *r, struct doubt *d)
     /* A version can only be ordered behind what a clock might say; beyond, somebody typed it. */
     if (above_us > round_now_us(r) + AHEAD_US)
         return ERR_OK;
-    d->is_repaired = true;
-    if (d->finding == DRIFT_ORPHANED)
-        return round_evict(r, doubt_id(d), slice_str(u->kind->name), above_us);
-    return round_doubt(r, doubt_id(d), above_us);
+    enum err e = d->finding == DRIFT_ORPHANED
+                     ? round_evict(r, doubt_id(d), slice_str(u->kind->name), above_us)
+                     : round_doubt(r, doubt_id(d), above_us);
+    d->is_repaired = e == ERR_OK;
+    return e == ERR_INVALID ? ERR_OK : e; /* it cannot be removed: it stays a finding */
 }
 
 /* Nothing moved since work_before: what Convex said between is the last word. */
@@ -238,8 +242,9 @@ static enum err ask_batch(struct doubts *u)
         struct doubt *d = &u->list[i];
         d->is_confirmed = false;
         d->is_asked = !d->is_settled && !d->before.is_pending;
-        if (d->is_asked) {
+        if (d->is_asked)
             d->has_theirs = false;
+        if (d->is_asked && json_is_utf8(doubt_id(d))) { /* any other cannot stand in Convex */
             asked[count] = d;
             ids[count++] = doubt_id(d);
         }

@@ -14,11 +14,9 @@
 #include "draft.h"
 #include "fold.h"
 #include "json.h"
-#include "json_bytes.h"
 
 #include <stdarg.h>
 
-#define MAX_ENTITY_ID 300 /* with the longest prefix still an LMDB key (511 bytes) */
 #define MAX_VERSION   63
 #define MAX_TIME_TEXT 64
 #define NUMBER_WEIGHT 9   /* crates/value/src/size.rs */
@@ -47,20 +45,6 @@ enum err draft_refuse_within(struct fault *fault, const char *name)
 bool draft_is_seq(int64_t v)
 {
     return v >= 0 && v <= FOLD_MAX_SEQ;
-}
-
-/* UTF-8 without control characters: C0 and DEL as bytes, C1 as U+0080 to U+009F. */
-static bool is_printable(struct slice s)
-{
-    if (json_bytes_are(s, json_word_is_printable))
-        return true;
-    if (!json_is_utf8(s))
-        return false;
-    for (size_t i = 0; i < s.len; i++)
-        if (s.data[i] < 0x20 || s.data[i] == 0x7f ||
-            (s.data[i] == 0xc2 && i + 1 < s.len && s.data[i + 1] < 0xa0))
-            return false;
-    return true;
 }
 
 struct draft *draft_new(const struct kind *k, const struct kind_slot *slots, size_t slot_count,
@@ -126,17 +110,9 @@ struct slice draft_id(const struct draft *d)
     return draft_view(d, d->id);
 }
 
-enum err draft_check_entity_id(struct slice id, struct fault *fault)
-{
-    if (id.len >= 1 && id.len <= MAX_ENTITY_ID && is_printable(id))
-        return ERR_OK;
-    draft_refuse(fault, "", "an entity's id has 1 to %d bytes of printable UTF-8", MAX_ENTITY_ID);
-    return ERR_NOT_OWNED;
-}
-
 enum err draft_check_version(struct slice version, struct fault *fault)
 {
-    if (version.len >= 1 && version.len <= MAX_VERSION && is_printable(version))
+    if (version.len >= 1 && version.len <= MAX_VERSION && json_is_printable(version))
         return ERR_OK;
     return draft_refuse(fault, "projection_version", "must be 1 to %d bytes of printable UTF-8",
                         MAX_VERSION);

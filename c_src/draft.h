@@ -68,8 +68,6 @@ struct piece draft_put_number(struct draft *d, int64_t v);
  */
 bool draft_take_time(struct draft *d, struct piece p);
 
-/** draft_check_entity_id(id, fault): ERR_NOT_OWNED when ${id} can be no entity's. */
-enum err draft_check_entity_id(struct slice id, struct fault *fault) MUST_CHECK;
 /** draft_check_version(version, fault): ERR_INVALID when it can be no projection_version. */
 enum err draft_check_version(struct slice version, struct fault *fault) MUST_CHECK;
 /** draft_is_seq(v): Whether ${v} is from 0 to 2^53 - 1, exact as a Convex number. */

@@ -416,8 +416,11 @@ static enum err read_request(struct intake *i, struct request *q, term words, te
     if (e != ERR_OK)
         return e;
     struct slice id = term_text(id_text);
-    if (id.data == NULL)
-        return ERR_NOT_OWNED;
+    if (id.data == NULL) {
+        snprintf(q->fault->path, sizeof q->fault->path, "%s", upsert ? "document_id" : "entity_id");
+        snprintf(q->fault->why, sizeof q->fault->why, "is not text");
+        return ERR_INVALID;
+    }
     if (upsert)
         return projection_adopt(kind, id, row, &options, &q->draft, q->fault);
     return projection_prepare(kind, id, row, events, &options, &q->draft, q->fault);

@@ -39,7 +39,7 @@ struct member {
 struct writer {
     struct buf *out;
     struct fault *fault;
-    bool convex;
+    bool convex, shown;
     bool whole; /* the fault is the whole value's: it has no path */
     unsigned depth;
     struct json_weight weight;
@@ -123,7 +123,12 @@ static struct slice utf8_text(term t, struct slice text, uint8_t room[2 * ATOM_M
 static bool put_text(struct writer *w, struct slice text)
 {
     w->weight.bytes += 2 + text.len;
-    return json_try_string(w->out, text) || refuse(w, "the text is not UTF-8");
+    if (json_try_string(w->out, text))
+        return true;
+    if (!w->shown)
+        return refuse(w, "the text is not UTF-8");
+    json_put_shown(w->out, text);
+    return true;
 }
 
 /* What stands for the atoms JSON has words for; NULL for any other. */
@@ -468,6 +473,7 @@ enum err json_put_term(struct buf *out, term t, enum json_rules rules, struct js
         .out = out,
         .fault = fault,
         .convex = rules == JSON_CONVEX,
+        .shown = rules == JSON_SHOWN,
         .members = members,
         .cap = MEMBERS_AT_FIRST,
     };

@@ -22,8 +22,9 @@ struct json_weight {
 };
 
 enum json_rules {
-    JSON_PLAIN, /* RFC 8785 alone: any key, any nesting up to TERM_MAX_DEPTH */
-    JSON_CONVEX /* and Convex's rules: key names, nesting, lengths, weight */
+    JSON_PLAIN,  /* RFC 8785 alone: any key, any nesting up to TERM_MAX_DEPTH */
+    JSON_CONVEX, /* and Convex's rules: key names, nesting, lengths, weight */
+    JSON_SHOWN   /* as JSON_PLAIN, for people: in a value that is not UTF-8, \xNN where it is not */
 };
 
 /**
@@ -51,8 +52,16 @@ bool json_try_string(struct buf *out, struct slice text) MUST_CHECK;
 void json_put_integer(struct buf *out, int64_t v);
 /** json_put_double(out, v): Append ${v} as ECMAScript's Number::toString; PRE: finite. */
 void json_put_double(struct buf *out, double v);
+/** json_put_shown(out, text): The same for people: what is not UTF-8 in ${text} stands as \xNN. */
+void json_put_shown(struct buf *out, struct slice text);
 /** json_is_utf8(text): Whether ${text} is well-formed UTF-8 (no surrogates, no overlong forms). */
 bool json_is_utf8(struct slice text);
+/** json_utf8_len(text): Bytes of the longest beginning of ${text} that is. */
+size_t json_utf8_len(struct slice text);
+/** json_printable_len(text): Bytes of the longest beginning without control characters, too. */
+size_t json_printable_len(struct slice text);
+/** json_is_printable(text): Whether it is UTF-8 without control characters (C0, DEL, C1). */
+bool json_is_printable(struct slice text);
 
 /**
  * json_path_key(fault, key), json_path_index(fault, index):

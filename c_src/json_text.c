@@ -122,16 +122,58 @@ void json_put_string(struct buf *out, struct slice text)
     PRE(utf8);
 }
 
-bool json_is_utf8(struct slice text)
+size_t json_utf8_len(struct slice text)
 {
-    for (size_t i = 0; i < text.len;) {
-        size_t n = text.data[i] < 0x80 ? 1 : utf8_bytes(text.data + i, text.len - i);
+    size_t i = 0;
+
+    while (i < text.len) {
+        bool is_ascii = text.len - i >= 8 && json_word_is_ascii(json_word(text.data + i));
+        size_t n = is_ascii ? 8 : text.data[i] < 0x80 ? 1 : utf8_bytes(text.data + i, text.len - i);
 
         if (n == 0)
-            return false;
+            break;
         i += n;
     }
-    return true;
+    return i;
+}
+
+bool json_is_utf8(struct slice text)
+{
+    return json_utf8_len(text) == text.len;
+}
+
+/* C0 and DEL are bytes, C1 (U+0080 to U+009F) is two. */
+size_t json_printable_len(struct slice text)
+{
+    if (json_bytes_are(text, json_word_is_printable))
+        return text.len;
+    size_t len = json_utf8_len(text), i = 0;
+    while (i < len && text.data[i] >= 0x20 && text.data[i] != 0x7f &&
+           (text.data[i] != 0xc2 || text.data[i + 1] >= 0xa0))
+        i++;
+    return i;
+}
+
+bool json_is_printable(struct slice text)
+{
+    return json_printable_len(text) == text.len;
+}
+
+void json_put_shown(struct buf *out, struct slice text)
+{
+    struct buf escaped = {0};
+
+    while (text.len > 0) {
+        size_t good = json_utf8_len(text);
+        buf_add(&escaped, text.data, good);
+        text = slice_of(text.data + good, text.len - good);
+        if (text.len > 0) {
+            buf_printf(&escaped, "\\x%02x", text.data[0]);
+            text = slice_of(text.data + 1, text.len - 1);
+        }
+    }
+    json_put_string(out, buf_view(&escaped));
+    buf_free(&escaped);
 }
 
 /* The digits of `v` at the end of `text`; how many there are. */

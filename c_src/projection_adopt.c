@@ -15,6 +15,7 @@
 
 #include "projection.h"
 #include "draft.h"
+#include "gate.h"
 #include "json.h"
 #include "kind_slot.h"
 
@@ -175,13 +176,7 @@ enum err projection_adopt(const struct kind *k, struct slice document_id, term s
                           const struct projection_options *options, struct draft **draft,
                           struct fault *fault)
 {
-    size_t prefix_len = strlen(k->prefix);
-    if (document_id.len < prefix_len || memcmp(document_id.data, k->prefix, prefix_len) != 0) {
-        draft_refuse(fault, "", "the document_id does not begin with \"%s\"", k->prefix);
-        return ERR_NOT_OWNED;
-    }
-    struct slice rest = slice_of(document_id.data + prefix_len, document_id.len - prefix_len);
-    enum err e = draft_check_entity_id(rest, fault);
+    enum err e = gate_document_id(k, document_id, fault);
     if (e != ERR_OK)
         return e;
 

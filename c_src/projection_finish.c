@@ -16,6 +16,7 @@
 #include "projection.h"
 #include "draft.h"
 #include "fold.h"
+#include "gate.h"
 #include "json.h"
 #include "kind_slot.h"
 
@@ -94,19 +95,15 @@ static enum err put_time(struct draft *d, int64_t after_us, int64_t now_us, int6
                          struct fault *fault)
 {
     bool has_own = d->own_time.len > 0;
-    int64_t us = has_own ? d->own_time_us : now_us;
-    bool is_late = after_us != 0 && us <= after_us;
-    if (is_late)
-        us = after_us < INT64_MAX ? after_us + 1 : after_us;
-    if (us < 1 || us > PROJECTION_TIME_MAX_US)
-        return draft_refuse(fault, DRAFT_PROJECTED_AT, "would leave the years 1970 to 9999");
-    *at_us = us;
-    if (has_own && !is_late) {
+    enum err e = gate_time(after_us, has_own ? d->own_time_us : now_us, at_us, fault);
+    if (e != ERR_OK)
+        return e;
+    if (has_own && *at_us == d->own_time_us) {
         d->values[SLOT_PROJECTED_AT] = d->own_time;
         return ERR_OK;
     }
     char text[32];
-    projection_time(us, text);
+    projection_time(*at_us, text);
     d->values[SLOT_PROJECTED_AT] = draft_put_string(d, slice_str(text));
     return ERR_OK;
 }

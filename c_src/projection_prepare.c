@@ -15,6 +15,7 @@
 #include "projection.h"
 #include "draft.h"
 #include "fold.h"
+#include "gate.h"
 #include "json.h"
 
 #define NO_EVENTS "must be a proper list of maps"
@@ -229,6 +230,8 @@ static enum err put_options(struct draft *d, const struct projection_options *o,
     memcpy(d->range, o->range, sizeof d->range);
     d->events_before = o->events_before;
     d->after_seq = o->reset ? 0 : o->after_seq;
+    if (!draft_is_seq(o->after_seq))
+        return draft_refuse(fault, "after_seq", "must be from 0 to 2^53 - 1");
     bool counts_before = o->events_before != 0;
     if (counts_before && (!o->reset || o->events_before < 0 || o->events_before >= d->first_seq))
         return draft_refuse(fault, "events_before",
@@ -268,7 +271,7 @@ enum err projection_prepare(const struct kind *k, struct slice entity_id, term r
                             struct fault *fault)
 {
     PRE(k->slots != NULL);
-    enum err e = draft_check_entity_id(entity_id, fault);
+    enum err e = gate_entity_id(entity_id, fault);
     if (e == ERR_OK)
         e = draft_check_version(options->version, fault);
     if (e != ERR_OK)

@@ -51,7 +51,10 @@ static char *put_digits(char *out, int value, int width)
 
 void projection_time(int64_t us, char out[32])
 {
-    PRE(us >= PROJECTION_TIME_MIN_US && us <= PROJECTION_TIME_MAX_US);
+    if (us < PROJECTION_TIME_MIN_US)
+        us = PROJECTION_TIME_MIN_US;
+    if (us > PROJECTION_TIME_MAX_US)
+        us = PROJECTION_TIME_MAX_US;
     int64_t since_year_0 = us - PROJECTION_TIME_MIN_US; /* not negative, so / and % round down */
     int64_t day_us = (int64_t)DAY_SECONDS * SECOND_US;
     int year, month, day;

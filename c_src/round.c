@@ -24,6 +24,7 @@
 #include "round.h"
 
 #include "decide.h"
+#include "gate.h"
 #include "log.h"
 #include "metrics.h"
 #include "projection.h"
@@ -214,7 +215,11 @@ enum err round_save(struct round *r, struct slice id, const struct checkpoint_re
 enum err round_keep(struct round *r, struct pending *p, struct checkpoint_record *c)
 {
     bool is_new = !c->cp.has_pending;
+    enum err e = gate_version(p->id, p->kind, p->version.op == OUTBOX_REMOVE, p->json,
+                              p->version.projected_at_us, &r->fault);
 
+    if (e != ERR_OK)
+        return e;
     p->no = is_new ? r->counters.next_no++ : c->cp.pending_no;
     p->version.revision = r->counters.next_revision++;
     p->kept_at_us = is_new ? r->now_us : c->pending_kept_at_us;
@@ -231,8 +236,8 @@ enum err round_keep(struct round *r, struct pending *p, struct checkpoint_record
     r->body.len = r->head.len = 0;
     record_put_pending(&r->body, p);
     record_put_checkpoint(&r->head, c);
-    enum err e = is_new ? store_append(r->store, STORE_PENDING, key, buf_view(&r->body))
-                        : store_put(r->store, STORE_PENDING, key, buf_view(&r->body));
+    e = is_new ? store_append(r->store, STORE_PENDING, key, buf_view(&r->body))
+               : store_put(r->store, STORE_PENDING, key, buf_view(&r->body));
     if (e == ERR_OK)
         e = store_put(r->store, STORE_CHECKPOINTS, p->id, buf_view(&r->head));
     return round_wrote(r, e);
@@ -252,6 +257,11 @@ enum err round_unkeep(struct round *r, struct checkpoint_record *c)
 }
 
 /* ---- what intents do ------------------------------------------------------ */
+
+const struct fault *round_fault(const struct round *r)
+{
+    return &r->fault;
+}
 
 int64_t round_now_us(const struct round *r)
 {
@@ -393,12 +403,11 @@ enum err round_evict(struct round *r, struct slice id, struct slice kind, int64_
     /* A removal that waits already is the newest version: there is nothing to forget. */
     if (c.cp.has_pending && c.cp.pending.op == OUTBOX_REMOVE)
         return ERR_OK;
-    int64_t after_us = later_of(c.cp.last_projected_us, above_us) + 1;
-    struct pending p = {.id = id,
-                        .kind = kind,
-                        .version = {.op = OUTBOX_REMOVE,
-                                    .reset = true,
-                                    .projected_at_us = later_of(after_us, r->now_us)}};
+    struct pending p = {.id = id, .kind = kind, .version = {.op = OUTBOX_REMOVE, .reset = true}};
+    e = gate_time(later_of(c.cp.last_projected_us, above_us), r->now_us, &p.version.projected_at_us,
+                  &r->fault);
+    if (e != ERR_OK)
+        return e;
     c.cp.kind = kind;
     c.cp.fold = slice_of("", 0);
     c.cp.has_delivered = false;

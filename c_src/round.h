@@ -35,6 +35,9 @@ struct intent {
     enum err applied;
 };
 
+/** round_fault(r): Why a round_ function has just answered ERR_INVALID. */
+const struct fault *round_fault(const struct round *r);
+
 /** round_now_us(r): One wall-clock time for the whole round. */
 int64_t round_now_us(const struct round *r);
 
@@ -72,7 +75,8 @@ enum err round_put(struct round *r, const struct document *document, unsigned ho
  * round_clear(r, id, kind):
  * Forget checkpoint and fold of ${id} and keep its removal from Convex as pending.
  * Works for ids the store does not know, too.  ERR_NOT_OWNED: no id (empty, or
- * over 511 bytes).
+ * over 511 bytes).  ERR_INVALID: the removal could not be sent (gate.h): the id is not UTF-8, or no
+ * time is left for it before the year 10000.
  */
 enum err round_clear(struct round *r, struct slice id, struct slice kind) MUST_CHECK;
 
@@ -107,7 +111,7 @@ enum err round_dead_each(struct round *r, struct slice after,
 /**
  * round_dead_retry(r, id):
  * E6 -> E2, with a new arrival number.  A version pending already is newer and
- * stays instead; the dead letter goes then, too.
+ * stays instead; the dead letter goes then, too.  ERR_INVALID: it cannot be sent as it is.
  */
 enum err round_dead_retry(struct round *r, struct slice id) MUST_CHECK;
 enum err round_dead_drop(struct round *r, struct slice id) MUST_CHECK;

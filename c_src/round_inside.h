@@ -30,9 +30,10 @@ struct round {
     int64_t damaged_logged_us, dead_full_logged_us; /* log_limited's memory */
     /* of the round */
     int64_t now_us;
-    size_t hold_room; /* intents that may still be held */
-    bool failed;      /* the transaction can only be aborted */
-    bool changed;     /* something was written: there is something to commit */
+    struct fault fault; /* of the last ERR_INVALID */
+    size_t hold_room;   /* intents that may still be held */
+    bool failed;        /* the transaction can only be aborted */
+    bool changed;       /* something was written: there is something to commit */
     struct counters counters;
     struct round_tally tally;
     struct round_levels levels;

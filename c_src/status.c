@@ -81,7 +81,7 @@ void status_put_json(const struct status *s, struct buf *b)
     struct fault fault;
 
     status_put_term(s, &map);
-    enum err e = json_put_term(b, map.data, JSON_PLAIN, NULL, &fault);
+    enum err e = json_put_term(b, map.data, JSON_SHOWN, NULL, &fault);
     POST(e == ERR_OK);
     buf_free(&map);
 }

@@ -15,6 +15,7 @@
 #include "store_check.h"
 
 #include "format.h"
+#include "gate.h"
 #include "kept.h"
 #include "kept_for.h"
 #include "pages.h"
@@ -144,6 +145,10 @@ static void check_pending(struct checker *c, struct slice key, struct slice valu
     c->report->pending_bytes += p.json.len;
     note_revision(c, p.version.revision);
     check_document(c, "pending", p.id, &p.version, p.json);
+    if (gate_version(p.id, p.kind, p.version.op == OUTBOX_REMOVE, p.json, p.version.projected_at_us,
+                     &fault) != ERR_OK)
+        find(c, "pending: %.*s: it cannot be sent (%s %s); the sidecar makes it a dead letter",
+             SLICE_ARG(p.id), fault.path, fault.why);
     if (p.no > c->max_no)
         c->max_no = p.no;
     c->links = more_room(c->links, c->link_count, &c->link_room, sizeof *c->links);

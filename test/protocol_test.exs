@@ -235,7 +235,16 @@ defmodule ProtocolTest do
 
     test "unknown kinds and ids that are none", c do
       assert {:error, {:unknown_kind, "nope"}} = ask(c, {:project, :nope, "x", %{}, [], %{}})
-      for id <- ["", String.duplicate("x", 301), <<255>>, 7, "a\nb"], do: assert({:error, :not_projector_owned} = project(c, id, []))
+
+      for {id, why} <- [
+            {"", "is empty"},
+            {String.duplicate("x", 301), "an entity's id has at most 300 bytes, this one has 301"},
+            {<<"r", 255>>, "is not UTF-8: byte 1 is 0xff"},
+            {7, "is not text"},
+            {"a\nb", "has the control character U+000A at byte 1"},
+            {"a" <> <<0>>, "has the control character U+0000 at byte 1"}
+          ],
+          do: assert({:error, {:invalid, "entity_id", ^why}} = project(c, id, []))
     end
   end
 

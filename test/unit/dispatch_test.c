@@ -425,6 +425,35 @@ TEST(order_per_document_holds_under_retries)
 
 /* ---- refused --------------------------------------------------------------------------- */
 
+TEST(what_cannot_be_sent_is_dead_at_once_and_holds_nobody_up)
+{
+    struct house h;
+
+    open_house(&h, 64, &usual);
+    dispatch_pause(h.dispatch);
+    rest(&h);
+    fake_outbox_put(h.outbox, "bad\xff", 1);
+    for (int i = 0; i < 5; i++) {
+        char id[16];
+        snprintf(id, sizeof id, i % 2 ? "worse\xc3%d" : "good%d", i);
+        fake_outbox_put(h.outbox, id, 1);
+    }
+    dispatch_resume(h.dispatch);
+    UNTIL(fake_outbox_pending(h.outbox) == 0);
+    struct fake_document bad = fake_outbox_look(h.outbox, "bad\xff");
+    ck_assert(bad.dead);
+    ck_assert_uint_eq(bad.attempts, 0);
+    ck_assert_ptr_nonnull(strstr(bad.why, "its document_id is not UTF-8: byte 3 is 0xff"));
+    ck_assert_ptr_nonnull(strstr(bad.why, "drop this letter"));
+    ck_assert(fake_outbox_look(h.outbox, "worse\xc3"
+                                         "3")
+                  .dead);
+    ck_assert_uint_eq(fake_outbox_look(h.outbox, "good4").deliveries, 1);
+    ck_assert_uint_eq(h.sink->calls, 1);
+    ck_assert_int_eq(status(&h).state, DISPATCH_RUNNING);
+    close_house(&h);
+}
+
 TEST(a_refused_batch_is_halved_to_the_culprit)
 {
     struct house h;

@@ -550,3 +550,21 @@ TEST(utf8_is_checked)
     }
     buf_free(&out);
 }
+
+TEST(text_for_people_shows_the_bytes_that_are_not_utf8)
+{
+    struct buf out = {0}, t = {0};
+    struct fault f = {0};
+
+    json_put_shown(&out, slice_str("a\xff\xc3\xa9\xc3\"\n"));
+    ck_assert_slice(buf_view(&out), "\"a\\\\xff\xc3\xa9\\\\xc3\\\"\\n\"");
+    out.len = 0;
+    term_put_map(&t, 1);
+    term_put_text(&t, "k");
+    term_put_text(&t, "\xff");
+    ck_assert_int_eq(json_put_term(&out, t.data, JSON_PLAIN, NULL, &f), ERR_INVALID);
+    ck_assert_int_eq(json_put_term(&out, t.data, JSON_SHOWN, NULL, &f), ERR_OK);
+    ck_assert_slice(buf_view(&out), "{\"k\":\"\\\\xff\"}");
+    buf_free(&t);
+    buf_free(&out);
+}

@@ -8,7 +8,7 @@
 
 #include "test.h"
 #include "temp_dir.h"
-#include "outbox_kit.h"
+#include "store_kit.h"
 
 #include <signal.h>
 #include <sys/resource.h>
@@ -244,6 +244,58 @@ TEST(clear_keeps_a_removal_and_forgets_the_rest)
     ck_assert(!do_look(h.o, A).pending.reset);
     ck_assert_int_eq(do_simple(h.o, fn_clear, "runtime/run_summary:unknown"), ERR_OK);
     ck_assert_uint_eq(kit_count_pending(h.o), 2);
+    house_close(&h);
+}
+
+/* Bring the projected_at of what was cleared last, as the store has it, to ${us}. */
+static void set_time(struct house *h, const char *id, int64_t us)
+{
+    uint8_t old[8], new[8];
+    uint64_t was = (uint64_t)do_look(h->o, id).last_projected_us;
+
+    for (int i = 0; i < 8; i++) {
+        old[i] = (uint8_t)(was >> (56 - 8 * i));
+        new[i] = (uint8_t)((uint64_t)us >> (56 - 8 * i));
+    }
+    outbox_close(h->o);
+    kit_replace(h->dir.path, slice_of(old, 8), slice_of(new, 8));
+    h->o = kit_outbox(h->dir.path);
+}
+
+TEST(a_removal_that_could_not_be_sent_is_not_kept)
+{
+    struct house h = house_open();
+
+    ck_assert_int_eq(do_simple(h.o, fn_clear, "runtime/run_summary:\xff"), ERR_INVALID);
+    ck_assert_uint_eq(kit_count_pending(h.o), 0);
+    /* As late as a time can be: nothing can be later. */
+    ck_assert_int_eq(do_simple(h.o, fn_clear, A), ERR_OK);
+    kit_done(h.o, A);
+    set_time(&h, A, PROJECTION_TIME_MAX_US - 1);
+    ck_assert_int_eq(do_simple(h.o, fn_clear, A), ERR_OK);
+    ck_assert_int_eq(do_look(h.o, A).pending.projected_at_us, PROJECTION_TIME_MAX_US);
+    kit_done(h.o, A);
+    ck_assert_int_eq(do_simple(h.o, fn_clear, A), ERR_INVALID);
+    ck_assert_int_eq(do_look(h.o, A).last_projected_us, PROJECTION_TIME_MAX_US);
+    set_time(&h, A, INT64_MAX);
+    ck_assert_int_eq(do_simple(h.o, fn_clear, A), ERR_INVALID);
+    ck_assert_uint_eq(kit_count_pending(h.o), 0);
+    house_close(&h);
+}
+
+/* 0.1.0 kept such clears, and aborted whenever it sent them. */
+TEST(a_dead_letter_that_cannot_be_sent_is_not_retried)
+{
+    struct house h = house_open();
+
+    ck_assert_int_eq(do_simple(h.o, fn_clear, A), ERR_OK);
+    set_time(&h, A, PROJECTION_TIME_MAX_US + 1);
+    kit_dead(h.o, A, "cannot be sent");
+    ck_assert_int_eq(do_simple(h.o, fn_retry, A), ERR_INVALID);
+    ck_assert(do_look(h.o, A).is_dead);
+    ck_assert_uint_eq(kit_count_pending(h.o), 0);
+    ck_assert_int_eq(do_simple(h.o, fn_drop, A), ERR_OK);
+    ck_assert(!do_look(h.o, A).is_dead);
     house_close(&h);
 }
 

@@ -542,14 +542,23 @@ TEST(nesting_is_counted_from_the_document)
 
 TEST(ids_that_are_refused)
 {
-    static const char *const ids[] = {"", "a\nb", "a\x7f", "\xff", "a\xc2\x85", "\xed\xa0\x80"};
+    static const struct {
+        const char *id, *why;
+    } ids[] = {{"", "is empty"},
+               {"a\nb", "has the control character U+000A at byte 1"},
+               {"long enough\x7f", "has the control character U+007F at byte 11"},
+               {"\xff", "is not UTF-8: byte 0 is 0xff"},
+               {"run of eight\xc3", "is not UTF-8: byte 12 is 0xc3"},
+               {"a\xc2\x85", "has the control character U+0085 at byte 1"},
+               {"\xed\xa0\x80", "is not UTF-8: byte 0 is 0xed"}};
     char id[302];
     start();
     for (size_t i = 0; i < sizeof ids / sizeof ids[0]; i++)
-        faulted(prepare_as("run_summary", ids[i], ROW, "[]"), ERR_NOT_OWNED, "", "id");
+        faulted(prepare_as("run_summary", ids[i].id, ROW, "[]"), ERR_INVALID, "entity_id",
+                ids[i].why);
     memset(id, 'i', sizeof id);
     id[301] = '\0';
-    faulted(prepare_as("run_summary", id, ROW, "[]"), ERR_NOT_OWNED, "", "300 bytes");
+    faulted(prepare_as("run_summary", id, ROW, "[]"), ERR_INVALID, "entity_id", "300 bytes");
     id[300] = '\0';
     ck_assert_int_eq(prepare_as("run_summary", id, ROW, "[]"), ERR_OK);
     ck_assert_int_eq(prepare_as("run_summary", "\xc2\xa0\xe2\x82\xac", ROW, "[]"), ERR_OK);
@@ -804,15 +813,15 @@ TEST(adopting_a_projection_changes_nothing)
 TEST(summaries_that_are_refused)
 {
     start();
-    faulted(adopt("runtime/codex_worker_summary:r", "{}"), ERR_NOT_OWNED, "", "begin");
-    faulted(adopt("runtime/run_summary:", "{}"), ERR_NOT_OWNED, "", "id");
-    faulted(adopt("runtime/run_summary", "{}"), ERR_NOT_OWNED, "", "begin");
-    faulted(adopt("runtime/run_summary:a\nb", "{}"), ERR_NOT_OWNED, "", "id");
+    faulted(adopt("runtime/codex_worker_summary:r", "{}"), ERR_NOT_OWNED, "document_id", "begin");
+    faulted(adopt("runtime/run_summary:", "{}"), ERR_INVALID, "document_id", "names no entity");
+    faulted(adopt("runtime/run_summary", "{}"), ERR_NOT_OWNED, "document_id", "begin");
+    faulted(adopt("runtime/run_summary:a\nb", "{}"), ERR_INVALID, "document_id", "at byte 21");
     char id[400];
     memset(id, 'i', sizeof id);
     memcpy(id, "runtime/run_summary:", 20);
     id[321] = '\0';
-    faulted(adopt(id, "{}"), ERR_NOT_OWNED, "", "300 bytes");
+    faulted(adopt(id, "{}"), ERR_INVALID, "document_id", "300 bytes");
 
     faulted(adopt(ID, "[]"), ERR_INVALID, "", "map");
     faulted(adopt(ID, DATE_TIME("0")), ERR_INVALID, "runtime_source.seq", "runtime_seq_missing");

@@ -252,3 +252,18 @@ TEST(damaged_pages_are_found_and_the_rest_is_read)
     check_found(d.path, "lies behind the end of the file");
     temp_dir_remove(&d);
 }
+
+/* What 0.1.0 let in: clears whose id is not UTF-8, or whose time lies beyond the year 9999. */
+TEST(a_version_that_cannot_be_sent_is_named)
+{
+    struct temp_dir d = temp_dir_make();
+    struct outbox *o = kit_outbox(d.path);
+
+    ck_assert_int_eq(do_simple(o, fn_clear, "bad:~"), ERR_OK);
+    ck_assert_int_eq(do_simple(o, fn_clear, "good"), ERR_OK);
+    outbox_close(o);
+    kit_replace(d.path, slice_str("bad:~"), slice_str("bad:\xff"));
+    check_found(d.path, "it cannot be sent (document_id is not UTF-8: byte 4 is 0xff)");
+    ck_assert_uint_eq(check(d.path).findings, 1);
+    temp_dir_remove(&d);
+}

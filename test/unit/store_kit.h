@@ -135,6 +135,21 @@ static inline void kit_write(const char *dir, uint64_t offset, const void *bytes
     close(fd);
 }
 
+/* Every ${old} in the file becomes ${new}, which is as long. */
+static inline void kit_replace(const char *dir, struct slice old, struct slice new)
+{
+    uint8_t page[KIT_PAGE];
+
+    ck_assert_uint_eq(old.len, new.len);
+    for (uint64_t no = 0; no < kit_pages(dir); no++) {
+        kit_read_page(dir, no, page);
+        for (uint8_t *at = page;
+             (at = memmem(at, (size_t)(page + KIT_PAGE - at), old.data, old.len)) != NULL;
+             at += old.len)
+            kit_write(dir, no * KIT_PAGE + (uint64_t)(at - page), new.data, new.len);
+    }
+}
+
 static inline void kit_copy_store(const char *from, const char *to)
 {
     static const char *const names[] = {"data.mdb"};
