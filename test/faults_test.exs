@@ -239,6 +239,61 @@ defmodule FaultsTest do
     end
   end
 
+  describe "what an older sidecar kept, and nobody can send" do
+    # 0.1.0 took a clear of any bytes, and one after the end of the year 9999; it aborted at each start with them.
+    test "a bad id and a bad time become dead letters, the rest is delivered", c do
+      c = start(c)
+      {:ok, _} = :convex_sidecar.pause(c.name)
+      far = ~U[9000-01-01 00:00:00.000000Z]
+      {:ok, _} = project(c, "first", 1)
+      {:ok, _} = :convex_sidecar.clear(c.name, @run <> "zz~~")
+      {:ok, _} = project(c, "late", 1, %{now: far})
+      {:ok, _} = :convex_sidecar.clear(c.name, @run <> "late")
+      {:ok, _} = project(c, "last", 1)
+      :ok = stop_supervised(c.name)
+      late = DateTime.to_unix(far, :microsecond) + 1
+      max = DateTime.to_unix(~U[9999-12-31 23:59:59.999999Z], :microsecond)
+      assert rewrite(c, @run <> "zz~~", @run <> <<"zz", 0xFF, 0xFE>>) > 0
+      assert rewrite(c, <<late::64>>, <<max + 1::64>>) > 0
+      assert {said, 1} = word(c, ["store", "check"])
+      assert said =~ ~S|zz\xff\xfe: it cannot be sent (document_id is not UTF-8: byte 22 is 0xff)|
+      assert said =~ "late: it cannot be sent (projected_at is not in the years 1970 to 9999)"
+
+      c = start(c)
+      assert {:ok, %{pending: 0}} = flush(c)
+      assert standing(c) == ~w(first last)
+
+      assert {:ok, [%{document_id: @run <> "late", why: late_why}, %{document_id: @run <> <<"zz", 0xFF, 0xFE>> = bad, why: bad_why}]} =
+               :convex_sidecar.dead_list(c.name)
+
+      assert late_why =~ "its projected_at is not in the years 1970 to 9999"
+      assert bad_why =~ "its document_id is not UTF-8: byte 22 is 0xff" and bad_why =~ "drop this letter"
+      assert {json, 0} = word(c, ["dead", "list", "--json"])
+      assert String.valid?(json) and json =~ ~S|zz\\xff\\xfe|
+
+      assert {:error, {:invalid, "document_id", _}} = :convex_sidecar.dead_retry(c.name, bad)
+      assert {:ok, %{retried: 0, refused: 2}} = :convex_sidecar.dead_retry(c.name, :all)
+      assert {:ok, %{cleared: 2, refused: 2}} = :convex_sidecar.clear(c.name, :all)
+      assert {:error, {:invalid, "projected_at", _}} = project(c, "late", 1)
+      assert {:ok, %{dropped: 1}} = :convex_sidecar.dead_drop(c.name, bad)
+      assert {:ok, %{pending: 0}} = flush(c)
+      assert standing(c) == []
+      :ok = stop_supervised(c.name)
+      assert {_, 0} = word(c, ["store", "check"])
+    end
+
+    # In the file of a sidecar that does not run; how often it stood there.
+    defp rewrite(c, old, new) when byte_size(old) == byte_size(new) do
+      file = Path.join(store(c), "data.mdb")
+      bytes = File.read!(file)
+      File.write!(file, :binary.replace(bytes, old, new, [:global]))
+      length(:binary.matches(bytes, old))
+    end
+
+    defp word(c, words),
+      do: System.cmd(Application.app_dir(:convex_sidecar, "priv/convex_sidecar"), words ++ ["--store", store(c)], stderr_to_stdout: true)
+  end
+
   describe "Convex is slow, or odd" do
     test "Retry-After is waited for", c do
       Standin.faults(c.standin, ~s({"kind":"retry_after","seconds":1}))

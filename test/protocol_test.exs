@@ -361,6 +361,20 @@ defmodule ProtocolTest do
       assert {:ok, %{cleared: 1}} = ask(c, {:clear, :all})
       assert {:error, {:unknown_kind, "nope"}} = ask(c, {:clear, {:kind, "nope"}})
       assert {:error, :not_projector_owned} = ask(c, {:clear, "elsewhere:1"})
+
+      for {bad, why} <- [
+            {<<255>>, "is not UTF-8: byte 20 is 0xff"},
+            {<<"a", 0>>, "has the control character U+0000 at byte 21"},
+            {String.duplicate("x", 301), "an entity's id has at most 300 bytes, this one has 301"}
+          ],
+          do: assert({:error, {:invalid, "document_id", ^why}} = ask(c, {:clear, @run <> bad}))
+
+      for word <- [:show, :retry, :drop] do
+        assert {:error, :not_found} = ask(c, {:dead, {word, @run <> <<255>>}})
+        assert {:error, {:invalid, "document_id", _}} = ask(c, {:dead, {word, String.duplicate("x", 401)}})
+      end
+
+      assert {:error, {:invalid, "document_id", _}} = ask(c, {:checkpoint, String.duplicate("x", 401)})
       assert {:ok, %{seq: 1, write: "queued"}} = project(c, "c1", events(1..1))
     end
 
