@@ -82,7 +82,9 @@ static int check(const char *dir)
     printf("%s: %" PRIu64 " pending (%" PRIu64 " bytes), %" PRIu64 " dead letters (%" PRIu64
            " bytes), %" PRIu64 " checkpoints: ",
            dir, r.pending, r.pending_bytes, r.dead, r.dead_bytes, r.checkpoints);
-    if (r.findings == 0)
+    if (r.findings == 0 && r.unsendable > 0)
+        printf("sound, but %" PRIu64 " pending will be dead letters\n", r.unsendable);
+    else if (r.findings == 0)
         printf("sound\n");
     else
         printf("damaged, %" PRIu64 " findings; see convex_sidecar store repair --help\n",

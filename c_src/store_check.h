@@ -10,6 +10,7 @@ struct store_report {
     uint64_t pending, checkpoints, dead; /* records that can be read */
     uint64_t pending_bytes, dead_bytes;  /* JSON in them */
     uint64_t findings;
+    uint64_t unsendable; /* pending versions that become dead letters: told, but no finding */
 };
 
 /**
