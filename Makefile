@@ -5,7 +5,7 @@
 # make soak       steady load, a restart every 20 s; memory, descriptors and losses (MINUTES=30)
 # make scale      a rebuild that is killed in the middle, resumed and audited (ENTITIES=20000)
 # make torture    the promise under fire: CYCLES=20 kills among other faults; SEED=n repeats a run (SAN as below)
-# make check      include plan, format, unit tests, clang-tidy (SAN=address|undefined|thread: unit tests with it)
+# make check      folder plan, format, unit tests, clang-tidy (SAN=address|undefined|thread: unit tests with it)
 # make fuzz       every decoder under libFuzzer, 60 s each (FUZZ_SECONDS=n)
 # make setup      only install what is missing (Debian packages, npm modules of test/convex)
 #
@@ -42,9 +42,9 @@ LIBS    := -pie -Wl,-z,relro,-z,now $(EI_DIRS:%=-L%/lib) -lei $(shell pkg-config
 MALLOC  ?= mimalloc
 PROGRAM_LIBS := $(if $(SAN),,$(MALLOC:%=-Wl,--no-as-needed -l%)) $(LIBS)
 
-ROOMS   := $(patsubst c_src/%.c,%,$(wildcard c_src/*.c))
-OBJECTS := $(ROOMS:%=$(BUILD)/%.o)
-TESTS   := $(patsubst test/unit/%_test.c,$(BUILD)/%_test,$(wildcard test/unit/*_test.c))
+SOURCES := $(wildcard c_src/*.c c_src/*/*.c)
+OBJECTS := $(SOURCES:c_src/%.c=$(BUILD)/%.o)
+TESTS   := $(patsubst test/unit/%.c,$(BUILD)/%,$(wildcard test/unit/*/*_test.c))
 
 .PHONY: all c erl test demo check plan format unit unit-programs tidy setup clean help fuzz fuzz-programs torture torture-program soak scale bench bench-programs
 all: c erl
@@ -57,31 +57,31 @@ $(PROGRAM): $(OBJECTS)
 	$(Q)mkdir -p $(@D) && $(CALL) -o $@.new $^ $(PROGRAM_LIBS) && mv -f $@.new $@
 # Which OTP's ei and whose allocator it is built with: another OTP_ROOT or MALLOC builds anew.
 $(shell mkdir -p $(BUILD) && echo '$(EI) $(MALLOC)' | cmp -s - $(BUILD)/ei || echo '$(EI) $(MALLOC)' >$(BUILD)/ei)
-$(BUILD)/%.o: c_src/%.c Makefile src/convex_sidecar.app.src $(BUILD)/ei | $(BUILD)
+$(BUILD)/%.o: c_src/%.c Makefile src/convex_sidecar.app.src $(BUILD)/ei
 	$(call say,CC,$<)
-	$(Q)$(CALL) -MMD -MP -c -o $@ $<
-$(BUILD)/rooms.a: $(filter-out $(BUILD)/main.o,$(OBJECTS))
+	$(Q)mkdir -p $(@D) && $(CALL) -MMD -MP -c -o $@ $<
+$(BUILD)/sidecar.a: $(filter-out $(BUILD)/main.o,$(OBJECTS))
 	$(Q)rm -f $@ && ar rcs $@ $^
-$(BUILD)/%_test: test/unit/%_test.c test/unit/test.h $(wildcard test/unit/fake_*.c) $(BUILD)/rooms.a
+$(BUILD)/%_test: test/unit/%_test.c test/unit/test.h $(wildcard test/unit/*/fake_*.c) $(BUILD)/sidecar.a
 	$(call say,CC,$<)
-	$(Q)$(CALL) -Wno-conversion -MMD -MP -o $@ $< $(BUILD)/rooms.a $(shell pkg-config --libs check) $(LIBS)
-$(BUILD)/dist_node: test/node/dist_node.c $(BUILD)/rooms.a
+	$(Q)mkdir -p $(@D) && $(CALL) -Itest/unit -Wno-conversion -MMD -MP -o $@ $< $(BUILD)/sidecar.a $(shell pkg-config --libs check) $(LIBS)
+$(BUILD)/dist_node: test/node/dist_node.c $(BUILD)/sidecar.a
 	$(call say,CC,$<)
-	$(Q)$(CALL) -MMD -MP -o $@ $< $(BUILD)/rooms.a $(LIBS)
-# The sidecar of the torture: all rooms but the clock, which jumps.
+	$(Q)$(CALL) -MMD -MP -o $@ $< $(BUILD)/sidecar.a $(LIBS)
+# The sidecar of the torture: everything but the clock, which jumps.
 TORTURE := $(BUILD)/torture/convex_sidecar
-$(BUILD)/torture/clock.o: test/torture/clock_jumping.c c_src/clock.h c_src/base.h Makefile
+$(BUILD)/torture/clock.o: test/torture/clock_jumping.c c_src/ground/clock.h c_src/ground/base.h Makefile
 	$(call say,CC,$<)
 	$(Q)mkdir -p $(@D) && $(CALL) -c -o $@ $<
-$(TORTURE): $(filter-out $(BUILD)/clock.o,$(OBJECTS)) $(BUILD)/torture/clock.o
+$(TORTURE): $(filter-out $(BUILD)/ground/clock.o,$(OBJECTS)) $(BUILD)/torture/clock.o
 	$(call say,LD,$@)
 	$(Q)$(CALL) -o $@ $^ $(PROGRAM_LIBS)
-$(BUILD)/bench/%: test/bench/%.c $(BUILD)/rooms.a
+$(BUILD)/bench/%: test/bench/%.c $(BUILD)/sidecar.a
 	$(call say,CC,$<)
-	$(Q)mkdir -p $(@D) && $(CALL) -o $@ $< $(BUILD)/rooms.a $(LIBS)
+	$(Q)mkdir -p $(@D) && $(CALL) -o $@ $< $(BUILD)/sidecar.a $(LIBS)
 $(BUILD):
 	$(Q)mkdir -p $@
--include $(wildcard $(BUILD)/*.d)
+-include $(wildcard $(BUILD)/*.d $(BUILD)/*/*.d)
 
 help:
 	$(Q)sed -n '1,/^$$/s/^# //p' Makefile
@@ -101,9 +101,9 @@ scale: ; $(Q)tools/setup && $(MAKE) -s all MIX_ENV=prod && ENTITIES=$(or $(ENTIT
 check:
 	$(Q)tools/setup --check && $(MAKE) -s plan format unit tidy
 plan:
-	$(Q)tools/check-plan
+	$(Q)tools/check-plan arrows
 format:
-	$(Q)clang-format-14 --dry-run --Werror c_src/*.[ch] test/unit/*.[ch] && mix format --check-formatted && echo "format: ok"
+	$(Q)clang-format-14 --dry-run --Werror c_src/*.c c_src/*/*.[ch] test/unit/*.h test/unit/*/*.[ch] && mix format --check-formatted && echo "format: ok"
 unit-programs: $(TESTS)
 unit: $(TESTS)
 	$(Q)tools/run-unit $(TESTS)
@@ -113,9 +113,9 @@ tidy:
 # Every decoder under libFuzzer, FUZZ_SECONDS each; what it learned stays in build/fuzz/corpus.
 FUZZ_SECONDS ?= 60
 FUZZERS := $(patsubst test/fuzz/%.c,$(BUILD)/%,$(wildcard test/fuzz/*_fuzz.c))
-$(BUILD)/%_fuzz: test/fuzz/%_fuzz.c $(BUILD)/rooms.a
+$(BUILD)/%_fuzz: test/fuzz/%_fuzz.c $(BUILD)/sidecar.a
 	$(call say,CC,$<)
-	$(Q)$(CALL) -fsanitize=fuzzer -o $@ $< $(BUILD)/rooms.a $(LIBS)
+	$(Q)$(CALL) -fsanitize=fuzzer -o $@ $< $(BUILD)/sidecar.a $(LIBS)
 fuzz-programs: $(FUZZERS)
 fuzz:
 	$(Q)tools/setup --check

@@ -13,10 +13,10 @@
  * What can go wrong: a term that is no such request ends the program with status 1.
  */
 
-#include "../../c_src/projection.h"
-#include "../../c_src/record.h"
-#include "../../c_src/term.h"
-#include "../../c_src/clock.h"
+#include "projection/projection.h"
+#include "store/record.h"
+#include "term/term.h"
+#include "ground/clock.h"
 
 static _Noreturn void fail(const char *why)
 {

@@ -9,8 +9,8 @@
  *        json_time,json_read}.c -ljansson -lm
  */
 
-#include "json.h"
-#include "json_read.h"
+#include "json/json.h"
+#include "json/json_read.h"
 
 #include <math.h>
 

@@ -5,7 +5,7 @@
  * message_read takes again, and the lenient reader of a head must agree on who asks.
  */
 
-#include "message.h"
+#include "dist/message.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

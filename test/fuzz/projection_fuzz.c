@@ -6,7 +6,7 @@
  * hash. Faults must be filled in.
  */
 
-#include "projection.h"
+#include "projection/projection.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

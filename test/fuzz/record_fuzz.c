@@ -4,8 +4,8 @@
  * The slices of what was read must lie inside the value.
  */
 
-#include "outbox.h"
-#include "record.h"
+#include "outbox/outbox.h"
+#include "store/record.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -6,7 +6,7 @@
  *        test/fuzz/term_fuzz.c c_src/{buf,term,term_walk,term_put}.c -lm
  */
 
-#include "term.h"
+#include "term/term.h"
 
 #include <math.h>
 

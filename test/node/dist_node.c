@@ -13,9 +13,9 @@
  *   anything else   bad_request
  */
 
-#include "../../c_src/buf.h"
-#include "../../c_src/dist.h"
-#include "../../c_src/metrics.h"
+#include "ground/buf.h"
+#include "dist/dist.h"
+#include "ground/metrics.h"
 
 #include <pthread.h>
 #include <signal.h>

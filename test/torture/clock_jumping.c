@@ -11,7 +11,7 @@
  * The monotonic clock is the kernel's: it never jumps.  Any thread.
  */
 
-#include "clock.h"
+#include "ground/clock.h"
 
 #include <fcntl.h>
 #include <pthread.h>

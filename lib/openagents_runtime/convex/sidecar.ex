@@ -29,7 +29,7 @@ defmodule OpenAgentsRuntime.Convex.Sidecar do
   alias OpenAgentsRuntime.Convex.{HttpSink, NoopSink, Projector, Sidecars}
 
   @http_keys [:base_url, :admin_key, :request_timeout_ms]
-  # Each path: its kind, and its default, which the batch mutation does as well (c_src/kinds.c).
+  # Each path: its kind, and its default, which the batch mutation does as well (c_src/projection/kinds.c).
   @paths [
     run_summary_mutation_path: {"kind.run_summary", "runtime:upsertRunSummary"},
     codex_worker_summary_mutation_path:

@@ -1,0 +1,45 @@
+/* audit.h - compares what Convex holds with what was confirmed, beside the running delivery. */
+
+#ifndef AUDIT_H
+#define AUDIT_H
+
+#include "audit/digests.h"
+#include "audit/drift.h"
+
+struct audit; /* opaque */
+struct kinds;
+struct outbox;
+
+struct audit_options {
+    struct outbox *outbox;
+    const struct kinds *kinds;
+    struct digests_options digests; /* its wake_fd is the audit's own */
+};
+
+/** Called once an audit, on the audit's thread; ${report} is borrowed. */
+typedef void audit_done(void *arg, const struct drift_report *report);
+
+/** audit_open(options): Ready, with a thread that waits; what ${options} points at is borrowed. */
+struct audit *audit_open(const struct audit_options *options);
+
+/*
+ * These three take the struct audit as a void pointer, so that they fit audit_wires; NULL stands
+ * for a sink that cannot be read back.  Any thread; they never wait.
+ *
+ * audit_start(a, request, done, arg, fault):
+ * Begin an audit; ${done} is called at its end, whatever comes between.  ERR_BUSY: one is running;
+ * ERR_DRAINING after audit_stop; ERR_INVALID: there is nothing to read back, ${fault} says so.
+ */
+enum err audit_start(void *a, const struct drift_request *request, audit_done *done, void *arg,
+                     struct fault *fault) MUST_CHECK;
+/** audit_cancel(a): End the one that runs, after the step it is at.  False: none does. */
+bool audit_cancel(void *a);
+/** audit_progress(a, p): How far it is. */
+void audit_progress(void *a, struct drift_progress *p);
+
+/** audit_stop(a): Cancel, wait for the end of it, end the thread.  Before the outbox is stopped. */
+void audit_stop(struct audit *a);
+/** audit_close(a): After audit_stop, when nobody can call any more.  NULL is harmless. */
+void audit_close(struct audit *a);
+
+#endif

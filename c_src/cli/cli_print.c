@@ -1,0 +1,317 @@
+/*
+ * cli_print.c - a sidecar's answer, printed.
+ *
+ * The happy path: the answer is {ok, Value}.  As text, a map becomes lines "key  value", aligned, a
+ * map inside it an indented block; a list of maps becomes a table; whatever lies deeper is shown as
+ * JSON.  With --json the whole value is one line of canonical JSON.
+ *
+ * What can go wrong: {error, Reason} becomes a sentence with a hint what to do; an answer that is
+ * neither (another version?) is shown as it is and counts as an error.  Text comes from documents
+ * and from Convex: control characters are escaped, so that no terminal obeys them.
+ *
+ * Any thread; the term is checked and borrowed.
+ */
+
+#include "cli/cli_print.h"
+
+#include "ground/buf.h"
+#include "json/json.h"
+
+#include <inttypes.h>
+
+#define COLUMN_BYTES 60 /* of a table's cell at most, but for the last one */
+
+/* --- values --------------------------------------------------------------- */
+
+/* Text is UTF-8 for people; what a terminal might obey (C0, DEL, C1) or is no UTF-8, as \xNN. */
+static void put_plain(struct buf *b, struct slice text)
+{
+    bool utf8 = json_is_utf8(text);
+
+    for (size_t i = 0; i < text.len; i++) {
+        uint8_t c = text.data[i];
+        bool c1 = c == 0xc2 && i + 1 < text.len && text.data[i + 1] < 0xa0;
+        if (c < ' ' || c == 0x7f || c1 || (c >= 0x80 && !utf8))
+            buf_printf(b, "\\x%02x", c1 ? text.data[++i] : c);
+        else
+            buf_byte(b, c);
+    }
+}
+
+static void put_json(struct buf *b, term t)
+{
+    struct fault fault = {0};
+
+    if (json_put_term(b, t, JSON_SHOWN, NULL, &fault) != ERR_OK)
+        buf_printf(b, "(a %s that cannot be shown)", term_type_name(term_type(t)));
+}
+
+/* One value on one line. */
+static void put_value(struct buf *b, term t)
+{
+    struct slice text = term_text(t);
+    int64_t number;
+
+    if (term_is_nil_atom(t) || (text.data != NULL && text.len == 0))
+        buf_byte(b, '-');
+    else if (text.data != NULL)
+        put_plain(b, text);
+    else if (term_integer(t, &number))
+        buf_printf(b, "%" PRId64, number);
+    else
+        put_json(b, t);
+}
+
+void cli_print_text(struct slice text, FILE *out)
+{
+    struct buf b = {0};
+
+    put_plain(&b, text);
+    fwrite(b.data, 1, b.len, out);
+    buf_free(&b);
+}
+
+/* Characters, not bytes. */
+static int width_of(struct slice text)
+{
+    int n = 0;
+
+    for (size_t i = 0; i < text.len; i++)
+        n += (text.data[i] & 0xc0) != 0x80;
+    return n;
+}
+
+static void pad(int n, FILE *out)
+{
+    fprintf(out, "%*s", n > 0 ? n : 0, "");
+}
+
+/* --- maps ----------------------------------------------------------------- */
+
+/* --- tables --------------------------------------------------------------- */
+
+/* The longest column, free text, stands last. */
+static const char *const dead_columns[] = {"document_id", "kind",    "seq",
+                                           "attempts",    "died_at", "why"};
+static const char *const finding_columns[] = {"finding",    "kind",     "seq",
+                                              "convex_seq", "repaired", "document_id"};
+#define COLUMN_COUNT (sizeof dead_columns / sizeof *dead_columns)
+
+static void put_cell(struct buf *b, term row, const char *column)
+{
+    term value = term_get(row, column);
+
+    b->len = 0;
+    if (value == NULL || term_is_nil_atom(value))
+        buf_byte(b, '-');
+    else
+        put_value(b, value);
+}
+
+static void print_row(term row, const char *const *columns, const int *widths, FILE *out)
+{
+    struct buf b = {0};
+
+    for (size_t i = 0; i < COLUMN_COUNT; i++) {
+        if (row == NULL) {
+            b.len = 0;
+            buf_str(&b, columns[i]);
+        } else {
+            put_cell(&b, row, columns[i]);
+        }
+        fwrite(b.data, 1, b.len, out);
+        if (i + 1 < COLUMN_COUNT)
+            pad(widths[i] - width_of(buf_view(&b)) + 2, out);
+    }
+    fputc('\n', out);
+    buf_free(&b);
+}
+
+static void print_table(term list, FILE *out)
+{
+    int widths[COLUMN_COUNT];
+    struct buf b = {0};
+    term row = term_items(list);
+    const char *const *columns = term_get(row, "finding") ? finding_columns : dead_columns;
+
+    for (size_t i = 0; i < COLUMN_COUNT; i++)
+        widths[i] = (int)strlen(columns[i]);
+    for (uint32_t r = 0; r < term_arity(list); r++, row = term_next(row))
+        for (size_t i = 0; i < COLUMN_COUNT; i++) {
+            put_cell(&b, row, columns[i]);
+            int width = width_of(buf_view(&b));
+            width = width < COLUMN_BYTES ? width : COLUMN_BYTES;
+            widths[i] = width > widths[i] ? width : widths[i];
+        }
+    buf_free(&b);
+    print_row(NULL, columns, widths, out);
+    row = term_items(list);
+    for (uint32_t r = 0; r < term_arity(list); r++, row = term_next(row))
+        print_row(row, columns, widths, out);
+}
+
+static bool is_list_of_maps(term t)
+{
+    if (term_type(t) != TERM_LIST || !term_is_proper(t))
+        return false;
+    term row = term_items(t);
+    for (uint32_t i = 0; i < term_arity(t); i++, row = term_next(row))
+        if (term_type(row) != TERM_MAP)
+            return false;
+    return true;
+}
+
+/* --- maps --- */
+
+static void print_map(term map, int indent, FILE *out);
+
+static int key_width(term map)
+{
+    struct buf b = {0};
+    int widest = 0;
+    term key = term_items(map);
+
+    for (uint32_t i = 0; i < term_arity(map); i++, key = term_next(term_next(key))) {
+        b.len = 0;
+        put_value(&b, key);
+        int width = width_of(buf_view(&b));
+        widest = width > widest ? width : widest;
+    }
+    buf_free(&b);
+    return widest;
+}
+
+/* What stands below its key: a map, a table. */
+static bool is_block(term value, int indent)
+{
+    return indent == 0 && term_arity(value) > 0 &&
+           (term_type(value) == TERM_MAP || is_list_of_maps(value));
+}
+
+static void print_pair(term key, term value, int indent, int width, FILE *out)
+{
+    struct buf b = {0};
+    bool block = is_block(value, indent);
+
+    put_value(&b, key);
+    pad(indent, out);
+    fwrite(b.data, 1, b.len, out);
+    if (block) {
+        fputc('\n', out);
+        if (term_type(value) == TERM_MAP)
+            print_map(value, indent + 2, out);
+        else
+            print_table(value, out);
+    } else {
+        pad(width - width_of(buf_view(&b)) + 2, out);
+        b.len = 0;
+        put_value(&b, value);
+        fwrite(b.data, 1, b.len, out);
+        fputc('\n', out);
+    }
+    buf_free(&b);
+}
+
+/* Lines first, blocks after them, so that the block of metrics does not split the rest. */
+static void print_map(term map, int indent, FILE *out)
+{
+    int width = key_width(map);
+
+    for (int blocks = 0; blocks < 2; blocks++) {
+        term key = term_items(map);
+        for (uint32_t i = 0; i < term_arity(map); i++) {
+            term value = term_next(key);
+            if (is_block(value, indent) == blocks)
+                print_pair(key, value, indent, width, out);
+            key = term_next(value);
+        }
+    }
+}
+
+/* --- the whole ------------------------------------------------------------ */
+
+static void print_ok(term value, FILE *out)
+{
+    struct buf b = {0};
+
+    if (term_type(value) == TERM_MAP) {
+        print_map(value, 0, out);
+    } else if (is_list_of_maps(value)) {
+        print_table(value, out);
+    } else if (term_type(value) == TERM_NIL) {
+        fputs("none\n", out);
+    } else {
+        put_value(&b, value);
+        fwrite(b.data, 1, b.len, out);
+        fputc('\n', out);
+        buf_free(&b);
+    }
+}
+
+/* {store, Why} as "store: Why". */
+static void put_reason(struct buf *b, term reason)
+{
+    if (term_type(reason) != TERM_TUPLE) {
+        put_value(b, reason);
+        return;
+    }
+    for (uint32_t i = 0; i < term_arity(reason); i++) {
+        if (i > 0)
+            buf_str(b, ": ");
+        put_value(b, term_element(reason, i));
+    }
+}
+
+static const char *hint_for(term reason)
+{
+    static const struct {
+        const char *reason, *hint;
+    } hints[] = {
+        {"audit_running", "one at a time; `audit status` shows how far it is"},
+        {"not_found", "the sidecar knows no such document"},
+        {"timeout", "not all was delivered in that time; `status` shows what waits and why"},
+        {"draining", "it is draining; `resume` opens it again"},
+        {"busy", "its queue is full; try again later"},
+        {"bad_request", "it does not know this word; are both programs of one version?"},
+    };
+
+    for (size_t i = 0; i < sizeof hints / sizeof *hints; i++)
+        if (term_is(reason, hints[i].reason))
+            return hints[i].hint;
+    return NULL;
+}
+
+static void print_error(term reason, bool json, FILE *out, FILE *err)
+{
+    struct buf b = {0}, quoted = {0};
+    const char *hint = hint_for(reason);
+
+    put_reason(&b, reason);
+    fprintf(err, "convex_sidecar: the sidecar answers: %.*s%s%s\n", SLICE_ARG(buf_view(&b)),
+            hint ? ": " : "", hint ? hint : "");
+    if (json) {
+        json_put_string(&quoted, buf_view(&b));
+        fprintf(out, "{\"error\":%.*s}\n", SLICE_ARG(buf_view(&quoted)));
+    }
+    buf_free(&quoted);
+    buf_free(&b);
+}
+
+bool cli_print_answer(term answer, bool json, FILE *out, FILE *err)
+{
+    term tag = term_element(answer, 0), value = term_element(answer, 1);
+    struct buf b = {0};
+
+    if (tag == NULL || value == NULL || !term_is(tag, "ok")) {
+        print_error(term_is(tag, "error") && value != NULL ? value : answer, json, out, err);
+        return false;
+    }
+    if (json) {
+        put_json(&b, value);
+        fprintf(out, "%.*s\n", SLICE_ARG(buf_view(&b)));
+        buf_free(&b);
+    } else {
+        print_ok(value, out);
+    }
+    return true;
+}

@@ -1,0 +1,28 @@
+/* cli_rebuild.h - documents rebuilt from a file of event history, through a running sidecar. */
+
+/* Private to cli/. */
+
+#ifndef CLI_REBUILD_H
+#define CLI_REBUILD_H
+
+#include "ground/base.h"
+
+struct cli_peer;
+
+struct cli_rebuild_options {
+    const char *path;    /* "-": standard input */
+    uint64_t first_line; /* from 1: lines before it are passed over */
+    bool lower;          /* documents may go below what the sidecar has */
+    bool json;           /* the summary as JSON */
+    int64_t timeout_ms;  /* without an answer, or with none but busy */
+};
+
+/**
+ * cli_rebuild_run(peer, options):
+ * Read the history and have ${peer} project each entity anew.  Progress and refusals go to
+ * standard error, the summary to standard output.  Returns the exit status: 0 all was taken, 1 some
+ * was not, or it was stopped by SIGINT or SIGTERM, 3 the sidecar does not answer (any more).
+ */
+int cli_rebuild_run(const struct cli_peer *peer, const struct cli_rebuild_options *options);
+
+#endif

@@ -1,0 +1,52 @@
+/*
+ * config_file.c - reads a small file whole: a configuration, a cookie.
+ *
+ * The file is bounded before it is believed, and may hold secrets: whatever was read is wiped when
+ * it is given back or refused.  What goes wrong is a sentence for a fault that names the file.
+ *
+ * Start-up only, one thread.
+ */
+
+#include "config/config_file.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+char *config_file_read(int fd, size_t max, const char **why)
+{
+    char *text = base_alloc(max + 2);
+    size_t len = 0;
+    ssize_t n;
+
+    while (len <= max && (n = read(fd, text + len, max + 1 - len)) != 0) {
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0) {
+            *why = strerror(errno);
+            goto fail;
+        }
+        len += (size_t)n;
+    }
+    *why = len > max ? "is too large" : "holds a NUL byte";
+    if (len <= max && memchr(text, '\0', len) == NULL)
+        return text;
+fail:
+    explicit_bzero(text, len);
+    free(text);
+    return NULL;
+}
+
+void config_file_wipe(char *text)
+{
+    if (text == NULL)
+        return;
+    explicit_bzero(text, strlen(text));
+    free(text);
+}
+
+enum err config_file_fail(struct fault *fault, const char *path, enum err e, const char *why)
+{
+    snprintf(fault->path, sizeof fault->path, "%s", path);
+    snprintf(fault->why, sizeof fault->why, "%s", why);
+    return e;
+}

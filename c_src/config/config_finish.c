@@ -1,0 +1,270 @@
+/*
+ * config_finish.c - what must fit together, and where the cookie comes from.
+ *
+ * The happy path: config_finish checks each option against the others and the world's forms (node
+ * names, URLs, addresses), finds credentials of the service manager, and finishes the kinds.
+ * config_read_cookie is apart, since the words of the command line need no more than that.
+ *
+ * What can go wrong: something is missing, given twice, or malformed, or somebody else could read
+ * the cookie's file.  The first such thing is the fault; nothing is guessed.
+ *
+ * Start-up only, one thread.
+ */
+
+#include "config/config.h"
+
+#include "config/config_file.h"
+#include "config/option.h"
+#include "projection/projection.h"
+
+#include <arpa/inet.h>
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define COOKIE_BYTES     255
+#define CREDENTIALS_WORD "credentials:"
+
+static enum err misfit(const struct config *c, struct fault *fault, const char *why)
+{
+    return config_file_fail(fault, *c->source ? c->source : "configuration", ERR_INVALID, why);
+}
+
+static bool is_graphic(const char *text, size_t max)
+{
+    size_t len = 0;
+
+    for (; text[len] != '\0'; len++)
+        if (!isgraph((unsigned char)text[len]))
+            return false;
+    return len > 0 && len <= max;
+}
+
+static bool is_node_name(const char *name)
+{
+    const char *at = strchr(name, '@');
+
+    return is_graphic(name, 255) && at != NULL && at != name && at[1] != '\0' &&
+           strchr(at + 1, '@') == NULL;
+}
+
+/* An atom that is written without quotes. */
+static bool is_plain_atom(const char *text)
+{
+    size_t len = strlen(text);
+
+    return islower((unsigned char)text[0]) && len <= 255 &&
+           strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_@") == len;
+}
+
+static bool is_address(const char *text, bool ipv6_too)
+{
+    uint8_t binary[sizeof(struct in6_addr)];
+
+    return inet_pton(AF_INET, text, binary) == 1 ||
+           (ipv6_too && inet_pton(AF_INET6, text, binary) == 1);
+}
+
+static bool is_http_url(const char *url)
+{
+    const char *host = strncmp(url, "http://", 7) == 0    ? url + 7
+                       : strncmp(url, "https://", 8) == 0 ? url + 8
+                                                          : NULL;
+
+    return host != NULL && is_graphic(host, 2048) && strchr("/:@?#", *host) == NULL &&
+           strpbrk(host, "?#@") == NULL;
+}
+
+/* A file named "credentials:NAME" is the service manager's (systemd.exec(5), LoadCredential=). */
+static bool is_credential(const char *path)
+{
+    return strncmp(path, CREDENTIALS_WORD, strlen(CREDENTIALS_WORD)) == 0;
+}
+
+/* The path of ${path}, returned; NULL and ${why} when there is no such credential. */
+static char *resolve_path(const char *path, const char **why)
+{
+    const char *name = path + strlen(CREDENTIALS_WORD), *dir = getenv("CREDENTIALS_DIRECTORY");
+
+    if (!is_credential(path))
+        return base_strndup(path, strlen(path));
+    *why = NULL;
+    if (*name == '\0' || strchr(name, '/') != NULL || strcmp(name, "..") == 0)
+        *why = "a credential's name has no / in it";
+    else if (dir == NULL || *dir != '/')
+        *why = "there is no $CREDENTIALS_DIRECTORY; is LoadCredential= in the unit?";
+    if (*why != NULL)
+        return NULL;
+    size_t size = strlen(dir) + 1 + strlen(name) + 1;
+    char *full = base_alloc(size);
+    snprintf(full, size, "%s/%s", dir, name);
+    return full;
+}
+
+static enum err check_node(const struct config *c, struct fault *fault)
+{
+    if (!is_node_name(c->node_name))
+        return misfit(c, fault, "[node] name: name@host is wanted, as in convex_sidecar@127.0.0.1");
+    if (!is_plain_atom(c->node_registered_name))
+        return misfit(c, fault,
+                      "[node] registered_name: a plain atom is wanted: a small letter, "
+                      "then letters, digits, _ or @");
+    if (*c->node_listen_address && !is_address(c->node_listen_address, false))
+        return misfit(c, fault, "[node] listen_address: an IPv4 address is wanted");
+    if (*c->node_cookie && *c->node_cookie_file)
+        return misfit(c, fault, "[node] cookie and cookie_file: give one of them");
+    if (*c->node_cookie && !is_graphic(c->node_cookie, COOKIE_BYTES))
+        return misfit(c, fault, "[node] cookie: 1 to 255 printable characters without blanks");
+    return ERR_OK;
+}
+
+/* The default, noop, confirms what Convex never gets: it is not for who named a deployment. */
+static enum err check_sink_type(const struct config *c, struct fault *fault)
+{
+    const char *named = *c->sink_base_url         ? "base_url"
+                        : *c->sink_admin_key      ? "admin_key"
+                        : *c->sink_admin_key_file ? "admin_key_file"
+                                                  : NULL;
+    char why[200];
+
+    if (c->is_sink_type_given || named == NULL)
+        return ERR_OK;
+    snprintf(why, sizeof why,
+             "[sink] type: it is missing, though %s is given; write type = http to deliver to "
+             "Convex, or type = noop to deliver nowhere",
+             named);
+    return misfit(c, fault, why);
+}
+
+static enum err check_sink(struct config *c, struct fault *fault)
+{
+    const char *why = NULL;
+    enum err e = check_sink_type(c, fault);
+
+    if (e != ERR_OK)
+        return e;
+    if (strcmp(c->sink_type, "file") == 0 && *c->sink_file == '\0')
+        return misfit(c, fault, "[sink] file: type = file needs the path to write to");
+    if (strcmp(c->sink_type, "http") == 0 && !is_http_url(c->sink_base_url))
+        return misfit(c, fault,
+                      "[sink] base_url: type = http needs http://HOST[:PORT] or https://, "
+                      "without user, query or fragment");
+    if (*c->sink_admin_key && *c->sink_admin_key_file)
+        return misfit(c, fault, "[sink] admin_key and admin_key_file: give one of them");
+    if (*c->sink_admin_key && !is_graphic(c->sink_admin_key, OPTION_VALUE_BYTES))
+        return misfit(c, fault, "[sink] admin_key: printable characters without blanks are wanted");
+    char *path = resolve_path(c->sink_admin_key_file, &why);
+    if (path == NULL)
+        return config_file_fail(fault, c->sink_admin_key_file, ERR_INVALID, why);
+    free(c->sink_admin_key_file);
+    c->sink_admin_key_file = path;
+    return ERR_OK;
+}
+
+static enum err check_rest(const struct config *c, struct fault *fault)
+{
+    if (*c->store_dir == '\0')
+        return misfit(c, fault, "[store] dir: a directory is wanted");
+    if (!is_graphic(c->projection_version, 63))
+        return misfit(c, fault,
+                      "[projection] version: 1 to 63 printable characters without blanks");
+    if (c->delivery_backoff_min_ms > c->delivery_backoff_max_ms)
+        return misfit(c, fault, "[delivery] backoff_min_ms is above backoff_max_ms");
+    if (c->observe_port != 0 && !is_address(c->observe_address, true))
+        return misfit(c, fault, "[observe] address: an IPv4 or IPv6 address is wanted");
+    return ERR_OK;
+}
+
+enum err config_finish(struct config *c, struct fault *fault)
+{
+    struct fault kinds = {0};
+    char why[sizeof kinds.why];
+    enum err e = check_node(c, fault);
+
+    if (e == ERR_OK)
+        e = check_sink(c, fault);
+    if (e == ERR_OK)
+        e = check_rest(c, fault);
+    if (e == ERR_OK && kinds_finish(c->kinds, &kinds) != ERR_OK) {
+        snprintf(why, sizeof why, "%.80s%s%.160s", kinds.path, *kinds.path ? ": " : "", kinds.why);
+        e = misfit(c, fault, why);
+    }
+    return e;
+}
+
+/* --- the cookie --------------------------------------------------------- */
+
+/*
+ * Nobody else may know the cookie.  A credential lies in a folder of the service manager's making
+ * and belongs to whom it likes (root, or nobody where PrivateUsers= hides root); it lets this user
+ * in by an ACL, which shows as group bits.
+ */
+static const char *who_may_read(int fd, bool credential)
+{
+    struct stat s;
+
+    if (fstat(fd, &s) < 0)
+        return strerror(errno);
+    if (!S_ISREG(s.st_mode))
+        return "is no regular file";
+    if (s.st_uid != geteuid() && !credential)
+        return "belongs to another user";
+    if (s.st_mode & (S_IRWXO | (credential ? S_IWGRP : S_IRWXG)))
+        return "must be open to its owner only (chmod 600)";
+    return NULL;
+}
+
+static enum err read_cookie_file(struct config *c, const char *path, bool credential,
+                                 struct fault *fault)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0)
+        return config_file_fail(fault, path, ERR_SYSTEM, strerror(errno));
+    const char *why = who_may_read(fd, credential);
+    if (why != NULL) {
+        close(fd);
+        return config_file_fail(fault, path, ERR_INVALID, why);
+    }
+    char *text = config_file_read(fd, COOKIE_BYTES + 2, &why);
+    close(fd);
+    if (text == NULL)
+        return config_file_fail(fault, path, ERR_INVALID, why);
+    for (size_t len = strlen(text); len > 0 && isspace((unsigned char)text[len - 1]); len--)
+        text[len - 1] = '\0';
+    enum err e = ERR_OK;
+    if (is_graphic(text, COOKIE_BYTES)) {
+        free(c->node_cookie);
+        c->node_cookie = base_strndup(text, strlen(text));
+    } else {
+        e = config_file_fail(fault, path, ERR_INVALID,
+                             "a cookie has 1 to 255 printable characters without blanks");
+    }
+    config_file_wipe(text);
+    return e;
+}
+
+enum err config_read_cookie(struct config *c, struct fault *fault)
+{
+    const char *home = getenv("HOME"), *why = NULL;
+    char *path;
+
+    enum err e = check_node(c, fault);
+    if (e != ERR_OK || *c->node_cookie)
+        return e;
+    if (*c->node_cookie_file) {
+        path = resolve_path(c->node_cookie_file, &why);
+        if (path == NULL)
+            return config_file_fail(fault, c->node_cookie_file, ERR_INVALID, why);
+    } else {
+        if (home == NULL || *home != '/')
+            return misfit(c, fault, "no cookie: give [node] cookie_file (there is no $HOME)");
+        size_t size = strlen(home) + sizeof "/.erlang.cookie";
+        path = base_alloc(size);
+        snprintf(path, size, "%s/.erlang.cookie", home);
+    }
+    e = read_cookie_file(c, path, is_credential(c->node_cookie_file), fault);
+    free(path);
+    return e;
+}

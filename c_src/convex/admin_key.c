@@ -1,0 +1,147 @@
+/*
+ * admin_key.c - the Convex admin key.
+ *
+ * The happy path: the file is opened, found to be ours alone, its one line read and checked, and
+ * made the Authorization header of an http handle, which from then on is the only holder.
+ *
+ * What can go wrong: no file, somebody else's, one that others can read, no key in it.  The fault
+ * names the option and the reason, never the key; a key in use stays in use.
+ *
+ * Every buffer that held the key is wiped.  Any thread that may use the http handle.
+ */
+
+#include "convex/admin_key.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define MAX_KEY_BYTES 4096
+
+static enum err refuse(struct fault *fault, const char *option, const char *why)
+{
+    snprintf(fault->path, sizeof fault->path, "%s", option);
+    snprintf(fault->why, sizeof fault->why, "%s", why);
+    return ERR_INVALID;
+}
+
+/* systemd guards its credentials itself: by an access list that shows as group bits, and under
+ * PrivateUsers= with an owner that is nobody here (systemd.exec(5), LoadCredential=). */
+static bool is_credential(const char *path)
+{
+    const char *dir = getenv("CREDENTIALS_DIRECTORY");
+    size_t n = dir ? strlen(dir) : 0;
+
+    return n > 0 && strncmp(path, dir, n) == 0 && path[n] == '/';
+}
+
+/* What must hold of the file before it is read; NULL, or why not. */
+static const char *key_file_fault(int fd, const char *path)
+{
+    struct stat st;
+
+    if (fstat(fd, &st) != 0)
+        return "cannot be looked at";
+    if (!S_ISREG(st.st_mode))
+        return "is no regular file";
+    if (is_credential(path))
+        return st.st_mode & S_IRWXO ? "can be reached by others" : NULL;
+    if (st.st_uid != geteuid() && st.st_uid != 0)
+        return "belongs to neither this user nor root";
+    if (st.st_mode & (S_IRWXG | S_IRWXO))
+        return "can be reached by group or others: chmod 600";
+    return NULL;
+}
+
+/* Read at most ${size} bytes; -1 and errno on failure. */
+static ssize_t read_all(int fd, char *out, size_t size)
+{
+    size_t len = 0;
+
+    while (len < size) {
+        ssize_t n = read(fd, out + len, size - len);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return -1;
+        if (n == 0)
+            break;
+        len += (size_t)n;
+    }
+    return (ssize_t)len;
+}
+
+/* A key is one word of printable ASCII; NULL, or what is wrong (which never shows the key). */
+static const char *key_fault(const char *key, size_t len)
+{
+    if (len == 0)
+        return "holds no key";
+    if (len > MAX_KEY_BYTES)
+        return "is longer than 4096 bytes";
+    for (size_t i = 0; i < len; i++)
+        if (key[i] <= ' ' || key[i] > '~')
+            return "holds a blank, a control character or one beyond ASCII";
+    return NULL;
+}
+
+static void use_key(struct http *h, const char *key, size_t len)
+{
+    char *value = base_alloc(sizeof "Convex " + len);
+
+    memcpy(value, "Convex ", sizeof "Convex " - 1);
+    memcpy(value + sizeof "Convex " - 1, key, len);
+    http_set_authorization(h, value);
+    explicit_bzero(value, sizeof "Convex " + len);
+    free(value);
+}
+
+/* Take the key of an open file; NULL, or why not. */
+static const char *take_key(struct http *h, int fd, const char *path)
+{
+    char key[MAX_KEY_BYTES + 3]; /* the longest, a line end, and one to see that there is more */
+    const char *why = key_file_fault(fd, path);
+    ssize_t got;
+
+    if (why)
+        return why;
+    got = read_all(fd, key, sizeof key);
+    if (got < 0)
+        return "cannot be read";
+    size_t len = (size_t)got;
+    if (len && key[len - 1] == '\n')
+        len--;
+    if (len && key[len - 1] == '\r')
+        len--;
+    why = key_fault(key, len);
+    if (why == NULL)
+        use_key(h, key, len);
+    explicit_bzero(key, sizeof key);
+    return why;
+}
+
+enum err admin_key_use(struct http *h, const char *key, struct fault *fault)
+{
+    const char *why = key_fault(key, strlen(key));
+
+    if (why)
+        return refuse(fault, "admin_key", why);
+    use_key(h, key, strlen(key));
+    return ERR_OK;
+}
+
+enum err admin_key_read(struct http *h, const char *path, struct fault *fault)
+{
+    /* Not to hang on a named pipe: what is no regular file is refused a line later. */
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    const char *why;
+
+    if (fd < 0) {
+        snprintf(fault->path, sizeof fault->path, "admin_key_file");
+        snprintf(fault->why, sizeof fault->why, "cannot be opened: %s", strerror(errno));
+        return ERR_INVALID;
+    }
+    why = take_key(h, fd, path);
+    close(fd);
+    return why ? refuse(fault, "admin_key_file", why) : ERR_OK;
+}

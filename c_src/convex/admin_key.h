@@ -1,0 +1,22 @@
+/* admin_key.h - the Convex admin key: checked, and given to an http handle, which alone keeps it.
+ */
+
+#ifndef ADMIN_KEY_H
+#define ADMIN_KEY_H
+
+#include "convex/http.h"
+
+/**
+ * admin_key_use(h, key, fault):
+ * Have ${h} send ${key} with every call from now on.  ERR_INVALID: it is no key; ${fault} says what
+ * is wrong and never shows it.
+ */
+enum err admin_key_use(struct http *h, const char *key, struct fault *fault) MUST_CHECK;
+/**
+ * admin_key_read(h, path, fault):
+ * The same for the key in a file: one line, a regular file of this user's or root's that group and
+ * others cannot reach.  ERR_INVALID: ${fault} says why; the old key stays in use.
+ */
+enum err admin_key_read(struct http *h, const char *path, struct fault *fault) MUST_CHECK;
+
+#endif

@@ -1,0 +1,364 @@
+/*
+ * convex_answer.c - what an answer of Convex means.
+ *
+ * The happy path: the call was answered with 200 and
+ * {"status":"success","value":{"results":[...]}}; each result has an outcome, and each outcome is a
+ * verdict.  "stale" is done as well: something newer than what we sent stands there.
+ *
+ * Everything else is read into a few facts (how it ended, status, form of the body, code, first
+ * useful line of the message), and the first row of convex_answer.def that fits them is the
+ * verdict. What is not understood is UNKNOWN: it is sent again, which the functions' guard makes
+ * harmless.
+ *
+ * The body comes from outside: bounded by http, parsed by jansson (but for the one form that is a
+ * whole success, letter for letter), of any type until looked at.
+ * No state, any thread.
+ */
+
+#include "convex/convex_answer.h"
+
+#include <jansson.h>
+
+/* What the body of an answer is. */
+enum form {
+    FORM_ANY,     /* in the table only: fits every form */
+    FORM_SUCCESS, /* {"status":"success","value":...} */
+    FORM_THROWN,  /* {"status":"error",...,"errorData":...}: the function threw a ConvexError */
+    FORM_ERROR,   /* {"status":"error","errorMessage":...} */
+    FORM_CODE,    /* {"code":...,"message":...} */
+    FORM_KEY_OK,  /* check_admin_key: {"success":true,"isReadOnly":false,...} */
+    FORM_KEY_READ_ONLY, /* check_admin_key: isReadOnly */
+    FORM_ALIVE,         /* /version: whatever it is */
+    FORM_OTHER          /* not JSON, or none of these */
+};
+
+struct row {
+    const char *code, *says, *note;
+    long from, to;
+    enum http_end end;
+    enum form form;
+    enum verdict_kind verdict;
+};
+
+static const struct row rows[] = {
+#define ROW(end_, from_, to_, form_, code_, says_, verdict_, note_, source_)                       \
+    {.end = end_,                                                                                  \
+     .from = from_,                                                                                \
+     .to = to_,                                                                                    \
+     .form = form_,                                                                                \
+     .code = code_,                                                                                \
+     .says = says_,                                                                                \
+     .verdict = VERDICT_##verdict_,                                                                \
+     .note = note_},
+#include "convex/convex_answer.def"
+#undef ROW
+};
+
+#define ROW_COUNT (sizeof rows / sizeof rows[0])
+
+/* The outcomes of upsertBatch that need nothing more. */
+static const char *const done_outcomes[] = {"inserted", "updated", "unchanged", "stale", "removed"};
+
+struct facts {
+    enum http_end end;
+    long status;
+    enum form form;
+    char code[64];       /* Convex's, or the errorData's; "" for none */
+    char request_id[40]; /* of a function error; "" for none */
+    const char *message; /* borrowed from root or answer; "" for none */
+    const json_t *value; /* of FORM_SUCCESS; borrowed from root */
+    json_t *root;        /* owned */
+};
+
+/* ---- text ------------------------------------------------------------------------------------ */
+
+/* Copy the first line of ${text}, control characters as blanks, cut between UTF-8 characters. */
+static void copy_line(char *out, size_t size, const char *text)
+{
+    size_t len = 0;
+
+    while (len < size - 1 && text[len] && text[len] != '\n') {
+        unsigned char byte = (unsigned char)text[len];
+        out[len] = byte < 0x20 || byte == 0x7f ? ' ' : text[len];
+        len++;
+    }
+    if (text[len] && text[len] != '\n')
+        while (len && ((unsigned char)text[len] & 0xc0) == 0x80)
+            len--;
+    out[len] = 0;
+}
+
+static const char *text_of(const json_t *object, const char *key)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+
+    return text ? text : "";
+}
+
+/*
+ * "[Request ID: 0123] Server Error\nUncaught Error: x\n  at ..." -> "Uncaught Error: x", with the
+ * id aside; "" when the deployment hides the rest (REDACT_LOGS_TO_CLIENT).
+ */
+static const char *useful_line(const char *message, char *request_id, size_t size)
+{
+    static const char opening[] = "[Request ID: ", closing[] = "] Server Error";
+    const char *end;
+
+    request_id[0] = 0;
+    if (strncmp(message, opening, sizeof opening - 1) == 0 &&
+        (end = strstr(message, closing)) != NULL) {
+        message += sizeof opening - 1;
+        snprintf(request_id, size, "%.*s",
+                 (int)((size_t)(end - message) < size ? (size_t)(end - message) : size - 1),
+                 message);
+        message = end + sizeof closing - 1;
+    }
+    while (*message == '\n' || *message == ' ')
+        message++;
+    return message;
+}
+
+/* ---- reading --------------------------------------------------------------------------------- */
+
+/* A ConvexError's data: an object with a code, if the function follows the custom, or anything. */
+static void read_thrown(struct facts *f, const json_t *data)
+{
+    const char *message = text_of(data, "message");
+
+    copy_line(f->code, sizeof f->code, text_of(data, "code"));
+    if (json_is_string(data))
+        f->message = json_string_value(data);
+    else if (message[0] || f->code[0])
+        f->message = message;
+}
+
+static enum form read_mutation(struct facts *f)
+{
+    const json_t *data = json_object_get(f->root, "errorData");
+
+    if (strcmp(text_of(f->root, "status"), "success") == 0) {
+        f->value = json_object_get(f->root, "value");
+        return FORM_SUCCESS;
+    }
+    f->message = useful_line(text_of(f->root, "errorMessage"), f->request_id, sizeof f->request_id);
+    if (f->status == 560)
+        f->status = 200;
+    if (data == NULL)
+        return FORM_ERROR;
+    read_thrown(f, data);
+    return FORM_THROWN;
+}
+
+static enum form read_body(struct facts *f, enum convex_call call)
+{
+    const char *status = text_of(f->root, "status");
+    bool is_mutation = call == CONVEX_BATCH || call == CONVEX_SINGLE;
+
+    if (call == CONVEX_PROBE_LIFE && f->status == 200)
+        return FORM_ALIVE;
+    if (call == CONVEX_PROBE_KEY && json_is_true(json_object_get(f->root, "success")))
+        return json_is_true(json_object_get(f->root, "isReadOnly")) ? FORM_KEY_READ_ONLY
+                                                                    : FORM_KEY_OK;
+    if (is_mutation && (strcmp(status, "error") == 0 || strcmp(status, "success") == 0))
+        return read_mutation(f);
+    if (json_is_string(json_object_get(f->root, "code"))) {
+        copy_line(f->code, sizeof f->code, text_of(f->root, "code"));
+        f->message = text_of(f->root, "message");
+        return FORM_CODE;
+    }
+    return FORM_OTHER;
+}
+
+/* The one place where an answer is parsed.  Numbers may be of any size, texts may hold NUL. */
+static void read_facts(struct facts *f, const struct http_answer *answer, enum convex_call call)
+{
+    *f = (struct facts){.end = answer->end, .status = answer->status, .message = ""};
+    if (answer->end != HTTP_ANSWERED) {
+        f->form = FORM_OTHER;
+        f->message = answer->detail;
+        return;
+    }
+    if (answer->body.len)
+        f->root = json_loadb((const char *)answer->body.data, answer->body.len,
+                             JSON_DECODE_INT_AS_REAL | JSON_ALLOW_NUL, NULL);
+    f->form = read_body(f, call);
+}
+
+/* ---- judging --------------------------------------------------------------------------------- */
+
+static bool fits(const struct row *r, const struct facts *f)
+{
+    return r->end == f->end && f->status >= r->from && f->status <= r->to &&
+           (r->form == FORM_ANY || r->form == f->form) &&
+           (r->code == NULL || strcmp(r->code, f->code) == 0) &&
+           (r->says == NULL || strncmp(r->says, f->message, strlen(r->says)) == 0);
+}
+
+/* The last row takes every status, so there is always one. */
+static const struct row *find_row(const struct facts *f)
+{
+    for (size_t i = 0; i < ROW_COUNT; i++)
+        if (fits(&rows[i], f))
+            return &rows[i];
+    return &rows[ROW_COUNT - 1];
+}
+
+/* "HTTP 503 CommitterFullError: Too many ...", in the order of what helps people most. */
+static void explain(const struct row *r, const struct facts *f, char *out, size_t size)
+{
+    bool in_function = f->form == FORM_ERROR || f->form == FORM_THROWN;
+    const char *parts[4];
+    size_t count = 0, len = 0;
+    char first[96] = "", hidden[96] = "", line[256];
+
+    if (f->end == HTTP_ANSWERED && !in_function && f->form != FORM_KEY_READ_ONLY)
+        snprintf(first, sizeof first, "HTTP %ld%s%s", f->status, f->code[0] ? " " : "", f->code);
+    else if (f->end == HTTP_ANSWERED)
+        snprintf(first, sizeof first, "%s", f->code);
+    if (in_function && !first[0] && !f->message[0])
+        snprintf(hidden, sizeof hidden, "Server Error, hidden by the deployment (request id %s)",
+                 f->request_id[0] ? f->request_id : "unknown");
+    parts[count++] = first;
+    parts[count++] = r->note ? r->note : "";
+    parts[count++] = f->message;
+    parts[count++] = hidden;
+    out[0] = 0;
+    for (size_t i = 0; i < count; i++) {
+        copy_line(line, sizeof line, parts[i]);
+        if (line[0] == 0 || len >= size - 3)
+            continue;
+        if (len)
+            len += (size_t)snprintf(out + len, size - len, ": ");
+        copy_line(out + len, size - len, line);
+        len += strlen(out + len);
+    }
+}
+
+/* Step over ${text}, if ${s} begins with it. */
+static bool take(struct slice *s, const char *text)
+{
+    size_t len = strlen(text);
+
+    if (s->len < len || memcmp(s->data, text, len) != 0)
+        return false;
+    *s = slice_of(s->data + len, s->len - len);
+    return true;
+}
+
+static bool take_digits(struct slice *s)
+{
+    size_t n = 0;
+
+    while (n < s->len && s->data[n] >= '0' && s->data[n] <= '9')
+        n++;
+    *s = slice_of(s->data + n, s->len - n);
+    return n > 0;
+}
+
+static bool take_done_outcome(struct slice *s)
+{
+    for (size_t i = 0; i < sizeof done_outcomes / sizeof done_outcomes[0]; i++)
+        if (take(s, done_outcomes[i]))
+            return take(s, "\"");
+    return false;
+}
+
+/* {"outcome":"updated","seq":7}, as the functions of priv/convex answer; 7.0 as well. */
+static bool take_done_result(struct slice *s)
+{
+    if (!take(s, "{\"outcome\":\"") || !take_done_outcome(s))
+        return false;
+    bool has_seq = take(s, ",\"seq\":");
+    if (has_seq && (!take_digits(s) || (take(s, ".") && !take_digits(s))))
+        return false;
+    return take(s, "}");
+}
+
+/*
+ * What nearly every answer is, told without a tree of it: exactly the text that Convex makes of a
+ * success of all the documents.  Whatever else it is, jansson says.
+ */
+static bool is_plain_success(struct slice body, enum convex_call call, size_t count)
+{
+    if (!take(&body, "{\"status\":\"success\",\"value\":"))
+        return false;
+    if (call == CONVEX_SINGLE)
+        return (take(&body, "null") || take_done_result(&body)) && slice_eq(body, slice_str("}"));
+    if (call != CONVEX_BATCH || !take(&body, "{\"results\":["))
+        return false;
+    for (size_t i = 0; i < count; i++)
+        if ((i > 0 && !take(&body, ",")) || !take_done_result(&body))
+            return false;
+    return slice_eq(body, slice_str("]}}"));
+}
+
+/* One result of a batch; false when it is none we know. */
+static bool judge_result(const json_t *result, struct verdict *v)
+{
+    const char *outcome = text_of(result, "outcome");
+    char ignored[40];
+
+    *v = (struct verdict){.kind = VERDICT_DONE};
+    for (size_t i = 0; i < sizeof done_outcomes / sizeof done_outcomes[0]; i++)
+        if (strcmp(outcome, done_outcomes[i]) == 0)
+            return true;
+    if (strcmp(outcome, "rejected") != 0)
+        return false;
+    v->kind = VERDICT_REFUSED;
+    copy_line(v->why, sizeof v->why,
+              useful_line(text_of(result, "error"), ignored, sizeof ignored));
+    if (v->why[0] == 0)
+        snprintf(v->why, sizeof v->why, "rejected without a reason");
+    return true;
+}
+
+/* The results of a batch that succeeded as a whole; whatever is odd makes all of it unknown. */
+static bool judge_batch(const json_t *value, struct verdict *overall, struct verdict *each,
+                        size_t count)
+{
+    const json_t *results = json_object_get(value, "results");
+
+    if (json_is_array(results) && json_array_size(results) == count) {
+        size_t i = 0;
+        while (i < count && judge_result(json_array_get(results, i), &each[i]))
+            i++;
+        if (i == count)
+            return true;
+        snprintf(overall->why, sizeof overall->why,
+                 "the batch mutation answered an outcome that is none of ours for document %zu",
+                 i + 1);
+    } else if (json_is_array(results)) {
+        snprintf(overall->why, sizeof overall->why,
+                 "the batch mutation answered %zu results for %zu documents",
+                 json_array_size(results), count);
+    } else {
+        snprintf(overall->why, sizeof overall->why, "the batch mutation answered no results");
+    }
+    overall->kind = VERDICT_UNKNOWN;
+    return false;
+}
+
+bool convex_answer_judge(const struct http_answer *answer, enum convex_call call,
+                         struct verdict *overall, struct verdict *each, size_t count)
+{
+    struct facts f;
+    const struct row *r;
+    bool has_each = false;
+
+    if (answer->end == HTTP_ANSWERED && answer->status == 200 &&
+        is_plain_success(answer->body, call, count)) {
+        *overall = (struct verdict){.kind = VERDICT_DONE};
+        return false;
+    }
+    read_facts(&f, answer, call);
+    r = find_row(&f);
+    *overall = (struct verdict){.kind = r->verdict};
+    if (r->verdict == VERDICT_AGAIN || r->verdict == VERDICT_UNKNOWN)
+        overall->after_ms = answer->retry_after_ms;
+    if (r->verdict != VERDICT_DONE)
+        explain(r, &f, overall->why, sizeof overall->why);
+    else if (call == CONVEX_BATCH)
+        has_each = judge_batch(f.value, overall, each, count);
+    json_decref(f.root);
+    return has_each;
+}

@@ -1,0 +1,59 @@
+/* dispatch.h - decides which kept document goes to the sink, and when. */
+
+#ifndef DISPATCH_H
+#define DISPATCH_H
+
+#include "ground/base.h"
+#include "outbox/outbox.h"
+#include "sink/sink.h"
+
+struct dispatch; /* opaque */
+
+struct dispatch_options {
+    unsigned max_in_flight;  /* calls at most; the adaptive limit stays at or below */
+    int64_t min_interval_ms; /* between two writes of one document */
+    int64_t backoff_min_ms, backoff_max_ms;
+    int64_t probe_ms;        /* between probes while stopped */
+    const char *stopped_why; /* begin stopped, and why; NULL: begin running */
+};
+
+enum dispatch_state {
+    DISPATCH_RUNNING, /* sends what there is */
+    DISPATCH_WAITING, /* a passing fault: waits its back-off, then sends again */
+    DISPATCH_STOPPED, /* a configuration fault: probes, then tries one document; discards nothing */
+    DISPATCH_PAUSED   /* an operator's word */
+};
+
+struct dispatch_status {
+    enum dispatch_state state;
+    char why[200];    /* the last fault; "" when running */
+    int64_t since_us; /* wall clock: since when in this state */
+    unsigned limit, in_flight;
+    uint64_t failures; /* in a row */
+};
+
+/** dispatch_open(o, sink, options): Start the delivery thread; ${sink} is taken. */
+struct dispatch *dispatch_open(struct outbox *o, struct sink *sink,
+                               const struct dispatch_options *options);
+
+/** dispatch_wake(d): There may be work.  Any thread; cheap; fits outbox_options.on_work. */
+void dispatch_wake(void *d);
+void dispatch_pause(struct dispatch *d);
+void dispatch_resume(struct dispatch *d);
+/** dispatch_reload(d): Have the sink read its keys again and probe at once when stopped. */
+void dispatch_reload(struct dispatch *d);
+/** dispatch_status(d, s): A copy of how it stands.  Any thread. */
+void dispatch_status(struct dispatch *d, struct dispatch_status *s);
+const char *dispatch_state_text(enum dispatch_state s);
+
+/**
+ * dispatch_stop(d, wait_ms):
+ * Send nothing new, wait at most ${wait_ms} for the answers under way, end the thread, close the
+ * sink.  What was not answered stays pending.  The other functions may still be called (by readers
+ * that have not heard of the end) and do nothing.
+ */
+void dispatch_stop(struct dispatch *d, int64_t wait_ms);
+/** dispatch_close(d): After dispatch_stop.  NULL is harmless. */
+void dispatch_close(struct dispatch *d);
+
+#endif

@@ -1,0 +1,162 @@
+/*
+ * pace.c - how many calls at once, and when after a fault.
+ *
+ * The happy path: the limit starts at 1.  Once in each mean round-trip time it
+ * is judged: one more call if the limit was reached, nobody pushed back and the
+ * answers came no later than usual; a tenth fewer if somebody pushed back or the
+ * answers came 2.5 standard deviations later than usual.  The numbers are those
+ * of Vector's adaptive request concurrency (vectordotdev/vector,
+ * src/sinks/util/adaptive_concurrency), whose scenarios are in pace_test.c.
+ *
+ * What can go wrong: a call fails in a passing way.  Then the breaker opens for
+ * a time that doubles with each failure in a row, with full jitter; after it one
+ * trial call goes out, and its answer closes the breaker or opens it for longer.
+ *
+ * Pure: no clock, no thread, no I/O.  A struct pace belongs to one thread.
+ */
+
+#include "delivery/pace.h"
+
+#include <math.h>
+
+#define EWMA_ALPHA      0.4
+#define DECREASE_RATIO  0.9
+#define DEVIATION_SCALE 2.5
+
+void pace_init(struct pace *p, const struct pace_options *options, uint64_t seed)
+{
+    PRE(options->max_limit >= 1);
+    PRE(options->backoff_min_ms >= 1 && options->backoff_max_ms >= 1);
+    *p = (struct pace){.options = *options, .random = seed, .limit = 1, .tripped_us = INT64_MIN};
+}
+
+uint64_t pace_random(uint64_t *state)
+{
+    uint64_t z = (*state += 0x9e3779b97f4a7c15u);
+
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return z ^ (z >> 31);
+}
+
+int64_t pace_backoff_ms(const struct pace_options *options, uint64_t failures, uint64_t *random)
+{
+    int64_t top = options->backoff_min_ms;
+
+    for (uint64_t i = 1; i < failures && top < options->backoff_max_ms; i++)
+        top *= 2;
+    if (top > options->backoff_max_ms)
+        top = options->backoff_max_ms;
+    return 1 + (int64_t)(pace_random(random) % (uint64_t)top);
+}
+
+size_t pace_trial_size(const struct pace *p, size_t full)
+{
+    size_t size = p->failures < 32 ? full >> p->failures : 0;
+
+    return size > 0 ? size : 1;
+}
+
+/* ---- the limit ------------------------------------------------------------- */
+
+/* Exponentially weighted mean and variance, as in Finch, "Incremental calculation of weighted
+ * mean and variance", 2009. */
+static void learn(struct pace *p, double rtt_us)
+{
+    if (!p->has_mean) {
+        p->has_mean = true;
+        p->mean_us = rtt_us;
+        return;
+    }
+    double difference = rtt_us - p->mean_us, increment = EWMA_ALPHA * difference;
+    p->mean_us += increment;
+    p->variance = (1 - EWMA_ALPHA) * (p->variance + difference * increment);
+}
+
+static void judge(struct pace *p, bool measured, double rtt_us)
+{
+    double late_us = p->mean_us + DEVIATION_SCALE * sqrt(p->variance);
+
+    if (p->limit < p->options.max_limit && p->reached_limit && !p->had_back_pressure && measured &&
+        rtt_us <= p->mean_us)
+        p->limit++;
+    else if (p->limit > 1 && (p->had_back_pressure || (measured && rtt_us >= late_us)))
+        p->limit = (unsigned)((double)p->limit * DECREASE_RATIO);
+    POST(p->limit >= 1 && p->limit <= p->options.max_limit);
+}
+
+/* End the round if its time is over: judge the limit, learn, begin the next. */
+static void turn_round(struct pace *p, int64_t now_us)
+{
+    bool measured = p->round_count > 0;
+    double rtt_us = measured ? (double)p->round_sum_us / (double)p->round_count : 0;
+
+    if (p->has_mean ? now_us < p->round_ends_us : !measured)
+        return;
+    if (p->has_mean) {
+        judge(p, measured, rtt_us);
+        p->had_back_pressure = p->reached_limit = false;
+    }
+    if (measured)
+        learn(p, rtt_us);
+    p->round_ends_us = now_us + (int64_t)p->mean_us;
+    p->round_sum_us = p->round_count = 0;
+}
+
+/* ---- the breaker ----------------------------------------------------------- */
+
+enum pace_turn pace_turn(const struct pace *p, int64_t now_us, unsigned in_flight)
+{
+    if (in_flight >= p->limit || p->breaker == PACE_HALF_OPEN)
+        return PACE_WAIT;
+    if (p->breaker == PACE_OPEN)
+        return now_us >= p->open_until_us ? PACE_TRIAL : PACE_WAIT;
+    return PACE_GO;
+}
+
+void pace_sent(struct pace *p, unsigned in_flight, bool trial)
+{
+    if (in_flight >= p->limit)
+        p->reached_limit = true;
+    if (trial)
+        p->breaker = PACE_HALF_OPEN;
+}
+
+static void close_breaker(struct pace *p, bool trial)
+{
+    if (trial)
+        p->breaker = PACE_CLOSED;
+    if (p->breaker == PACE_CLOSED)
+        p->failures = 0;
+}
+
+void pace_done(struct pace *p, int64_t now_us, int64_t rtt_us, bool trial)
+{
+    p->round_sum_us += rtt_us;
+    p->round_count++;
+    turn_round(p, now_us);
+    close_breaker(p, trial);
+}
+
+void pace_answered(struct pace *p, bool trial)
+{
+    close_breaker(p, trial);
+}
+
+void pace_fault(struct pace *p, int64_t now_us, int64_t sent_us, int64_t after_ms, bool trial)
+{
+    bool is_news = trial || (p->breaker == PACE_CLOSED && sent_us >= p->tripped_us);
+
+    if (after_ms > PACE_MAX_AFTER_MS)
+        after_ms = PACE_MAX_AFTER_MS;
+    p->had_back_pressure = true;
+    turn_round(p, now_us);
+    if (is_news) {
+        p->failures++;
+        p->tripped_us = now_us;
+        p->breaker = PACE_OPEN;
+        p->open_until_us = now_us + 1000 * pace_backoff_ms(&p->options, p->failures, &p->random);
+    }
+    if (p->breaker == PACE_OPEN && p->open_until_us < now_us + 1000 * after_ms)
+        p->open_until_us = now_us + 1000 * after_ms;
+}

@@ -1,0 +1,28 @@
+/* caller.h - somebody who waits for one answer: how dist makes one for a call it has read. */
+
+/* Private to dist/. */
+
+#ifndef CALLER_H
+#define CALLER_H
+
+#include "dist/link.h"
+#include "dist/message.h"
+#include "ground/base.h"
+
+struct caller; /* opaque: dist.h gives it to its handler */
+
+/**
+ * caller_new(l, self, m):
+ * Who sent the MESSAGE_CALL ${m} over ${l} (held from now on) to the node whose pid is ${self}.
+ * Copies what it needs.  caller_reply or caller_exit takes it.
+ */
+struct caller *caller_new(struct link *l, struct slice self, const struct message *m);
+
+/** caller_reply(c, answer), caller_exit(c, reason): What dist_reply and dist_exit promise. */
+void caller_reply(struct caller *c, struct slice answer);
+void caller_exit(struct caller *c, const char *reason);
+
+/** caller_refuse(l, m, reason): caller_exit for a call that nobody takes. */
+void caller_refuse(struct link *l, const struct message *m, const char *reason);
+
+#endif

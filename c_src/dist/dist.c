@@ -1,0 +1,589 @@
+/*
+ * dist.c - the C node: a hidden member of the BEAM cluster.
+ *
+ * The happy path: epmd has our name; a BEAM node connects, the accept thread
+ * gives the socket to a thread of its own, which shakes hands (node.h) and then
+ * reads for as long as the connection lives (link.h).  Each message is checked
+ * once (message.h); a call to our name becomes a struct caller (caller.h), which
+ * whoever makes the answer gives back, from any thread.
+ *
+ * What can go wrong, and the one thing done then:
+ *   a silent peer            has its own thread and a deadline; blocks nobody
+ *   wrong cookie, no BEAM    counted, logged at most every 10 s an address
+ *   a name nobody has        the call exits with noproc at once
+ *   a message too large      drained; its caller gets an error
+ *   a malformed message      its connection ends
+ *   epmd ends                the name is registered again (publish.h)
+ *   too many peers, no fds   the newcomer is closed; the others go on
+ *
+ * Threads: one accepts, tends the name and joins what has ended; one for each
+ * connection.  A caller holds its link, not dist, and may outlive both.
+ */
+
+#include "dist/dist.h"
+
+#include "dist/caller.h"
+#include "dist/link.h"
+#include "dist/message.h"
+#include "dist/node.h"
+#include "dist/publish.h"
+#include "ground/clock.h"
+#include "ground/log.h"
+#include "ground/metrics.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define HANDSHAKE_MS   7000  /* the BEAM's own limit */
+#define MAX_HANDSHAKES 64    /* under way at once */
+#define BREATH_MS      100   /* without accepting, when there was no descriptor or thread left */
+#define QUIET_MS       10000 /* between two log lines of one kind */
+#define LOG_SLOTS      16    /* peer addresses share these, for QUIET_MS */
+#define QUOTED_BYTES   ((size_t)4 * NODE_NAME_MAX)
+
+/* One connection, from accept to the join of its thread. */
+struct peer {
+    /* fixed when the thread starts */
+    struct dist *dist;
+    struct sockaddr_in address;
+    pthread_t thread;
+    /* its own thread; name before link is set */
+    char name[NODE_NAME_MAX];
+    int64_t logged_us;
+    /* under dist->lock */
+    struct peer *next;
+    int fd;         /* while it shakes hands, then -1 */
+    struct link *l; /* once it is welcome */
+    bool replaced;  /* by a newer connection of the same node */
+    bool finished;  /* to be joined */
+};
+
+struct dist {
+    /* fixed after open */
+    struct node *node;
+    struct publish *publish;
+    struct dist_handler handler;
+    struct link_options link_options;
+    char *registered_name, *allow_nodes;
+    unsigned max_peers;
+    int wake_fd;
+    pthread_t accepter;
+    /* owned by the accept thread, once it runs */
+    int64_t accept_at_ms, crowd_logged_us;
+    /* any thread */
+    atomic_bool closing;
+    /* under lock */
+    pthread_mutex_t lock;
+    struct peer *peers;
+    unsigned handshakes;
+    int64_t refused_us[LOG_SLOTS];
+};
+
+/* --- messages: the reading thread of a peer --- */
+
+static const char *quoted(const struct peer *p, char out[QUOTED_BYTES])
+{
+    return log_quote(slice_str(p->name), out, QUOTED_BYTES);
+}
+
+static struct caller *new_caller(const struct peer *p, const struct message *m)
+{
+    return caller_new(p->l, node_self(p->dist->node), m);
+}
+
+/* net_adm:ping: without an answer it would wait for ever. */
+static bool is_ping(const struct message *m)
+{
+    return term_is(m->name, "net_kernel") && m->request != NULL &&
+           term_is(term_element(m->request, 0), "is_auth");
+}
+
+static void answer_ping(struct peer *p, const struct message *m)
+{
+    struct buf yes = {0};
+
+    term_put_atom(&yes, "yes");
+    dist_reply(new_caller(p, m), buf_view(&yes));
+    buf_free(&yes);
+}
+
+static void on_call(struct peer *p, const struct message *m)
+{
+    struct dist *d = p->dist;
+
+    if (term_is(m->name, d->registered_name)) {
+        d->handler.call(d->handler.arg, new_caller(p, m), m->request);
+    } else if (is_ping(m)) {
+        answer_ping(p, m);
+    } else {
+        metric_add(METRIC_MESSAGES_UNKNOWN, 1);
+        caller_refuse(p->l, m, "noproc");
+    }
+}
+
+static void on_unlink(struct peer *p, const struct message *m)
+{
+    struct buf *b = link_begin(p->l);
+
+    if (b != NULL) {
+        message_put_unlinked(b, m);
+        link_end(p->l);
+    }
+}
+
+static bool on_message(void *arg, struct slice bytes)
+{
+    struct peer *p = arg;
+    struct dist *d = p->dist;
+    struct message m;
+    struct fault fault;
+    char name[QUOTED_BYTES];
+
+    metric_add(METRIC_MESSAGES, 1);
+    if (message_read(bytes, &m, &fault) != ERR_OK) {
+        log_event(LOG_WARNING, "dist.malformed", "node=%s bytes=%zu why=\"%s\"", quoted(p, name),
+                  bytes.len, fault.why);
+        return false;
+    }
+    if (m.kind == MESSAGE_CALL)
+        on_call(p, &m);
+    else if (m.kind == MESSAGE_CAST && term_is(m.name, d->registered_name))
+        d->handler.cast(d->handler.arg, m.request);
+    else if (m.kind == MESSAGE_UNLINK)
+        on_unlink(p, &m);
+    else if (m.kind != MESSAGE_SIGNAL)
+        metric_add(METRIC_MESSAGES_UNKNOWN, 1);
+    return true;
+}
+
+/* {error, {invalid, <<>>, Why}} */
+static void answer_too_large(struct peer *p, const struct message *m, size_t size)
+{
+    struct buf b = {0}, why = {0};
+
+    buf_printf(&why, "message of %zu bytes; node.max_message_bytes is %zu", size,
+               p->dist->link_options.max_message_bytes);
+    term_put_tuple(&b, 2);
+    term_put_atom(&b, "error");
+    term_put_tuple(&b, 3);
+    term_put_atom(&b, "invalid");
+    term_put_text(&b, "");
+    term_put_binary(&b, buf_view(&why));
+    dist_reply(new_caller(p, m), buf_view(&b));
+    buf_free(&why);
+    buf_free(&b);
+}
+
+static void on_oversized(void *arg, struct slice head, size_t size)
+{
+    struct peer *p = arg;
+    struct message m;
+    char name[QUOTED_BYTES];
+    bool is_call = message_read_head(head, &m);
+
+    metric_add(METRIC_MESSAGES, 1);
+    if (is_call && term_is(m.name, p->dist->registered_name))
+        answer_too_large(p, &m, size);
+    else if (is_call)
+        on_call(p, &m);
+    else
+        metric_add(METRIC_MESSAGES_UNKNOWN, 1);
+    if (log_limited(&p->logged_us, QUIET_MS))
+        log_event(LOG_WARNING, "dist.message_too_large", "node=%s bytes=%zu max=%zu answered=%s",
+                  quoted(p, name), size, p->dist->link_options.max_message_bytes,
+                  is_call ? "yes" : "no");
+}
+
+static void on_gathered(void *arg)
+{
+    const struct dist_handler *h = &((struct peer *)arg)->dist->handler;
+
+    h->gathered(h->arg);
+}
+
+/* --- a connection's life: its own thread --- */
+
+static const char *address_text(const struct peer *p, char out[INET_ADDRSTRLEN])
+{
+    return inet_ntop(AF_INET, &p->address.sin_addr, out, INET_ADDRSTRLEN);
+}
+
+/* One line an address and QUIET_MS, whatever a scanner does. */
+static void log_refused(struct peer *p, const char *why)
+{
+    struct dist *d = p->dist;
+    char address[INET_ADDRSTRLEN], name[QUOTED_BYTES];
+
+    if (d->closing)
+        return;
+    metric_add(METRIC_HANDSHAKES_FAILED, 1);
+    pthread_mutex_lock(&d->lock);
+    bool now = log_limited(&d->refused_us[ntohl(p->address.sin_addr.s_addr) % LOG_SLOTS], QUIET_MS);
+    pthread_mutex_unlock(&d->lock);
+    if (now)
+        log_event(LOG_WARNING, "dist.peer_refused", "address=%s node=%s why=\"%s\"",
+                  address_text(p, address), quoted(p, name), why);
+}
+
+/* Have the accept thread look again. */
+static void wake(const struct dist *d)
+{
+    const uint64_t one = 1;
+
+    /* It fails only when the counter is at its end: then it is readable anyway. */
+    if (write(d->wake_fd, &one, sizeof one) < 0)
+        POST(errno == EAGAIN);
+}
+
+/* Shake hands.  In any case the socket is no longer waited for by dist_close: -1, or welcome. */
+static int admit(struct peer *p)
+{
+    struct dist *d = p->dist;
+    enum node_welcome w = node_welcome(d->node, p->fd, HANDSHAKE_MS, p->name);
+    const char *why = node_welcome_text(w);
+
+    if (w == NODE_WELCOME && !node_matches(d->allow_nodes, p->name))
+        why = "node.allow_nodes does not have it";
+    pthread_mutex_lock(&d->lock);
+    int fd = p->fd;
+    p->fd = -1;
+    if (d->handshakes-- == MAX_HANDSHAKES)
+        wake(d);
+    pthread_mutex_unlock(&d->lock);
+    if (*why == '\0')
+        return fd;
+    close(fd);
+    log_refused(p, why);
+    return -1;
+}
+
+static unsigned count_peers(const struct dist *d)
+{
+    unsigned n = 0;
+
+    for (const struct peer *p = d->peers; p != NULL; p = p->next)
+        n += p->l != NULL && !p->replaced && !p->finished;
+    return n;
+}
+
+/* A node that connects again has lost its old connection, whatever the kernel thinks of it. */
+static void replace_older(struct peer *p)
+{
+    for (struct peer *o = p->dist->peers; o != NULL; o = o->next)
+        if (o != p && o->l != NULL && !o->replaced && strcmp(o->name, p->name) == 0) {
+            o->replaced = true;
+            link_shutdown(o->l, "replaced by a newer connection of the same node");
+        }
+}
+
+/* Make the welcome peer one of ours; NULL, or why not. */
+static const char *enter(struct peer *p, int fd)
+{
+    struct dist *d = p->dist;
+    struct link *l = link_new(fd, &d->link_options);
+    const char *why = NULL;
+
+    if (l == NULL)
+        return "no file descriptor left";
+    pthread_mutex_lock(&d->lock);
+    replace_older(p);
+    if (d->closing)
+        why = "closing";
+    else if (count_peers(d) >= d->max_peers)
+        why = "node.max_peers are connected";
+    else
+        p->l = l;
+    metric_set(METRIC_PEERS, count_peers(d));
+    pthread_mutex_unlock(&d->lock);
+    if (why != NULL)
+        link_drop(l);
+    return why;
+}
+
+static void serve(struct peer *p)
+{
+    const struct link_events events = {p, on_message, on_oversized, on_gathered};
+    char address[INET_ADDRSTRLEN], name[QUOTED_BYTES];
+
+    log_event(LOG_INFO, "dist.peer_up", "node=%s address=%s", quoted(p, name),
+              address_text(p, address));
+    const char *why = link_run(p->l, &events);
+    log_event(LOG_INFO, "dist.peer_down", "node=%s why=\"%s\"", quoted(p, name), why);
+}
+
+static void *peer_run(void *arg)
+{
+    struct peer *p = arg;
+    struct dist *d = p->dist;
+    int fd = admit(p);
+    const char *why = fd >= 0 ? enter(p, fd) : NULL;
+
+    if (why != NULL)
+        log_refused(p, why);
+    else if (fd >= 0)
+        serve(p);
+    pthread_mutex_lock(&d->lock);
+    p->finished = true;
+    metric_set(METRIC_PEERS, count_peers(d));
+    pthread_mutex_unlock(&d->lock);
+    wake(d);
+    return NULL;
+}
+
+/* --- the accept thread --- */
+
+/* A thread that signals do not reach: they are main's. */
+static int start(pthread_t *thread, void *(*run)(void *), void *arg)
+{
+    sigset_t all, before;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int error = pthread_create(thread, NULL, run, arg);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return error;
+}
+
+/* Take the socket and give it a thread; false: there is none left. */
+static bool start_peer(struct dist *d, int fd, const struct sockaddr_in *address)
+{
+    struct peer *p = base_alloc(sizeof *p);
+
+    *p = (struct peer){.dist = d, .address = *address, .fd = fd};
+    pthread_mutex_lock(&d->lock);
+    bool started = start(&p->thread, peer_run, p) == 0;
+    if (started) {
+        d->handshakes++;
+        p->next = d->peers;
+        d->peers = p;
+    }
+    pthread_mutex_unlock(&d->lock);
+    if (!started) {
+        close(fd);
+        free(p);
+    }
+    return started;
+}
+
+static void accept_one(struct dist *d)
+{
+    struct sockaddr_in address = {0};
+    socklen_t len = sizeof address;
+    int fd = accept4(node_fd(d->node), (struct sockaddr *)&address, &len, SOCK_CLOEXEC);
+
+    if (fd >= 0 && start_peer(d, fd, &address))
+        return;
+    if (fd < 0 && (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED))
+        return;
+    d->accept_at_ms = clock_mono_ms() + BREATH_MS;
+    if (log_limited(&d->crowd_logged_us, QUIET_MS))
+        log_event(LOG_ERROR, "dist.accept_failed", "why=\"%s\"",
+                  fd < 0 ? strerror(errno) : "no thread left");
+}
+
+/* Wait for the threads of a list of peers that is nobody else's any more. */
+static void join(struct peer *list)
+{
+    for (struct peer *p; (p = list) != NULL;) {
+        list = p->next;
+        pthread_join(p->thread, NULL);
+        link_drop(p->l);
+        free(p);
+    }
+}
+
+/* Join the threads that have ended. */
+static void reap(struct dist *d)
+{
+    struct peer **at, *ended = NULL, *p;
+
+    pthread_mutex_lock(&d->lock);
+    for (at = &d->peers; (p = *at) != NULL;) {
+        if (!p->finished) {
+            at = &p->next;
+            continue;
+        }
+        *at = p->next;
+        p->next = ended;
+        ended = p;
+    }
+    pthread_mutex_unlock(&d->lock);
+    join(ended);
+}
+
+/* Newcomers wait in the listener's backlog while there is no room for one more handshake. */
+static bool accepts(struct dist *d, int64_t now_ms)
+{
+    pthread_mutex_lock(&d->lock);
+    bool room = d->handshakes < MAX_HANDSHAKES;
+    pthread_mutex_unlock(&d->lock);
+    return room && d->accept_at_ms <= now_ms;
+}
+
+/* How long to wait at most: until the next thing that is due; -1: nothing is. */
+static int wait_ms(const struct dist *d, int64_t now_ms)
+{
+    int64_t due = publish_due_ms(d->publish);
+
+    if (d->accept_at_ms > now_ms && d->accept_at_ms < due)
+        due = d->accept_at_ms;
+    if (due == INT64_MAX)
+        return -1;
+    return due > now_ms ? (int)(due - now_ms) : 0;
+}
+
+static void *accept_run(void *arg)
+{
+    struct dist *d = arg;
+    uint64_t count;
+
+    while (!d->closing) {
+        int64_t now_ms = clock_mono_ms();
+        struct pollfd p[3] = {{d->wake_fd, POLLIN, 0},
+                              {publish_fd(d->publish), POLLIN, 0},
+                              {accepts(d, now_ms) ? node_fd(d->node) : -1, POLLIN, 0}};
+        if (poll(p, 3, wait_ms(d, now_ms)) < 0)
+            continue;
+        if (p[0].revents != 0 && read(d->wake_fd, &count, sizeof count) > 0)
+            reap(d);
+        if (p[2].revents != 0)
+            accept_one(d);
+        if (p[1].revents != 0 || clock_mono_ms() >= publish_due_ms(d->publish))
+            publish_tend(d->publish);
+    }
+    return NULL;
+}
+
+/* --- opening and closing --- */
+
+static bool is_atom_text(const char *text)
+{
+    return text != NULL && *text != '\0' && strlen(text) <= 255;
+}
+
+/* Listen, be known to epmd, start accepting; what fails leaves the rest to dist_close. */
+static enum err go(struct dist *d, const struct dist_options *o, struct fault *fault)
+{
+    enum err e = node_open(o->node, o->cookie, o->listen_address, &d->node, fault);
+
+    if (e == ERR_OK)
+        e = publish_open(node_alive(d->node), node_port(d->node), &d->publish, fault);
+    if (e != ERR_OK)
+        return e;
+    d->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (d->wake_fd < 0 || start(&d->accepter, accept_run, d) != 0) {
+        snprintf(fault->why, sizeof fault->why, "no descriptor or thread: %s", strerror(errno));
+        return ERR_SYSTEM;
+    }
+    return ERR_OK;
+}
+
+/* All but the threads. */
+static void release(struct dist *d)
+{
+    if (d->wake_fd >= 0)
+        close(d->wake_fd);
+    publish_close(d->publish);
+    node_close(d->node);
+    pthread_mutex_destroy(&d->lock);
+    free(d->allow_nodes);
+    free(d->registered_name);
+    free(d);
+}
+
+static char *copy(const char *text)
+{
+    return base_strndup(text != NULL ? text : "", text != NULL ? strlen(text) : 0);
+}
+
+enum err dist_open(const struct dist_options *options, const struct dist_handler *handler,
+                   struct dist **d, struct fault *fault)
+{
+    PRE(handler->call != NULL && handler->cast != NULL && handler->gathered != NULL);
+    *fault = (struct fault){0};
+    if (!is_atom_text(options->registered_name)) {
+        snprintf(fault->why, sizeof fault->why, "a registered name has 1 to 255 bytes");
+        return ERR_INVALID;
+    }
+    struct dist *new = base_alloc(sizeof *new);
+    new->handler = *handler;
+    new->link_options =
+        (struct link_options){options->max_message_bytes, options->max_unsent_bytes};
+    new->registered_name = copy(options->registered_name);
+    new->allow_nodes = copy(options->allow_nodes);
+    new->max_peers = options->max_peers;
+    new->wake_fd = -1;
+    PRE(pthread_mutex_init(&new->lock, NULL) == 0);
+    *d = new; /* before the first handler function is called */
+    enum err e = go(new, options, fault);
+    if (e != ERR_OK) {
+        *d = NULL;
+        release(new);
+    } else {
+        log_event(LOG_INFO, "dist.listening", "node=%s port=%d", options->node,
+                  node_port(new->node));
+    }
+    return e;
+}
+
+void dist_close(struct dist *d)
+{
+    if (d == NULL)
+        return;
+    d->closing = true;
+    wake(d);
+    pthread_join(d->accepter, NULL);
+    pthread_mutex_lock(&d->lock);
+    for (struct peer *p = d->peers; p != NULL; p = p->next) {
+        if (p->fd >= 0)
+            shutdown(p->fd, SHUT_RDWR);
+        if (p->l != NULL)
+            link_shutdown(p->l, "closing");
+    }
+    struct peer *ended = d->peers;
+    d->peers = NULL;
+    pthread_mutex_unlock(&d->lock);
+    join(ended);
+    metric_set(METRIC_PEERS, 0);
+    release(d);
+}
+
+int dist_port(const struct dist *d)
+{
+    return node_port(d->node);
+}
+
+bool dist_is_published(const struct dist *d)
+{
+    return publish_stands(d->publish);
+}
+
+/* --- answers: any thread --- */
+
+void dist_reply(struct caller *caller, struct slice answer)
+{
+    caller_reply(caller, answer);
+}
+
+void dist_exit(struct caller *caller, const char *reason)
+{
+    caller_exit(caller, reason);
+}
+
+void dist_cork(void)
+{
+    link_cork();
+}
+
+void dist_uncork(void)
+{
+    link_uncork();
+}

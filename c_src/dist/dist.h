@@ -1,0 +1,77 @@
+/* dist.h - the C node: a hidden member of the BEAM cluster that answers calls to one name. */
+
+#ifndef DIST_H
+#define DIST_H
+
+#include "ground/base.h"
+#include "term/term.h"
+
+struct dist;   /* opaque */
+struct caller; /* opaque: somebody who waits for one answer; outlives its connection */
+
+struct dist_options {
+    const char *node; /* "convex_sidecar@127.0.0.1" */
+    const char *cookie;
+    const char *listen_address;  /* IPv4; NULL: what the node's host resolves to if that is
+                                    loopback, else 127.0.0.1 */
+    const char *registered_name; /* "convex_sidecar" */
+    const char *allow_nodes;  /* blank-separated node names or "*@host" patterns; NULL or "": all */
+    size_t max_message_bytes; /* a larger message is drained and answered with an error */
+    size_t max_unsent_bytes;  /* of answers a peer has not read; more, and one that is still to
+                                 come, end its connection */
+    unsigned max_peers;
+};
+
+/*
+ * What dist hands over, on the reading thread of a connection.  Handlers never wait.
+ * call    a gen_server:call to the registered name: ${caller} is taken and answered exactly once,
+ *         by dist_reply or dist_exit, from any thread, at any time.  ${request} borrows the read
+ *         buffer until the handler returns.
+ * cast    a gen_server:cast to the registered name.
+ * gathered  all messages of one read have been handed over: a good moment to submit them.
+ */
+struct dist_handler {
+    void *arg;
+    void (*call)(void *arg, struct caller *caller, term request);
+    void (*cast)(void *arg, term request);
+    void (*gathered)(void *arg);
+};
+
+/**
+ * dist_open(options, handler, d, fault):
+ * Listen, register with epmd (started beforehand by whoever runs the BEAM), accept BEAM nodes.
+ * ERR_INVALID: a bad name or address; ERR_SYSTEM: no epmd, name taken, cannot listen; ${fault}
+ * says which.  An epmd that goes away later is waited for, the name registered again.
+ */
+enum err dist_open(const struct dist_options *options, const struct dist_handler *handler,
+                   struct dist **d, struct fault *fault) MUST_CHECK;
+
+/** dist_close(d): Unregister, end all connections and threads.  Callers still out are answered
+ * into the void.  NULL is harmless. */
+void dist_close(struct dist *d);
+
+int dist_port(const struct dist *d);
+/** dist_is_published(d): Whether epmd has the name at present. */
+bool dist_is_published(const struct dist *d);
+
+/**
+ * dist_reply(caller, answer):
+ * Send {Tag, ${answer}} (an encoded term without version byte) to the alias in the tag, or to the
+ * pid where the tag has none.  ${caller} is taken; its connection may be gone.  Any thread; never
+ * waits: what the socket does not take is queued.
+ */
+void dist_reply(struct caller *caller, struct slice answer);
+
+/** dist_exit(caller, reason): Make the call exit with the atom ${reason}; ${caller} is taken. */
+void dist_exit(struct caller *caller, const char *reason);
+
+/**
+ * dist_cork(), dist_uncork():
+ * Answers that the calling thread gives between them are gathered and leave at dist_uncork, one
+ * system call a connection: for a thread that answers many callers in one go.  Inside the handler
+ * functions this is done already, until gathered returns.  May be nested.
+ */
+void dist_cork(void);
+void dist_uncork(void);
+
+#endif

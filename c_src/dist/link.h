@@ -1,0 +1,72 @@
+/* link.h - one connection to a BEAM node: messages in, answers out, nobody ever waits. */
+
+/* Private to dist/. */
+
+#ifndef LINK_H
+#define LINK_H
+
+#include "ground/base.h"
+#include "ground/buf.h"
+
+struct link; /* opaque; counted: lives as long as somebody holds it */
+
+/* Of a message that is too large, this much is looked at before the rest is drained. */
+#define LINK_HEAD_BYTES 4096
+
+struct link_options {
+    size_t max_message_bytes; /* a larger message is drained */
+    size_t max_unsent_bytes;  /* more unread answers than that end the connection */
+};
+
+/*
+ * What a link hands over, on its reading thread.
+ * message    one whole message without its length; ${bytes} borrows the read buffer.  False: it is
+ *            malformed, the connection ends.
+ * oversized  a message of ${size} bytes is being drained; ${head} is its beginning.
+ * gathered   all messages of one read have been handed over.
+ * What is sent from inside them leaves together, after gathered.
+ */
+struct link_events {
+    void *arg;
+    bool (*message)(void *arg, struct slice bytes);
+    void (*oversized)(void *arg, struct slice head, size_t size);
+    void (*gathered)(void *arg);
+};
+
+/** link_new(fd, options): A link over the connected stream socket ${fd} (taken); held once.
+ * NULL: no descriptor left (errno). */
+struct link *link_new(int fd, const struct link_options *options);
+/** link_hold(l): One holder more; returns ${l}. */
+struct link *link_hold(struct link *l);
+/** link_drop(l): One holder less; the last one frees it.  NULL is harmless. */
+void link_drop(struct link *l);
+
+/**
+ * link_run(l, events):
+ * Read until the connection ends, then close it; returns why it ended (static text).  The calling
+ * thread is the reading thread.  It answers ticks, and sends what other threads left unsent.
+ */
+const char *link_run(struct link *l, const struct link_events *events);
+
+/** link_shutdown(l, why): Have link_run end with ${why} (static text).  Any thread. */
+void link_shutdown(struct link *l, const char *why);
+
+/**
+ * link_begin(l), link_end(l):
+ * One message to the peer: append its bytes (without length) to the buffer that link_begin
+ * returns, then call link_end.  The link is locked in between.  NULL: the connection is gone, and
+ * link_end must not be called.  Any thread; never waits: what the socket does not take is sent by
+ * the reading thread.
+ */
+struct buf *link_begin(struct link *l) MUST_CHECK;
+void link_end(struct link *l);
+
+/**
+ * link_cork(), link_uncork():
+ * Between them, messages that the calling thread sends are gathered and leave at link_uncork, one
+ * system call a link.  May be nested.
+ */
+void link_cork(void);
+void link_uncork(void);
+
+#endif

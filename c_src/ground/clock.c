@@ -1,0 +1,31 @@
+/*
+ * clock.c - the time, from the kernel.
+ *
+ * Two clocks: the wall clock names the moment a document was made, the
+ * monotonic one measures waits.  Nothing that orders documents trusts the wall
+ * clock alone: projected_at is made strictly rising per document by the store.
+ *
+ * Any thread.
+ */
+
+#include "ground/clock.h"
+
+#include <time.h>
+
+static int64_t read_us(clockid_t which)
+{
+    struct timespec t;
+
+    PRE(clock_gettime(which, &t) == 0);
+    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+int64_t clock_wall_us(void)
+{
+    return read_us(CLOCK_REALTIME);
+}
+
+int64_t clock_mono_us(void)
+{
+    return read_us(CLOCK_MONOTONIC);
+}

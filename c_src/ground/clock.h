@@ -1,0 +1,17 @@
+/* clock.h - the time: the one place that asks for it, so that tests can say what it is. */
+
+#ifndef CLOCK_H
+#define CLOCK_H
+
+#include "ground/base.h"
+
+/** clock_wall_us(): Microseconds since 1970-01-01 UTC; may step back. */
+int64_t clock_wall_us(void);
+/** clock_mono_us(): Microseconds of a clock that only rises (CLOCK_MONOTONIC). */
+int64_t clock_mono_us(void);
+static inline int64_t clock_mono_ms(void)
+{
+    return clock_mono_us() / 1000;
+}
+
+#endif

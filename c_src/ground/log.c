@@ -1,0 +1,199 @@
+/*
+ * log.c - one line an event, on standard error.
+ *
+ * The happy path: a line is put together on the caller's stack, "info dist.up port=4711", made
+ * printable ASCII (whatever a peer's text holds, no reader's terminal or parser is at its mercy),
+ * and written with one write(2), which a pipe does not mix with others up to PIPE_BUF.
+ *
+ * What can go wrong: whoever reads standard error may be slow or gone.  Logging must not make a
+ * thread wait for it, so a line that would block, or fails, is dropped and counted, and the next
+ * line that gets through is preceded by "warning log.dropped lines=N".  errno is left as it was.
+ *
+ * Any thread; a lock keeps the question "is there room" and the write together.
+ */
+
+#include "ground/log.h"
+
+#include "ground/clock.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define LINE_BYTES 2048 /* with newline; below PIPE_BUF */
+
+static const struct {
+    const char *name;
+    char priority; /* sd-daemon(3) */
+} levels[] = {
+    [LOG_ERROR] = {"error", '3'},
+    [LOG_WARNING] = {"warning", '4'},
+    [LOG_INFO] = {"info", '6'},
+    [LOG_DEBUG] = {"debug", '7'},
+};
+
+static _Atomic enum log_level shown = LOG_INFO;
+static atomic_bool to_journal;
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static uint64_t dropped; /* under lock */
+
+/*
+ * Whether standard error is the journal's stream.  The variable alone does not say so: a child of
+ * a service, with a pipe as standard error, inherits it (systemd.exec(5)).
+ */
+static bool is_journal(void)
+{
+    const char *stream = getenv("JOURNAL_STREAM");
+    char *colon = NULL, *end = NULL;
+    struct stat s;
+
+    if (stream == NULL || fstat(STDERR_FILENO, &s) != 0)
+        return false;
+    if (strtoull(stream, &colon, 10) != s.st_dev || *colon != ':')
+        return false;
+    return strtoull(colon + 1, &end, 10) == s.st_ino && *end == '\0';
+}
+
+void log_open(enum log_level level)
+{
+    atomic_store(&to_journal, is_journal());
+    log_set_level(level);
+}
+
+void log_set_level(enum log_level level)
+{
+    atomic_store_explicit(&shown, level, memory_order_relaxed);
+}
+
+bool log_level_parse(const char *text, enum log_level *level)
+{
+    for (size_t i = 0; i < sizeof levels / sizeof *levels; i++)
+        if (strcmp(text, levels[i].name) == 0) {
+            *level = (enum log_level)i;
+            return true;
+        }
+    return false;
+}
+
+/* Append ${c} to ${out} as printable ASCII; whether it fitted below ${limit}. */
+static bool put_char(char *out, size_t *len, size_t limit, unsigned char c, bool in_quotes)
+{
+    char escaped[5];
+    int n;
+
+    if (c == '\n')
+        n = snprintf(escaped, sizeof escaped, "\\n");
+    else if (c < ' ' || c >= 0x7f)
+        n = snprintf(escaped, sizeof escaped, "\\x%02x", c);
+    else if (in_quotes && (c == '"' || c == '\\'))
+        n = snprintf(escaped, sizeof escaped, "\\%c", c);
+    else
+        n = snprintf(escaped, sizeof escaped, "%c", c);
+    if (*len + (size_t)n > limit)
+        return false;
+    memcpy(out + *len, escaped, (size_t)n);
+    *len += (size_t)n;
+    return true;
+}
+
+/* One write(2), or none: whether the whole line went out without waiting. */
+static bool write_line(const char *line, size_t len)
+{
+    struct pollfd ready = {.fd = STDERR_FILENO, .events = POLLOUT};
+
+    if (poll(&ready, 1, 0) != 1 || !(ready.revents & POLLOUT))
+        return false;
+    ssize_t n;
+    do
+        n = write(STDERR_FILENO, line, len);
+    while (n < 0 && errno == EINTR);
+    return n == (ssize_t)len;
+}
+
+/* Say how many lines were lost, if any; under lock.  Whether the way is free now. */
+static bool report_dropped(void)
+{
+    char line[80];
+
+    if (dropped == 0)
+        return true;
+    int n = snprintf(line, sizeof line, "%swarning log.dropped lines=%llu\n",
+                     atomic_load(&to_journal) ? "<4>" : "", (unsigned long long)dropped);
+    if (!write_line(line, (size_t)n))
+        return false;
+    dropped = 0;
+    return true;
+}
+
+void log_event(enum log_level level, const char *event, const char *fmt, ...)
+{
+    if (level > atomic_load_explicit(&shown, memory_order_relaxed))
+        return;
+
+    int saved_errno = errno;
+    char text[LINE_BYTES], line[LINE_BYTES];
+    int head =
+        atomic_load(&to_journal) ? snprintf(line, sizeof line, "<%c>", levels[level].priority) : 0;
+    size_t len = (size_t)head;
+    int n = snprintf(text, sizeof text, "%s %s%s", levels[level].name, event, *fmt ? " " : "");
+    PRE(n > 0 && (size_t)n < sizeof text);
+
+    va_list args;
+    va_start(args, fmt);
+    errno = saved_errno; /* for %m */
+    int more = vsnprintf(text + n, sizeof text - (size_t)n, fmt, args);
+    va_end(args);
+
+    bool whole = more >= 0 && (size_t)more < sizeof text - (size_t)n;
+    for (size_t end = strlen(text); text[end - 1] == ' '; end--) /* values that came out empty */
+        text[end - 1] = '\0';
+    for (const char *p = text; *p != '\0'; p++)
+        if (!put_char(line, &len, sizeof line - sizeof "...", (unsigned char)*p, false)) {
+            whole = false;
+            break;
+        }
+    if (!whole) {
+        for (int dots = 0; dots < 3; dots++)
+            line[len++] = '.';
+    }
+    line[len++] = '\n';
+
+    pthread_mutex_lock(&lock);
+    if (!report_dropped() || !write_line(line, len))
+        dropped++;
+    pthread_mutex_unlock(&lock);
+    errno = saved_errno;
+}
+
+const char *log_quote(struct slice text, char *out, size_t size)
+{
+    size_t len = 0;
+
+    PRE(size >= sizeof "\"...\"");
+    out[len++] = '"';
+    for (size_t i = 0; i < text.len; i++)
+        if (!put_char(out, &len, size - sizeof "...\"", text.data[i], true)) {
+            memcpy(out + len, "...", 3);
+            len += 3;
+            break;
+        }
+    out[len++] = '"';
+    out[len] = '\0';
+    return out;
+}
+
+bool log_limited(int64_t *last_us, int64_t period_ms)
+{
+    int64_t now = clock_mono_us(), last = __atomic_load_n(last_us, __ATOMIC_RELAXED);
+
+    if (last != 0 && now - last < period_ms * 1000)
+        return false;
+    /* Of several threads that come at once, one logs. */
+    return __atomic_compare_exchange_n(last_us, &last, now, false, __ATOMIC_RELAXED,
+                                       __ATOMIC_RELAXED);
+}

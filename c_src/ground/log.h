@@ -1,0 +1,41 @@
+/* log.h - one line an event: level, name, key=value. */
+
+#ifndef LOG_H
+#define LOG_H
+
+#include "ground/base.h"
+
+enum log_level { LOG_ERROR, LOG_WARNING, LOG_INFO, LOG_DEBUG };
+
+/**
+ * log_open(level):
+ * Lines of ${level} and graver go to standard error, "info dist.up port=4711";
+ * with the prefix <N> of sd-daemon(3) when that is the journal (JOURNAL_STREAM
+ * names it).  A line is one write(2), and dropped and counted when that would
+ * block.  Before log_open everything up to LOG_INFO is shown.
+ */
+void log_open(enum log_level level);
+void log_set_level(enum log_level level);
+/** log_level_parse(text, level): Whether ${text} is error, warning, info or debug. */
+bool log_level_parse(const char *text, enum log_level *level);
+
+/**
+ * log_event(level, event, fmt, ...):
+ * One line.  ${event} is a dotted name ("outbox.store_failed"); ${fmt} makes the
+ * key=value part (may be ""), values with blanks or quotes go through log_quote.
+ * All but printable ASCII is escaped, a line is cut at 2 KiB.  Log an event once,
+ * where it is first seen; never a cookie, a key, a document.
+ */
+void log_event(enum log_level level, const char *event, const char *fmt, ...) PRINTF(3, 4);
+
+/** log_quote(text, out, size): "${text}" quoted, escaped, cut to ${out}, which it returns. */
+const char *log_quote(struct slice text, char *out, size_t size);
+
+/**
+ * log_limited(last_us, period_ms):
+ * Whether an event that may repeat should be logged now: at most once in
+ * ${period_ms}; ${last_us} is the caller's own memory, zero at first.
+ */
+bool log_limited(int64_t *last_us, int64_t period_ms);
+
+#endif

@@ -1,0 +1,625 @@
+/*
+ * control.c - the words for looking and steering.
+ *
+ * The happy path: a word is looked up in the table; pause, resume, reload and
+ * status are done at once on the reading thread, through the wires main has
+ * connected; the others become an order, an intent of the outbox, so that they
+ * see everything that was asked for before them.  order_apply does the work in
+ * the round, order_settled sends the answer after the commit.
+ *
+ * Words that concern many documents (clear all, dead retry all) go in portions
+ * of PORTION documents a round, and submit themselves again until none is left,
+ * so that no round grows with the store.
+ *
+ * What can go wrong: arguments out of place (not taken: bad_request), the store
+ * fails (its error is the answer; what earlier portions did stands).
+ */
+
+#include "intake/control.h"
+
+#include "ground/buf.h"
+#include "ground/clock.h"
+#include "ground/log.h"
+#include "intake/answer.h"
+#include "intake/audit_words.h"
+#include "outbox/outbox.h"
+#include "projection/fold.h"
+#include "projection/gate.h"
+#include "projection/projection.h"
+
+#include <stdatomic.h>
+
+enum {
+    PORTION = 500,    /* documents of one round */
+    LIST_MAX = 1000,  /* dead letters in one answer */
+    DRAIN_MS = 10000, /* of drain without an argument */
+    WAIT_MAX_MS = 86400000
+};
+
+struct control {
+    /* fixed after new */
+    struct outbox *outbox;
+    const struct kinds *kinds;
+    struct control_wires wires;
+    /* any thread */
+    atomic_bool draining;
+};
+
+/* One word under way that needs the store. */
+struct order {
+    struct intent intent; /* first: the outbox hands this back */
+    struct control *control;
+    struct caller *caller;
+    enum err (*work)(struct order *, struct round *);
+    char *id; /* the document, or where a portion begins */
+    size_t id_len;
+    const struct kind *kind;
+    size_t next_kind; /* of clear all */
+    uint64_t count;   /* documents done so far */
+    uint64_t refused; /* and those that cannot be, of many */
+    int64_t wait_ms;
+    bool all, again; /* again: another portion is to follow */
+    struct fault fault;
+    struct buf answer;
+};
+
+/* ---- orders ---------------------------------------------------------------- */
+
+static void order_free(struct order *d)
+{
+    free(d->id);
+    buf_free(&d->answer);
+    free(d);
+}
+
+static struct slice order_id(const struct order *d)
+{
+    return slice_of(d->id, d->id_len);
+}
+
+static void order_set_id(struct order *d, struct slice id)
+{
+    char *copy = base_strndup(id.data, id.len);
+
+    free(d->id);
+    d->id = copy;
+    d->id_len = id.len;
+}
+
+static void order_refuse(struct order *d, enum err e, const char *why)
+{
+    d->answer.len = 0;
+    if (e == ERR_SINK)
+        answer_error_atom(&d->answer, "timeout");
+    else
+        answer_error(&d->answer, e, &d->fault, why);
+    dist_reply(d->caller, buf_view(&d->answer));
+    order_free(d);
+}
+
+static void order_submit(struct order *d)
+{
+    enum err e = outbox_submit(d->control->outbox, &d->intent, 1, 0);
+
+    if (e != ERR_OK)
+        order_refuse(d, e, "");
+}
+
+static enum err order_apply(struct intent *in, struct round *r)
+{
+    struct order *d = (struct order *)in;
+    enum err e = d->work(d, r);
+
+    if (e == ERR_INVALID && d->fault.why[0] == '\0')
+        d->fault = *round_fault(r);
+    return e;
+}
+
+static void order_settled(struct intent *in, enum err e, const char *why)
+{
+    struct order *d = (struct order *)in;
+
+    if (e != ERR_OK) {
+        order_refuse(d, e, why);
+    } else if (d->again) {
+        d->again = false;
+        d->intent.next = NULL;
+        order_submit(d);
+    } else {
+        dist_reply(d->caller, buf_view(&d->answer));
+        order_free(d);
+    }
+}
+
+static struct order *order_new(struct control *c, struct caller *caller,
+                               enum err (*work)(struct order *, struct round *))
+{
+    struct order *d = base_alloc(sizeof *d);
+
+    d->control = c;
+    d->caller = caller;
+    d->work = work;
+    d->intent.apply = order_apply;
+    d->intent.settled = order_settled;
+    return d;
+}
+
+/* Start an order about document ${id} (a checked text term). */
+static void order_about(struct control *c, struct caller *caller, term id,
+                        enum err (*work)(struct order *, struct round *))
+{
+    struct order *d = order_new(c, caller, work);
+    enum err e = gate_lookup(term_text(id), &d->fault);
+
+    order_set_id(d, term_text(id));
+    if (e == ERR_OK)
+        order_submit(d);
+    else
+        order_refuse(d, e, "");
+}
+
+static bool is_id(term t)
+{
+    return t && term_type(t) == TERM_BINARY;
+}
+
+/* ---- checkpoint ------------------------------------------------------------ */
+
+static const char *checkpoint_state(const struct checkpoint *cp)
+{
+    if (cp->has_pending)
+        return cp->pending.op == OUTBOX_REMOVE ? "cleared" : "pending";
+    if (cp->is_dead)
+        return "dead";
+    return cp->has_delivered ? "delivered" : "cleared";
+}
+
+static enum err work_checkpoint(struct order *d, struct round *r)
+{
+    struct checkpoint cp;
+    struct fold fold;
+    enum err e = round_checkpoint(r, order_id(d), &cp);
+
+    if (e == ERR_OK)
+        e = fold_read(cp.fold, &fold, &d->fault);
+    if (e != ERR_OK)
+        return e;
+    const struct outbox_version none = {0};
+    const struct outbox_version *v = cp.has_pending     ? &cp.pending
+                                     : cp.has_delivered ? &cp.delivered
+                                                        : &none;
+    char time[32], hex[65];
+    struct buf *b = &d->answer;
+    projection_time(cp.last_projected_us, time);
+    projection_hash_hex(v->hash, hex);
+    answer_ok_map(b, 10);
+    answer_key_text(b, "document_id", order_id(d));
+    answer_key_text(b, "kind", cp.kind);
+    answer_key_word(b, "state", checkpoint_state(&cp));
+    answer_key_integer(b, "seq", v->seq);
+    answer_key_integer(b, "event_count", v->event_count);
+    answer_key_text(b, "projection_version", v->version);
+    answer_key_word(b, "projection_hash", hex);
+    answer_key_word(b, "projected_at", time);
+    answer_key_integer(b, "folded_seq", fold.seq);
+    term_put_atom(b, "delivered_seq");
+    if (cp.has_delivered)
+        term_put_integer(b, cp.delivered.seq);
+    else
+        term_put_atom(b, "nil");
+    return ERR_OK;
+}
+
+static bool take_checkpoint(struct control *c, struct caller *caller, term words)
+{
+    if (!is_id(term_element(words, 1)))
+        return false;
+    order_about(c, caller, term_element(words, 1), work_checkpoint);
+    return true;
+}
+
+/* ---- clear ----------------------------------------------------------------- */
+
+struct portion {
+    struct buf ids; /* each: 2 bytes length, then the id */
+    size_t count;
+};
+
+static void portion_add(struct portion *p, struct slice id)
+{
+    buf_be16(&p->ids, (uint16_t)id.len);
+    buf_slice(&p->ids, id);
+    p->count++;
+}
+
+/* The id at ${at}, and ${at} moved behind it. */
+static struct slice portion_next(const struct portion *p, size_t *at)
+{
+    struct slice id = slice_of(p->ids.data + *at + 2, be16(p->ids.data + *at));
+
+    *at += 2 + id.len;
+    return id;
+}
+
+static bool collect_uncleared(void *arg, struct slice id, const struct checkpoint *cp)
+{
+    struct portion *p = arg;
+
+    if (cp->is_dead || strcmp(checkpoint_state(cp), "cleared") != 0)
+        portion_add(p, id);
+    return p->count < PORTION;
+}
+
+static enum err work_clear_one(struct order *d, struct round *r)
+{
+    enum err e = round_clear(r, order_id(d), slice_str(d->kind->name));
+
+    answer_ok_count(&d->answer, "cleared", 1);
+    return e;
+}
+
+/*
+ * What ${e}, the outcome of one of many, means for the rest: a document that cannot be cleared or
+ * sent again is named and counted, and the others go on.
+ */
+static enum err count_one(struct order *d, const struct round *r, struct slice id, enum err e)
+{
+    char quoted[700];
+
+    order_set_id(d, id);
+    if (e == ERR_OK)
+        d->count++;
+    if (e != ERR_INVALID)
+        return e;
+    d->refused++;
+    log_event(LOG_WARNING, "control.document_refused", "document_id=%s where=%s why=\"%s\"",
+              log_quote(id, quoted, sizeof quoted), round_fault(r)->path, round_fault(r)->why);
+    return ERR_OK;
+}
+
+static void answer_counts(struct order *d, const char *key)
+{
+    answer_ok_map(&d->answer, d->refused > 0 ? 2 : 1);
+    answer_key_integer(&d->answer, key, (int64_t)d->count);
+    if (d->refused > 0)
+        answer_key_integer(&d->answer, "refused", (int64_t)d->refused);
+}
+
+/* The next portion of d->kind; then, of `clear all`, the next kind. */
+static enum err work_clear_many(struct order *d, struct round *r)
+{
+    struct portion portion = {0};
+    enum err e = round_each_checkpoint(r, slice_str(d->kind->prefix), order_id(d),
+                                       collect_uncleared, &portion);
+    size_t at = 0;
+
+    while (e == ERR_OK && at < portion.ids.len) {
+        struct slice id = portion_next(&portion, &at);
+        e = count_one(d, r, id, round_clear(r, id, slice_str(d->kind->name)));
+    }
+    d->again = portion.count == PORTION;
+    if (!d->again && d->all && ++d->next_kind < kinds_count(d->control->kinds)) {
+        d->kind = kinds_at(d->control->kinds, d->next_kind);
+        order_set_id(d, slice_str(""));
+        d->again = true;
+    }
+    if (!d->again)
+        answer_counts(d, "cleared");
+    buf_free(&portion.ids);
+    return e;
+}
+
+static bool take_clear(struct control *c, struct caller *caller, term words)
+{
+    term what = term_element(words, 1);
+    term name = term_element(what, 1);
+    bool all = term_is(what, "all");
+    const struct kind *kind = NULL;
+
+    if (all)
+        kind = kinds_at(c->kinds, 0);
+    else if (term_is(term_element(what, 0), "kind") && name && term_text(name).data)
+        kind = kinds_find(c->kinds, term_text(name));
+    else if (is_id(what))
+        kind = kinds_of_id(c->kinds, term_text(what));
+    else
+        return false;
+
+    struct order *d = order_new(c, caller, is_id(what) ? work_clear_one : work_clear_many);
+    d->kind = kind;
+    d->all = all;
+    order_set_id(d, is_id(what) ? term_text(what) : slice_str(""));
+    enum err e = is_id(what) ? gate_document_id(kind, term_text(what), &d->fault) : ERR_OK;
+    if (e != ERR_OK) {
+        order_refuse(d, e, "");
+    } else if (kind) {
+        order_submit(d);
+    } else {
+        struct slice text = term_text(name);
+        snprintf(d->fault.path, sizeof d->fault.path, "%.*s",
+                 (int)(text.len > 200 ? 200 : text.len), (const char *)text.data);
+        order_refuse(d, ERR_UNKNOWN_KIND, "");
+    }
+    return true;
+}
+
+/* ---- flush and drain ------------------------------------------------------- */
+
+static enum err work_flush(struct order *d, struct round *r)
+{
+    answer_ok_count(&d->answer, "pending", 0);
+    return round_hold_flushed(r, &d->intent, clock_mono_us() + d->wait_ms * 1000);
+}
+
+static void flush_submit(struct control *c, struct caller *caller, int64_t wait_ms)
+{
+    struct order *d = order_new(c, caller, work_flush);
+
+    d->wait_ms = wait_ms;
+    order_submit(d);
+}
+
+static bool is_wait(term t, int64_t *ms)
+{
+    return t && term_integer(t, ms) && *ms >= 0 && *ms <= WAIT_MAX_MS;
+}
+
+static bool take_flush(struct control *c, struct caller *caller, term words)
+{
+    int64_t ms;
+
+    if (!is_wait(term_element(words, 1), &ms))
+        return false;
+    flush_submit(c, caller, ms);
+    return true;
+}
+
+static bool take_drain(struct control *c, struct caller *caller, term words)
+{
+    int64_t ms = DRAIN_MS;
+
+    if (term_type(words) == TERM_TUPLE && !is_wait(term_element(words, 1), &ms))
+        return false;
+    control_drain(c, true);
+    flush_submit(c, caller, ms);
+    return true;
+}
+
+/* ---- dead letters ---------------------------------------------------------- */
+
+static void put_dead(struct buf *b, const struct dead_letter *dead)
+{
+    char time[32];
+
+    projection_time(dead->died_at_us, time);
+    answer_key_text(b, "document_id", dead->id);
+    answer_key_text(b, "kind", dead->kind);
+    answer_key_integer(b, "seq", dead->version.seq);
+    answer_key_text(b, "why", dead->why);
+    answer_key_integer(b, "attempts", dead->attempts);
+    answer_key_word(b, "died_at", time);
+}
+
+struct dead_page {
+    struct buf items;
+    uint32_t count;
+};
+
+static bool add_dead(void *arg, const struct dead_letter *dead)
+{
+    struct dead_page *page = arg;
+
+    term_put_map(&page->items, 6);
+    put_dead(&page->items, dead);
+    return ++page->count < LIST_MAX;
+}
+
+static enum err work_dead_list(struct order *d, struct round *r)
+{
+    struct dead_page page = {0};
+    enum err e = round_dead_each(r, order_id(d), add_dead, &page);
+
+    term_put_tuple(&d->answer, 2);
+    term_put_atom(&d->answer, "ok");
+    if (page.count)
+        term_put_list(&d->answer, page.count);
+    buf_slice(&d->answer, buf_view(&page.items));
+    term_put_nil(&d->answer);
+    buf_free(&page.items);
+    return e;
+}
+
+static enum err work_dead_show(struct order *d, struct round *r)
+{
+    struct dead_letter dead;
+    enum err e = round_dead_get(r, order_id(d), &dead);
+
+    if (e != ERR_OK)
+        return e;
+    answer_ok_map(&d->answer, 8);
+    put_dead(&d->answer, &dead);
+    answer_key_text(&d->answer, "answer", dead.answer);
+    answer_key_json(&d->answer, "summary", dead.json);
+    return ERR_OK;
+}
+
+static enum err work_dead_retry(struct order *d, struct round *r)
+{
+    answer_ok_count(&d->answer, "retried", 1);
+    return round_dead_retry(r, order_id(d));
+}
+
+static enum err work_dead_drop(struct order *d, struct round *r)
+{
+    answer_ok_count(&d->answer, "dropped", 1);
+    return round_dead_drop(r, order_id(d));
+}
+
+static bool collect_dead(void *arg, const struct dead_letter *dead)
+{
+    struct portion *p = arg;
+
+    portion_add(p, dead->id);
+    return p->count < PORTION;
+}
+
+static enum err work_dead_retry_all(struct order *d, struct round *r)
+{
+    struct portion portion = {0};
+    enum err e = round_dead_each(r, order_id(d), collect_dead, &portion);
+    size_t at = 0;
+
+    while (e == ERR_OK && at < portion.ids.len) {
+        struct slice id = portion_next(&portion, &at);
+        e = count_one(d, r, id, round_dead_retry(r, id));
+    }
+    d->again = portion.count == PORTION;
+    if (!d->again)
+        answer_counts(d, "retried");
+    buf_free(&portion.ids);
+    return e;
+}
+
+static void order_from_start(struct control *c, struct caller *caller,
+                             enum err (*work)(struct order *, struct round *))
+{
+    struct order *d = order_new(c, caller, work);
+
+    order_set_id(d, slice_str(""));
+    order_submit(d);
+}
+
+static bool take_dead(struct control *c, struct caller *caller, term words)
+{
+    static const struct {
+        const char *word;
+        enum err (*work)(struct order *, struct round *);
+    } about_one[] = {{"list", work_dead_list},
+                     {"show", work_dead_show},
+                     {"retry", work_dead_retry},
+                     {"drop", work_dead_drop}};
+    term what = term_element(words, 1);
+    term id = term_element(what, 1);
+
+    if (term_is(what, "list")) {
+        order_from_start(c, caller, work_dead_list);
+        return true;
+    }
+    if (term_is(term_element(what, 0), "retry") && term_is(id, "all")) {
+        order_from_start(c, caller, work_dead_retry_all);
+        return true;
+    }
+    for (size_t k = 0; k < sizeof about_one / sizeof about_one[0]; k++)
+        if (term_is(term_element(what, 0), about_one[k].word) && is_id(id)) {
+            order_about(c, caller, id, about_one[k].work);
+            return true;
+        }
+    return false;
+}
+
+/* ---- at once --------------------------------------------------------------- */
+
+static void answer_now(struct caller *caller, const char *word)
+{
+    struct buf answer = {0};
+
+    answer_ok_atom(&answer, word);
+    dist_reply(caller, buf_view(&answer));
+    buf_free(&answer);
+}
+
+static bool take_pause(struct control *c, struct caller *caller, term words)
+{
+    (void)words;
+    c->wires.pause(c->wires.arg);
+    answer_now(caller, "paused");
+    return true;
+}
+
+static bool take_resume(struct control *c, struct caller *caller, term words)
+{
+    (void)words;
+    control_drain(c, false);
+    c->wires.resume(c->wires.arg);
+    answer_now(caller, "running");
+    return true;
+}
+
+static bool take_reload(struct control *c, struct caller *caller, term words)
+{
+    (void)words;
+    c->wires.reload(c->wires.arg);
+    answer_now(caller, "reloaded");
+    return true;
+}
+
+static bool take_status(struct control *c, struct caller *caller, term words)
+{
+    struct buf answer = {0};
+
+    (void)words;
+    term_put_tuple(&answer, 2);
+    term_put_atom(&answer, "ok");
+    c->wires.status(c->wires.arg, &answer);
+    dist_reply(caller, buf_view(&answer));
+    buf_free(&answer);
+    return true;
+}
+
+/* ---- the table ------------------------------------------------------------- */
+
+/* A word alone (arity 0) or a tuple {Word, Argument}. */
+static const struct word {
+    const char *name;
+    uint32_t arity;
+    bool (*take)(struct control *, struct caller *, term);
+} words_known[] = {
+    {"checkpoint", 2, take_checkpoint}, {"clear", 2, take_clear},
+    {"status", 0, take_status},         {"flush", 2, take_flush},
+    {"pause", 0, take_pause},           {"resume", 0, take_resume},
+    {"drain", 0, take_drain},           {"drain", 2, take_drain},
+    {"reload", 0, take_reload},         {"dead", 2, take_dead},
+};
+
+bool control_take(struct control *c, struct caller *caller, term request)
+{
+    bool is_tuple = term_type(request) == TERM_TUPLE;
+    term name = is_tuple ? term_element(request, 0) : request;
+    uint32_t arity = is_tuple ? term_arity(request) : 0;
+
+    if (audit_words_take(&c->wires.audit, c->kinds, caller, request))
+        return true;
+    for (size_t k = 0; k < sizeof words_known / sizeof words_known[0]; k++)
+        if (words_known[k].arity == arity && term_is(name, words_known[k].name))
+            return words_known[k].take(c, caller, request);
+    return false;
+}
+
+/* ---- new and free ---------------------------------------------------------- */
+
+struct control *control_new(struct outbox *o, const struct kinds *kinds,
+                            const struct control_wires *wires)
+{
+    struct control *c = base_alloc(sizeof *c);
+
+    c->outbox = o;
+    c->kinds = kinds;
+    c->wires = *wires;
+    return c;
+}
+
+void control_free(struct control *c)
+{
+    free(c);
+}
+
+void control_drain(struct control *c, bool on)
+{
+    if (atomic_exchange(&c->draining, on) != on)
+        log_event(LOG_INFO, on ? "intake.draining" : "intake.open", "%s", "");
+}
+
+bool control_is_draining(const struct control *c)
+{
+    return atomic_load(&c->draining);
+}

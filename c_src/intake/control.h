@@ -1,0 +1,42 @@
+/* control.h - the words for looking and steering: checkpoint, clear, flush, drain, dead, ... */
+
+#ifndef CONTROL_H
+#define CONTROL_H
+
+#include "dist/dist.h"
+#include "ground/base.h"
+#include "intake/audit_words.h"
+
+struct control; /* opaque */
+struct outbox;
+struct kinds;
+struct buf;
+
+/* What lies outside the intake wing: main connects these.  Any reading thread; must not wait. */
+struct control_wires {
+    void *arg;
+    void (*pause)(void *arg);
+    void (*resume)(void *arg);
+    void (*reload)(void *arg);
+    /* Append the status map as a term. */
+    void (*status)(void *arg, struct buf *term);
+    struct audit_wires audit;
+};
+
+struct control *control_new(struct outbox *o, const struct kinds *kinds,
+                            const struct control_wires *wires);
+/** control_free(c): After the outbox is closed.  NULL is harmless. */
+void control_free(struct control *c);
+
+/**
+ * control_take(c, caller, request):
+ * Whether ${request} is one of the words; then ${caller} is taken and will be answered.
+ * Runs on the reading thread, never waits.
+ */
+bool control_take(struct control *c, struct caller *caller, term request);
+
+/** control_drain(c, on): From now on new projections are refused (or not).  Any thread. */
+void control_drain(struct control *c, bool on);
+bool control_is_draining(const struct control *c);
+
+#endif

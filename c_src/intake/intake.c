@@ -1,0 +1,573 @@
+/*
+ * intake.c - the table of messages: what each request means and how it is answered.
+ *
+ * The happy path of a projection: dist hands over a call; its words are looked
+ * up in the table below; the document's first half is made (projection_prepare)
+ * and becomes a request, an intent of the outbox (E1).  The requests of one read
+ * are submitted together.  On the store thread request_apply makes the second
+ * half from what the store knows and puts it; after the commit it is settled (E2),
+ * and the last request of a job to be settled writes and sends the answer to all.
+ *
+ * A job is one call or cast: one request, or those of a batch.
+ *
+ * What can go wrong: the words are wrong (bad_request, invalid, unknown_kind,
+ * not_projector_owned: answered here, nothing submitted); the queue is full (busy:
+ * nothing of the job was taken); the round fails (store: nothing was promised).
+ * In every case each request is answered exactly once.
+ *
+ * Reading threads run everything up to the submit, the store thread the rest;
+ * a job belongs to one of them at a time.  Operators' words are in control.c.
+ */
+
+#include "intake/intake.h"
+
+#include "ground/buf.h"
+#include "ground/clock.h"
+#include "ground/metrics.h"
+#include "intake/answer.h"
+#include "intake/control.h"
+#include "outbox/outbox.h"
+#include "projection/decide.h"
+#include "projection/projection.h"
+
+enum {
+    BATCH_MAX = 10000,      /* requests in one batch */
+    GATHER_MAX = 1024,      /* requests gathered before they are submitted */
+    GATHER_BYTES = 4 << 20, /* or their weight */
+    DEADLINE_MS = 30000,    /* of ack => written, unless the request says otherwise */
+    DEADLINE_MAX_MS = 86400000
+};
+
+struct intake {
+    /* fixed after open */
+    struct outbox *outbox;
+    struct intake_options options;
+    struct control *control;
+    /* of the store thread */
+    struct buf made; /* where documents are finished, one after the other */
+};
+
+/* One document asked for: an intent of the outbox. */
+struct request {
+    struct intent intent; /* first: the outbox hands this back */
+    struct job *job;
+    struct draft *draft;
+    struct fault *fault; /* while it is read: the reader's; after apply: heap, or NULL */
+    int64_t deadline_ms;
+    unsigned how; /* enum put_how */
+    bool wait_written, want_summary, want_nothing;
+    /* made by apply */
+    uint8_t hash[32];
+    struct answer_result result; /* borrows hash and draft */
+    struct buf refusal;          /* the answer, when there is no result */
+};
+
+/* One call or cast.  The store thread owns it from the submit on. */
+struct job {
+    struct job *next_gathered;
+    struct intake *intake;
+    struct caller *caller; /* NULL: a cast */
+    bool is_batch;
+    size_t count, unsettled;
+    size_t cost_bytes;
+    struct request requests[];
+};
+
+/* What this reading thread has made and not yet submitted. */
+static _Thread_local struct gather {
+    struct job *first, **last;
+    size_t count, cost_bytes;
+} gather;
+
+/* ---- answers --------------------------------------------------------------- */
+
+static void job_free(struct job *j)
+{
+    for (size_t i = 0; i < j->count; i++) {
+        draft_free(j->requests[i].draft);
+        free(j->requests[i].fault);
+        buf_free(&j->requests[i].refusal);
+    }
+    free(j);
+}
+
+/* Whether the caller wants no result, and it is none that a caller has to know. */
+static bool is_ok_enough(const struct request *q)
+{
+    enum decide_reason reason = q->result.decision.reason;
+
+    return q->want_nothing && (reason == DECIDE_NO_REASON || reason == DECIDE_IDEMPOTENT);
+}
+
+static void put_answer(struct buf *b, const struct request *q)
+{
+    if (q->refusal.len > 0)
+        buf_slice(b, buf_view(&q->refusal));
+    else if (is_ok_enough(q))
+        term_put_atom(b, "ok");
+    else
+        answer_result(b, &q->result);
+}
+
+/* All requests are settled: answer them and let the job go. */
+static void job_finish(struct job *j)
+{
+    struct buf b = {0};
+
+    if (j->caller && j->is_batch) {
+        term_put_tuple(&b, 2);
+        term_put_atom(&b, "ok");
+        if (j->count)
+            term_put_list(&b, (uint32_t)j->count);
+    }
+    for (size_t i = 0; j->caller && i < j->count; i++)
+        put_answer(&b, &j->requests[i]);
+    if (j->caller && j->is_batch)
+        term_put_nil(&b);
+    if (j->caller)
+        dist_reply(j->caller, buf_view(&b));
+    buf_free(&b);
+    job_free(j);
+}
+
+static void request_refuse(struct request *q, enum err e, const char *why)
+{
+    static const struct fault unsaid;
+
+    metric_add(e == ERR_BUSY ? METRIC_BUSY : METRIC_REFUSED, 1);
+    if (q->job->caller)
+        answer_error(&q->refusal, e, q->fault ? q->fault : &unsaid, why);
+}
+
+/* ---- on the store thread --------------------------------------------------- */
+
+/* The second half.  A refusal is rare, and told only after the round: it is put by. */
+static enum err finish_draft(struct request *q, const struct checkpoint *known, int64_t now_us,
+                             struct document *document)
+{
+    struct fault fault;
+
+    fault_clear(&fault);
+    enum err e = projection_finish(q->draft, known->fold, known->last_projected_us, now_us,
+                                   document, &fault);
+
+    if (e != ERR_OK) {
+        q->fault = base_alloc(sizeof *q->fault);
+        *q->fault = fault;
+    }
+    return e;
+}
+
+/* E1 -> E2, if the round commits. */
+static enum err request_apply(struct intent *in, struct round *r)
+{
+    struct request *q = (struct request *)in;
+    struct buf *made = &q->job->intake->made;
+    struct checkpoint known = {0};
+    struct document document;
+    struct decision decision = {0};
+
+    enum err e = round_checkpoint(r, draft_id(q->draft), &known);
+    if (e != ERR_OK && e != ERR_NOT_FOUND)
+        return e;
+    draft_swap_out(q->draft, made);
+    e = finish_draft(q, &known, round_now_us(r), &document);
+    if (e == ERR_OK)
+        e = round_put(r, &document, q->how, &decision);
+    if (!q->want_summary) /* the store has a copy: the next document is made in the same place */
+        draft_swap_out(q->draft, made);
+    if (e != ERR_OK)
+        return e;
+    memcpy(q->hash, document.hash, sizeof q->hash);
+    q->result =
+        (struct answer_result){.document_id = document.id,
+                               .decision = decision,
+                               .seq = document.seq,
+                               .hash = q->hash,
+                               .summary = q->want_summary ? document.json : slice_of(NULL, 0)};
+    if (!q->wait_written)
+        return ERR_OK;
+    q->result.confirmed = true;
+    return round_hold_written(r, in, document.id, clock_mono_us() + q->deadline_ms * 1000);
+}
+
+static void request_settled(struct intent *in, enum err e, const char *why)
+{
+    struct request *q = (struct request *)in;
+    struct job *j = q->job;
+
+    if (e != ERR_OK)
+        request_refuse(q, e, why);
+    PRE(j->unsettled > 0);
+    if (--j->unsettled == 0)
+        job_finish(j);
+}
+
+/* ---- submitting ------------------------------------------------------------ */
+
+/* Chain the requests of ${j} that have a draft behind *${tail}; returns the new tail. */
+static struct intent **job_chain(struct job *j, struct intent **tail)
+{
+    for (size_t i = 0; i < j->count; i++)
+        if (j->requests[i].draft) {
+            *tail = &j->requests[i].intent;
+            tail = &j->requests[i].intent.next;
+        }
+    *tail = NULL;
+    return tail;
+}
+
+static void job_refuse(struct job *j, enum err e)
+{
+    for (size_t i = 0; i < j->count; i++)
+        if (j->requests[i].draft)
+            request_refuse(&j->requests[i], e, "");
+    job_finish(j);
+}
+
+static void job_submit(struct job *j)
+{
+    struct intent *first;
+
+    job_chain(j, &first);
+    enum err e = outbox_submit(j->intake->outbox, first, j->unsettled, j->cost_bytes);
+    if (e != ERR_OK)
+        job_refuse(j, e);
+}
+
+/* Submit what was gathered in one go; where that is too much for the queue, job by job. */
+static void gather_submit(struct intake *i)
+{
+    struct intent *first = NULL, **tail = &first;
+    struct job *j = gather.first, *next;
+
+    for (struct job *k = j; k; k = k->next_gathered)
+        tail = job_chain(k, tail);
+    enum err e = gather.count == 0
+                     ? ERR_OK
+                     : outbox_submit(i->outbox, first, gather.count, gather.cost_bytes);
+    for (; e != ERR_OK && j; j = next) {
+        next = j->next_gathered;
+        job_submit(j);
+    }
+    gather = (struct gather){0};
+}
+
+static void gather_job(struct job *j)
+{
+    if (j->unsettled == 0) {
+        job_finish(j);
+        return;
+    }
+    if (gather.first == NULL)
+        gather.last = &gather.first;
+    *gather.last = j;
+    gather.last = &j->next_gathered;
+    gather.count += j->unsettled;
+    gather.cost_bytes += j->cost_bytes;
+    if (gather.count >= GATHER_MAX || gather.cost_bytes >= GATHER_BYTES)
+        gather_submit(j->intake);
+}
+
+/* ---- reading a request ----------------------------------------------------- */
+
+static enum err refuse_option(struct fault *fault, struct slice key, const char *why)
+{
+    snprintf(fault->path, sizeof fault->path, "opts.%.*s", (int)(key.len > 64 ? 64 : key.len),
+             (const char *)key.data);
+    snprintf(fault->why, sizeof fault->why, "%s", why);
+    return ERR_INVALID;
+}
+
+static bool read_range(term value, int64_t range[2])
+{
+    bool two = term_arity(value) == 2 && (term_type(value) == TERM_TUPLE ||
+                                          (term_type(value) == TERM_LIST && term_is_proper(value)));
+    if (term_type(value) == TERM_STRING && term_arity(value) == 2) {
+        struct slice bytes = term_raw(value); /* [1, 2] travels as STRING_EXT: tag, length, bytes */
+        range[0] = bytes.data[3];
+        range[1] = bytes.data[4];
+        return range[0] <= range[1];
+    }
+    return two && term_integer(term_items(value), &range[0]) &&
+           term_integer(term_next(term_items(value)), &range[1]) && range[0] >= 0 &&
+           range[0] <= range[1];
+}
+
+/* true or false, whether ${word} is among the ways in which the document is put. */
+static enum err read_how(struct request *q, struct slice key, term value, enum put_how word)
+{
+    if (!term_is(value, "true") && !term_is(value, "false"))
+        return refuse_option(q->fault, key, "true or false is wanted");
+    q->how = term_is(value, "true") ? q->how | word : q->how & ~(unsigned)word;
+    return ERR_OK;
+}
+
+static enum err read_option(struct request *q, struct projection_options *o, struct slice key,
+                            term value)
+{
+    if (slice_is(key, "ack")) {
+        q->wait_written = term_is_text(value, "written");
+        if (!q->wait_written && !term_is_text(value, "kept"))
+            return refuse_option(q->fault, key, "kept or written is wanted");
+    } else if (slice_is(key, "now")) {
+        o->now = term_is_nil_atom(value) ? NULL : value;
+    } else if (slice_is(key, "projection_version")) {
+        o->version = term_text(value);
+        if (o->version.data == NULL || term_is_nil_atom(value))
+            return refuse_option(q->fault, key, "a binary is wanted");
+    } else if (slice_is(key, "seq_range")) {
+        o->has_range = true;
+        if (!read_range(value, o->range))
+            return refuse_option(q->fault, key, "{First, Last} with First =< Last is wanted");
+    } else if (slice_is(key, "reset")) {
+        o->reset = term_is(value, "true");
+        return read_how(q, key, value, PUT_RESET);
+    } else if (slice_is(key, "force")) {
+        return read_how(q, key, value, PUT_FORCE);
+    } else if (slice_is(key, "unless_ahead")) {
+        return read_how(q, key, value, PUT_UNLESS_AHEAD);
+    } else if (slice_is(key, "after_seq")) {
+        if (!term_integer(value, &o->after_seq) || o->after_seq < 0)
+            return refuse_option(q->fault, key, "a seq is wanted");
+    } else if (slice_is(key, "events_before")) {
+        if (!term_integer(value, &o->events_before) || o->events_before < 0)
+            return refuse_option(q->fault, key, "a number of events is wanted");
+    } else if (slice_is(key, "deadline_ms")) {
+        if (!term_integer(value, &q->deadline_ms) || q->deadline_ms < 0 ||
+            q->deadline_ms > DEADLINE_MAX_MS)
+            return refuse_option(q->fault, key, "milliseconds from 0 to a day are wanted");
+    } else if (slice_is(key, "return")) {
+        q->want_summary = term_is_text(value, "summary");
+        q->want_nothing = term_is_text(value, "none");
+        if (!q->want_summary && !q->want_nothing)
+            return refuse_option(q->fault, key, "summary or none is wanted");
+    } else {
+        return refuse_option(q->fault, key, "there is no such option");
+    }
+    return ERR_OK;
+}
+
+/* Opts is a map or a proplist of pairs. */
+static enum err read_options(struct request *q, struct projection_options *o, term opts)
+{
+    bool is_map = term_type(opts) == TERM_MAP;
+    bool is_list =
+        term_type(opts) == TERM_NIL || (term_type(opts) == TERM_LIST && term_is_proper(opts));
+    uint32_t n = term_arity(opts);
+
+    if (!is_map && !is_list)
+        return refuse_option(q->fault, slice_str(""), "a map or a proplist is wanted");
+    term at = n ? term_items(opts) : NULL;
+    for (uint32_t k = 0; k < n; k++, at = term_next(at)) {
+        term key = at, value;
+        if (is_map) {
+            value = at = term_next(at);
+        } else {
+            if (term_type(at) != TERM_TUPLE || term_arity(at) != 2)
+                return refuse_option(q->fault, slice_str(""), "pairs {Option, Value} are wanted");
+            key = term_items(at);
+            value = term_next(key);
+        }
+        struct slice name = term_text(key);
+        if (name.data == NULL)
+            return refuse_option(q->fault, slice_str(""), "option names are atoms or binaries");
+        enum err e = read_option(q, o, name, value);
+        if (e != ERR_OK)
+            return e;
+    }
+    return ERR_OK;
+}
+
+static enum err find_kind(const struct intake *i, struct request *q, term name,
+                          const struct kind **kind)
+{
+    struct slice text = term_text(name);
+
+    *kind = text.data ? kinds_find(i->options.kinds, text) : NULL;
+    if (*kind)
+        return ERR_OK;
+    snprintf(q->fault->path, sizeof q->fault->path, "%.*s", (int)(text.len > 200 ? 200 : text.len),
+             text.data ? (const char *)text.data : "");
+    return ERR_UNKNOWN_KIND;
+}
+
+/* {project, Kind, EntityId, Row, Events, Opts} or {upsert, Kind, DocumentId, Summary, Opts};
+ * ${end} becomes what is behind it, where that was come by. */
+static enum err read_request(struct intake *i, struct request *q, term words, term *end)
+{
+    struct projection_options options = {.version = slice_str(i->options.projection_version),
+                                         .no_hash = !i->options.hash};
+    bool project = term_is(term_element(words, 0), "project") && term_arity(words) == 6;
+    bool upsert = term_is(term_element(words, 0), "upsert") && term_arity(words) == 5;
+    const struct kind *kind;
+
+    if (!project && !upsert) {
+        snprintf(q->fault->why, sizeof q->fault->why, "neither {project, ...} nor {upsert, ...}");
+        return ERR_INVALID;
+    }
+    /* Each element is stepped over once: rows are long. */
+    term name = term_element(words, 1), id_text = term_next(name), row = term_next(id_text);
+    term events = term_next(row), opts = project ? term_next(events) : events;
+    *end = term_next(opts);
+    enum err e = find_kind(i, q, name, &kind);
+    if (e == ERR_OK)
+        e = read_options(q, &options, opts);
+    if (e != ERR_OK)
+        return e;
+    struct slice id = term_text(id_text);
+    if (id.data == NULL) {
+        snprintf(q->fault->path, sizeof q->fault->path, "%s", upsert ? "document_id" : "entity_id");
+        snprintf(q->fault->why, sizeof q->fault->why, "is not text");
+        return ERR_INVALID;
+    }
+    if (upsert)
+        return projection_adopt(kind, id, row, &options, &q->draft, q->fault);
+    return projection_prepare(kind, id, row, events, &options, &q->draft, q->fault);
+}
+
+/* ---- jobs ------------------------------------------------------------------ */
+
+static struct job *job_new(struct intake *i, struct caller *caller, size_t count, bool is_batch)
+{
+    struct job *j = base_alloc(sizeof *j + count * sizeof j->requests[0]);
+
+    j->intake = i;
+    j->caller = caller;
+    j->is_batch = is_batch;
+    j->count = count;
+    return j;
+}
+
+/* Returns what is behind ${words}. */
+static term job_add(struct job *j, size_t index, term words)
+{
+    struct request *q = &j->requests[index];
+    struct intake *i = j->intake;
+    struct fault fault;
+    enum err e = control_is_draining(i->control) ? ERR_DRAINING : ERR_OK;
+    term end = NULL;
+
+    fault_clear(&fault);
+    q->job = j;
+    q->fault = &fault;
+    q->deadline_ms = DEADLINE_MS;
+    q->intent.apply = request_apply;
+    q->intent.settled = request_settled;
+    if (e == ERR_OK)
+        e = read_request(i, q, words, &end);
+    if (e != ERR_OK)
+        request_refuse(q, e, "");
+    q->fault = NULL;
+    if (end == NULL)
+        end = term_next(words);
+    if (e != ERR_OK)
+        return end;
+    q->intent.cost_bytes = sizeof *q + (size_t)(end - words);
+    j->cost_bytes += q->intent.cost_bytes;
+    j->unsettled++;
+    return end;
+}
+
+static void take_one(struct intake *i, struct caller *caller, term words)
+{
+    struct job *j = job_new(i, caller, 1, false);
+
+    metric_add(METRIC_REQUESTS, 1);
+    (void)job_add(j, 0, words);
+    gather_job(j);
+}
+
+/* false: the list is improper, which shows at its end; nothing is taken then. */
+static bool take_batch(struct intake *i, struct caller *caller, term words)
+{
+    term list = term_element(words, 1);
+    uint32_t n = term_arity(list);
+    struct job *j = job_new(i, caller, n, true);
+    term at = n ? term_items(list) : list;
+
+    for (uint32_t k = 0; k < n; k++)
+        at = job_add(j, k, at);
+    if (term_type(at) != TERM_NIL) {
+        job_free(j);
+        return false;
+    }
+    metric_add(METRIC_REQUESTS, n);
+    gather_job(j);
+    return true;
+}
+
+static bool is_batch(term words)
+{
+    term list = term_element(words, 1);
+
+    return term_is(term_element(words, 0), "batch") && term_arity(words) == 2 &&
+           (term_type(list) == TERM_NIL ||
+            (term_type(list) == TERM_LIST && term_arity(list) <= BATCH_MAX));
+}
+
+static bool is_document(term words)
+{
+    return (term_is(term_element(words, 0), "project") && term_arity(words) == 6) ||
+           (term_is(term_element(words, 0), "upsert") && term_arity(words) == 5);
+}
+
+/* ---- what dist calls ------------------------------------------------------- */
+
+static void on_call(void *arg, struct caller *caller, term request)
+{
+    struct intake *i = arg;
+
+    if (is_document(request)) {
+        take_one(i, caller, request);
+    } else if (!(is_batch(request) && take_batch(i, caller, request)) &&
+               !control_take(i->control, caller, request)) {
+        struct buf answer = {0};
+        metric_add(METRIC_REFUSED, 1);
+        answer_error_atom(&answer, "bad_request");
+        dist_reply(caller, buf_view(&answer));
+        buf_free(&answer);
+    }
+}
+
+static void on_cast(void *arg, term request)
+{
+    struct intake *i = arg;
+
+    if (is_document(request))
+        take_one(i, NULL, request);
+    else if (!(is_batch(request) && take_batch(i, NULL, request)))
+        metric_add(METRIC_MESSAGES_UNKNOWN, 1);
+}
+
+static void on_gathered(void *arg)
+{
+    if (gather.first)
+        gather_submit(arg);
+}
+
+/* ---- open and close -------------------------------------------------------- */
+
+struct intake *intake_open(struct outbox *o, struct control *control,
+                           const struct intake_options *options)
+{
+    struct intake *i = base_alloc(sizeof *i);
+
+    i->outbox = o;
+    i->control = control;
+    i->options = *options;
+    return i;
+}
+
+struct dist_handler intake_handler(struct intake *i)
+{
+    return (struct dist_handler){i, on_call, on_cast, on_gathered};
+}
+
+void intake_close(struct intake *i)
+{
+    if (i == NULL)
+        return;
+    buf_free(&i->made);
+    free(i);
+}

@@ -1,0 +1,85 @@
+/*
+ * json_path.c - where a refused value lies: "metadata.x[3]".
+ *
+ * The happy path: there is none to spend time on.  Paths are only made when something is refused,
+ * while the functions that found it return: each puts its own step before those already there.
+ *
+ * What can go wrong: the path grows longer than the fault has room for; then its end is cut and
+ * "..." stands there.  Keys come from outside: one that is no plain name is shown as ["..."], its
+ * own end cut, with '?' for what is no printable ASCII or would end the quotes.
+ *
+ * Any thread: the fault is its owner's.
+ */
+
+#include "json/json.h"
+
+#define KEY_SHOWN_BYTES 64
+
+static bool is_name(struct slice key)
+{
+    if (key.len == 0 || key.len > KEY_SHOWN_BYTES)
+        return false;
+    for (size_t i = 0; i < key.len; i++) {
+        uint8_t c = key.data[i], letter = c | 0x20;
+
+        if (!(letter >= 'a' && letter <= 'z') && !(c >= '0' && c <= '9') && c != '_' && c != '-')
+            return false;
+    }
+    return true;
+}
+
+/* At most ${bytes} of ${text}, but no character cut in two. */
+static size_t whole_characters(struct slice text, size_t bytes)
+{
+    if (text.len <= bytes)
+        return text.len;
+    while (bytes > 0 && (text.data[bytes] & 0xc0) == 0x80)
+        bytes--;
+    return bytes;
+}
+
+static void prepend(struct fault *fault, const char *step)
+{
+    static const char cut[] = "...";
+    char path[2 * sizeof fault->path];
+    const char *dot = fault->path[0] == 0 || fault->path[0] == '[' ? "" : ".";
+    int len = snprintf(path, sizeof path, "%s%s%s", step, dot, fault->path);
+
+    if (len >= (int)sizeof fault->path) {
+        size_t end = whole_characters(slice_str(path), sizeof fault->path - sizeof cut);
+        memcpy(path + end, cut, sizeof cut);
+    }
+    memcpy(fault->path, path, strlen(path) + 1);
+}
+
+void json_path_key(struct fault *fault, struct slice key)
+{
+    char step[KEY_SHOWN_BYTES + 16];
+    size_t n = 0;
+
+    if (is_name(key)) {
+        snprintf(step, sizeof step, "%.*s", SLICE_ARG(key));
+        prepend(fault, step);
+        return;
+    }
+    bool is_utf8 = json_is_utf8(key);
+    size_t shown = whole_characters(key, KEY_SHOWN_BYTES);
+    step[n++] = '[';
+    step[n++] = '"';
+    for (size_t i = 0; i < shown; i++) {
+        uint8_t c = key.data[i];
+        bool is_shown = c >= 0x80 ? is_utf8 : c >= 0x20 && c != 0x7f && c != '"';
+
+        step[n++] = is_shown ? (char)c : '?';
+    }
+    snprintf(step + n, sizeof step - n, "%s\"]", shown < key.len ? "..." : "");
+    prepend(fault, step);
+}
+
+void json_path_index(struct fault *fault, size_t index)
+{
+    char step[32];
+
+    snprintf(step, sizeof step, "[%zu]", index);
+    prepend(fault, step);
+}

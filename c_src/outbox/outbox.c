@@ -1,0 +1,574 @@
+/*
+ * outbox.c - the queue before the store thread, and its rounds.
+ *
+ * The happy path: intents are submitted (E1) and wait in a chain; the store thread
+ * takes what has come together, settlements first, and makes of it one transaction
+ * with one commit (round.c); then every intent is settled: its caller hears that the
+ * document is kept (E2).  While a commit is under way the next round gathers, so a
+ * loaded outbox makes few, large commits and an idle one answers at once.  Verdicts
+ * alone wait a little for a round to travel with.
+ *
+ * What can go wrong: begin, put or commit fails (no space, i/o error).  The round is
+ * aborted as a whole; its intents are told ERR_STORE with the reason and nothing is
+ * promised; its settlements go back to the front of the queue and are tried again,
+ * with a wait that doubles from 100 ms to 2 s.  The first round that commits ends
+ * the trouble.  Both changes are logged and shown (store_ok), nothing else is done.
+ *
+ * Submitting and settling are for any thread and wait for no disk; the rounds, apply
+ * and settled run on the store thread.  What is committed is read in reader.c.
+ */
+
+#include "outbox/outbox.h"
+
+#include "ground/clock.h"
+#include "ground/log.h"
+#include "ground/metrics.h"
+#include "outbox/reader.h"
+#include "outbox/round_inside.h"
+#include "outbox/settle.h"
+#include "outbox/waiting.h"
+#include "store/format.h"
+#include "store/store.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <time.h>
+
+#define ROUND_MAX_INTENTS 16384
+#define ROUND_MAX_BYTES   ((size_t)16 << 20)
+#define RETRY_MIN_MS      100
+#define RETRY_MAX_MS      2000
+#define TICK_US           1000000 /* how often the age of the oldest document is shown anew */
+#define LOG_PERIOD_MS     1000
+/*
+ * Verdicts are in no hurry: until they are on disk a crash would only send again what
+ * Convex knows already.  So they wait this long for a round that intents make anyway, and
+ * cost no commit of their own, unless somebody waits for them or there are many.
+ */
+#define LINGER_US       10000
+#define LINGER_MAX_MANY 1024
+/*
+ * Callers that were answered together come back one by one.  The round waits this long
+ * for as many as the last one had: less than the commit it spares them.
+ */
+#define GATHER_US 200
+
+struct outbox {
+    /* fixed after open */
+    size_t queue_count, queue_bytes;
+    void (*on_work)(void *);
+    void *on_work_arg;
+    void (*before_settled)(void), (*after_settled)(void); /* or NULL */
+    struct store *store;
+    struct kept_for kept_for;
+    pthread_t thread;
+    /* under lock */
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    struct intent *first, *last;
+    size_t queued_count, queued_bytes;
+    size_t wanted_count; /* intents the store thread sleeps for; 0: any */
+    struct settlement *settled_first, *settled_last;
+    size_t settled_count;    /* of them, since the last round took some */
+    int64_t settle_at_us;    /* when they make a round by themselves */
+    bool is_settling_urgent; /* somebody waits for verdicts; set by the store thread */
+    uint64_t tickets_given, tickets_settled;
+    bool closing;
+    /* the store thread's */
+    struct round round;
+    struct waiting *waiting;
+    bool failing;
+    int64_t retry_ms, retry_at_us;                 /* wait before settlements are tried again */
+    int64_t failure_logged_us, recovery_logged_us; /* log_limited's memory */
+    int64_t oldest_kept_at_us, next_tick_us;
+    size_t round_count; /* intents of the last round */
+};
+
+/* What the store thread has taken from the queue for one round. */
+struct work {
+    struct intent *intents;
+    struct settlement *settlements, *settlements_last;
+    uint64_t ticket; /* settled when the round is committed */
+    bool is_probe;   /* the store fails: ask it again, with or without work */
+};
+
+/* ---- the queue ------------------------------------------------------------ */
+
+enum err outbox_submit(struct outbox *o, struct intent *first, size_t count, size_t cost_bytes)
+{
+    struct intent *last = first;
+    size_t n = 1, bytes = first->cost_bytes;
+    enum err e = ERR_OK;
+    bool is_awaited = false;
+
+    for (; last->next != NULL; last = last->next, n++)
+        bytes += last->next->cost_bytes;
+    PRE(n == count && bytes == cost_bytes);
+    pthread_mutex_lock(&o->lock);
+    if (o->closing) {
+        e = ERR_DRAINING;
+    } else if (o->first != NULL && (o->queued_count + count > o->queue_count ||
+                                    o->queued_bytes + cost_bytes > o->queue_bytes)) {
+        e = ERR_BUSY;
+    } else {
+        is_awaited = o->first == NULL && o->wanted_count == 0;
+        if (o->first == NULL)
+            o->first = first;
+        else
+            o->last->next = first;
+        o->last = last;
+        o->queued_count += count;
+        o->queued_bytes += cost_bytes;
+        is_awaited |= o->wanted_count > 0 && o->queued_count >= o->wanted_count;
+    }
+    pthread_mutex_unlock(&o->lock);
+    if (is_awaited)
+        pthread_cond_signal(&o->changed);
+    return e;
+}
+
+uint64_t outbox_settle(struct outbox *o, struct settlement *first)
+{
+    struct settlement *last = first;
+    size_t count = 1;
+
+    for (; last->next != NULL; last = last->next)
+        count++;
+    pthread_mutex_lock(&o->lock);
+    bool is_first = o->settled_first == NULL, was_many = o->settled_count >= LINGER_MAX_MANY;
+    if (is_first) {
+        o->settled_first = first;
+        o->settle_at_us = clock_mono_us() + LINGER_US;
+    } else {
+        o->settled_last->next = first;
+    }
+    o->settled_last = last;
+    o->settled_count += count;
+    uint64_t ticket = ++o->tickets_given;
+    bool is_many = !was_many && o->settled_count >= LINGER_MAX_MANY;
+    bool is_awaited = is_first || is_many || o->is_settling_urgent;
+    pthread_mutex_unlock(&o->lock);
+    if (is_awaited)
+        pthread_cond_signal(&o->changed);
+    return ticket;
+}
+
+bool outbox_is_settled(struct outbox *o, uint64_t ticket)
+{
+    pthread_mutex_lock(&o->lock);
+    bool settled = ticket <= o->tickets_settled;
+    pthread_mutex_unlock(&o->lock);
+    return settled;
+}
+
+/* Under lock.  The first intents, as many as one round bears. */
+static struct intent *take_intents(struct outbox *o)
+{
+    struct intent *first = o->first, **end = &first;
+    size_t count = 0, bytes = 0;
+
+    for (; *end != NULL && count < ROUND_MAX_INTENTS && bytes < ROUND_MAX_BYTES; count++) {
+        bytes += (*end)->cost_bytes;
+        end = &(*end)->next;
+    }
+    o->first = *end;
+    *end = NULL;
+    if (o->first == NULL)
+        o->last = NULL;
+    o->queued_count -= count;
+    o->queued_bytes -= bytes;
+    return first;
+}
+
+/* Under lock. */
+static void take(struct outbox *o, struct work *w)
+{
+    w->intents = take_intents(o);
+    w->settlements = o->settled_first;
+    w->settlements_last = o->settled_last;
+    w->ticket = o->tickets_given;
+    w->is_probe = o->failing;
+    o->settled_first = o->settled_last = NULL;
+    o->settled_count = 0;
+}
+
+static void give_back_settlements(struct outbox *o, struct work *w)
+{
+    if (w->settlements == NULL)
+        return;
+    pthread_mutex_lock(&o->lock);
+    w->settlements_last->next = o->settled_first;
+    if (o->settled_first == NULL)
+        o->settled_last = w->settlements_last;
+    o->settled_first = w->settlements;
+    pthread_mutex_unlock(&o->lock);
+}
+
+/* ---- one round ------------------------------------------------------------ */
+
+static enum err apply_all(struct outbox *o, struct work *w)
+{
+    struct round *r = &o->round;
+    enum err e = round_begin(r, WAITING_MAX - waiting_count(o->waiting), o->failing);
+
+    for (struct settlement *s = w->settlements; e == ERR_OK && s != NULL; s = s->next)
+        e = settle_apply(r, s);
+    for (struct intent *i = w->intents; e == ERR_OK && i != NULL; i = i->next) {
+        i->held_no = 0;
+        i->applied = i->apply(i, r);
+        if (r->failed)
+            e = ERR_STORE;
+    }
+    return e;
+}
+
+static bool is_through(void *round, struct intent *i)
+{
+    return round_is_through(round, i);
+}
+
+static enum err commit(struct outbox *o)
+{
+    struct round *r = &o->round;
+
+    waiting_mark(o->waiting, is_through, r);
+    return r->failed ? ERR_STORE : round_commit(r);
+}
+
+/* What an intent that failed alone is told; the store's own words go to a whole round. */
+static const char *why_alone(enum err e)
+{
+    return e == ERR_STORE  ? "a record of this document is damaged; the log names it"
+           : e == ERR_FULL ? err_text(e)
+                           : "";
+}
+
+/* A settled intent may be gone: its successor is read before. */
+static void settle_intents(struct outbox *o, struct intent *i, const char *failure)
+{
+    for (struct intent *next; i != NULL; i = next) {
+        next = i->next;
+        i->next = NULL;
+        if (failure != NULL)
+            i->settled(i, ERR_STORE, failure);
+        else if (i->applied == ERR_OK && i->held_no != 0)
+            waiting_hold(o->waiting, i);
+        else
+            i->settled(i, i->applied, why_alone(i->applied));
+    }
+}
+
+static void settle_settlements(struct outbox *o, struct settlement *s)
+{
+    for (struct settlement *next; s != NULL; s = next) {
+        next = s->next;
+        waiting_answer(o->waiting, s->no, s->revision, s->dead ? ERR_SINK : ERR_OK,
+                       s->why != NULL ? s->why : "");
+        settlement_free(s);
+    }
+}
+
+/* The round is on disk: E1 -> E2 for intents, E4 -> E5 or E6 for settlements. */
+static void succeed(struct outbox *o, struct work *w)
+{
+    bool recovered = o->failing, brought_work = o->round.tally.brought_work;
+
+    o->failing = false;
+    o->retry_ms = RETRY_MIN_MS;
+    o->retry_at_us = 0;
+    o->oldest_kept_at_us = o->round.levels.oldest_kept_at_us;
+    o->next_tick_us = 0;
+    if (recovered) {
+        metric_set(METRIC_STORE_OK, 1);
+        if (log_limited(&o->recovery_logged_us, LOG_PERIOD_MS))
+            log_event(LOG_INFO, "outbox.store_recovered", "%s", "");
+    }
+    pthread_mutex_lock(&o->lock);
+    o->tickets_settled = w->ticket;
+    pthread_mutex_unlock(&o->lock);
+    if (o->before_settled != NULL)
+        o->before_settled();
+    settle_settlements(o, w->settlements);
+    waiting_release(o->waiting);
+    settle_intents(o, w->intents, NULL);
+    if (o->after_settled != NULL)
+        o->after_settled();
+    if ((brought_work || recovered) && o->on_work != NULL)
+        o->on_work(o->on_work_arg);
+}
+
+/* Nothing of the round is kept, and everybody in it is told why. */
+static void fail(struct outbox *o, struct work *w)
+{
+    const char *why = store_why(o->store);
+
+    round_abort(&o->round);
+    metric_add(METRIC_STORE_FAILURES, 1);
+    metric_set(METRIC_STORE_OK, 0);
+    if (log_limited(&o->failure_logged_us, LOG_PERIOD_MS))
+        log_event(LOG_ERROR, "outbox.store_failed", "why=\"%s\"", why);
+    o->failing = true;
+    o->retry_at_us = clock_mono_us() + o->retry_ms * 1000;
+    o->retry_ms = o->retry_ms * 2 < RETRY_MAX_MS ? o->retry_ms * 2 : RETRY_MAX_MS;
+    give_back_settlements(o, w);
+    settle_intents(o, w->intents, why);
+}
+
+static void do_round(struct outbox *o, struct work *w)
+{
+    enum err e = apply_all(o, w);
+
+    if (e == ERR_OK)
+        e = commit(o);
+    if (e == ERR_OK)
+        succeed(o, w);
+    else
+        fail(o, w);
+}
+
+/* ---- the store thread ----------------------------------------------------- */
+
+static struct timespec timespec_of(int64_t us)
+{
+    return (struct timespec){.tv_sec = us / 1000000, .tv_nsec = us % 1000000 * 1000};
+}
+
+/* Under lock.  When the verdicts that are queued make a round, though no intent does. */
+static int64_t settle_us(const struct outbox *o)
+{
+    bool lingers = !o->is_settling_urgent && o->settled_count < LINGER_MAX_MANY;
+    int64_t at_us = lingers ? o->settle_at_us : 0;
+
+    return at_us > o->retry_at_us ? at_us : o->retry_at_us;
+}
+
+/* Under lock. */
+static bool has_work(struct outbox *o, int64_t now_us)
+{
+    if (o->first != NULL)
+        return true;
+    if (o->settled_first != NULL && o->closing)
+        return true;
+    /* A failing store is asked again even when nobody wants anything, to know when it is well. */
+    if (o->failing && !o->closing && now_us >= o->retry_at_us)
+        return true;
+    return o->settled_first != NULL && now_us >= settle_us(o);
+}
+
+/* Under lock.  When the thread has to look again though nobody called. */
+static int64_t wake_us(const struct outbox *o)
+{
+    int64_t at_us = waiting_due_us(o->waiting);
+
+    if (o->settled_first != NULL && settle_us(o) < at_us)
+        at_us = settle_us(o);
+    if (o->failing && o->retry_at_us < at_us)
+        at_us = o->retry_at_us;
+    if (o->oldest_kept_at_us != 0 && o->next_tick_us < at_us)
+        at_us = o->next_tick_us;
+    return at_us;
+}
+
+/* Under lock.  Give those who were answered together the time to ask together. */
+static void gather(struct outbox *o)
+{
+    size_t last = o->round_count;
+
+    if (o->first == NULL)
+        return;
+    if (last > 1) {
+        struct timespec until = timespec_of(clock_mono_us() + GATHER_US);
+        int timed_out = 0;
+        o->wanted_count = last;
+        while (o->queued_count < last && !o->closing && timed_out == 0)
+            timed_out = pthread_cond_timedwait(&o->changed, &o->lock, &until);
+        o->wanted_count = 0;
+    }
+    o->round_count = o->queued_count;
+}
+
+/* Wait for work, a deadline or the end; false: the end, and nothing is left. */
+static bool wait_for_work(struct outbox *o, struct work *w)
+{
+    *w = (struct work){0};
+    pthread_mutex_lock(&o->lock);
+    o->is_settling_urgent = waiting_count(o->waiting) > 0;
+    int64_t now_us = clock_mono_us();
+    while (!has_work(o, now_us) && !o->closing && now_us < wake_us(o)) {
+        int64_t at_us = wake_us(o);
+        struct timespec at = timespec_of(at_us);
+        if (at_us == INT64_MAX)
+            pthread_cond_wait(&o->changed, &o->lock);
+        else
+            pthread_cond_timedwait(&o->changed, &o->lock, &at);
+        now_us = clock_mono_us();
+    }
+    gather(o);
+    bool is_due = has_work(o, now_us);
+    if (is_due)
+        take(o, w);
+    bool goes_on = is_due || !o->closing;
+    pthread_mutex_unlock(&o->lock);
+    return goes_on;
+}
+
+static void tick(struct outbox *o)
+{
+    int64_t now_us = clock_mono_us();
+
+    waiting_expire(o->waiting, now_us);
+    if (now_us < o->next_tick_us)
+        return;
+    o->next_tick_us = now_us + TICK_US;
+    int64_t age_us = o->oldest_kept_at_us ? clock_wall_us() - o->oldest_kept_at_us : 0;
+    metric_set(METRIC_OLDEST_PENDING_SECONDS, age_us > 0 ? (uint64_t)(age_us / 1000000) : 0);
+}
+
+/* At the end the store gets one more try; what it refuses then is sent again after a restart. */
+static void drop_settlements(struct outbox *o)
+{
+    pthread_mutex_lock(&o->lock);
+    struct settlement *s = o->closing ? o->settled_first : NULL;
+    if (o->closing)
+        o->settled_first = o->settled_last = NULL;
+    pthread_mutex_unlock(&o->lock);
+    for (struct settlement *next; s != NULL; s = next) {
+        next = s->next;
+        settlement_free(s);
+    }
+}
+
+static void *run(void *arg)
+{
+    struct outbox *o = arg;
+    struct work w;
+
+    while (wait_for_work(o, &w)) {
+        if (w.intents != NULL || w.settlements != NULL || w.is_probe)
+            do_round(o, &w);
+        if (o->failing)
+            drop_settlements(o);
+        tick(o);
+    }
+    waiting_drain(o->waiting);
+    return NULL;
+}
+
+/* Signals are main's; a file size limit (SIGXFSZ) becomes an error like any other. */
+static void start_thread(struct outbox *o)
+{
+    pthread_condattr_t attr;
+    sigset_t all, old;
+
+    PRE(pthread_mutex_init(&o->lock, NULL) == 0);
+    PRE(pthread_condattr_init(&attr) == 0);
+    PRE(pthread_condattr_setclock(&attr, CLOCK_MONOTONIC) == 0);
+    PRE(pthread_cond_init(&o->changed, &attr) == 0);
+    pthread_condattr_destroy(&attr);
+    sigfillset(&all);
+    PRE(pthread_sigmask(SIG_SETMASK, &all, &old) == 0);
+    PRE(pthread_create(&o->thread, NULL, run, o) == 0);
+    PRE(pthread_sigmask(SIG_SETMASK, &old, NULL) == 0);
+    pthread_setname_np(o->thread, "store");
+}
+
+/* ---- open and close ------------------------------------------------------- */
+
+/* Room for what the limit lets in, for checkpoints beside it, and for pages waiting to be free. */
+static uint64_t map_bytes(uint64_t limit_bytes)
+{
+    return 2 * limit_bytes + ((uint64_t)1 << 30);
+}
+
+/* An empty round: the levels for the metrics, and proof that the store takes writes. */
+static enum err first_round(struct outbox *o, struct fault *fault)
+{
+    enum err e = round_begin(&o->round, 0, true);
+
+    if (e == ERR_OK)
+        e = round_commit(&o->round);
+    if (e == ERR_OK) {
+        o->oldest_kept_at_us = o->round.levels.oldest_kept_at_us;
+        metric_set(METRIC_STORE_OK, 1);
+        return ERR_OK;
+    }
+    round_abort(&o->round);
+    fault->path[0] = '\0';
+    snprintf(fault->why, sizeof fault->why, "%s", store_why(o->store));
+    return e;
+}
+
+enum err outbox_open(const struct outbox_options *options, struct outbox **out, struct fault *fault)
+{
+    struct outbox *o = base_alloc(sizeof *o);
+    enum err e = store_open(options->dir, map_bytes(options->limit_bytes), &o->store, fault);
+
+    if (e != ERR_OK)
+        goto err0;
+    e = format_check(o->store, fault);
+    if (e == ERR_OK && options->sink != NULL)
+        e = kept_for_check(o->store, options->sink, &o->kept_for, fault);
+    if (e != ERR_OK)
+        goto err1;
+    round_init(&o->round, o->store, options->limit_bytes, options->dead_limit);
+    e = first_round(o, fault);
+    if (e != ERR_OK)
+        goto err2;
+    o->queue_count = options->queue_count;
+    o->queue_bytes = options->queue_bytes;
+    o->on_work = options->on_work;
+    o->on_work_arg = options->on_work_arg;
+    o->before_settled = options->before_settled;
+    o->after_settled = options->after_settled;
+    o->retry_ms = RETRY_MIN_MS;
+    o->waiting = waiting_new();
+    start_thread(o);
+    *out = o;
+    return ERR_OK;
+err2:
+    round_free(&o->round);
+err1:
+    store_close(o->store);
+err0:
+    free(o);
+    return e;
+}
+
+const struct kept_for *outbox_kept_for(const struct outbox *o)
+{
+    return &o->kept_for;
+}
+
+void outbox_stop(struct outbox *o)
+{
+    if (o == NULL)
+        return;
+    pthread_mutex_lock(&o->lock);
+    bool is_first = !o->closing;
+    o->closing = true;
+    pthread_cond_signal(&o->changed);
+    pthread_mutex_unlock(&o->lock);
+    if (is_first)
+        PRE(pthread_join(o->thread, NULL) == 0);
+}
+
+void outbox_close(struct outbox *o)
+{
+    if (o == NULL)
+        return;
+    outbox_stop(o);
+    drop_settlements(o); /* those that came after the end */
+    pthread_cond_destroy(&o->changed);
+    pthread_mutex_destroy(&o->lock);
+    waiting_free(o->waiting);
+    round_free(&o->round);
+    store_close(o->store);
+    free(o);
+}
+
+/* ---- the reader ----------------------------------------------------------- */
+
+struct outbox_reader *outbox_reader_open(struct outbox *o)
+{
+    return reader_new(o->store);
+}

@@ -1,0 +1,94 @@
+/* outbox.h - the promise: what is put here and committed will be delivered. */
+
+#ifndef OUTBOX_H
+#define OUTBOX_H
+
+#include "ground/base.h"
+#include "outbox/reader.h"
+#include "outbox/round.h"
+#include "store/kept.h"
+#include "store/kept_for.h"
+
+/*
+ * States of a document version (docs/DESIGN.md, "The promise"):
+ *   E1 received   in an intent, nothing promised
+ *   E2 kept       committed in `pending`; the caller is told
+ *   E3 sent       given to the sink
+ *   E4 answered   the sink has given a verdict; a settlement is queued
+ *   E5 done       gone from `pending`, the checkpoint says so
+ *   E6 dead       in the dead letters, with the reason
+ *
+ * Invariants, after each committed round:
+ *   1. A document has at most one pending version, the newest kept one.
+ *   2. A pending version has an arrival number; numbers only rise; a version that
+ *      takes the place of a pending one takes its number and a new revision.
+ *   3. checkpoint.delivered is a version the sink has confirmed, none newer was.
+ *   4. projected_at rises strictly from one kept version of a document to the next.
+ *   5. Nothing leaves `pending` but by done (E5), dead (E6) or a newer version.
+ */
+
+struct outbox; /* opaque */
+
+struct outbox_options {
+    const char *dir;         /* made when absent, mode 0700 */
+    const char *sink;        /* its type, for which documents are kept; NULL: not recorded */
+    uint64_t limit_bytes;    /* of pending and dead JSON together; intake is refused above */
+    uint64_t dead_limit;     /* dead letters at most */
+    size_t queue_count;      /* intents that may wait for the store thread */
+    size_t queue_bytes;      /* and their cost together */
+    void (*on_work)(void *); /* called on the store thread after a commit that brought work */
+    void *on_work_arg;
+    void (*before_settled)(void); /* both on the store thread, around all the settled of a round: */
+    void (*after_settled)(void);  /* so that their answers can leave together; NULL: not wanted */
+};
+
+/**
+ * outbox_open(options, o, fault):
+ * Open or make the store and start its thread.  ERR_STORE: ${fault} says why
+ * (another process has it, newer format, no space, no permission).
+ */
+enum err outbox_open(const struct outbox_options *options, struct outbox **o,
+                     struct fault *fault) MUST_CHECK;
+
+/** outbox_kept_for(o): What kept_for_check said of the store and the sink; borrowed. */
+const struct kept_for *outbox_kept_for(const struct outbox *o);
+
+/**
+ * outbox_stop(o):
+ * Commit what was submitted, settle every intent (held ones with ERR_DRAINING), end the thread.
+ * From then on outbox_submit answers ERR_DRAINING.  The owner's thread only; NULL is harmless.
+ */
+void outbox_stop(struct outbox *o);
+/** outbox_close(o): Stop, if it is not yet, and close the store.  NULL is harmless. */
+void outbox_close(struct outbox *o);
+
+/* ---- the intake side ------------------------------------------------------ */
+
+/**
+ * outbox_submit(o, first, count, cost_bytes):
+ * Hand over a chain of ${count} intents (linked by next), kept or refused
+ * together.  E1: nothing is promised before settled(ERR_OK).  ERR_BUSY: the queue
+ * is full, nothing was taken; while nothing waits, a chain of any length is taken.
+ * ${cost_bytes} is the sum of theirs.  ERR_DRAINING after outbox_close began.
+ * Any thread; never waits for disk.
+ */
+enum err outbox_submit(struct outbox *o, struct intent *first, size_t count,
+                       size_t cost_bytes) MUST_CHECK;
+
+/* ---- the delivery side ---------------------------------------------------- */
+
+/** outbox_reader_open(o): A view of what is committed; reader.h says what can be read. */
+struct outbox_reader *outbox_reader_open(struct outbox *o);
+
+/**
+ * outbox_settle(o, first):
+ * Take a chain of verdicts and put them on disk with the next round (E4 -> E5 or
+ * E6).  Returns a ticket.  Never refuses, never waits: the sender bounds how much
+ * it has in flight.  While the store fails they are kept and tried again.
+ * A version that was replaced meanwhile leaves the newer one pending.
+ */
+uint64_t outbox_settle(struct outbox *o, struct settlement *first);
+/** outbox_is_settled(o, ticket): Whether those verdicts are committed. */
+bool outbox_is_settled(struct outbox *o, uint64_t ticket);
+
+#endif

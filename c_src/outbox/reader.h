@@ -1,0 +1,29 @@
+/* reader.h - what is committed, as the delivery side reads it. */
+
+/* Private to outbox/. */
+
+#ifndef READER_H
+#define READER_H
+
+#include "ground/base.h"
+#include "store/kept.h"
+
+struct store;
+struct outbox_reader; /* opaque: a view of the committed state; one thread at a time */
+
+void outbox_reader_close(struct outbox_reader *r);
+/** outbox_next(r, after, p): The pending version with the smallest number > ${after}, if any. */
+bool outbox_next(struct outbox_reader *r, uint64_t after, struct pending *p);
+/**
+ * outbox_get(r, no, p):
+ * The pending version with number ${no}.  ERR_NOT_FOUND: it is pending no more.  ERR_STORE: the
+ * store cannot be read now (it is being opened again); nothing is known of it, ask again later.
+ */
+enum err outbox_get(struct outbox_reader *r, uint64_t no, struct pending *p) MUST_CHECK;
+/** outbox_release(r): Let go of the view; the next call sees what is committed then. */
+void outbox_release(struct outbox_reader *r);
+
+/** reader_new(s): For outbox_reader_open: a reader of the pending documents of ${s}. */
+struct outbox_reader *reader_new(struct store *s);
+
+#endif

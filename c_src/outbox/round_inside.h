@@ -1,0 +1,101 @@
+/* round_inside.h - one write transaction of the store thread; the inside of what round.h shows. */
+
+/* Private to outbox/. */
+
+#ifndef ROUND_INSIDE_H
+#define ROUND_INSIDE_H
+
+#include "ground/base.h"
+#include "ground/buf.h"
+#include "store/kept.h"
+#include "store/record.h"
+
+struct intent;
+struct store;
+
+/* What a round did; counted in metrics when it is committed. */
+struct round_tally {
+    uint64_t kept, coalesced, skipped, drift, died;
+    bool brought_work; /* something for the delivery side */
+};
+
+/* How full the store is at the end of a round. */
+struct round_levels {
+    uint64_t pending, checkpoints, dead;
+    int64_t oldest_kept_at_us; /* 0: nothing pending */
+};
+
+struct round {
+    /* fixed after open */
+    struct store *store;
+    uint64_t limit_bytes, dead_limit;
+    int64_t damaged_logged_us, dead_full_logged_us; /* log_limited's memory */
+    /* of the round */
+    int64_t now_us;
+    struct fault fault; /* of the last ERR_INVALID */
+    size_t hold_room;   /* intents that may still be held */
+    bool failed;        /* the transaction can only be aborted */
+    bool changed;       /* something was written: there is something to commit */
+    struct counters counters;
+    struct round_tally tally;
+    struct round_levels levels;
+    struct buf body, head; /* records being made */
+    /* the checkpoint looked at last, out of reach of changes; looked at again, it is at hand */
+    bool is_loaded; /* nothing was written since */
+    enum err loaded_err;
+    struct buf loaded_id, loaded;
+    struct checkpoint_record loaded_record;
+};
+
+/** round_init(r, s, limit_bytes, dead_limit), round_free(r): ${s} is borrowed; the limits are those
+ * of outbox_options. */
+void round_init(struct round *r, struct store *s, uint64_t limit_bytes, uint64_t dead_limit);
+void round_free(struct round *r);
+
+/**
+ * round_begin(r, hold_room, must_write), round_commit(r), round_abort(r):
+ * One round.  ERR_STORE: nothing of it is kept, store_why says the reason.  A round
+ * that only looked costs no commit, unless it ${must_write} to find out whether the
+ * store takes writes.
+ */
+enum err round_begin(struct round *r, size_t hold_room, bool must_write) MUST_CHECK;
+enum err round_commit(struct round *r) MUST_CHECK;
+void round_abort(struct round *r);
+
+/** round_is_through(r, intent): Whether all that the held flush ${intent} waits for is delivered.
+ */
+bool round_is_through(struct round *r, struct intent *intent);
+
+/*
+ * For round.c, round_dead.c and settle.c.
+ *
+ * round_check(r, e) remembers that the store failed and gives ${e} back; round_wrote
+ * does so for a write.  ERR_STORE with r->failed still false means one damaged
+ * record: it was logged, the round goes on.
+ */
+enum err round_check(struct round *r, enum err e);
+enum err round_wrote(struct round *r, enum err e);
+/** round_damaged(r, fault): Log the damaged record; gives ERR_STORE. */
+enum err round_damaged(struct round *r, const struct fault *fault);
+/** round_is_id(id): Whether ${id} can be a key; what an operator types may be anything. */
+bool round_is_id(struct slice id);
+/** round_take_off(total, bytes): Subtract; a total never falls below 0, whatever a record says. */
+void round_take_off(uint64_t *total, uint64_t bytes);
+/** round_load(r, id, c): The checkpoint, good until another is loaded; else ${c} is all zero. */
+enum err round_load(struct round *r, struct slice id, struct checkpoint_record *c) MUST_CHECK;
+/** round_save(r, id, c): Put the checkpoint. */
+enum err round_save(struct round *r, struct slice id, const struct checkpoint_record *c) MUST_CHECK;
+/**
+ * round_keep(r, p, c):
+ * Put ${p} as the pending version of its document, with the number of the one it
+ * replaces or a new one, and save ${c}.  ${p} may borrow the store.
+ */
+enum err round_keep(struct round *r, struct pending *p, struct checkpoint_record *c) MUST_CHECK;
+/** round_unkeep(r, c): Take the pending version away; ${c} is changed, not saved. */
+enum err round_unkeep(struct round *r, struct checkpoint_record *c) MUST_CHECK;
+
+/** round_remove_letter(r, id, json_len, c): The dead letter goes; ${c} is changed, not saved. */
+enum err round_remove_letter(struct round *r, struct slice id, size_t json_len,
+                             struct checkpoint_record *c) MUST_CHECK;
+
+#endif

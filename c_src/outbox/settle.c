@@ -1,0 +1,184 @@
+/*
+ * settle.c - what a verdict changes.
+ *
+ * The happy path: the version sent is the one that is pending, so it leaves
+ * `pending`, the checkpoint says it is delivered (E4 -> E5), and a dead letter older
+ * than it is of no use any more.  Or it was refused: it moves to the dead letters
+ * with the reason and the answer (E4 -> E6).
+ *
+ * What can go wrong:
+ *   a newer version took its place   that one stays pending, with its number
+ *   the dead letters are full        it stays pending, loudly; nothing is thrown away
+ *   the checkpoint is damaged        what was confirmed leaves `pending` all the same
+ *   the store fails                  the round ends; verdicts are tried again
+ * A verdict applied twice changes nothing the second time, so a commit that broke
+ * half-way is repeated without harm.
+ *
+ * Runs on the store thread only, inside a round.
+ */
+
+#include "outbox/settle.h"
+
+#include "ground/log.h"
+#include "outbox/round.h"
+#include "outbox/round_inside.h"
+#include "store/record.h"
+#include "store/store.h"
+
+#define LOG_PERIOD_MS 10000
+
+static struct slice id_of(const struct settlement *s)
+{
+    return slice_of(s->id, s->id_len);
+}
+
+/* The pending record with the settlement's number; ERR_NOT_FOUND when it is gone or damaged. */
+static enum err read_pending(struct round *r, const struct settlement *s, struct pending *p)
+{
+    struct slice key = slice_of(&s->no, sizeof s->no), value;
+    struct fault fault;
+    enum err e = round_check(r, store_get(r->store, STORE_PENDING, key, &value));
+
+    if (e == ERR_OK && record_get_pending(key, value, p, &fault) != ERR_OK) {
+        round_damaged(r, &fault);
+        e = ERR_NOT_FOUND;
+    }
+    return e;
+}
+
+/* Without a checkpoint to be trusted: what is confirmed must not be sent for ever. */
+static enum err settle_blindly(struct round *r, const struct settlement *s)
+{
+    struct pending p;
+    enum err e = read_pending(r, s, &p);
+
+    if (e == ERR_OK && p.version.revision == s->revision) {
+        round_take_off(&r->counters.pending_bytes, p.json.len);
+        e = round_wrote(r, store_del(r->store, STORE_PENDING, slice_of(&s->no, sizeof s->no)));
+    }
+    return e == ERR_NOT_FOUND ? ERR_OK : e;
+}
+
+/* An older dead letter has been overtaken by what stands in Convex now. */
+static enum err forget_older_letter(struct round *r, const struct settlement *s,
+                                    struct checkpoint_record *c)
+{
+    struct dead_letter d;
+    enum err e = round_dead_get(r, id_of(s), &d);
+
+    if (r->failed)
+        return ERR_STORE;
+    if (e == ERR_OK && d.version.revision > s->revision)
+        return ERR_OK;
+    return round_remove_letter(r, id_of(s), e == ERR_OK ? d.json.len : 0, c);
+}
+
+static void confirm(const struct settlement *s, struct checkpoint_record *c)
+{
+    bool is_newer = !c->cp.has_delivered || s->revision >= c->cp.delivered.revision;
+
+    if (is_newer) {
+        c->cp.has_delivered = s->sent.op == OUTBOX_UPSERT;
+        c->cp.delivered = s->sent;
+    }
+    if (s->revision >= c->reset_revision)
+        c->reset_revision = 0;
+}
+
+/* E4 -> E5 */
+static enum err settle_done(struct round *r, const struct settlement *s, bool is_newest,
+                            struct checkpoint_record *c)
+{
+    enum err e = is_newest ? round_unkeep(r, c) : ERR_OK;
+
+    if (e == ERR_OK && c->cp.is_dead)
+        e = forget_older_letter(r, s, c);
+    confirm(s, c);
+    return e == ERR_OK ? round_save(r, id_of(s), c) : e;
+}
+
+static bool has_room_for_letter(struct round *r, const struct checkpoint_record *c,
+                                const struct settlement *s)
+{
+    uint64_t letters;
+    char quoted[600];
+
+    if (round_check(r, store_count(r->store, STORE_DEAD, &letters)) != ERR_OK)
+        return false;
+    if (c->cp.is_dead || letters < r->dead_limit)
+        return true;
+    if (log_limited(&r->dead_full_logged_us, LOG_PERIOD_MS))
+        log_event(LOG_ERROR, "outbox.dead_letters_full",
+                  "limit=%llu document=%s stays=pending why=\"retry or drop dead letters\"",
+                  (unsigned long long)r->dead_limit, log_quote(id_of(s), quoted, sizeof quoted));
+    return false;
+}
+
+/* Put the letter, in the place of an older one of the same document. */
+static enum err put_letter(struct round *r, const struct settlement *s, const struct pending *p)
+{
+    struct dead_letter old, d = {.kind = p->kind,
+                                 .json = p->json,
+                                 .version = p->version,
+                                 .why = slice_str(s->why != NULL ? s->why : ""),
+                                 .answer = slice_str(s->answer != NULL ? s->answer : ""),
+                                 .attempts = s->attempts,
+                                 .died_at_us = r->now_us};
+
+    if (round_dead_get(r, id_of(s), &old) == ERR_OK)
+        round_take_off(&r->counters.dead_bytes, old.json.len);
+    if (r->failed)
+        return ERR_STORE;
+    r->counters.dead_bytes += p->json.len;
+    r->body.len = 0;
+    record_put_dead(&r->body, &d);
+    return round_wrote(r, store_put(r->store, STORE_DEAD, id_of(s), buf_view(&r->body)));
+}
+
+static void log_letter(const struct settlement *s)
+{
+    char id[700], why[300];
+
+    log_event(LOG_WARNING, "outbox.dead_letter", "document_id=%s why=%s attempts=%u",
+              log_quote(id_of(s), id, sizeof id),
+              log_quote(slice_str(s->why != NULL ? s->why : ""), why, sizeof why), s->attempts);
+}
+
+/* E4 -> E6 */
+static enum err settle_dead(struct round *r, const struct settlement *s,
+                            struct checkpoint_record *c)
+{
+    struct pending p;
+
+    if (!has_room_for_letter(r, c, s))
+        return r->failed ? ERR_STORE : ERR_OK;
+    enum err e = read_pending(r, s, &p);
+    if (e == ERR_OK) {
+        e = put_letter(r, s, &p);
+        if (e != ERR_OK)
+            return e;
+        c->cp.is_dead = true;
+        r->tally.died++;
+        log_letter(s); /* a round whose commit fails is repeated, and says it again */
+    }
+    if (e == ERR_OK || e == ERR_NOT_FOUND)
+        e = round_unkeep(r, c);
+    return e == ERR_OK ? round_save(r, id_of(s), c) : e;
+}
+
+enum err settle_apply(struct round *r, const struct settlement *s)
+{
+    struct checkpoint_record c;
+    enum err e = round_load(r, id_of(s), &c);
+
+    if (r->failed)
+        return ERR_STORE;
+    r->tally.brought_work = true;
+    if (e != ERR_OK)
+        return settle_blindly(r, s);
+    bool is_newest =
+        c.cp.has_pending && c.cp.pending_no == s->no && c.cp.pending.revision == s->revision;
+    if (!s->dead)
+        return settle_done(r, s, is_newest, &c);
+    return is_newest ? settle_dead(r, s, &c) : ERR_OK; /* a newer one waits, and decides */
+}

@@ -1,0 +1,59 @@
+/*
+ * decide.c - write or skip, as a pure function.
+ *
+ * The happy path: the incoming version is newer than what stands, so it is
+ * written.  What stands is the version still waiting to be delivered, or, when
+ * none waits, the one delivered last; a version that waits is replaced in its
+ * place (coalesced), so that Convex sees at most one pending write a document.
+ *
+ * Nothing can go wrong here: no memory, no I/O, no clock.  The order of the
+ * tests is the order of the table in docs/DESIGN.md, and a version is compared
+ * before a hash, since another projection_version nearly always means another
+ * hash as well and is the better reason to give.  Runs on any thread.
+ */
+
+#include "projection/decide.h"
+
+static struct decision skip(enum decide_reason reason)
+{
+    return (struct decision){.write = false, .reason = reason};
+}
+
+struct decision decide(const struct version *pending, const struct version *checkpoint,
+                       const struct version *incoming)
+{
+    const struct version *standing = pending ? pending : checkpoint;
+    struct decision write = {.write = true, .coalesced = pending != NULL};
+
+    if (standing == NULL) {
+        write.lag_events = incoming->seq;
+        return write;
+    }
+    if (standing->seq > incoming->seq)
+        return skip(DECIDE_CHECKPOINT_AHEAD);
+    if (standing->seq < incoming->seq) {
+        write.lag_events = incoming->seq - standing->seq;
+        return write;
+    }
+    if (!slice_eq(standing->version, incoming->version)) {
+        write.reason = DECIDE_PROJECTION_VERSION_CHANGED;
+        return write;
+    }
+    if (memcmp(standing->hash, incoming->hash, sizeof incoming->hash) != 0) {
+        write.reason = DECIDE_SUMMARY_HASH_MISMATCH;
+        return write;
+    }
+    return skip(DECIDE_IDEMPOTENT);
+}
+
+const char *decide_reason_text(enum decide_reason r)
+{
+    switch (r) {
+#define X(name, text, drift)                                                                       \
+    case name:                                                                                     \
+        return text;
+        DECIDE_REASON_LIST(X)
+#undef X
+    }
+    return NULL;
+}

@@ -1,0 +1,145 @@
+/*
+ * draft.c - a document on its way: one text that grows, and the pieces that lie in it.
+ *
+ * The happy path: what a request brings is appended to the draft's text and
+ * remembered as a piece (where, how long, how heavy); pieces are offsets, so the
+ * text may move while it grows.  The checks that prepare and adopt share are
+ * here as well.
+ *
+ * What can go wrong: a name, version or time that breaks its rule; the caller
+ * gets the fault and frees the draft.  No state of its own: a draft belongs to
+ * one thread at a time.
+ */
+
+#include "json/json.h"
+#include "projection/draft.h"
+#include "projection/fold.h"
+
+#include <stdarg.h>
+
+#define MAX_VERSION   63
+#define MAX_TIME_TEXT 64
+#define NUMBER_WEIGHT 9   /* crates/value/src/size.rs */
+#define USUAL_TEXT    768 /* what the pieces of most documents take: grown once */
+
+enum err draft_refuse(struct fault *fault, const char *path, const char *why, ...)
+{
+    va_list args;
+    va_start(args, why);
+    snprintf(fault->path, sizeof fault->path, "%.*s", (int)sizeof fault->path - 1, path);
+    vsnprintf(fault->why, sizeof fault->why, why, args);
+    va_end(args);
+    return ERR_INVALID;
+}
+
+/* json says where in the value it is; say where the value is. */
+enum err draft_refuse_within(struct fault *fault, const char *name)
+{
+    char inner[sizeof fault->path];
+    memcpy(inner, fault->path, sizeof inner);
+    const char *dot = inner[0] == '\0' || inner[0] == '[' ? "" : ".";
+    snprintf(fault->path, sizeof fault->path, "%.63s%s%.190s", name, dot, inner);
+    return ERR_INVALID;
+}
+
+bool draft_is_seq(int64_t v)
+{
+    return v >= 0 && v <= FOLD_MAX_SEQ;
+}
+
+struct draft *draft_new(const struct kind *k, const struct kind_slot *slots, size_t slot_count,
+                        size_t field_count)
+{
+    struct draft *d = base_alloc(sizeof *d + field_count * sizeof d->fields[0]);
+    d->kind = k;
+    d->slots = slots;
+    d->slot_count = slot_count;
+    buf_reserve(&d->text, USUAL_TEXT);
+    return d;
+}
+
+void draft_free(struct draft *d)
+{
+    if (d == NULL)
+        return;
+    buf_free(&d->out);
+    buf_free(&d->text);
+    free(d);
+}
+
+void draft_swap_out(struct draft *d, struct buf *out)
+{
+    struct buf given = *out;
+    *out = d->out;
+    d->out = given;
+}
+
+struct slice draft_view(const struct draft *d, struct piece p)
+{
+    return slice_of(d->text.data + p.at, p.len);
+}
+
+struct piece draft_since(const struct draft *d, size_t at)
+{
+    return (struct piece){at, d->text.len - at, d->text.len - at};
+}
+
+struct piece draft_put_raw(struct draft *d, struct slice s)
+{
+    size_t at = d->text.len;
+    buf_slice(&d->text, s);
+    return draft_since(d, at);
+}
+
+struct piece draft_put_string(struct draft *d, struct slice s)
+{
+    size_t at = d->text.len;
+    json_put_string(&d->text, s);
+    return draft_since(d, at);
+}
+
+struct piece draft_put_number(struct draft *d, int64_t v)
+{
+    size_t at = d->text.len;
+    json_put_integer(&d->text, v);
+    return (struct piece){at, d->text.len - at, NUMBER_WEIGHT};
+}
+
+struct slice draft_id(const struct draft *d)
+{
+    return draft_view(d, d->id);
+}
+
+enum err draft_check_version(struct slice version, struct fault *fault)
+{
+    if (version.len >= 1 && version.len <= MAX_VERSION && json_is_printable(version))
+        return ERR_OK;
+    return draft_refuse(fault, "projection_version", "must be 1 to %d bytes of printable UTF-8",
+                        MAX_VERSION);
+}
+
+/* Whether ${s}, a time, is in the form of RFC 3339, which is all that Convex's functions read. */
+static bool is_rfc3339(struct slice s)
+{
+    const uint8_t *end = s.data + s.len;
+    if (s.data[10] != 'T' || memchr(s.data, ',', s.len) != NULL)
+        return false;
+    return end[-1] == 'Z' || (end[-3] == ':' && (end[-6] == '+' || end[-6] == '-'));
+}
+
+bool draft_take_time(struct draft *d, struct piece p)
+{
+    struct slice s = draft_view(d, p);
+    if (s.len < 2 || s.len > MAX_TIME_TEXT || s.data[0] != '"')
+        return false;
+    struct slice text = slice_of(s.data + 1, s.len - 2);
+    if (!projection_parse_time(text, &d->own_time_us) || d->own_time_us < 1)
+        return false;
+    d->own_time = (struct piece){p.at, p.len, p.len};
+    if (!is_rfc3339(text)) {
+        char plain[32];
+        projection_time(d->own_time_us, plain);
+        d->own_time = draft_put_string(d, slice_str(plain));
+    }
+    return true;
+}

@@ -1,0 +1,270 @@
+/*
+ * projection_finish.c - the second half: a draft and a past become a document.
+ *
+ * The happy path: the events are added to the fold, projected_at is chosen later
+ * than the one before, and all pieces are copied into place in the canonical
+ * order that the kind's slots have.  The hash is taken over the finished bytes
+ * around projected_at and projection_hash: nothing is rendered twice.
+ *
+ * What can go wrong: events are missing after the fold, the stored fold is
+ * broken, the document weighs more than Convex takes.  Then there is no
+ * document, the fault says why, and the caller's fold stands as it was.
+ *
+ * Runs on the store thread; the hash context is the thread's own.
+ */
+
+#include "json/json.h"
+#include "projection/draft.h"
+#include "projection/fold.h"
+#include "projection/gate.h"
+#include "projection/kind_slot.h"
+#include "projection/projection.h"
+
+#include <openssl/evp.h>
+#include <pthread.h>
+
+#define RANGE_WEIGHT 20 /* an array (2) of two numbers (9): crates/value/src/size.rs */
+#define NO_HASH_YET  "\"0000000000000000000000000000000000000000000000000000000000000000\""
+
+/* The row in Convex beside the summary (priv/convex/schema.ts), all names included: _id 38 and
+ * _creationTime 23, seq, content_hash, three times; and some 200 for the owner.  The texts of kind
+ * and document_id come on top. */
+#define ROW_WEIGHT 512
+
+/* ---- what the past says -------------------------------------------------------- */
+
+static enum err refuse_gap(struct fault *fault, int64_t expected, int64_t got)
+{
+    draft_refuse(fault, "events[0].seq", "events from %lld on are missing", (long long)expected);
+    fault->expected = expected;
+    fault->got = got;
+    return ERR_GAP;
+}
+
+/* Bring ${f} (its texts still borrowed from ${bytes}) and the draft's events together. */
+static enum err fold_events(struct draft *d, struct slice bytes, struct fold *f,
+                            struct fault *fault)
+{
+    enum err e = fold_read(d->reset ? slice_of(NULL, 0) : bytes, f, fault);
+    if (e != ERR_OK)
+        return e;
+    if (d->after_seq > f->seq)
+        return refuse_gap(fault, f->seq + 1, d->after_seq + 1);
+    if (d->last_seq > f->seq) {
+        int64_t folded = d->reset ? d->first_seq - 1 : f->seq;
+        if (d->first_seq > folded + 1)
+            return refuse_gap(fault, folded + 1, d->first_seq);
+        f->event_count += d->events_before + d->last_seq - folded;
+        f->seq = d->last_seq;
+        d->values[SLOT_EVENT_TYPE] = d->event_type;
+        d->values[SLOT_EVENT_AT] = d->event_at;
+    } else {
+        struct slice null = slice_str("null");
+        d->values[SLOT_EVENT_TYPE] = draft_put_raw(d, f->seq > 0 ? f->type_json : null);
+        d->values[SLOT_EVENT_AT] = draft_put_raw(d, f->seq > 0 ? f->inserted_at_json : null);
+    }
+    return ERR_OK;
+}
+
+static enum err put_past(struct draft *d, struct slice bytes, struct fold *f,
+                         struct document *document, struct fault *fault)
+{
+    enum err e = fold_events(d, bytes, f, fault);
+    if (e != ERR_OK)
+        return e;
+    document->seq = f->seq > 0 ? f->seq : d->seq;
+    document->event_count = f->event_count;
+    if (d->has_range && d->range[1] != document->seq)
+        return draft_refuse(fault, "seq_range", "ends at %lld, the document stands at %lld",
+                            (long long)d->range[1], (long long)document->seq);
+    d->values[SLOT_SEQ] = draft_put_number(d, document->seq);
+    d->values[SLOT_EVENT_COUNT] = draft_put_number(d, document->event_count);
+    if (d->has_range) {
+        size_t at = d->text.len;
+        buf_byte(&d->text, '[');
+        json_put_integer(&d->text, d->range[0]);
+        buf_byte(&d->text, ',');
+        json_put_integer(&d->text, d->range[1]);
+        buf_byte(&d->text, ']');
+        d->values[SLOT_SEQ_RANGE] = (struct piece){at, d->text.len - at, RANGE_WEIGHT};
+    }
+    return ERR_OK;
+}
+
+static enum err put_time(struct draft *d, int64_t after_us, int64_t now_us, int64_t *at_us,
+                         struct fault *fault)
+{
+    bool has_own = d->own_time.len > 0;
+    enum err e = gate_time(after_us, has_own ? d->own_time_us : now_us, at_us, fault);
+    if (e != ERR_OK)
+        return e;
+    if (has_own && *at_us == d->own_time_us) {
+        d->values[SLOT_PROJECTED_AT] = d->own_time;
+        return ERR_OK;
+    }
+    char text[32];
+    projection_time(*at_us, text);
+    d->values[SLOT_PROJECTED_AT] = draft_put_string(d, slice_str(text));
+    return ERR_OK;
+}
+
+/* ---- the bytes ------------------------------------------------------------------- */
+
+/* The two keys that the hash does not cover, each with the comma behind it. */
+struct cut {
+    size_t from, to;
+};
+
+static struct piece value_of(const struct draft *d, const struct kind_slot *slot)
+{
+    return slot->value == SLOT_FIELD ? d->fields[slot->field] : d->values[slot->value];
+}
+
+static bool is_left_out(const struct kind_slot *slot, struct piece value)
+{
+    return value.len == 0 && (slot->value == SLOT_SEQ_RANGE || slot->value == SLOT_HASH);
+}
+
+/* How long the document will be, and whether Convex takes it. */
+static enum err measure(const struct draft *d, size_t *bytes, struct fault *fault)
+{
+    size_t weight = ROW_WEIGHT + d->id.len + strlen(d->kind->name);
+    *bytes = 0;
+    for (size_t i = 0; i < d->slot_count; i++) {
+        struct piece value = value_of(d, &d->slots[i]);
+        if (is_left_out(&d->slots[i], value))
+            continue;
+        *bytes += d->slots[i].len + value.len;
+        weight += d->slots[i].weight + value.weight;
+    }
+    if (weight <= JSON_MAX_VALUE_BYTES)
+        return ERR_OK;
+    size_t hundredths = (weight * 100 + JSON_MAX_VALUE_BYTES - 1) / JSON_MAX_VALUE_BYTES;
+    return draft_refuse(fault, "", "the document weighs %zu.%02zu MiB, Convex takes 1 MiB",
+                        hundredths / 100, hundredths % 100);
+}
+
+/* Put all in place; returns the number of cuts, and where the hash belongs (0: left out). */
+static size_t assemble(struct draft *d, struct cut cuts[2], size_t *hash_at)
+{
+    size_t count = 0;
+    *hash_at = 0;
+    for (size_t i = 0; i < d->slot_count; i++) {
+        const struct kind_slot *slot = &d->slots[i];
+        struct piece value = value_of(d, slot);
+        if (is_left_out(slot, value))
+            continue;
+        size_t start = d->out.len;
+        buf_add(&d->out, slot->text, slot->len);
+        if (slot->value == SLOT_HASH)
+            *hash_at = d->out.len + 1;
+        buf_slice(&d->out, draft_view(d, value));
+        if (slot->value == SLOT_PROJECTED_AT || slot->value == SLOT_HASH)
+            cuts[count++] = (struct cut){start + (slot->text[0] == ','), d->out.len + 1};
+    }
+    return count;
+}
+
+static EVP_MD *sha256;
+static pthread_key_t hash_context;
+static pthread_once_t hash_once = PTHREAD_ONCE_INIT;
+
+static void free_context(void *context)
+{
+    EVP_MD_CTX_free(context);
+}
+
+/* Fetching an algorithm by name takes longer than hashing a document with it: once. */
+static void hash_start(void)
+{
+    sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
+    PRE(sha256 != NULL);
+    PRE(pthread_key_create(&hash_context, free_context) == 0);
+}
+
+static EVP_MD_CTX *thread_context(void)
+{
+    pthread_once(&hash_once, hash_start);
+    EVP_MD_CTX *context = pthread_getspecific(hash_context);
+    if (context == NULL) {
+        context = EVP_MD_CTX_new();
+        PRE(context != NULL);
+        PRE(pthread_setspecific(hash_context, context) == 0);
+    }
+    return context;
+}
+
+static void hash_without(struct slice json, const struct cut *cuts, size_t count, uint8_t hash[32])
+{
+    EVP_MD_CTX *context = thread_context();
+    size_t from = 0;
+    PRE(EVP_DigestInit_ex2(context, sha256, NULL) == 1);
+    for (size_t i = 0; i < count; i++) {
+        PRE(EVP_DigestUpdate(context, json.data + from, cuts[i].from - from) == 1);
+        from = cuts[i].to;
+    }
+    PRE(EVP_DigestUpdate(context, json.data + from, json.len - from) == 1);
+    PRE(EVP_DigestFinal_ex(context, hash, NULL) == 1);
+}
+
+void projection_hash_hex(const uint8_t hash[32], char out[65])
+{
+    static const char digits[] = "0123456789abcdef";
+    for (size_t i = 0; i < 32; i++) {
+        out[2 * i] = digits[hash[i] >> 4];
+        out[2 * i + 1] = digits[hash[i] & 15];
+    }
+    out[64] = '\0';
+}
+
+static enum err put_json(struct draft *d, uint8_t hash[32], struct fault *fault)
+{
+    struct cut cuts[2];
+    size_t bytes, hash_at;
+    char hex[65];
+    enum err e = measure(d, &bytes, fault);
+    if (e != ERR_OK)
+        return e;
+    buf_reserve(&d->out, bytes + (size_t)2 * FOLD_MAX_TEXT);
+    size_t count = assemble(d, cuts, &hash_at);
+    hash_without(buf_view(&d->out), cuts, count, hash);
+    if (hash_at > 0) {
+        projection_hash_hex(hash, hex);
+        memcpy(d->out.data + hash_at, hex, 64);
+    }
+    return ERR_OK;
+}
+
+enum err projection_finish(struct draft *d, struct slice fold, int64_t after_us, int64_t now_us,
+                           struct document *document, struct fault *fault)
+{
+    struct fold f = {0};
+    *document = (struct document){.kind = d->kind, .seq = d->seq, .event_count = d->event_count};
+    d->text.len = d->text_len; /* what an earlier finish added */
+    d->out.len = 0;
+
+    enum err e = d->adopted ? ERR_OK : put_past(d, fold, &f, document, fault);
+    if (e == ERR_OK)
+        e = put_time(d, after_us, now_us, &document->projected_at_us, fault);
+    if (e != ERR_OK)
+        return e;
+    if (!d->no_hash)
+        d->values[SLOT_HASH] = draft_put_raw(d, slice_str(NO_HASH_YET));
+    e = put_json(d, document->hash, fault);
+    if (e != ERR_OK)
+        return e;
+
+    size_t json_len = d->out.len;
+    if (d->adopted) {
+        buf_slice(&d->out, fold);
+    } else {
+        f.type_json = draft_view(d, d->values[SLOT_EVENT_TYPE]);
+        f.inserted_at_json = draft_view(d, d->values[SLOT_EVENT_AT]);
+        fold_put(&d->out, &f);
+    }
+    document->id = draft_view(d, d->id);
+    document->version = draft_view(d, d->version);
+    document->json = slice_of(d->out.data, json_len);
+    document->fold = slice_of(d->out.data + json_len, d->out.len - json_len);
+    return ERR_OK;
+}

@@ -1,0 +1,108 @@
+/*
+ * noop_sink.c - writes nothing, and confirms everything or nothing.
+ *
+ * The runtime's default sink: projections are decided, kept and settled as with
+ * any other, and go nowhere.  Every call is answered from inside send; there is
+ * nothing that can go wrong.  Opened with a reason to stop, it answers everything
+ * with that: what is kept stays kept.
+ *
+ * Runs on the delivery thread only.
+ */
+
+#include "sink/noop_sink.h"
+
+#define MAX_DOCUMENTS 1024
+
+struct noop_sink {
+    struct sink base;
+    const char *stop_why; /* fixed after open; NULL: all is done */
+};
+
+struct sink_call {
+    const struct noop_sink *sink;
+    size_t count;
+};
+
+static struct verdict verdict_of(const struct noop_sink *n)
+{
+    struct verdict v = {.kind = n->stop_why != NULL ? VERDICT_STOP : VERDICT_DONE};
+
+    if (n->stop_why != NULL)
+        snprintf(v.why, sizeof v.why, "%s", n->stop_why);
+    return v;
+}
+
+static struct sink_call *noop_begin(struct sink *s)
+{
+    struct sink_call *c = base_alloc(sizeof *c);
+
+    c->sink = (const struct noop_sink *)s;
+    return c;
+}
+
+static bool noop_add(struct sink_call *c, const struct pending *p)
+{
+    (void)p;
+    if (c->count == MAX_DOCUMENTS)
+        return false;
+    c->count++;
+    return true;
+}
+
+static void noop_send(struct sink_call *c, sink_answered *answered, void *arg)
+{
+    struct sink_answer answer = {.overall = verdict_of(c->sink), .count = c->count};
+
+    free(c);
+    answered(arg, &answer);
+}
+
+static void noop_drop(struct sink_call *c)
+{
+    free(c);
+}
+
+static void noop_probe(struct sink *s, sink_probed *probed, void *arg)
+{
+    struct verdict verdict = verdict_of((const struct noop_sink *)s);
+
+    probed(arg, &verdict);
+}
+
+static enum err noop_reload(struct sink *s, struct fault *fault)
+{
+    (void)s;
+    (void)fault;
+    return ERR_OK;
+}
+
+static void noop_wait(struct sink *s, int wake_fd, int timeout_ms)
+{
+    (void)s;
+    sink_wait_plain(wake_fd, timeout_ms);
+}
+
+static void noop_close(struct sink *s)
+{
+    free(s);
+}
+
+struct sink *noop_sink_open(const char *stop_why)
+{
+    static const struct sink_ops ops = {
+        .name = "noop",
+        .begin = noop_begin,
+        .add = noop_add,
+        .send = noop_send,
+        .drop = noop_drop,
+        .probe = noop_probe,
+        .reload = noop_reload,
+        .wait = noop_wait,
+        .close = noop_close,
+    };
+    struct noop_sink *n = base_alloc(sizeof *n);
+
+    n->base = (struct sink){.ops = &ops, .max_documents = MAX_DOCUMENTS};
+    n->stop_why = stop_why;
+    return &n->base;
+}

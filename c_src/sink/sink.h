@@ -1,0 +1,74 @@
+/* sink.h - where documents go: the contract every sink keeps. */
+
+#ifndef SINK_H
+#define SINK_H
+
+#include "ground/base.h"
+#include "outbox/outbox.h"
+
+/* What an answer means for a document (docs/CONVEX.md has the table with sources). */
+enum verdict_kind {
+    VERDICT_DONE,    /* it stands there, or something newer does */
+    VERDICT_AGAIN,   /* not written, for a passing reason: send it again */
+    VERDICT_UNKNOWN, /* nobody knows whether it was written: send it again, the guard makes it safe
+                      */
+    VERDICT_REFUSED, /* not written and never will be, as it is */
+    VERDICT_STOP     /* not written, because of how things are set up: stop and say so */
+};
+
+struct verdict {
+    enum verdict_kind kind;
+    int64_t after_ms; /* AGAIN: the other side asked for this wait (Retry-After); 0: it did not */
+    char why[200];    /* one line for logs, status and dead letters; "" when DONE */
+};
+
+/* The answer to a call; borrowed by the callee until it returns. */
+struct sink_answer {
+    struct verdict overall;     /* for the call as a whole */
+    const struct verdict *each; /* one a document, in the order of add; NULL: overall for all */
+    size_t count;
+    struct slice body; /* what was said, as far as it was read; may be empty */
+    int64_t took_us;
+};
+
+struct sink;
+struct sink_call; /* opaque: one call being filled or in flight */
+
+typedef void sink_answered(void *arg, const struct sink_answer *answer);
+typedef void sink_probed(void *arg, const struct verdict *verdict);
+
+/*
+ * Everything here runs on the delivery thread.  A sink may answer from inside
+ * send.  Each call is answered exactly once, whatever happens.
+ */
+struct sink_ops {
+    const char *name;
+    /* A new, empty call. */
+    struct sink_call *(*begin)(struct sink *s);
+    /* Copy ${p} into the call; false (and nothing changed) when it does not fit any more.
+     * The first document always fits. */
+    bool (*add)(struct sink_call *c, const struct pending *p);
+    /* Send it (taken); ${answered} is called once, now or out of wait. */
+    void (*send)(struct sink_call *c, sink_answered *answered, void *arg);
+    /* Throw away a call that was not sent; NULL is harmless. */
+    void (*drop)(struct sink_call *c);
+    /* Ask, without writing, whether the other side would take documents. */
+    void (*probe)(struct sink *s, sink_probed *probed, void *arg);
+    /* Read keys and the like again; ERR_INVALID says what is wrong with them. */
+    enum err (*reload)(struct sink *s, struct fault *fault);
+    /* Do I/O until an answer came, ${wake_fd} is readable, or ${timeout_ms} are over (-1: no
+     * limit). The caller empties wake_fd. */
+    void (*wait)(struct sink *s, int wake_fd, int timeout_ms);
+    /* Answer every call still in flight with VERDICT_UNKNOWN, then free the sink. */
+    void (*close)(struct sink *s);
+};
+
+struct sink {
+    const struct sink_ops *ops;
+    size_t max_documents; /* in one call */
+};
+
+/** sink_wait_plain(wake_fd, timeout_ms): wait for sinks without I/O of their own (poll(2)). */
+void sink_wait_plain(int wake_fd, int timeout_ms);
+
+#endif

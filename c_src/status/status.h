@@ -1,0 +1,35 @@
+/* status.h - how the sidecar stands, as one map: for `status`, /status, /readyz and the log. */
+
+#ifndef STATUS_H
+#define STATUS_H
+
+#include "ground/base.h"
+#include "ground/buf.h"
+
+struct control;
+struct dispatch;
+struct dist;
+
+/* Where it is read from; main fills it.  Everything is borrowed. */
+struct status {
+    const char *node, *sink, *store;
+    const char *next; /* what the operator is to do about a sink that gets nothing; "": nothing */
+    const char *batch_mutation; /* "": documents go to Convex one a call, or not to Convex at all */
+    int64_t started_us;         /* wall clock */
+    struct dispatch *dispatch;
+    struct control *control;
+    struct dist *dist; /* NULL until it is open */
+};
+
+/** status_put_term(s, b): The map of docs/PROTOCOL.md, as a term.  Any thread; waits for nobody. */
+void status_put_term(const struct status *s, struct buf *b);
+/** status_put_json(s, b): The same as a JSON object. */
+void status_put_json(const struct status *s, struct buf *b);
+
+/**
+ * status_is_ready(s, why):
+ * Whether documents are taken and delivered; a line into ${why} for each thing that is not well.
+ */
+bool status_is_ready(const struct status *s, struct buf *why);
+
+#endif

@@ -1,0 +1,512 @@
+/*
+ * pages.c - LMDB's file format (0.9), read without believing any of it.
+ *
+ * The happy path: of the two meta pages the one with the higher transaction number
+ * says where the two trees begin: the list of free pages, and the directory, whose
+ * entries are the roots of our tables.  A tree is walked from its root, branch pages
+ * first to last child, leaf pages first to last entry; a large value lies on pages of
+ * its own.  Each page is read with pread into a buffer of its level.
+ *
+ * What can go wrong: anything.  A page number beyond the file, a page that is not
+ * what its parent says, a pointer out of its page, a page met twice, keys out of
+ * order, a read error.  Each is said in one sentence with the page; that page (or
+ * entry) is left out and the walk goes on.  LMDB itself trusts its file and crashes
+ * on much of this, which is why it is not asked.
+ *
+ * The layout stands in mdb.c of LMDB 0.9 (MDB_page, MDB_node), of a 64-bit
+ * little-endian machine, which is where the file was made.  One thread.
+ */
+
+#include "store/pages.h"
+
+#include "ground/buf.h"
+#include "store/page_meta.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define NODE_BYTES      8 /* size or child (4), flags (2), key length (2) */
+#define MAX_DEPTH       32
+#define MAX_VALUE_BYTES ((uint64_t)1 << 30)
+#define INTEGER_KEY     8 /* MDB_INTEGERKEY */
+#define NO_PAGE         UINT64_MAX
+#define PROBE_ALL_PAGES 32768 /* a store of so many is probed to its last page */
+
+enum node_flag { NODE_BIG = 1, NODE_TREE = 2 };
+enum page_state { PAGE_UNSEEN, PAGE_IN_USE, PAGE_FREE };
+
+struct pages {
+    int fd;
+    const struct pages_visitor *visitor;
+    size_t page_bytes;
+    uint64_t count;   /* of pages, in use by the committed state */
+    uint64_t in_file; /* whole pages the file has */
+    uint8_t *state;   /* of each page: enum page_state */
+    struct page_tree tables[STORE_TABLE_COUNT];
+    struct buf value;
+    bool tables_damaged;
+};
+
+/* A walk over one tree. */
+struct walk {
+    struct pages *p;
+    const char *name;
+    int table; /* enum store_table; -1: none of ours */
+    void (*entry)(struct walk *w, uint16_t flags, struct slice key, struct slice value);
+    bool is_quiet; /* what is wrong on a lost page is no news */
+    bool skips_leaves;
+    unsigned flags; /* that the tree must have */
+    int depth;      /* of its leaves, from 1; as the tree says */
+    uint64_t found;
+    struct buf last_key;
+    bool has_last;
+};
+
+PRINTF(2, 3) static void say(struct pages *p, const char *fmt, ...)
+{
+    char what[256];
+    va_list args;
+
+    va_start(args, fmt);
+    vsnprintf(what, sizeof what, fmt, args);
+    va_end(args);
+    p->visitor->damage(p->visitor->arg, what);
+}
+
+/* ---- pages ---------------------------------------------------------------- */
+
+static void damaged(struct walk *w, uint64_t no, const char *what)
+{
+    if (w->is_quiet)
+        return;
+    w->p->tables_damaged = w->p->tables_damaged || w->table >= 0;
+    say(w->p, "%s: page %llu %s", w->name, (unsigned long long)no, what);
+}
+
+/* Count ${n} pages from ${no} as used; false: one is used already, or not in the file. */
+static bool claim(struct walk *w, uint64_t no, uint64_t n)
+{
+    struct pages *p = w->p;
+
+    if (no < 2 || no >= p->count || n > p->count - no) {
+        damaged(w, no, "is not a page of the store");
+        return false;
+    }
+    if (no + n > p->in_file) {
+        damaged(w, no, "lies behind the end of the file");
+        return false;
+    }
+    bool was_free = false;
+    for (uint64_t i = no; i < no + n; i++) {
+        if (p->state[i] == PAGE_IN_USE) {
+            damaged(w, i, "is used twice");
+            return false;
+        }
+        was_free = was_free || p->state[i] == PAGE_FREE;
+        p->state[i] = PAGE_IN_USE;
+    }
+    if (was_free)
+        damaged(w, no, "is in use and in the list of free pages");
+    return true;
+}
+
+static bool read_pages(struct walk *w, uint64_t no, void *out, size_t bytes)
+{
+    if (page_read_at(w->p->fd, out, bytes, no * w->p->page_bytes))
+        return true;
+    damaged(w, no, errno ? strerror(errno) : "is cut off");
+    return false;
+}
+
+/* How many entries the tree page has; -1: it is not one. */
+static int entries_of(const struct pages *p, const uint8_t *page, uint64_t no)
+{
+    uint16_t kind = page_u16(page + 10) & (uint16_t)~PAGE_DIRTY;
+    size_t lower = page_u16(page + 12), upper = page_u16(page + 14);
+
+    if (page_u64(page) != no || (kind != PAGE_BRANCH && kind != PAGE_LEAF))
+        return -1;
+    if (lower < PAGE_HEADER_BYTES || lower % 2 != 0 || lower > upper || upper > p->page_bytes)
+        return -1;
+    return (int)((lower - PAGE_HEADER_BYTES) / 2);
+}
+
+/* Entry number ${i}, with its key inside the page; NULL: it is not. */
+static const uint8_t *node_at(const struct pages *p, const uint8_t *page, int i)
+{
+    size_t at = page_u16(page + PAGE_HEADER_BYTES + (size_t)2 * (size_t)i), end = p->page_bytes;
+
+    if (at < page_u16(page + 14) || at + NODE_BYTES > end ||
+        at + NODE_BYTES + page_u16(page + at + 6) > end)
+        return NULL;
+    return page + at;
+}
+
+static struct slice key_of(const uint8_t *node)
+{
+    return slice_of(node + NODE_BYTES, page_u16(node + 6));
+}
+
+/* How many pages the large value at page ${no} holds, ${least} at least.  More than it needs when a
+ * smaller value took the place of a larger one in the same transaction: LMDB keeps the pages. */
+static uint64_t run_of(const struct pages *p, uint64_t no, uint64_t least)
+{
+    uint8_t head[PAGE_HEADER_BYTES];
+    bool is_run = no < p->in_file && page_read_at(p->fd, head, sizeof head, no * p->page_bytes) &&
+                  page_u64(head) == no && (page_u16(head + 10) & PAGE_OVERFLOW) != 0;
+
+    return is_run && page_u32(head + 12) > least ? page_u32(head + 12) : least;
+}
+
+/* A value too large for its page: on pages of its own, without gaps behind one header. */
+static bool read_big(struct walk *w, const uint8_t *at, size_t bytes, struct slice *value)
+{
+    struct pages *p = w->p;
+    uint64_t no = page_u64(at),
+             least = (PAGE_HEADER_BYTES + bytes + p->page_bytes - 1) / p->page_bytes;
+    struct buf *b = &p->value;
+
+    if (bytes > MAX_VALUE_BYTES || !claim(w, no, run_of(p, no, least)))
+        return false;
+    b->len = 0;
+    buf_reserve(b, PAGE_HEADER_BYTES + bytes);
+    if (!read_pages(w, no, b->data, PAGE_HEADER_BYTES + bytes))
+        return false;
+    if (page_u64(b->data) != no || !(page_u16(b->data + 10) & PAGE_OVERFLOW) ||
+        page_u32(b->data + 12) < least) {
+        damaged(w, no, "is not the large value it should be");
+        return false;
+    }
+    *value = slice_of(b->data + PAGE_HEADER_BYTES, bytes);
+    return true;
+}
+
+static bool read_value(struct walk *w, uint64_t no, const uint8_t *page, const uint8_t *node,
+                       struct slice *value)
+{
+    struct slice key = key_of(node);
+    const uint8_t *at = key.data + key.len;
+    size_t bytes = page_u32(node), room = (size_t)(page + w->p->page_bytes - at);
+    bool is_big = page_u16(node + 4) & NODE_BIG;
+
+    if (room < (is_big ? sizeof(uint64_t) : bytes)) {
+        damaged(w, no, "has a value that reaches out of it");
+        return false;
+    }
+    if (is_big)
+        return read_big(w, at, bytes, value);
+    *value = slice_of(at, bytes);
+    return true;
+}
+
+/* ---- trees ---------------------------------------------------------------- */
+
+/* Byte order; numbers by value. */
+static bool is_after(const struct walk *w, struct slice key, struct slice last)
+{
+    if (w->table == STORE_PENDING && key.len == 8 && last.len == 8)
+        return page_u64(key.data) > page_u64(last.data);
+    size_t len = key.len < last.len ? key.len : last.len;
+    int order = len > 0 ? memcmp(key.data, last.data, len) : 0;
+
+    return order > 0 || (order == 0 && key.len > last.len);
+}
+
+static void check_order(struct walk *w, uint64_t no, struct slice key)
+{
+    if (w->has_last && !is_after(w, key, buf_view(&w->last_key)))
+        damaged(w, no, "has keys out of order");
+    w->last_key.len = 0;
+    buf_slice(&w->last_key, key);
+    w->has_last = true;
+}
+
+static void walk_leaf(struct walk *w, uint64_t no, const uint8_t *page, int n)
+{
+    struct slice value;
+
+    for (int i = 0; i < n; i++) {
+        const uint8_t *node = node_at(w->p, page, i);
+        if (node == NULL || key_of(node).len == 0 || key_of(node).len > STORE_MAX_KEY) {
+            damaged(w, no, "has an entry that reaches out of it");
+            continue;
+        }
+        if (w->table == STORE_PENDING && key_of(node).len != sizeof(uint64_t))
+            damaged(w, no, "has a number that is none");
+        if (w->table >= 0)
+            check_order(w, no, key_of(node));
+        w->found++;
+        if (read_value(w, no, page, node, &value))
+            w->entry(w, page_u16(node + 4), key_of(node), value);
+    }
+}
+
+static void walk_page(struct walk *w, uint64_t no, int depth);
+
+static void walk_branch(struct walk *w, uint64_t no, const uint8_t *page, int n, int depth)
+{
+    for (int i = 0; i < n; i++) {
+        const uint8_t *node = node_at(w->p, page, i);
+        if (node == NULL)
+            damaged(w, no, "has a child that reaches out of it");
+        else
+            walk_page(w, page_u32(node) | (uint64_t)page_u16(node + 4) << 32, depth + 1);
+    }
+}
+
+static void walk_page(struct walk *w, uint64_t no, int depth)
+{
+    struct pages *p = w->p;
+
+    if (depth > MAX_DEPTH) {
+        damaged(w, no, "lies too deep");
+        return;
+    }
+    if (!claim(w, no, 1) || (w->skips_leaves && depth + 1 >= w->depth))
+        return;
+    uint8_t *page = base_alloc(p->page_bytes);
+    if (read_pages(w, no, page, p->page_bytes)) {
+        int n = entries_of(p, page, no);
+        bool is_leaf = page_u16(page + 10) & PAGE_LEAF;
+        if (n < 0)
+            damaged(w, no, "is not the page it should be");
+        else if (is_leaf != (depth + 1 == w->depth))
+            damaged(w, no, "lies at the wrong depth");
+        if (n >= 0 && is_leaf)
+            walk_leaf(w, no, page, n);
+        else if (n >= 0)
+            walk_branch(w, no, page, n, depth);
+    }
+    free(page);
+}
+
+static void walk_tree(struct walk *w, const struct page_tree *t)
+{
+    w->depth = t->depth;
+    if (t->flags != w->flags) {
+        w->p->tables_damaged = w->p->tables_damaged || w->table >= 0;
+        say(w->p, "%s: its keys are said to be of another kind", w->name);
+    }
+    if (t->root != NO_PAGE)
+        walk_page(w, t->root, 0);
+    if (!w->skips_leaves && w->found != t->entries) {
+        w->p->tables_damaged = w->p->tables_damaged || w->table >= 0;
+        say(w->p, "%s: %llu entries were found, there should be %llu", w->name,
+            (unsigned long long)w->found, (unsigned long long)t->entries);
+    }
+    buf_free(&w->last_key);
+}
+
+/* ---- what the trees hold -------------------------------------------------- */
+
+/* A list of free pages: how many, then their numbers. */
+static void take_free(struct walk *w, uint16_t flags, struct slice key, struct slice value)
+{
+    struct pages *p = w->p;
+
+    (void)flags;
+    if (key.len != 8 || value.len < 8 || page_u64(value.data) > value.len / 8 - 1) {
+        say(p, "%s: a list is damaged", w->name);
+        return;
+    }
+    for (uint64_t i = 1; i <= page_u64(value.data); i++) {
+        uint64_t no = page_u64(value.data + 8 * i);
+        if (no < 2 || no >= p->count || p->state[no] != PAGE_UNSEEN)
+            say(p, "%s: page %llu cannot be free", w->name, (unsigned long long)no);
+        else
+            p->state[no] = PAGE_FREE;
+    }
+}
+
+static void take_table(struct walk *w, uint16_t flags, struct slice key, struct slice value)
+{
+    if ((flags & NODE_TREE) && value.len == PAGE_TREE_BYTES)
+        for (enum store_table t = 0; t < STORE_TABLE_COUNT; t++)
+            if (slice_is(key, store_table_name(t))) {
+                w->p->tables[t] = page_tree_of(value.data);
+                return;
+            }
+    say(w->p, "%s: it has an entry that is not the sidecar's", w->name);
+}
+
+static void give_entry(struct walk *w, uint16_t flags, struct slice key, struct slice value)
+{
+    const struct pages_entry e = {(enum store_table)w->table, key, value};
+
+    (void)flags;
+    w->p->visitor->entry(w->p->visitor->arg, &e);
+}
+
+static void walk_table(struct pages *p, enum store_table t, bool skips_leaves)
+{
+    struct walk w = {.p = p, .name = store_table_name(t), .table = (int)t, .entry = give_entry};
+
+    w.skips_leaves = skips_leaves;
+    w.flags = t == STORE_PENDING ? INTEGER_KEY : 0;
+    if (p->tables[t].is_there) {
+        walk_tree(&w, &p->tables[t]);
+    } else {
+        p->tables_damaged = true;
+        say(p, "%s: the table is missing", w.name);
+    }
+}
+
+void pages_walk(struct pages *p, enum store_table t)
+{
+    walk_table(p, t, false);
+}
+
+static void give_lost(struct walk *w, uint16_t flags, struct slice key, struct slice value)
+{
+    const struct pages_entry e = {STORE_TABLE_COUNT, key, value};
+
+    if (!(flags & NODE_TREE))
+        w->p->visitor->entry(w->p->visitor->arg, &e);
+}
+
+/* The marks are taken back at the end: it may be asked for again. */
+void pages_walk_lost(struct pages *p)
+{
+    struct walk w = {.p = p, .name = "lost", .table = -1, .entry = give_lost, .is_quiet = true};
+    uint64_t end = p->count < p->in_file ? p->count : p->in_file;
+
+    if (!p->tables_damaged)
+        return;
+    uint8_t *page = base_alloc(p->page_bytes), *marks = base_alloc((size_t)p->count);
+    memcpy(marks, p->state, (size_t)p->count);
+    for (uint64_t no = 2; no < end; no++) {
+        if (p->state[no] != PAGE_UNSEEN ||
+            !page_read_at(p->fd, page, p->page_bytes, no * p->page_bytes))
+            continue;
+        int n = entries_of(p, page, no);
+        if (n <= 0 || !(page_u16(page + 10) & PAGE_LEAF))
+            continue;
+        p->state[no] = PAGE_IN_USE;
+        walk_leaf(&w, no, page, n);
+    }
+    memcpy(p->state, marks, (size_t)p->count);
+    free(marks);
+    free(page);
+}
+
+/* ---- open and close ------------------------------------------------------- */
+
+static enum err refuse(struct fault *fault, const char *path, const char *why)
+{
+    snprintf(fault->path, sizeof fault->path, "%.255s", path);
+    snprintf(fault->why, sizeof fault->why, "%s", why);
+    return ERR_STORE;
+}
+
+static enum err open_file(struct pages *p, const char *dir, uint64_t *size, struct fault *fault)
+{
+    char path[4096];
+    struct stat st;
+
+    snprintf(path, sizeof path, "%s/data.mdb", dir);
+    p->fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (p->fd < 0 || fstat(p->fd, &st) != 0) {
+        int bad = errno;
+        refuse(fault, path, strerror(bad));
+        return bad == ENOENT ? ERR_NOT_FOUND : ERR_STORE;
+    }
+    if (!S_ISREG(st.st_mode))
+        return refuse(fault, path, "not a file");
+    *size = (uint64_t)st.st_size;
+    return st.st_size == 0 ? ERR_NOT_FOUND : ERR_OK; /* LMDB fills an empty one */
+}
+
+/* What was committed last, as far as the first pages say. */
+static void read_roots(struct pages *p, const struct page_meta *m)
+{
+    struct walk free_list = {
+        .p = p, .name = "free pages", .table = -1, .entry = take_free, .flags = INTEGER_KEY};
+    struct walk directory = {.p = p, .name = "directory", .table = -1, .entry = take_table};
+
+    walk_tree(&free_list, &m->free);
+    walk_tree(&directory, &m->directory);
+}
+
+enum err pages_open(const char *dir, const struct pages_visitor *visitor, struct pages **out,
+                    struct fault *fault)
+{
+    struct pages *p = base_alloc(sizeof *p);
+    struct page_meta m = {0};
+    uint64_t size = 0;
+
+    p->visitor = visitor;
+    enum err e = open_file(p, dir, &size, fault);
+    int bad = e == ERR_OK ? page_meta_choose(p->fd, &m) : 0;
+    if (bad < 0)
+        e = refuse(fault, dir, "data.mdb is not a store, or its first pages are damaged");
+    if (e != ERR_OK) {
+        pages_close(p);
+        return e;
+    }
+    p->page_bytes = m.page_bytes;
+    p->in_file = size / m.page_bytes;
+    /* A torn number must not make us reserve the world: no page in use lies behind the file, but
+     * the last ones may be free and never written. */
+    p->count = m.last_page < 2 * p->in_file + 1024 ? m.last_page + 1 : p->in_file;
+    p->state = base_alloc((size_t)p->count);
+    if (bad > 0)
+        say(p, "one of the two meta pages is damaged");
+    if (p->count != m.last_page + 1)
+        say(p, "the meta page speaks of %llu pages, the file has %llu",
+            (unsigned long long)m.last_page, (unsigned long long)p->in_file);
+    read_roots(p, &m);
+    *out = p;
+    return ERR_OK;
+}
+
+void pages_close(struct pages *p)
+{
+    if (p == NULL)
+        return;
+    if (p->fd >= 0)
+        close(p->fd);
+    buf_free(&p->value);
+    free(p->state);
+    free(p);
+}
+
+/* ---- the probe ------------------------------------------------------------ */
+
+static void pass_entry(void *arg, const struct pages_entry *e)
+{
+    (void)arg;
+    (void)e;
+}
+
+static void first_damage(void *arg, const char *what)
+{
+    struct fault *fault = arg;
+
+    if (fault->why[0] == '\0')
+        snprintf(fault->why, sizeof fault->why, "damaged (%.120s): see convex_sidecar store --help",
+                 what);
+}
+
+enum err pages_probe(const char *dir, struct fault *fault)
+{
+    const struct pages_visitor visitor = {fault, pass_entry, first_damage};
+    struct pages *p;
+
+    snprintf(fault->path, sizeof fault->path, "%.255s", dir);
+    fault->why[0] = '\0';
+    enum err e = pages_open(dir, &visitor, &p, fault);
+    if (e == ERR_NOT_FOUND)
+        return ERR_OK;
+    if (e != ERR_OK)
+        return e;
+    /* Pages behind the end of the file would be a bus error: then all are looked at. */
+    bool skips_leaves = p->count > PROBE_ALL_PAGES && p->in_file >= p->count;
+    for (enum store_table t = 0; t < STORE_TABLE_COUNT; t++)
+        if (p->tables[t].is_there)
+            walk_table(p, t, skips_leaves);
+    pages_close(p);
+    return fault->why[0] == '\0' ? ERR_OK : ERR_STORE;
+}

@@ -1,0 +1,58 @@
+/* pages.h - a store's file read page by page, without LMDB: for a file that may be damaged. */
+
+#ifndef PAGES_H
+#define PAGES_H
+
+#include "ground/base.h"
+#include "store/tables.h"
+
+struct pages; /* opaque; one thread */
+
+/* An entry found.  Slices are good until the visitor returns. */
+struct pages_entry {
+    enum store_table table; /* of a lost page: STORE_TABLE_COUNT, nobody knows */
+    struct slice key, value;
+};
+
+struct pages_visitor {
+    void *arg;
+    void (*entry)(void *arg, const struct pages_entry *e);
+    /** Something that LMDB would stumble over: one sentence, naming the page. */
+    void (*damage)(void *arg, const char *what);
+};
+
+/**
+ * pages_open(dir, visitor, p, fault):
+ * Open ${dir}/data.mdb for reading only, find the newest state committed to it and what it calls
+ * free; ${visitor} (borrowed until close) hears of damage from now on.  ERR_NOT_FOUND: no such
+ * file; ERR_STORE: it cannot be read at all; ${fault} says why.
+ * Nobody may write to the file meanwhile: hold the store first (store_hold).
+ */
+enum err pages_open(const char *dir, const struct pages_visitor *visitor, struct pages **p,
+                    struct fault *fault) MUST_CHECK;
+void pages_close(struct pages *p);
+
+/**
+ * pages_walk(p, t):
+ * Every entry of ${t} that can be reached, in the order it lies there.  What a damaged page hides
+ * is left out, and said.
+ */
+void pages_walk(struct pages *p, enum store_table t);
+
+/**
+ * pages_walk_lost(p):
+ * After every table was walked: entries on intact pages that belong to no table and are not free,
+ * because the page that led there is damaged.  When the list of free pages is damaged as well,
+ * there may be outdated ones among them.  Nothing, when no page of a table is damaged.
+ */
+void pages_walk_lost(struct pages *p);
+
+/**
+ * pages_probe(dir, fault):
+ * Whether LMDB may open the store in ${dir}: every page of one that is small, of a large one those
+ * that lead to others, which takes milliseconds; no file at all is well, too.  ERR_STORE: it would
+ * stumble, ${fault} says over what.
+ */
+enum err pages_probe(const char *dir, struct fault *fault) MUST_CHECK;
+
+#endif

@@ -1,0 +1,527 @@
+/*
+ * store.c - four tables in one LMDB environment.
+ *
+ * The happy path: take DIR/lock, open DIR/data.mdb, then for each transaction
+ * begin, get and put, commit.  A commit is LMDB's default, durable one: pages are
+ * written beside the old ones, fdatasync, then the meta page with O_DSYNC; a crash
+ * at any instant leaves the last committed state.  Views read that state in
+ * place, without copies and without locks while they are active.
+ *
+ * What can go wrong:
+ *   no space, i/o error   the transaction is aborted and says why; nothing else
+ *   the meta page failed  LMDB declares the environment broken (MDB_PANIC): it is
+ *                         closed and opened again by the next begin
+ *   the file is damaged   LMDB trusts what it reads and would crash: it is probed
+ *                         before (pages.c), and refused
+ *   the map fills up      it is doubled at a begin, before it is full
+ *   another process       refused by flock(2), with its pid
+ * The map changes place only while no view is active (see `active`).
+ *
+ * One thread writes; views are on any thread.
+ */
+
+#include "ground/log.h"
+#include "store/pages.h"
+#include "store/store.h"
+#include "store/store_dir.h"
+
+#include <lmdb.h>
+#include <pthread.h>
+#include <unistd.h>
+
+struct store {
+    /* fixed after open */
+    char *dir;
+    int lock_fd;
+    /* the writing thread's */
+    MDB_txn *txn;
+    MDB_cursor *cursors[STORE_TABLE_COUNT]; /* of txn, opened when needed */
+    char why[256];
+    /* changed by the writing thread, under lock, while no view is active */
+    MDB_env *env;   /* NULL: broken, to be opened again */
+    bool is_broken; /* it is to be closed as soon as no view is active; none becomes so */
+    MDB_dbi dbi[STORE_TABLE_COUNT];
+    size_t map_bytes;
+    /* under lock */
+    pthread_mutex_t lock;
+    struct store_view *views;
+    size_t active; /* views between first use and release */
+};
+
+struct store_view {
+    struct store *store;
+    enum store_table table;
+    struct store_view *prev, *next; /* under store->lock */
+    /* the reading thread's; the store's while not active */
+    MDB_txn *txn;
+    MDB_cursor *cursor;
+    bool active;
+};
+
+static MDB_val val_of(struct slice s)
+{
+    return (MDB_val){.mv_size = s.len, .mv_data = (void *)s.data};
+}
+
+static struct slice slice_val(MDB_val v)
+{
+    return slice_of(v.mv_data, v.mv_size);
+}
+
+static enum err refuse(struct fault *fault, const char *dir, const char *why)
+{
+    snprintf(fault->path, sizeof fault->path, "%s", dir);
+    snprintf(fault->why, sizeof fault->why, "%s", why);
+    return ERR_STORE;
+}
+
+/* ---- the environment ------------------------------------------------------ */
+
+/* An LMDB file that is not ours keeps what it has: it is refused before a table is made. */
+static int check_ours(MDB_txn *txn)
+{
+    MDB_dbi root;
+    MDB_stat st;
+    MDB_val key = val_of(slice_str(store_table_name(STORE_META))), value;
+    int rc = mdb_dbi_open(txn, NULL, 0, &root);
+
+    if (rc == 0)
+        rc = mdb_stat(txn, root, &st);
+    if (rc == 0 && st.ms_entries > 0)
+        rc = mdb_get(txn, root, &key, &value);
+    return rc == MDB_NOTFOUND ? MDB_INCOMPATIBLE : rc;
+}
+
+static int open_tables(struct store *s, MDB_env *env)
+{
+    MDB_txn *txn;
+    int rc = mdb_txn_begin(env, NULL, 0, &txn);
+
+    if (rc != 0)
+        return rc;
+    rc = check_ours(txn);
+    for (enum store_table t = 0; rc == 0 && t < STORE_TABLE_COUNT; t++)
+        rc = mdb_dbi_open(txn, store_table_name(t),
+                          MDB_CREATE | (t == STORE_PENDING ? MDB_INTEGERKEY : 0u), &s->dbi[t]);
+    if (rc != 0) {
+        mdb_txn_abort(txn);
+        return rc;
+    }
+    return mdb_txn_commit(txn);
+}
+
+/* NOTLS: a view may move between threads and does not end with one. */
+static int open_env(struct store *s)
+{
+    MDB_env *env;
+    int dead = 0, rc = mdb_env_create(&env);
+
+    if (rc != 0)
+        return rc;
+    rc = mdb_env_set_maxdbs(env, STORE_TABLE_COUNT);
+    if (rc == 0)
+        rc = mdb_env_set_mapsize(env, s->map_bytes);
+    if (rc == 0)
+        rc = mdb_env_open(env, s->dir, MDB_NOTLS, 0600);
+    if (rc == 0)
+        rc = mdb_reader_check(env, &dead);
+    if (rc == 0)
+        rc = open_tables(s, env);
+    if (rc != 0) {
+        mdb_env_close(env);
+        return rc;
+    }
+    s->env = env;
+    return 0;
+}
+
+enum err store_open(const char *dir, uint64_t map_bytes, struct store **out, struct fault *fault)
+{
+    struct store *s = base_alloc(sizeof *s);
+    int dir_fd, rc;
+
+    s->dir = base_strndup(dir, strlen(dir));
+    s->map_bytes = (size_t)map_bytes;
+    s->lock_fd = -1;
+    PRE(pthread_mutex_init(&s->lock, NULL) == 0);
+    if (store_dir_open(dir, &dir_fd, fault) != ERR_OK)
+        goto err1;
+    if (store_dir_lock(dir, dir_fd, &s->lock_fd, fault) != ERR_OK)
+        goto err2;
+    if (pages_probe(dir, fault) != ERR_OK)
+        goto err2;
+    rc = store_dir_make_lock_file(dir_fd);
+    if (rc == 0)
+        rc = open_env(s);
+    if (rc == 0)
+        rc = store_dir_sync(dir, dir_fd);
+    if (rc == MDB_INCOMPATIBLE) {
+        refuse(fault, dir, "data.mdb there is not a store of the sidecar; it was left as it is");
+        goto err2;
+    }
+    if (rc != 0) {
+        refuse(fault, dir, mdb_strerror(rc));
+        goto err2;
+    }
+    close(dir_fd);
+    *out = s;
+    return ERR_OK;
+err2:
+    close(dir_fd);
+err1:
+    store_close(s);
+    return ERR_STORE;
+}
+
+void store_close(struct store *s)
+{
+    if (s == NULL)
+        return;
+    PRE(s->views == NULL);
+    store_abort(s);
+    if (s->env != NULL)
+        mdb_env_close(s->env);
+    if (s->lock_fd >= 0)
+        close(s->lock_fd);
+    pthread_mutex_destroy(&s->lock);
+    free(s->dir);
+    free(s);
+}
+
+const char *store_why(const struct store *s)
+{
+    return s->why;
+}
+
+/* ---- transactions --------------------------------------------------------- */
+
+static enum err answer(struct store *s, int rc)
+{
+    if (rc == 0)
+        return ERR_OK;
+    if (rc == MDB_NOTFOUND)
+        return ERR_NOT_FOUND;
+    /* The first failure of a transaction is the reason, what follows from it is not. */
+    if (rc != MDB_BAD_TXN)
+        snprintf(s->why, sizeof s->why, "%s", mdb_strerror(rc));
+    return ERR_STORE;
+}
+
+static void forget_view(struct store_view *v)
+{
+    if (v->cursor != NULL)
+        mdb_cursor_close(v->cursor);
+    mdb_txn_abort(v->txn);
+    v->cursor = NULL;
+    v->txn = NULL;
+}
+
+/* Close a broken environment; views take new transactions when they are used again. */
+static void close_broken(struct store *s)
+{
+    pthread_mutex_lock(&s->lock);
+    s->is_broken = true;
+    if (s->active == 0 && s->env != NULL) {
+        for (struct store_view *v = s->views; v != NULL; v = v->next)
+            forget_view(v);
+        mdb_env_close(s->env);
+        s->env = NULL;
+    }
+    pthread_mutex_unlock(&s->lock);
+}
+
+/* Under lock: views must not see the environment while it is made. */
+static int open_again(struct store *s)
+{
+    pthread_mutex_lock(&s->lock);
+    int rc = open_env(s);
+    s->is_broken = rc != 0;
+    pthread_mutex_unlock(&s->lock);
+    if (rc == 0)
+        log_event(LOG_WARNING, "store.opened_again", "dir=%s", s->dir);
+    return rc;
+}
+
+/* Three quarters full: double the reservation, now or at a later begin when a view is active. */
+static int make_room(struct store *s)
+{
+    MDB_envinfo info;
+    MDB_stat st;
+    int rc = mdb_env_info(s->env, &info);
+
+    if (rc == 0)
+        rc = mdb_env_stat(s->env, &st);
+    if (rc != 0 || (info.me_last_pgno + 1) * st.ms_psize < info.me_mapsize / 4 * 3)
+        return rc;
+    pthread_mutex_lock(&s->lock);
+    if (s->active == 0) {
+        rc = mdb_env_set_mapsize(s->env, info.me_mapsize * 2);
+        if (rc == 0)
+            s->map_bytes = info.me_mapsize * 2;
+    }
+    pthread_mutex_unlock(&s->lock);
+    return rc;
+}
+
+enum err store_begin(struct store *s)
+{
+    int rc = 0;
+
+    PRE(s->txn == NULL);
+    if (s->env == NULL)
+        rc = open_again(s);
+    if (rc == 0)
+        rc = make_room(s);
+    if (rc == 0)
+        rc = mdb_txn_begin(s->env, NULL, 0, &s->txn);
+    if (rc == MDB_PANIC)
+        close_broken(s);
+    return answer(s, rc);
+}
+
+static void end(struct store *s)
+{
+    s->txn = NULL;
+    memset(s->cursors, 0, sizeof s->cursors);
+}
+
+enum err store_commit(struct store *s)
+{
+    PRE(s->txn != NULL);
+    int rc = mdb_txn_commit(s->txn);
+    end(s); /* LMDB has freed the transaction and its cursors, whatever it answered */
+    return answer(s, rc);
+}
+
+void store_abort(struct store *s)
+{
+    if (s->txn != NULL)
+        mdb_txn_abort(s->txn);
+    end(s);
+}
+
+enum err store_get(struct store *s, enum store_table t, struct slice key, struct slice *value)
+{
+    MDB_val k = val_of(key), v;
+
+    PRE(s->txn != NULL && key.len > 0 && key.len <= STORE_MAX_KEY);
+    int rc = mdb_get(s->txn, s->dbi[t], &k, &v);
+    if (rc == 0)
+        *value = slice_val(v);
+    return answer(s, rc);
+}
+
+/* Whether ${found} may come at or (${behind}) after ${key}: who walks a damaged table must not walk
+ * in a circle. */
+static bool is_onward(enum store_table t, struct slice key, bool behind, struct slice found)
+{
+    uint64_t from, to;
+    int order;
+
+    if (t == STORE_PENDING) {
+        if (found.len != sizeof to)
+            return false;
+        if (key.len != sizeof from)
+            return true;
+        memcpy(&from, key.data, sizeof from);
+        memcpy(&to, found.data, sizeof to);
+        order = to > from ? 1 : to < from ? -1 : 0;
+    } else {
+        size_t len = key.len < found.len ? key.len : found.len;
+        order = len > 0 ? memcmp(found.data, key.data, len) : 0;
+        if (order == 0)
+            order = found.len > key.len ? 1 : found.len < key.len ? -1 : 0;
+    }
+    return behind ? order > 0 : order >= 0;
+}
+
+static int give(enum store_table t, struct slice key, bool behind, MDB_val k, MDB_val v,
+                struct slice *found, struct slice *value)
+{
+    *found = slice_val(k);
+    *value = slice_val(v);
+    return is_onward(t, key, behind, *found) ? 0 : MDB_CORRUPTED;
+}
+
+/* Stands on the first key at or (${behind}) after ${key}. */
+static int seek(MDB_cursor *cursor, enum store_table t, struct slice key, bool behind,
+                struct slice *found, struct slice *value)
+{
+    MDB_val k = val_of(key), v;
+    int rc = mdb_cursor_get(cursor, &k, &v, key.len == 0 ? MDB_FIRST : MDB_SET_RANGE);
+
+    if (rc == 0 && behind && slice_eq(slice_val(k), key))
+        rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT);
+    return rc == 0 ? give(t, key, behind, k, v, found, value) : rc;
+}
+
+enum err store_seek(struct store *s, enum store_table t, struct slice key, bool behind,
+                    struct slice *found, struct slice *value)
+{
+    int rc = 0;
+
+    PRE(s->txn != NULL && key.len <= STORE_MAX_KEY);
+    if (s->cursors[t] == NULL)
+        rc = mdb_cursor_open(s->txn, s->dbi[t], &s->cursors[t]);
+    if (rc == 0)
+        rc = seek(s->cursors[t], t, key, behind, found, value);
+    return answer(s, rc);
+}
+
+static enum err put(struct store *s, enum store_table t, struct slice key, struct slice value,
+                    unsigned flags)
+{
+    MDB_val k = val_of(key), v = val_of(value);
+
+    PRE(s->txn != NULL && key.len > 0 && key.len <= STORE_MAX_KEY);
+    int rc = mdb_put(s->txn, s->dbi[t], &k, &v, flags);
+    PRE(rc != MDB_KEYEXIST); /* appended a key that is not the greatest */
+    return answer(s, rc);
+}
+
+enum err store_put(struct store *s, enum store_table t, struct slice key, struct slice value)
+{
+    return put(s, t, key, value, 0);
+}
+
+enum err store_append(struct store *s, enum store_table t, struct slice key, struct slice value)
+{
+    return put(s, t, key, value, MDB_APPEND);
+}
+
+enum err store_del(struct store *s, enum store_table t, struct slice key)
+{
+    MDB_val k = val_of(key);
+
+    PRE(s->txn != NULL && key.len > 0 && key.len <= STORE_MAX_KEY);
+    return answer(s, mdb_del(s->txn, s->dbi[t], &k, NULL));
+}
+
+enum err store_count(struct store *s, enum store_table t, uint64_t *count)
+{
+    MDB_stat st;
+
+    PRE(s->txn != NULL);
+    int rc = mdb_stat(s->txn, s->dbi[t], &st);
+    if (rc == 0)
+        *count = st.ms_entries;
+    return answer(s, rc);
+}
+
+/* ---- views ---------------------------------------------------------------- */
+
+struct store_view *store_view_open(struct store *s, enum store_table t)
+{
+    struct store_view *v = base_alloc(sizeof *v);
+
+    v->store = s;
+    v->table = t;
+    pthread_mutex_lock(&s->lock);
+    v->next = s->views;
+    if (v->next != NULL)
+        v->next->prev = v;
+    s->views = v;
+    pthread_mutex_unlock(&s->lock);
+    return v;
+}
+
+void store_view_close(struct store_view *v)
+{
+    if (v == NULL)
+        return;
+    store_view_release(v);
+    struct store *s = v->store;
+    pthread_mutex_lock(&s->lock);
+    if (v->txn != NULL)
+        forget_view(v);
+    *(v->prev != NULL ? &v->prev->next : &s->views) = v->next;
+    if (v->next != NULL)
+        v->next->prev = v->prev;
+    pthread_mutex_unlock(&s->lock);
+    free(v);
+}
+
+void store_view_release(struct store_view *v)
+{
+    if (!v->active)
+        return;
+    mdb_txn_reset(v->txn);
+    v->active = false;
+    pthread_mutex_lock(&v->store->lock);
+    v->store->active--;
+    pthread_mutex_unlock(&v->store->lock);
+}
+
+/* Under lock.  Take up the transaction again, or a first one. */
+static int renew(struct store_view *v)
+{
+    struct store *s = v->store;
+    int rc;
+
+    if (s->env == NULL || s->is_broken)
+        return MDB_PANIC;
+    if (v->txn != NULL) {
+        rc = mdb_txn_renew(v->txn);
+        if (rc == 0)
+            rc = mdb_cursor_renew(v->txn, v->cursor);
+    } else {
+        rc = mdb_txn_begin(s->env, NULL, MDB_RDONLY, &v->txn);
+        if (rc == 0)
+            rc = mdb_cursor_open(v->txn, s->dbi[v->table], &v->cursor);
+    }
+    if (rc != 0 && v->txn != NULL)
+        forget_view(v);
+    return rc;
+}
+
+static int activate(struct store_view *v)
+{
+    if (v->active)
+        return 0;
+    pthread_mutex_lock(&v->store->lock);
+    int rc = renew(v);
+    if (rc == 0) {
+        v->active = true;
+        v->store->active++;
+    }
+    pthread_mutex_unlock(&v->store->lock);
+    return rc;
+}
+
+static enum err view_answer(int rc)
+{
+    return rc == 0 ? ERR_OK : rc == MDB_NOTFOUND ? ERR_NOT_FOUND : ERR_STORE;
+}
+
+enum err store_view_get(struct store_view *v, struct slice key, struct slice *value)
+{
+    MDB_val k = val_of(key), found;
+
+    PRE(key.len > 0 && key.len <= STORE_MAX_KEY);
+    int rc = activate(v);
+    if (rc == 0)
+        rc = mdb_get(v->txn, v->store->dbi[v->table], &k, &found);
+    if (rc == 0)
+        *value = slice_val(found);
+    return view_answer(rc);
+}
+
+enum err store_view_seek(struct store_view *v, struct slice key, bool behind, struct slice *found,
+                         struct slice *value)
+{
+    MDB_val k, at;
+
+    PRE(key.len <= STORE_MAX_KEY);
+    int rc = activate(v);
+    if (rc != 0)
+        return view_answer(rc);
+    /* The next one after the last one found: a step instead of a search. */
+    if (behind && mdb_cursor_get(v->cursor, &k, &at, MDB_GET_CURRENT) == 0 &&
+        slice_eq(slice_val(k), key)) {
+        rc = mdb_cursor_get(v->cursor, &k, &at, MDB_NEXT);
+        if (rc == 0)
+            rc = give(v->table, key, behind, k, at, found, value);
+        return view_answer(rc);
+    }
+    return view_answer(seek(v->cursor, v->table, key, behind, found, value));
+}

@@ -1,0 +1,160 @@
+/*
+ * store_dir.c - the directory of a store, and who may be in it.
+ *
+ * The happy path: the directory is made with its parents, or is one that no other
+ * user may write to; the file `lock` in it is locked with flock(2) and gets our pid,
+ * for people.  The lock goes with the process, however that ends.
+ *
+ * What can go wrong: another process has the lock, and is named; the directory can't
+ * be made, or is open to others; there is no room.  Each is said, nothing else is
+ * done.  A tool that only reads may hold a directory that can't be written to, since
+ * no sidecar can open it either.
+ *
+ * Any thread.
+ */
+
+#include "store/store_dir.h"
+
+#include "ground/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define LOCK_FILE_BYTES 8192 /* of 126 readers, LMDB's default */
+
+static enum err refuse(struct fault *fault, const char *dir, const char *why)
+{
+    snprintf(fault->path, sizeof fault->path, "%s", dir);
+    snprintf(fault->why, sizeof fault->why, "%s", why);
+    return ERR_STORE;
+}
+
+int store_dir_sync(const char *dir, int dir_fd)
+{
+    int up = openat(dir_fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int bad = fsync(dir_fd) != 0 ? errno : 0;
+
+    if (up >= 0 && fsync(up) != 0 && bad == 0)
+        bad = errno;
+    /* A parent we may not read (0711) is the operator's, and was there before us. */
+    if (up >= 0)
+        close(up);
+    else
+        log_event(LOG_DEBUG, "store.parent_not_synced", "dir=%s", dir);
+    return bad;
+}
+
+static int sync_path(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    if (fd < 0)
+        return errno;
+    int bad = store_dir_sync(path, fd);
+    close(fd);
+    return bad;
+}
+
+/* Make ${path} and its parents, mode 0700; ${path} is changed meanwhile.  Returns 0 or errno. */
+static int make_path(char *path)
+{
+    char *slash = strrchr(path, '/');
+
+    if (mkdir(path, 0700) == 0)
+        return sync_path(path);
+    if (errno != ENOENT || slash == NULL || slash == path)
+        return errno == EEXIST ? 0 : errno;
+    *slash = '\0';
+    int bad = make_path(path);
+    *slash = '/';
+    if (bad != 0)
+        return bad;
+    if (mkdir(path, 0700) != 0 && errno != EEXIST)
+        return errno;
+    return sync_path(path);
+}
+
+enum err store_dir_open(const char *dir, int *fd, struct fault *fault)
+{
+    struct stat st;
+
+    char *path = base_strndup(dir, strlen(dir));
+    int bad = strlen(dir) < PATH_MAX ? make_path(path) : ENAMETOOLONG;
+    free(path);
+    if (bad != 0)
+        return refuse(fault, dir, strerror(bad));
+    *fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (*fd < 0)
+        return refuse(fault, dir, strerror(errno));
+    if (fstat(*fd, &st) != 0 || (st.st_mode & 022) != 0) {
+        close(*fd);
+        return refuse(fault, dir, "other users may write to this directory: chmod go-w it");
+    }
+    return ERR_OK;
+}
+
+/* One process only: the lock goes with the process, the pid in the file is for people. */
+static enum err lock(const char *dir, int fd, struct fault *fault)
+{
+    char pid[32] = "";
+
+    if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+        int bad = errno;
+        if (bad != EWOULDBLOCK)
+            return refuse(fault, dir, strerror(bad));
+        ssize_t n = pread(fd, pid, sizeof pid - 1, 0);
+        pid[n > 0 ? strspn(pid, "0123456789") : 0] = '\0';
+        refuse(fault, dir, "");
+        snprintf(fault->why, sizeof fault->why, "in use by process %s", pid[0] ? pid : "unknown");
+        return ERR_STORE;
+    }
+    int len = snprintf(pid, sizeof pid, "%ld\n", (long)getpid());
+    if (ftruncate(fd, 0) != 0 || pwrite(fd, pid, (size_t)len, 0) != len)
+        log_event(LOG_DEBUG, "store.pid_not_written", "dir=%s", dir); /* the lock holds */
+    return ERR_OK;
+}
+
+enum err store_dir_lock(const char *dir, int dir_fd, int *fd, struct fault *fault)
+{
+    *fd = openat(dir_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (*fd < 0)
+        return refuse(fault, dir, strerror(errno));
+    return lock(dir, *fd, fault);
+}
+
+enum err store_hold(const char *dir, int *fd, struct fault *fault)
+{
+    int dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    *fd = -1;
+    if (dir_fd < 0)
+        return refuse(fault, dir, strerror(errno));
+    *fd = openat(dir_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (*fd < 0 && (errno == EROFS || errno == EACCES || errno == ENOSPC))
+        *fd = openat(dir_fd, "lock", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    int bad = *fd < 0 ? errno : 0;
+    close(dir_fd);
+    if (bad == ENOENT)
+        return ERR_OK;
+    if (bad != 0)
+        return refuse(fault, dir, strerror(bad));
+    enum err e = lock(dir, *fd, fault);
+    if (e != ERR_OK)
+        close(*fd);
+    return e;
+}
+
+int store_dir_make_lock_file(int dir_fd)
+{
+    int fd = openat(dir_fd, "lock.mdb", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+    if (fd < 0)
+        return errno;
+    int bad = posix_fallocate(fd, 0, LOCK_FILE_BYTES);
+    close(fd);
+    return bad;
+}

@@ -1,0 +1,599 @@
+/*
+ * salvage.c - a new store out of what an old one still says.
+ *
+ * The happy path: pending versions are copied first, each with a checkpoint that says
+ * no more than that it is pending; then the old checkpoints are laid over these; then
+ * the dead letters.  Then come pages that no table leads to any more, whose entries
+ * may be outdated: they are taken only where a checkpoint asks for them, or where
+ * nothing is known of the document.  At the end every checkpoint must name what is
+ * there; the counters are the sums.
+ *
+ * What can go wrong:
+ *   a record, or a document under its hash, is damaged    quarantined with its bytes
+ *   two pending versions of a document                    the newer one stays
+ *   a pending version is nowhere                          the checkpoint forgets it; what was
+ *                                                         delivered stays true, so the next
+ *                                                         projection is compared with that
+ *   a checkpoint is nowhere                               made again, without fold: the next
+ *                                                         projection is asked for all events
+ *   the new store or the quarantine fails                 the salvage ends; the old store is as
+ *                                                         it was
+ *
+ * Offline, one thread.
+ */
+
+#include "store_tools/salvage.h"
+
+#include "ground/buf.h"
+#include "ground/log.h"
+#include "store/format.h"
+#include "store/kept.h"
+#include "store/kept_for.h"
+#include "store/pages.h"
+#include "store/record.h"
+#include "store/store.h"
+#include "store_tools/rehash.h"
+#include "store_tools/store_dump.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+
+#define COMMIT_BYTES ((size_t)8 << 20)
+
+/* Which entries of lost pages are looked at, in this order. */
+enum lost_stage { LOST_CHECKPOINTS, LOST_PENDING, LOST_DEAD, LOST_STAGES };
+
+struct salvager {
+    struct store *to;
+    FILE *quarantine;
+    void (*say)(void *arg, const char *text);
+    void *arg;
+    struct salvage_report *report;
+    struct counters counters;
+    enum lost_stage stage;
+    struct buf line, record, loaded;
+    size_t uncommitted;
+    enum err failed;
+    int bad; /* errno of the quarantine */
+};
+
+/* ---- the new store -------------------------------------------------------- */
+
+/* Remember the first failure; whether ${e} is none. */
+static bool good(struct salvager *s, enum err e)
+{
+    if (e == ERR_STORE && s->failed == ERR_OK)
+        s->failed = e;
+    return e == ERR_OK;
+}
+
+static void put(struct salvager *s, enum store_table t, struct slice key)
+{
+    if (s->failed != ERR_OK)
+        return;
+    s->uncommitted += s->record.len;
+    if (good(s, store_put(s->to, t, key, buf_view(&s->record))) && s->uncommitted > COMMIT_BYTES) {
+        s->uncommitted = 0;
+        if (good(s, store_commit(s->to)))
+            good(s, store_begin(s->to));
+    }
+}
+
+static bool load(struct salvager *s, struct slice id, struct checkpoint_record *c)
+{
+    struct slice value;
+    struct fault fault;
+
+    *c = (struct checkpoint_record){0};
+    if (s->failed != ERR_OK || !good(s, store_get(s->to, STORE_CHECKPOINTS, id, &value)))
+        return false;
+    s->loaded.len = 0;
+    buf_slice(&s->loaded, value);
+    PRE(record_get_checkpoint(id, buf_view(&s->loaded), c, &fault) == ERR_OK); /* ours */
+    return true;
+}
+
+static void save(struct salvager *s, struct slice id, const struct checkpoint_record *c)
+{
+    s->record.len = 0;
+    record_put_checkpoint(&s->record, c);
+    put(s, STORE_CHECKPOINTS, id);
+}
+
+static bool has_pending(struct salvager *s, uint64_t no, struct pending *p)
+{
+    struct slice key = slice_of(&no, sizeof no), value;
+    struct fault fault;
+
+    return s->failed == ERR_OK && good(s, store_get(s->to, STORE_PENDING, key, &value)) &&
+           record_get_pending(key, value, p, &fault) == ERR_OK;
+}
+
+static bool has_letter(struct salvager *s, struct slice id)
+{
+    struct slice value;
+
+    return s->failed == ERR_OK && good(s, store_get(s->to, STORE_DEAD, id, &value));
+}
+
+static void note(uint64_t *next, uint64_t used)
+{
+    if (used >= *next && used < UINT64_MAX)
+        *next = used + 1;
+}
+
+/* ---- what is left out ----------------------------------------------------- */
+
+static void quarantine(struct salvager *s, const char *table, struct slice key, const char *why,
+                       struct slice bytes)
+{
+    s->report->quarantined++;
+    s->line.len = 0;
+    store_dump_damaged(&s->line, table, key, why, bytes);
+    if (s->bad == 0 && fwrite(s->line.data, 1, s->line.len, s->quarantine) != s->line.len)
+        s->bad = errno;
+}
+
+PRINTF(3, 4)
+static void tell(struct salvager *s, struct slice id, const char *fmt, ...)
+{
+    char text[640], quoted[400];
+    va_list args;
+
+    int n = snprintf(text, sizeof text, "%s: ", log_quote(id, quoted, sizeof quoted));
+    va_start(args, fmt);
+    vsnprintf(text + n, sizeof text - (size_t)n, fmt, args);
+    va_end(args);
+    s->say(s->arg, text);
+}
+
+static bool is_sound(const struct outbox_version *v, struct slice json)
+{
+    uint8_t hash[32];
+
+    if (v->op == OUTBOX_REMOVE)
+        return json.len == 0;
+    return rehash_json(json, hash) && memcmp(hash, v->hash, sizeof hash) == 0;
+}
+
+/* ---- pending versions ----------------------------------------------------- */
+
+static void raise_last(struct checkpoint *cp, int64_t us)
+{
+    if (us > cp->last_projected_us)
+        cp->last_projected_us = us;
+}
+
+static void set_link(struct checkpoint_record *c, const struct pending *p)
+{
+    c->cp.has_pending = true;
+    c->cp.pending_no = p->no;
+    c->cp.pending = p->version;
+    c->pending_bytes = p->json.len;
+    c->pending_kept_at_us = p->kept_at_us;
+    raise_last(&c->cp, p->version.projected_at_us);
+}
+
+static void clear_link(struct checkpoint_record *c)
+{
+    c->cp.has_pending = false;
+    c->cp.pending_no = 0;
+    c->pending_bytes = 0;
+    c->pending_kept_at_us = 0;
+}
+
+static void put_pending(struct salvager *s, const struct pending *p)
+{
+    s->record.len = 0;
+    record_put_pending(&s->record, p);
+    put(s, STORE_PENDING, slice_of(&p->no, sizeof p->no));
+    s->counters.pending_bytes += p->json.len;
+    s->report->pending++;
+}
+
+static void drop_pending(struct salvager *s, const struct checkpoint_record *c)
+{
+    uint64_t no = c->cp.pending_no;
+
+    if (s->failed != ERR_OK || !good(s, store_del(s->to, STORE_PENDING, slice_of(&no, sizeof no))))
+        return;
+    s->counters.pending_bytes -= c->pending_bytes;
+    s->report->pending--;
+    s->report->pending_overtaken++;
+}
+
+/* A version of a document of which at most other pending versions are known. */
+static void add_pending(struct salvager *s, const struct pending *p)
+{
+    struct checkpoint_record c;
+    struct pending same;
+    bool is_known = load(s, p->id, &c);
+
+    if (has_pending(s, p->no, &same) ||
+        (is_known && c.cp.has_pending && c.cp.pending.revision > p->version.revision)) {
+        s->report->pending_overtaken++;
+        return;
+    }
+    if (is_known && c.cp.has_pending)
+        drop_pending(s, &c);
+    s->report->checkpoints_made += is_known ? 0 : 1;
+    put_pending(s, p);
+    c.cp.kind = p->kind;
+    set_link(&c, p);
+    c.reset_revision = p->version.reset ? p->version.revision : 0;
+    save(s, p->id, &c);
+}
+
+/* The pending version, if its document is what was kept; else it is quarantined. */
+static bool read_pending(struct salvager *s, struct slice key, struct slice value,
+                         struct pending *p)
+{
+    struct fault fault = {0};
+
+    if (record_get_pending(key, value, p, &fault) != ERR_OK) {
+        quarantine(s, "pending", key, fault.why, value);
+        return false;
+    }
+    note(&s->counters.next_no, p->no);
+    note(&s->counters.next_revision, p->version.revision);
+    if (is_sound(&p->version, p->json))
+        return true;
+    quarantine(s, "pending", p->id, "the document is not what its hash says", value);
+    return false;
+}
+
+static void take_pending(struct salvager *s, struct slice key, struct slice value)
+{
+    struct pending p;
+
+    if (read_pending(s, key, value, &p))
+        add_pending(s, &p);
+}
+
+/* ---- checkpoints ---------------------------------------------------------- */
+
+/* Whether what is pending, if anything, was projected after what is delivered. */
+static bool is_later(const struct checkpoint *cp)
+{
+    return !cp->has_pending || cp->pending.projected_at_us > cp->delivered.projected_at_us;
+}
+
+/* Whether the pending version that ${c} names is in the new store. */
+static bool is_link_right(struct salvager *s, struct slice id, const struct checkpoint *cp)
+{
+    struct pending p;
+
+    return cp->has_pending && has_pending(s, cp->pending_no, &p) && slice_eq(p.id, id) &&
+           p.version.revision == cp->pending.revision;
+}
+
+/* ${c} as it was, laid over what its pending version has made (${made}). */
+static void merge(struct salvager *s, struct slice id, struct checkpoint_record *c,
+                  const struct checkpoint_record *made)
+{
+    const struct checkpoint *m = &made->cp;
+    bool waits = is_link_right(s, id, m);
+
+    if (waits && c->cp.has_delivered && c->cp.delivered.revision >= m->pending.revision) {
+        drop_pending(s, made); /* confirmed already */
+    } else if (waits) {
+        bool was_right = c->cp.has_pending && c->cp.pending_no == m->pending_no &&
+                         c->cp.pending.revision == m->pending.revision;
+        s->report->checkpoints_mended += was_right ? 0 : 1;
+        c->cp.has_pending = true;
+        c->cp.pending_no = m->pending_no;
+        c->cp.pending = m->pending;
+        c->pending_bytes = made->pending_bytes;
+        c->pending_kept_at_us = made->pending_kept_at_us;
+    }
+    raise_last(&c->cp, m->last_projected_us);
+    if (c->cp.has_pending)
+        raise_last(&c->cp, c->cp.pending.projected_at_us);
+    if (c->cp.has_delivered)
+        raise_last(&c->cp, c->cp.delivered.projected_at_us);
+    if (c->cp.has_delivered && (c->cp.delivered.op != OUTBOX_UPSERT || !is_later(&c->cp)))
+        c->cp.has_delivered = false;
+    save(s, id, c);
+}
+
+static void note_checkpoint(struct salvager *s, const struct checkpoint_record *c)
+{
+    if (c->cp.has_pending) {
+        note(&s->counters.next_no, c->cp.pending_no);
+        note(&s->counters.next_revision, c->cp.pending.revision);
+    }
+    if (c->cp.has_delivered)
+        note(&s->counters.next_revision, c->cp.delivered.revision);
+    if (c->reset_revision > 0)
+        note(&s->counters.next_revision, c->reset_revision - 1);
+}
+
+/* The checkpoint of a pending version that seemed to have none is found. */
+static void count_known(struct salvager *s, bool is_known)
+{
+    if (is_known && s->report->checkpoints_made > 0)
+        s->report->checkpoints_made--;
+}
+
+static void take_checkpoint(struct salvager *s, struct slice key, struct slice value)
+{
+    struct checkpoint_record c, made;
+    struct fault fault = {0};
+
+    if (record_get_checkpoint(key, value, &c, &fault) != ERR_OK) {
+        quarantine(s, "checkpoints", key, fault.why, value);
+        return;
+    }
+    note_checkpoint(s, &c);
+    bool is_known = load(s, key, &made);
+    count_known(s, is_known);
+    merge(s, key, &c, &made);
+}
+
+/* ---- dead letters --------------------------------------------------------- */
+
+static void add_letter(struct salvager *s, const struct dead_letter *d)
+{
+    struct checkpoint_record c;
+
+    s->record.len = 0;
+    record_put_dead(&s->record, d);
+    put(s, STORE_DEAD, d->id);
+    s->counters.dead_bytes += d->json.len;
+    s->report->dead++;
+    if (!load(s, d->id, &c)) {
+        c.cp.kind = d->kind;
+        c.cp.last_projected_us = d->version.projected_at_us;
+        s->report->checkpoints_made++;
+    } else if (c.cp.is_dead) {
+        return;
+    }
+    c.cp.is_dead = true;
+    save(s, d->id, &c);
+}
+
+static void take_dead(struct salvager *s, struct slice key, struct slice value)
+{
+    struct dead_letter d;
+    struct fault fault = {0};
+
+    if (record_get_dead(key, value, &d, &fault) != ERR_OK) {
+        quarantine(s, "dead", key, fault.why, value);
+        return;
+    }
+    note(&s->counters.next_revision, d.version.revision);
+    if (is_sound(&d.version, d.json))
+        add_letter(s, &d);
+    else
+        quarantine(s, "dead", key, "the document is not what its hash says", value);
+}
+
+/* ---- lost pages ----------------------------------------------------------- */
+
+/*
+ * Whether ${a} was written after ${b}, of the same document.  Between two versions kept
+ * (last_projected_us rises) a checkpoint changes by verdicts only: what was pending no longer is,
+ * or something is delivered.  A dead letter may be pending again, so one that is dead decides
+ * nothing: better refused twice than lost.
+ */
+static bool is_newer(const struct checkpoint *a, const struct checkpoint *b)
+{
+    uint64_t a_stands = a->has_delivered ? a->delivered.revision : 0;
+    uint64_t b_stands = b->has_delivered ? b->delivered.revision : 0;
+
+    if (a->last_projected_us != b->last_projected_us)
+        return a->last_projected_us > b->last_projected_us;
+    if (a_stands != b_stands)
+        return a_stands > b_stands;
+    if (a->has_pending != b->has_pending)
+        return a->has_pending ? b->is_dead : !a->is_dead;
+    if (a->has_pending && a->pending.revision != b->pending.revision)
+        return a->pending.revision > b->pending.revision;
+    return b->fold.len == 0;
+}
+
+static void take_lost_checkpoint(struct salvager *s, struct slice key, struct checkpoint_record *c)
+{
+    struct checkpoint_record made;
+    bool is_known = load(s, key, &made);
+
+    if (is_known && !is_newer(&c->cp, &made.cp))
+        return;
+    note_checkpoint(s, c);
+    count_known(s, is_known && is_link_right(s, key, &made.cp));
+    merge(s, key, c, &made);
+}
+
+static void take_lost_pending(struct salvager *s, const struct pending *p)
+{
+    struct checkpoint_record c;
+    struct pending same;
+
+    if (!is_sound(&p->version, p->json) || has_pending(s, p->no, &same))
+        return;
+    if (!load(s, p->id, &c)) {
+        note(&s->counters.next_no, p->no);
+        note(&s->counters.next_revision, p->version.revision);
+        add_pending(s, p);
+    } else if (c.cp.pending_no == p->no && c.cp.pending.revision == p->version.revision) {
+        put_pending(s, p);
+        set_link(&c, p);
+        save(s, p->id, &c);
+    }
+}
+
+static void take_lost_letter(struct salvager *s, const struct dead_letter *d)
+{
+    struct checkpoint_record c;
+    bool is_known = load(s, d->id, &c);
+
+    if (!is_sound(&d->version, d->json) || has_letter(s, d->id) || (is_known && !c.cp.is_dead))
+        return;
+    note(&s->counters.next_revision, d->version.revision);
+    add_letter(s, d);
+}
+
+/* Nobody knows of which table it is, but no record reads as one of another. */
+static void take_lost(struct salvager *s, struct slice key, struct slice value)
+{
+    struct pending p;
+    struct checkpoint_record c;
+    struct dead_letter d;
+    struct fault fault;
+
+    if (s->stage == LOST_PENDING && record_get_pending(key, value, &p, &fault) == ERR_OK)
+        take_lost_pending(s, &p);
+    if (s->stage == LOST_CHECKPOINTS && record_get_checkpoint(key, value, &c, &fault) == ERR_OK)
+        take_lost_checkpoint(s, key, &c);
+    if (s->stage == LOST_DEAD && record_get_dead(key, value, &d, &fault) == ERR_OK)
+        take_lost_letter(s, &d);
+}
+
+/* ---- the end -------------------------------------------------------------- */
+
+/* Whether ${c} names what is there; else it forgets it. */
+static bool mend(struct salvager *s, struct slice id, struct checkpoint_record *c)
+{
+    struct pending p;
+    bool is_right = true;
+
+    if (c->cp.has_pending && !(has_pending(s, c->cp.pending_no, &p) && slice_eq(p.id, id) &&
+                               p.version.revision == c->cp.pending.revision)) {
+        s->report->pending_lost++;
+        tell(s, id,
+             c->cp.pending.op == OUTBOX_REMOVE
+                 ? "its removal, not yet confirmed, is lost: clear it again"
+                 : "the version not yet delivered, of seq %" PRId64 ", is lost: project it again",
+             c->cp.pending.seq);
+        clear_link(c);
+        is_right = false;
+    }
+    if (c->cp.is_dead && !has_letter(s, id)) {
+        tell(s, id, "its dead letter is lost: project it again");
+        c->cp.is_dead = false;
+        is_right = false;
+    }
+    return is_right;
+}
+
+static void mend_checkpoints(struct salvager *s)
+{
+    uint8_t id[STORE_MAX_KEY];
+    struct slice at = slice_of("", 0), key, value;
+
+    while (s->failed == ERR_OK &&
+           good(s, store_seek(s->to, STORE_CHECKPOINTS, at, at.len > 0, &key, &value))) {
+        struct checkpoint_record c;
+        memcpy(id, key.data, key.len);
+        at = slice_of(id, key.len);
+        s->report->checkpoints++;
+        if (load(s, at, &c) && !mend(s, at, &c)) {
+            s->report->checkpoints_mended++;
+            save(s, at, &c);
+        }
+    }
+}
+
+static void put_meta(struct salvager *s)
+{
+    s->record.len = 0;
+    record_put_counters(&s->record, &s->counters);
+    put(s, STORE_META, slice_str("counters"));
+    if (s->failed == ERR_OK)
+        good(s, format_put(s->to));
+}
+
+/* ---- all of it ------------------------------------------------------------ */
+
+static void take_meta(struct salvager *s, struct slice key, struct slice value)
+{
+    struct counters c;
+    struct fault fault = {0};
+    const char *sink;
+
+    if (slice_is(key, KEPT_FOR_KEY)) {
+        s->record.len = 0;
+        buf_str(&s->record, kept_for_parse(value, &sink) == ERR_OK ? sink : "http");
+        put(s, STORE_META, key);
+    }
+    if (!slice_is(key, "counters"))
+        return;
+    if (record_get_counters(value, &c, &fault) != ERR_OK) {
+        quarantine(s, "meta", key, fault.why, value);
+        return;
+    }
+    note(&s->counters.next_no, c.next_no - 1);
+    note(&s->counters.next_revision, c.next_revision - 1);
+}
+
+static void take_entry(void *arg, const struct pages_entry *e)
+{
+    struct salvager *s = arg;
+
+    if (s->failed != ERR_OK)
+        return;
+    if (e->table == STORE_META)
+        take_meta(s, e->key, e->value);
+    else if (e->table == STORE_PENDING)
+        take_pending(s, e->key, e->value);
+    else if (e->table == STORE_CHECKPOINTS)
+        take_checkpoint(s, e->key, e->value);
+    else if (e->table == STORE_DEAD)
+        take_dead(s, e->key, e->value);
+    else
+        take_lost(s, e->key, e->value);
+}
+
+static void take_damage(void *arg, const char *what)
+{
+    struct salvager *s = arg;
+
+    s->say(s->arg, what);
+}
+
+static void walk(struct salvager *s, struct pages *p)
+{
+    pages_walk(p, STORE_META);
+    pages_walk(p, STORE_PENDING);
+    pages_walk(p, STORE_CHECKPOINTS);
+    pages_walk(p, STORE_DEAD);
+    for (s->stage = LOST_CHECKPOINTS; s->stage < LOST_STAGES; s->stage++)
+        pages_walk_lost(p);
+    mend_checkpoints(s);
+    if (s->failed == ERR_OK)
+        put_meta(s);
+    if (s->failed == ERR_OK)
+        good(s, store_commit(s->to));
+}
+
+enum err salvage(const char *dir, struct store *to, FILE *quarantine_file,
+                 void (*say)(void *arg, const char *text), void *arg, struct salvage_report *report,
+                 struct fault *fault)
+{
+    struct salvager s = {.to = to,
+                         .quarantine = quarantine_file,
+                         .say = say,
+                         .arg = arg,
+                         .report = report,
+                         .counters = {.next_no = 1, .next_revision = 1}};
+    const struct pages_visitor visitor = {&s, take_entry, take_damage};
+    struct pages *p;
+
+    *report = (struct salvage_report){0};
+    enum err e = pages_open(dir, &visitor, &p, fault);
+    if (e != ERR_OK)
+        return e;
+    if (good(&s, store_begin(to)))
+        walk(&s, p);
+    if (s.failed != ERR_OK)
+        snprintf(fault->why, sizeof fault->why, "%s", store_why(to));
+    else if (s.bad != 0)
+        snprintf(fault->why, sizeof fault->why, "quarantine: %s", strerror(s.bad));
+    store_abort(to);
+    pages_close(p);
+    buf_free(&s.line);
+    buf_free(&s.record);
+    buf_free(&s.loaded);
+    return s.failed != ERR_OK ? ERR_STORE : s.bad != 0 ? ERR_SYSTEM : ERR_OK;
+}

@@ -1,0 +1,310 @@
+/*
+ * store_dump.c - records as lines of JSON, for people with grep and jq.
+ *
+ * The happy path: the tables are walked page by page (pages.c), each record is read
+ * and written as one object; the document of a pending version or a dead letter
+ * stands in it as it was kept.
+ *
+ * What can go wrong: a page or a record is damaged.  It becomes a line with
+ * "damaged", as far as there are bytes with them, and the dump goes on.  A text that
+ * is not UTF-8, and a document that is not what its hash says, stand as {"$bytes":
+ * base64}.  The output fails: the dump ends there.
+ *
+ * Offline, one thread.
+ */
+
+#include "store_tools/store_dump.h"
+
+#include "json/json.h"
+#include "projection/projection.h"
+#include "store/format.h"
+#include "store/kept.h"
+#include "store/kept_for.h"
+#include "store/pages.h"
+#include "store/record.h"
+#include "store_tools/rehash.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <openssl/evp.h>
+
+#define KEY_MAX 512 /* bytes of a damaged key shown */
+
+struct dump {
+    FILE *out;
+    struct buf line;
+    uint64_t damaged;
+    int bad; /* errno of the output */
+};
+
+/* ---- values --------------------------------------------------------------- */
+
+static void put_bytes(struct buf *b, struct slice bytes)
+{
+    buf_str(b, "{\"$bytes\":\"");
+    buf_reserve(b, bytes.len / 3 * 4 + 5);
+    b->len += (size_t)EVP_EncodeBlock(b->data + b->len, bytes.data, (int)bytes.len);
+    buf_str(b, "\"}");
+}
+
+static void put_text(struct buf *b, struct slice text)
+{
+    if (!json_try_string(b, text))
+        put_bytes(b, text);
+}
+
+static void put_name(struct buf *b, const char *name)
+{
+    buf_printf(b, ",\"%s\":", name);
+}
+
+static void put_time(struct buf *b, const char *name, int64_t us)
+{
+    char text[32];
+
+    put_name(b, name);
+    if (us == 0 || us < PROJECTION_TIME_MIN_US || us > PROJECTION_TIME_MAX_US) {
+        buf_str(b, "null");
+        return;
+    }
+    projection_time(us, text);
+    json_put_string(b, slice_str(text));
+}
+
+static void put_version(struct buf *b, const struct outbox_version *v)
+{
+    char hex[65];
+
+    projection_hash_hex(v->hash, hex);
+    buf_printf(b, "{\"op\":\"%s\",\"reset\":%s,\"seq\":%" PRId64 ",\"event_count\":%" PRId64,
+               v->op == OUTBOX_REMOVE ? "remove" : "upsert", v->reset ? "true" : "false", v->seq,
+               v->event_count);
+    put_time(b, "projected_at", v->projected_at_us);
+    buf_printf(b,
+               ",\"projection_hash\":\"%s\",\"revision\":%" PRIu64 ",\"projection_version\":", hex,
+               v->revision);
+    put_text(b, v->version);
+    buf_byte(b, '}');
+}
+
+static void put_version_or_null(struct buf *b, const char *name, bool present,
+                                const struct outbox_version *v)
+{
+    put_name(b, name);
+    if (present)
+        put_version(b, v);
+    else
+        buf_str(b, "null");
+}
+
+/* As it was kept; {"$bytes": ...} when it no longer is. */
+static bool put_document(struct buf *b, const struct outbox_version *v, struct slice json)
+{
+    uint8_t hash[32];
+
+    put_name(b, "document");
+    if (v->op == OUTBOX_REMOVE && json.len == 0) {
+        buf_str(b, "null");
+        return true;
+    }
+    if (rehash_json(json, hash) && memcmp(hash, v->hash, sizeof hash) == 0) {
+        buf_slice(b, json);
+        return true;
+    }
+    put_bytes(b, json);
+    buf_str(b, ",\"damaged\":\"the document is not what its hash says\"");
+    return false;
+}
+
+/* ---- lines ---------------------------------------------------------------- */
+
+static void begin_line(struct buf *b, const char *table)
+{
+    buf_printf(b, "{\"table\":\"%s\"", table);
+}
+
+void store_dump_damaged(struct buf *line, const char *table, struct slice key, const char *why,
+                        struct slice bytes)
+{
+    begin_line(line, table);
+    put_name(line, "damaged");
+    json_put_string(line, slice_str(why));
+    put_name(line, "key");
+    put_text(line, slice_of(key.data, key.len < KEY_MAX ? key.len : KEY_MAX));
+    put_name(line, "bytes");
+    put_bytes(line, bytes);
+    buf_str(line, "}\n");
+}
+
+static enum err put_meta(struct buf *b, struct slice key, struct slice value, struct fault *fault)
+{
+    struct counters c;
+    unsigned format;
+    const char *sink;
+    enum err e = ERR_STORE;
+
+    begin_line(b, "meta");
+    if (slice_is(key, "format")) {
+        e = format_parse(value, &format, fault);
+        if (e == ERR_OK)
+            buf_printf(b, ",\"format\":%u}\n", format);
+    } else if (slice_is(key, "counters")) {
+        e = record_get_counters(value, &c, fault);
+        if (e == ERR_OK)
+            buf_printf(b,
+                       ",\"next_no\":%" PRIu64 ",\"next_revision\":%" PRIu64
+                       ",\"pending_bytes\":%" PRIu64 ",\"dead_bytes\":%" PRIu64 "}\n",
+                       c.next_no, c.next_revision, c.pending_bytes, c.dead_bytes);
+    } else if (slice_is(key, KEPT_FOR_KEY)) {
+        e = kept_for_parse(value, &sink);
+        if (e == ERR_OK)
+            buf_printf(b, ",\"kept_for\":\"%s\"}\n", sink);
+        else
+            snprintf(fault->why, sizeof fault->why, "no sink has this name");
+    } else {
+        snprintf(fault->why, sizeof fault->why, "nobody knows it");
+    }
+    return e;
+}
+
+static enum err put_pending(struct buf *b, struct slice key, struct slice value, bool *sound,
+                            struct fault *fault)
+{
+    struct pending p;
+    enum err e = record_get_pending(key, value, &p, fault);
+
+    if (e != ERR_OK)
+        return e;
+    begin_line(b, "pending");
+    buf_printf(b, ",\"no\":%" PRIu64 ",\"id\":", p.no);
+    put_text(b, p.id);
+    put_name(b, "kind");
+    put_text(b, p.kind);
+    put_time(b, "kept_at", p.kept_at_us);
+    put_version_or_null(b, "version", true, &p.version);
+    *sound = put_document(b, &p.version, p.json);
+    buf_str(b, "}\n");
+    return ERR_OK;
+}
+
+static enum err put_dead(struct buf *b, struct slice key, struct slice value, bool *sound,
+                         struct fault *fault)
+{
+    struct dead_letter d;
+    enum err e = record_get_dead(key, value, &d, fault);
+
+    if (e != ERR_OK)
+        return e;
+    begin_line(b, "dead");
+    put_name(b, "id");
+    put_text(b, d.id);
+    put_name(b, "kind");
+    put_text(b, d.kind);
+    put_time(b, "died_at", d.died_at_us);
+    buf_printf(b, ",\"attempts\":%u,\"why\":", d.attempts);
+    put_text(b, d.why);
+    put_name(b, "answer");
+    put_text(b, d.answer);
+    put_version_or_null(b, "version", true, &d.version);
+    *sound = put_document(b, &d.version, d.json);
+    buf_str(b, "}\n");
+    return ERR_OK;
+}
+
+static enum err put_checkpoint(struct buf *b, struct slice key, struct slice value,
+                               struct fault *fault)
+{
+    struct checkpoint_record c;
+    enum err e = record_get_checkpoint(key, value, &c, fault);
+
+    if (e != ERR_OK)
+        return e;
+    begin_line(b, "checkpoints");
+    put_name(b, "id");
+    put_text(b, key);
+    put_name(b, "kind");
+    put_text(b, c.cp.kind);
+    put_time(b, "last_projected_at", c.cp.last_projected_us);
+    buf_printf(b, ",\"reset_revision\":%" PRIu64 ",\"dead\":%s,\"pending_no\":%" PRIu64,
+               c.reset_revision, c.cp.is_dead ? "true" : "false", c.cp.pending_no);
+    put_version_or_null(b, "pending", c.cp.has_pending, &c.cp.pending);
+    put_version_or_null(b, "delivered", c.cp.has_delivered, &c.cp.delivered);
+    put_name(b, "fold");
+    put_bytes(b, c.cp.fold);
+    buf_str(b, "}\n");
+    return ERR_OK;
+}
+
+static void write_line(struct dump *d)
+{
+    if (d->bad == 0 && fwrite(d->line.data, 1, d->line.len, d->out) != d->line.len)
+        d->bad = errno;
+}
+
+static void take_entry(void *arg, const struct pages_entry *entry)
+{
+    struct dump *d = arg;
+    struct fault fault = {0};
+    struct buf *b = &d->line;
+    bool sound = true;
+    enum err e = ERR_STORE;
+
+    b->len = 0;
+    if (entry->table == STORE_META)
+        e = put_meta(b, entry->key, entry->value, &fault);
+    else if (entry->table == STORE_PENDING)
+        e = put_pending(b, entry->key, entry->value, &sound, &fault);
+    else if (entry->table == STORE_DEAD)
+        e = put_dead(b, entry->key, entry->value, &sound, &fault);
+    else if (entry->table == STORE_CHECKPOINTS)
+        e = put_checkpoint(b, entry->key, entry->value, &fault);
+    else
+        snprintf(fault.why, sizeof fault.why, "on a page that no table leads to");
+    if (e != ERR_OK) {
+        const char *table =
+            entry->table < STORE_TABLE_COUNT ? store_table_name(entry->table) : "lost";
+        b->len = 0;
+        store_dump_damaged(b, table, entry->key, fault.why, entry->value);
+    }
+    if (e != ERR_OK || !sound)
+        d->damaged++;
+    write_line(d);
+}
+
+static void take_damage(void *arg, const char *what)
+{
+    struct dump *d = arg;
+
+    d->damaged++;
+    d->line.len = 0;
+    buf_str(&d->line, "{\"damaged\":");
+    json_put_string(&d->line, slice_str(what));
+    buf_str(&d->line, "}\n");
+    write_line(d);
+}
+
+enum err store_dump(const char *dir, FILE *out, uint64_t *damaged, struct fault *fault)
+{
+    struct dump d = {.out = out};
+    const struct pages_visitor visitor = {&d, take_entry, take_damage};
+    struct pages *p;
+
+    enum err e = pages_open(dir, &visitor, &p, fault);
+    if (e != ERR_OK)
+        return e;
+    pages_walk(p, STORE_META);
+    pages_walk(p, STORE_PENDING);
+    pages_walk(p, STORE_DEAD);
+    pages_walk(p, STORE_CHECKPOINTS);
+    pages_walk_lost(p);
+    pages_close(p);
+    buf_free(&d.line);
+    *damaged = d.damaged;
+    if (d.bad == 0 && fflush(out) != 0)
+        d.bad = errno;
+    if (d.bad == 0)
+        return ERR_OK;
+    snprintf(fault->path, sizeof fault->path, "output");
+    snprintf(fault->why, sizeof fault->why, "%s", strerror(d.bad));
+    return ERR_SYSTEM;
+}

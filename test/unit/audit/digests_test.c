@@ -1,0 +1,297 @@
+/* digests_test.c - what is asked, and what each answer is taken for. */
+
+#include "audit/digests.h"
+#include "ground/buf.h"
+
+#include "test.h"
+
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+/* ---- an http room that answers from a list ---- */
+
+static struct {
+    struct {
+        long status; /* 0: the connection broke */
+        const char *body;
+    } answers[16];
+    unsigned count, asked, opened;
+    char body[4096], authorization[64];
+    http_done *done; /* NULL: nothing is under way */
+    void *arg;
+} web;
+static int wake_fd;
+
+struct http {
+    int unused;
+};
+
+enum err http_open(const struct http_options *options, struct http **h, struct fault *fault)
+{
+    (void)options, (void)fault;
+    web.opened++;
+    *h = base_alloc(sizeof **h);
+    return ERR_OK;
+}
+
+void http_close(struct http *h)
+{
+    struct http_answer answer = {.end = HTTP_ABANDONED};
+
+    if (h && web.done)
+        web.done(web.arg, &answer);
+    web.done = NULL;
+    free(h);
+}
+
+void http_set_authorization(struct http *h, const char *value)
+{
+    (void)h;
+    snprintf(web.authorization, sizeof web.authorization, "%s", value);
+}
+
+void http_post_json(struct http *h, const char *path, struct slice body, http_done *done, void *arg)
+{
+    (void)h;
+    ck_assert_str_eq(path, "/api/query");
+    ck_assert(web.done == NULL && body.len < sizeof web.body);
+    snprintf(web.body, sizeof web.body, "%.*s", SLICE_ARG(body));
+    free((void *)body.data);
+    web.done = done;
+    web.arg = arg;
+}
+
+void http_get(struct http *h, const char *path, http_done *done, void *arg)
+{
+    (void)h, (void)path, (void)done, (void)arg;
+    ck_abort_msg("a digest is no GET");
+}
+
+void http_wait(struct http *h, int fd, int timeout_ms)
+{
+    struct http_answer answer = {.end = HTTP_BROKEN};
+    http_done *done = web.done;
+
+    (void)h, (void)timeout_ms;
+    ck_assert_int_eq(fd, wake_fd);
+    if (web.asked == web.count)
+        return; /* only a wake helps now */
+    if (web.answers[web.asked].status)
+        answer = (struct http_answer){.end = HTTP_ANSWERED,
+                                      .status = web.answers[web.asked].status,
+                                      .body = slice_str(web.answers[web.asked].body)};
+    web.asked++;
+    web.done = NULL;
+    done(web.arg, &answer);
+}
+
+static void will_answer(long status, const char *body)
+{
+    web.answers[web.count].status = status;
+    web.answers[web.count++].body = body;
+}
+
+static struct digests_options options;
+
+static struct digests *open_digests(void)
+{
+    struct digests *d = NULL;
+    struct fault fault = {0};
+
+    memset(&web, 0, sizeof web);
+    wake_fd = eventfd(0, EFD_NONBLOCK);
+    options = (struct digests_options){
+        .query = "runtime:listDigests", .admin_key = "key|1", .wake_fd = wake_fd};
+    ck_assert_int_eq(digests_open(&options, &d, &fault), ERR_OK);
+    ck_assert_str_eq(web.authorization, "Convex key|1");
+    return d;
+}
+
+static void close_digests(struct digests *d)
+{
+    digests_close(d);
+    close(wake_fd);
+}
+
+#define H1          "1111111111111111111111111111111111111111111111111111111111111111"
+#define H2          "abababababababababababababababababababababababababababababababab"
+#define ONE(fields) "{\"status\":\"success\",\"value\":{\"digests\":[{" fields "}],\"next\":null}}"
+#define GOOD                                                                                       \
+    "\"document_id\":\"a\",\"seq\":5.0,\"projected_at\":\"001771531200.123456001\","               \
+    "\"content_hash\":\"" H1 "\",\"actual_hash\":\"" H2 "\",\"intact\":true"
+
+TEST(a_page)
+{
+    struct digests *d = open_digests();
+    struct digests_ask ask = {.kind = "run_summary", .after = slice_str("x\"y")};
+    struct digests_page page;
+    struct fault fault = {0};
+
+    will_answer(200, "{\"status\":\"success\",\"value\":{\"digests\":[{" GOOD
+                     "},{\"document_id\":\"b\",\"seq\":0,\"projected_at\":\"\",\"content_hash\":"
+                     "null,\"actual_hash\":\"" H1 "\",\"intact\":false}],\"next\":\"z\"}}");
+    ck_assert_int_eq(digests_get(d, &ask, &page, &fault), ERR_OK);
+    ck_assert_str_eq(web.body,
+                     "{\"path\":\"runtime:listDigests\",\"format\":\"json\",\"args\":{\"verify\":"
+                     "true,\"kind\":\"run_summary\",\"limit\":500,\"after\":\"x\\\"y\"}}");
+    ck_assert_uint_eq(page.count, 2);
+    ck_assert(!page.is_last);
+    ck_assert_slice(page.next, "z");
+    const struct drift_theirs *t = page.items;
+    ck_assert_slice(t->id, "a");
+    ck_assert(t->seq == 5 && t->is_intact && t->has_hash && !t->is_removed);
+    ck_assert_int_eq(t->projected_at_us, 1771531200123457); /* rounded up */
+    ck_assert_uint_eq(t->hash[0], 0x11);
+    ck_assert_uint_eq(t->actual[31], 0xab);
+    ck_assert(!t[1].is_intact && !t[1].has_hash && t[1].seq == 0 && t[1].projected_at_us == 0);
+    close_digests(d);
+}
+
+TEST(some_documents)
+{
+    struct digests *d = open_digests();
+    struct slice ids[] = {slice_str("a"), slice_str("b")};
+    struct digests_ask ask = {.kind = "k", .ids = ids, .id_count = 2};
+    struct digests_page page;
+    struct fault fault = {0};
+
+    will_answer(200, ONE("\"document_id\":\"b\",\"seq\":3,\"content_hash\":null,\"removed\":true,"
+                         "\"projected_at\":\"001771531200.000000000\""));
+    ck_assert_int_eq(digests_get(d, &ask, &page, &fault), ERR_OK);
+    ck_assert_ptr_nonnull(strstr(web.body, "\"kind\":\"k\",\"document_ids\":[\"a\",\"b\"]}}"));
+    ck_assert(page.count == 1 && page.is_last && page.items[0].is_removed);
+    ck_assert_int_eq(page.items[0].projected_at_us, 1771531200000000);
+    close_digests(d);
+}
+
+/* What is wrong with an answer ends the question: nothing is guessed. */
+TEST(answers_of_another_shape)
+{
+    static const struct {
+        const char *body, *why;
+    } cases[] = {
+        {ONE("\"seq\":1"), "document_id"},
+        {ONE("\"document_id\":7,\"seq\":1"), "document_id"},
+        {ONE("\"document_id\":\"a\",\"seq\":-1"), "seq"},
+        {ONE("\"document_id\":\"a\",\"seq\":1.5"), "seq"},
+        {ONE("\"document_id\":\"a\",\"seq\":1e300"), "seq"},
+        {ONE("\"document_id\":\"a\",\"seq\":\"1\""), "seq"},
+        {ONE("\"document_id\":\"a\",\"seq\":1"), "projected_at"},
+        {ONE("\"document_id\":\"a\",\"seq\":1,\"projected_at\":\"\""), "content_hash"},
+        {ONE("\"document_id\":\"a\",\"seq\":1,\"projected_at\":\"\",\"content_hash\":7"),
+         "content_hash"},
+        {ONE("\"document_id\":\"a\",\"seq\":1,\"projected_at\":\"\",\"content_hash\":null"),
+         "actual_hash"},
+        {ONE("\"document_id\":\"a\",\"seq\":1,\"projected_at\":\"\",\"content_hash\":null,"
+             "\"actual_hash\":\"11\""),
+         "actual_hash"},
+        {"{\"status\":\"success\",\"value\":{\"digests\":[]}}", "next"},
+        {"{\"status\":\"success\",\"value\":{\"digests\":7,\"next\":null}}", "list"},
+        {"{\"status\":\"success\",\"value\":{\"digests\":[7],\"next\":null}}", "document_id"},
+        {"{\"status\":\"success\",\"value\":{\"digests\":[],\"next\":\"m\"}}", "before"},
+        {"{\"status\":\"success\",\"value\":null}", "next"},
+    };
+    struct digests *d = open_digests();
+    struct digests_ask ask = {.kind = "k", .after = slice_str("m")};
+    struct digests_page page;
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct fault fault = {0};
+        web.count = web.asked = 0;
+        will_answer(200, cases[i].body);
+        ck_assert_int_eq(digests_get(d, &ask, &page, &fault), ERR_SINK);
+        ck_assert_msg(strstr(fault.why, cases[i].why) != NULL, "%s: %s", cases[i].body, fault.why);
+    }
+    close_digests(d);
+}
+
+TEST(a_hash_that_is_none_of_ours_is_not_intact)
+{
+    struct digests *d = open_digests();
+    struct digests_ask ask = {.kind = "k"};
+    struct digests_page page;
+    struct fault fault = {0};
+
+    will_answer(200, ONE("\"document_id\":\"a\",\"seq\":5,\"projected_at\":\"odd\","
+                         "\"content_hash\":\"ABC\",\"actual_hash\":\"" H2 "\",\"intact\":true"));
+    ck_assert_int_eq(digests_get(d, &ask, &page, &fault), ERR_OK);
+    ck_assert(page.items[0].has_hash && !page.items[0].is_intact);
+    ck_assert_int_eq(page.items[0].projected_at_us, 0);
+    close_digests(d);
+}
+
+TEST(passing_faults_are_waited_out)
+{
+    struct digests *d = open_digests();
+    struct digests_ask ask = {.kind = "k"};
+    struct digests_page page;
+    struct fault fault = {0};
+
+    will_answer(0, "");
+    will_answer(503, "{\"code\":\"TooManyConcurrentRequests\",\"message\":\"\"}");
+    will_answer(200, ONE(GOOD));
+    ck_assert_int_eq(digests_get(d, &ask, &page, &fault), ERR_OK);
+    ck_assert_uint_eq(web.asked, 3);
+    close_digests(d);
+}
+
+TEST(other_faults_end_the_question_with_their_words)
+{
+    struct digests *d = open_digests();
+    struct digests_ask ask = {.kind = "k"};
+    struct digests_page page;
+    struct fault fault = {0};
+
+    will_answer(200, "{\"status\":\"error\",\"errorMessage\":\"Could not find public function for "
+                     "'runtime:listDigests'\"}");
+    ck_assert_int_eq(digests_get(d, &ask, &page, &fault), ERR_SINK);
+    ck_assert_ptr_nonnull(strstr(fault.why, "Could not find"));
+    /* A key may have been replaced: it is read and tried once more. */
+    will_answer(401, "{\"code\":\"BadAdminKey\",\"message\":\"no\"}");
+    will_answer(401, "{\"code\":\"BadAdminKey\",\"message\":\"no\"}");
+    web.authorization[0] = '\0';
+    ck_assert_int_eq(digests_get(d, &ask, &page, &fault), ERR_SINK);
+    ck_assert_uint_eq(web.asked, 3);
+    ck_assert_str_eq(web.authorization, "Convex key|1");
+    close_digests(d);
+}
+
+TEST(an_id_that_convex_cannot_hold)
+{
+    struct digests *d = open_digests();
+    struct digests_ask ask = {.kind = "k", .after = slice_str("a\xff")};
+    struct digests_page page;
+    struct fault fault = {0};
+
+    ck_assert_int_eq(digests_get(d, &ask, &page, &fault), ERR_SINK);
+    ck_assert_str_eq(fault.why, "a document id is not UTF-8");
+    close_digests(d);
+}
+
+TEST(woken_whatever_is_waited_for_is_given_up)
+{
+    struct digests *d = open_digests();
+    struct digests_ask ask = {.kind = "k"};
+    struct digests_page page;
+    struct fault fault = {0};
+    uint64_t one = 1;
+
+    ck_assert(digests_pause(d, 1));
+    ck_assert_int_eq(write(wake_fd, &one, sizeof one), sizeof one);
+    ck_assert(!digests_pause(d, 60000));
+    ck_assert_int_eq(digests_get(d, &ask, &page, &fault), ERR_CLOSED);
+    will_answer(503, "");
+    ck_assert_ptr_nonnull(web.done); /* still under way: it ends with the handle */
+    close_digests(d);
+}
+
+TEST(a_key_that_is_none)
+{
+    struct digests *d = NULL;
+    struct fault fault = {0};
+
+    options = (struct digests_options){.query = "q", .admin_key = "two words"};
+    ck_assert_int_eq(digests_open(&options, &d, &fault), ERR_INVALID);
+    ck_assert_str_eq(fault.path, "admin_key");
+    ck_assert_ptr_null(strstr(fault.why, "two"));
+}

@@ -1,0 +1,177 @@
+/* cli_words_test.c - each word as its request, wrong usage, help. */
+
+#include "cli/cli.h"
+#include "cli/cli_words.h"
+
+#include "ground/buf.h"
+#include "term/term.h"
+#include "test.h"
+
+#include <inttypes.h>
+
+/* A term as Erlang writes it; enough for requests. */
+static void show(struct buf *b, term t)
+{
+    struct slice text = term_text(t);
+    int64_t v;
+    if (term_type(t) == TERM_BINARY)
+        buf_printf(b, "<<%.*s>>", SLICE_ARG(text));
+    else if (term_type(t) == TERM_ATOM)
+        buf_slice(b, text);
+    else if (term_integer(t, &v))
+        buf_printf(b, "%" PRId64, v);
+    else if (term_type(t) == TERM_MAP) {
+        term at = term_items(t);
+        for (uint32_t i = 0; i < 2 * term_arity(t); i++, at = term_next(at)) {
+            buf_str(b, i == 0 ? "#{" : i % 2 ? "=>" : ",");
+            show(b, at);
+        }
+        buf_byte(b, '}');
+    } else {
+        ck_assert_int_eq(term_type(t), TERM_TUPLE);
+        for (uint32_t i = 0; i < term_arity(t); i++) {
+            buf_str(b, i ? "," : "{");
+            show(b, term_element(t, i));
+        }
+        buf_byte(b, '}');
+    }
+}
+
+/* ${line}: word and arguments, blank-separated. */
+static enum err parse(const char *line, struct ask *ask, char *why)
+{
+    char *copy = base_strndup(line, strlen(line)), *rest = copy, *argv[8];
+    int argc = 0;
+    for (char *word; (word = strsep(&rest, " ")) != NULL;)
+        argv[argc++] = word;
+    why[0] = '\0';
+    enum err e = cli_words_parse(argv[0], argc - 1, argv + 1, ask, why, 200);
+    free(copy);
+    return e;
+}
+
+TEST(each_word_is_a_request_of_the_protocol)
+{
+    static const struct {
+        const char *line, *request;
+        int64_t timeout_ms;
+    } cases[] = {
+        {"status", "status", 5000},
+        {"pause", "pause", 5000},
+        {"resume", "resume", 5000},
+        {"reload", "reload", 5000},
+        {"flush", "{flush,10000}", 15000},
+        {"flush 60000", "{flush,60000}", 65000},
+        {"flush 60000 --timeout 3", "{flush,60000}", 3000},
+        {"drain", "{drain,10000}", 15000},
+        {"drain 0", "{drain,0}", 5000},
+        {"checkpoint a:1", "{checkpoint,<<a:1>>}", 5000},
+        {"checkpoint -- --odd", "{checkpoint,<<--odd>>}", 5000},
+        {"clear a:1", "{clear,<<a:1>>}", 5000},
+        {"clear --kind run_summary", "{clear,{kind,<<run_summary>>}}", 5000},
+        {"clear --all", "{clear,all}", 5000},
+        {"dead list", "{dead,list}", 5000},
+        {"dead list a:1", "{dead,{list,<<a:1>>}}", 5000},
+        {"dead show a:1", "{dead,{show,<<a:1>>}}", 5000},
+        {"dead retry a:1", "{dead,{retry,<<a:1>>}}", 5000},
+        {"dead retry --all", "{dead,{retry,all}}", 5000},
+        {"--json dead drop a:1", NULL, 0},
+        {"dead drop a:1 --json", "{dead,{drop,<<a:1>>}}", 5000},
+        {"audit", "{audit,all,#{repair=>false,after=><<>>}}", 7200000},
+        {"audit --kind k --repair --after a:1 --timeout 60",
+         "{audit,<<k>>,#{repair=>true,after=><<a:1>>}}", 60000},
+        {"audit status", "{audit,status}", 5000},
+        {"audit cancel --json", "{audit,cancel}", 5000},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct ask ask;
+        char why[200];
+        enum err e = parse(cases[i].line, &ask, why);
+        if (cases[i].request == NULL) {
+            ck_assert_int_eq(e, ERR_NOT_FOUND);
+            continue;
+        }
+        ck_assert_msg(e == ERR_OK, "%s: %s", cases[i].line, why);
+        struct buf whole = {0}, text = {0};
+        struct fault fault = {0};
+        term t;
+        term_put_version(&whole);
+        buf_slice(&whole, buf_view(&ask.request));
+        ck_assert_int_eq(term_check(buf_view(&whole), &t, &fault), ERR_OK);
+        show(&text, t);
+        ck_assert_slice(buf_view(&text), cases[i].request);
+        ck_assert_int_eq(ask.timeout_ms, cases[i].timeout_ms);
+        ck_assert_int_eq(ask.json, strstr(cases[i].line, "--json") != NULL);
+        buf_free(&text);
+        buf_free(&whole);
+        buf_free(&ask.request);
+    }
+}
+
+TEST(wrong_usage_says_what_is_wrong)
+{
+    static const char *const cases[][2] = {
+        {"status now", "too many arguments"},
+        {"status --all", "--all and --kind do not belong here"},
+        {"status --jsn", "--jsn is not understood"},
+        {"status --timeout", "--timeout needs a value"},
+        {"status --timeout 0", "--timeout wants a number of seconds from 1 to 7200"},
+        {"status --timeout 5s", "--timeout wants a number of seconds from 1 to 7200"},
+        {"flush soon", "a number of milliseconds from 0 to 3600000 is wanted"},
+        {"flush -1", "a number of milliseconds from 0 to 3600000 is wanted"},
+        {"checkpoint", "an argument is missing"},
+        {"checkpoint a b c", "too many arguments"},
+        {"clear", "one of ID, --kind KIND or --all is wanted"},
+        {"clear a --all", "one of ID, --kind KIND or --all is wanted"},
+        {"clear --kind", "--kind needs a value"},
+        {"dead", "list, show ID, retry ID, retry --all or drop ID is wanted"},
+        {"dead bury a", "list, show, retry or drop is wanted"},
+        {"dead drop --all", "--all goes with retry alone"},
+        {"dead retry a --all", "--all goes with retry alone"},
+        {"dead drop", "the id of a document is wanted"},
+        {"dead retry", "the id of a document is wanted"},
+        {"audit k", "status, cancel, or --kind, --repair and --after are wanted"},
+        {"audit --all", "status, cancel, or --kind, --repair and --after are wanted"},
+        {"audit status cancel", "status, cancel, or --kind, --repair and --after are wanted"},
+        {"audit status --repair", "status and cancel stand alone"},
+        {"audit --after", "--after needs a value"},
+        {"status --repair", "--repair and --after belong to audit"},
+        {"rebuild --from x --after y", "--repair and --after belong to audit"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct ask ask;
+        char why[200];
+        ck_assert_msg(parse(cases[i][0], &ask, why) == ERR_INVALID, "%s", cases[i][0]);
+        ck_assert_str_eq(why, cases[i][1]);
+        ck_assert_ptr_null(ask.request.data);
+    }
+    struct ask ask;
+    char why[200];
+    ck_assert_int_eq(parse("frobnicate", &ask, why), ERR_NOT_FOUND);
+    ck_assert_int_eq(parse("run", &ask, why), ERR_NOT_FOUND); /* main's */
+}
+
+TEST(every_word_has_help_with_an_example)
+{
+    static const char *const words[] = {"run",    "check-config", "version", "status",
+                                        "flush",  "pause",        "resume",  "drain",
+                                        "reload", "checkpoint",   "clear",   "dead"};
+    char *all = NULL;
+    size_t len = 0;
+    FILE *out = open_memstream(&all, &len);
+    ck_assert(cli_help(NULL, out));
+    fclose(out);
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        char *text = NULL, line[100];
+        out = open_memstream(&text, &len);
+        ck_assert(cli_help(words[i], out));
+        fclose(out);
+        snprintf(line, sizeof line, "Example: convex_sidecar %s", words[i]);
+        ck_assert_msg(strstr(text, line) != NULL, "%s", text);
+        snprintf(line, sizeof line, "\n  %s ", words[i]);
+        ck_assert_msg(strstr(all, line) != NULL, "%s is not in:\n%s", words[i], all);
+        free(text);
+    }
+    free(all);
+    ck_assert(!cli_help("frobnicate", stdout));
+}

@@ -1,0 +1,354 @@
+/*
+ * dist_test.c - the C node met by peers that a BEAM would never be: twins, mutes, babblers.
+ *
+ * The peers are C nodes of ei (which dials out; the rooms under test never do), epmd is a thread
+ * that says yes.  What real BEAM nodes see is in test/dist_test.exs.
+ */
+
+#include "dist/dist.h"
+#include "ground/clock.h"
+#include "ground/metrics.h"
+#include "dist/node.h"
+
+#include "test.h"
+
+#include <ei.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define NODE "c@127.0.0.1"
+
+/* --- an epmd that says yes to everybody --- */
+
+static struct {
+    int listener;
+    atomic_int connection;
+    pthread_t thread;
+} epmd;
+
+static void *epmd_run(void *arg)
+{
+    (void)arg;
+    for (;;) {
+        char request[100];
+        int fd = accept(epmd.listener, NULL, NULL);
+        if (fd < 0)
+            return NULL;
+        ck_assert(recv(fd, request, sizeof request, 0) > 0);
+        ck_assert_int_eq(send(fd, "\x76\0\0\0\0\1", 6, MSG_NOSIGNAL), 6);
+        epmd.connection = fd;
+    }
+}
+
+static void epmd_start(void)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET};
+    socklen_t len = sizeof a;
+    char port[16];
+
+    a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    epmd.listener = socket(AF_INET, SOCK_STREAM, 0);
+    ck_assert_int_eq(bind(epmd.listener, (struct sockaddr *)&a, len), 0);
+    ck_assert_int_eq(listen(epmd.listener, 8), 0);
+    ck_assert_int_eq(getsockname(epmd.listener, (struct sockaddr *)&a, &len), 0);
+    snprintf(port, sizeof port, "%d", ntohs(a.sin_port));
+    setenv("ERL_EPMD_PORT", port, 1);
+    pthread_create(&epmd.thread, NULL, epmd_run, NULL);
+}
+
+static void epmd_stop(void)
+{
+    shutdown(epmd.listener, SHUT_RDWR);
+    pthread_join(epmd.thread, NULL);
+    close(epmd.listener);
+    close(epmd.connection);
+}
+
+/* --- the node under test: keeps its callers until told --- */
+
+static atomic_uint calls, casts;
+static struct caller *kept;
+
+static void on_call(void *arg, struct caller *caller, term request)
+{
+    (void)arg;
+    if (term_is(request, "keep"))
+        kept = caller;
+    else
+        dist_reply(caller, term_raw(request));
+    calls++;
+}
+
+static void on_cast(void *arg, term request)
+{
+    (void)arg, (void)request;
+    casts++;
+}
+
+static void on_gathered(void *arg)
+{
+    (void)arg;
+}
+
+static enum err open_node(const char *node, const char *cookie, const char *address,
+                          struct dist **d, struct fault *fault)
+{
+    const struct dist_options options = {.node = node,
+                                         .cookie = cookie,
+                                         .listen_address = address,
+                                         .registered_name = "srv",
+                                         .max_message_bytes = 1 << 20,
+                                         .max_unsent_bytes = 1 << 20,
+                                         .max_peers = 8};
+    const struct dist_handler handler = {NULL, on_call, on_cast, on_gathered};
+
+    return dist_open(&options, &handler, d, fault);
+}
+
+static struct dist *start(void)
+{
+    struct dist *d = NULL;
+    struct fault fault;
+
+    epmd_start();
+    ck_assert_msg(open_node(NODE, "secret", NULL, &d, &fault) == ERR_OK, "%s", fault.why);
+    ck_assert(dist_is_published(d));
+    return d;
+}
+
+static void stop(struct dist *d)
+{
+    dist_close(d);
+    epmd_stop();
+}
+
+/* --- a peer made of ei --- */
+
+struct twin {
+    ei_cnode ei;
+    int fd;
+};
+
+static int dial(struct twin *t, const struct dist *d, const char *name, const char *cookie)
+{
+    struct in_addr loopback = {htonl(INADDR_LOOPBACK)};
+    char full[64], host[] = "127.0.0.1";
+
+    snprintf(full, sizeof full, "%s@127.0.0.1", name);
+    ck_assert_int_eq(ei_connect_xinit(&t->ei, host, name, full, &loopback, cookie, 99), 0);
+    return t->fd = ei_connect_host_port(&t->ei, host, dist_port(d));
+}
+
+static void ask(struct twin *t, char *name, const char *request)
+{
+    ei_x_buff x;
+    erlang_ref ref;
+
+    ck_assert_int_eq(ei_make_ref(&t->ei, &ref), 0);
+    ei_x_new_with_version(&x);
+    ei_x_encode_tuple_header(&x, 3);
+    ei_x_encode_atom(&x, "$gen_call");
+    ei_x_encode_tuple_header(&x, 2);
+    ei_x_encode_pid(&x, ei_self(&t->ei));
+    ei_x_encode_ref(&x, &ref);
+    ei_x_encode_atom(&x, request);
+    ck_assert_int_eq(ei_reg_send(&t->ei, t->fd, name, x.buff, x.index), 0);
+    ei_x_free(&x);
+}
+
+/* Whether an answer comes whose second element is the atom. */
+static bool answered(struct twin *t, const char *expected)
+{
+    ei_x_buff x;
+    erlang_msg m;
+    char atom[MAXATOMLEN] = "";
+    int i = 0, v;
+
+    ei_x_new(&x);
+    int got = ei_xreceive_msg_tmo(t->fd, &m, &x, 5000);
+    bool same = got == ERL_MSG && ei_decode_version(x.buff, &i, &v) == 0 &&
+                ei_decode_tuple_header(x.buff, &i, &v) == 0 && ei_skip_term(x.buff, &i) == 0 &&
+                ei_decode_atom(x.buff, &i, atom) == 0 && strcmp(atom, expected) == 0;
+    ei_x_free(&x);
+    return same;
+}
+
+static bool is_closed(int fd)
+{
+    char rest[100];
+    struct pollfd p = {fd, POLLIN, 0};
+
+    while (poll(&p, 1, 5000) == 1)
+        if (recv(fd, rest, sizeof rest, 0) <= 0)
+            return true;
+    return false;
+}
+
+static void wait_metric(enum metric m, uint64_t value)
+{
+    int64_t end_ms = clock_mono_ms() + 5000;
+
+    while (metric_get(m) != value && clock_mono_ms() < end_ms)
+        poll(NULL, 0, 1);
+    ck_assert_uint_eq(metric_get(m), value);
+}
+
+TEST(bad_names_cookies_and_addresses_are_told)
+{
+    static const char *const nodes[] = {"",     "c",     "@h",    "c@",
+                                        "c@@h", "c@h@h", "c x@h", "c@127.0.0.1\n"};
+    struct dist *d = NULL;
+    struct fault fault;
+    char long_cookie[600];
+
+    for (size_t i = 0; i < sizeof nodes / sizeof *nodes; i++)
+        ck_assert_int_eq(open_node(nodes[i], "secret", NULL, &d, &fault), ERR_INVALID);
+    ck_assert_int_eq(open_node(NODE, "", NULL, &d, &fault), ERR_INVALID);
+    memset(long_cookie, 'x', sizeof long_cookie - 1);
+    long_cookie[sizeof long_cookie - 1] = '\0';
+    ck_assert_int_eq(open_node(NODE, long_cookie, NULL, &d, &fault), ERR_INVALID);
+    ck_assert_ptr_null(strstr(fault.why, "xxx"));
+    ck_assert_int_eq(open_node(NODE, "secret", "localhost", &d, &fault), ERR_INVALID);
+    ck_assert_int_eq(open_node(NODE, "secret", "203.0.113.7", &d, &fault), ERR_SYSTEM);
+    ck_assert_ptr_null(d);
+    dist_close(NULL);
+}
+
+TEST(patterns_say_who_may_come)
+{
+    ck_assert(node_matches("", "a@h"));
+    ck_assert(node_matches("  ", "a@h"));
+    ck_assert(node_matches("a@h", "a@h"));
+    ck_assert(node_matches("x@h  *@h ", "a@h"));
+    ck_assert(!node_matches("x@h", "a@h"));
+    ck_assert(!node_matches("a@h", "aa@h"));
+    ck_assert(!node_matches("a", "a@h"));
+    ck_assert(!node_matches("*@h", "a@hh"));
+}
+
+TEST(it_listens_on_loopback_only)
+{
+    struct dist *d = start();
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)dist_port(d))};
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+    a.sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1); /* 127.0.0.2: another of our addresses */
+    ck_assert_int_ne(connect(fd, (struct sockaddr *)&a, sizeof a), 0);
+    close(fd);
+    stop(d);
+}
+
+TEST(a_newer_connection_of_the_same_node_replaces_the_older)
+{
+    struct dist *d = start();
+    struct twin older, newer;
+    char srv[] = "srv";
+
+    ck_assert_int_ge(dial(&older, d, "twin", "secret"), 0);
+    ask(&older, srv, "hello");
+    ck_assert(answered(&older, "hello"));
+    ck_assert_int_ge(dial(&newer, d, "twin", "secret"), 0);
+    ck_assert(is_closed(older.fd));
+    ask(&newer, srv, "again");
+    ck_assert(answered(&newer, "again"));
+    wait_metric(METRIC_PEERS, 1);
+    close(older.fd);
+    ei_close_connection(newer.fd);
+    wait_metric(METRIC_PEERS, 0);
+    stop(d);
+}
+
+TEST(a_wrong_cookie_and_a_stranger_are_counted)
+{
+    struct dist *d = start();
+    struct twin t;
+    uint64_t before = metric_get(METRIC_HANDSHAKES_FAILED);
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)dist_port(d))};
+
+    ck_assert_int_lt(dial(&t, d, "wrong", "another"), 0);
+    wait_metric(METRIC_HANDSHAKES_FAILED, before + 1);
+    a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    ck_assert_int_eq(connect(fd, (struct sockaddr *)&a, sizeof a), 0);
+    ck_assert_int_eq(send(fd, "GET / HTTP/1.1\r\n\r\n", 18, MSG_NOSIGNAL), 18);
+    shutdown(fd, SHUT_WR);
+    ck_assert(is_closed(fd));
+    wait_metric(METRIC_HANDSHAKES_FAILED, before + 2);
+    close(fd);
+    stop(d);
+}
+
+TEST(a_malformed_message_ends_that_connection_only)
+{
+    static const char *const bad[] = {"\0\0\0\1x", "\0\0\0\3p\x83\x68", "\0\0\0\4p\x83\x61\x06"};
+    static const size_t lens[] = {5, 7, 8};
+    struct dist *d = start();
+    struct twin good, t;
+    char srv[] = "srv";
+
+    ck_assert_int_ge(dial(&good, d, "good", "secret"), 0);
+    for (size_t i = 0; i < 3; i++) {
+        ck_assert_int_ge(dial(&t, d, "bad", "secret"), 0);
+        ck_assert_int_eq(send(t.fd, bad[i], lens[i], MSG_NOSIGNAL), (ssize_t)lens[i]);
+        ck_assert(is_closed(t.fd));
+        ei_close_connection(t.fd);
+    }
+    ask(&good, srv, "hello");
+    ck_assert(answered(&good, "hello"));
+    ei_close_connection(good.fd);
+    stop(d);
+}
+
+TEST(an_answer_may_come_after_everything_is_gone)
+{
+    struct dist *d = start();
+    struct twin t;
+    char srv[] = "srv";
+    struct buf yes = {0};
+    unsigned before = calls;
+
+    ck_assert_int_ge(dial(&t, d, "asker", "secret"), 0);
+    ask(&t, srv, "keep");
+    for (int i = 0; i < 5000 && calls == before; i++)
+        poll(NULL, 0, 1);
+    ck_assert_uint_eq(calls, before + 1);
+    stop(d);
+    ck_assert(is_closed(t.fd));
+    ei_close_connection(t.fd);
+    term_put_atom(&yes, "yes");
+    dist_reply(kept, buf_view(&yes));
+    buf_free(&yes);
+}
+
+TEST(epmd_is_registered_with_again)
+{
+    struct dist *d = start();
+    int first = epmd.connection;
+
+    shutdown(first, SHUT_RDWR);
+    for (int i = 0; i < 5000 && (epmd.connection == first || !dist_is_published(d)); i++)
+        poll(NULL, 0, 1);
+    ck_assert_int_ne(epmd.connection, first);
+    ck_assert(dist_is_published(d));
+    close(first);
+    stop(d);
+}
+
+TEST(closing_does_not_wait_for_a_silent_handshake)
+{
+    struct dist *d = start();
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)dist_port(d))};
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+    a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    ck_assert_int_eq(connect(fd, (struct sockaddr *)&a, sizeof a), 0);
+    int64_t start_ms = clock_mono_ms();
+    stop(d);
+    ck_assert_int_lt(clock_mono_ms() - start_ms, 2000);
+    close(fd);
+}

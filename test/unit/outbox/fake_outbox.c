@@ -1,0 +1,298 @@
+/*
+ * fake_outbox.c - the delivery side of the outbox in memory, to be included by a test.
+ *
+ * It keeps the promises of outbox.h that delivery relies on: one pending record a document, numbers
+ * that only rise, a newer version takes the number of the pending one, a reader sees one committed
+ * state until it is released, a settlement leaves a newer version pending.  fake_outbox_fail makes
+ * the store fail: settlements are kept and not committed.  Any thread may put; one reads.
+ */
+
+#include "outbox/outbox.h"
+
+#include <pthread.h>
+
+#define uthash_fatal(msg) base_broken(msg, __FILE__, __LINE__)
+#include <uthash.h>
+
+/* One kept version; never changed once made, freed with the outbox. */
+struct fake_record {
+    struct fake_record *next; /* of all that were made */
+    uint64_t no, revision;
+    enum outbox_op op;
+    int64_t seq;
+    char id[64], json[64];
+};
+
+struct fake_document {
+    char id[64];
+    uint64_t no;           /* pending; 0: none */
+    int64_t delivered_seq; /* 0: none */
+    unsigned deliveries;
+    bool dead;
+    char why[256], answer[64];
+    size_t answer_bytes;
+    uint32_t attempts;
+    UT_hash_handle hh;
+};
+
+struct outbox {
+    pthread_mutex_t lock;
+    struct fake_record **slots; /* by number - 1; NULL: gone */
+    size_t count, cap, pending;
+    uint64_t revision, tickets, committed;
+    struct fake_record *made;
+    struct fake_document *documents;
+    struct settlement *queue, **queue_end;
+    bool failing, silent;  /* silent: commits of settlements are not announced */
+    bool unreadable;       /* readers see nothing, as while the store is opened again */
+    unsigned order_faults; /* a delivered seq that did not rise */
+    void (*on_work)(void *);
+    void *on_work_arg;
+};
+
+struct outbox_reader {
+    struct outbox *o;
+    struct fake_record **view;
+    size_t count;
+    bool is_open, is_broken;
+};
+
+static struct outbox *fake_outbox_new(void)
+{
+    struct outbox *o = base_alloc(sizeof *o);
+
+    pthread_mutex_init(&o->lock, NULL);
+    o->queue_end = &o->queue;
+    return o;
+}
+
+static void fake_outbox_free(struct outbox *o)
+{
+    struct fake_document *d, *next_document;
+
+    while (o->made != NULL) {
+        struct fake_record *next = o->made->next;
+        free(o->made);
+        o->made = next;
+    }
+    while (o->queue != NULL) {
+        struct settlement *next = o->queue->next;
+        settlement_free(o->queue);
+        o->queue = next;
+    }
+    HASH_ITER(hh, o->documents, d, next_document)
+    {
+        HASH_DEL(o->documents, d);
+        free(d);
+    }
+    pthread_mutex_destroy(&o->lock);
+    free(o->slots);
+    free(o);
+}
+
+static struct fake_document *fake_document(struct outbox *o, const char *id)
+{
+    struct fake_document *d;
+
+    HASH_FIND_STR(o->documents, id, d);
+    if (d == NULL) {
+        d = base_alloc(sizeof *d);
+        snprintf(d->id, sizeof d->id, "%s", id);
+        HASH_ADD_STR(o->documents, id, d);
+    }
+    return d;
+}
+
+/* E2: keep a version of ${id}, in the place of one that is pending. */
+static void fake_outbox_put(struct outbox *o, const char *id, int64_t seq)
+{
+    struct fake_record *r = base_alloc(sizeof *r);
+
+    pthread_mutex_lock(&o->lock);
+    struct fake_document *d = fake_document(o, id);
+    if (d->no == 0) {
+        if (o->count == o->cap) {
+            o->cap = o->cap > 0 ? 2 * o->cap : 64;
+            o->slots = base_realloc(o->slots, o->cap * sizeof(struct fake_record *));
+        }
+        d->no = ++o->count;
+        o->pending++;
+    }
+    r->no = d->no;
+    r->revision = ++o->revision;
+    r->seq = seq;
+    snprintf(r->id, sizeof r->id, "%s", id);
+    snprintf(r->json, sizeof r->json, "{\"seq\":%lld}", (long long)seq);
+    r->next = o->made;
+    o->made = r;
+    o->slots[r->no - 1] = r;
+    pthread_mutex_unlock(&o->lock);
+    if (o->on_work != NULL)
+        o->on_work(o->on_work_arg);
+}
+
+static void commit_one(struct outbox *o, struct settlement *s)
+{
+    struct fake_record *r = s->no <= o->count ? o->slots[s->no - 1] : NULL;
+    struct fake_document *d = fake_document(o, s->id);
+
+    if (s->dead) {
+        d->dead = true;
+        snprintf(d->why, sizeof d->why, "%s", s->why);
+        d->answer_bytes = s->answer != NULL ? strlen(s->answer) : 0;
+        snprintf(d->answer, sizeof d->answer, "%.63s", s->answer != NULL ? s->answer : "");
+        d->attempts = s->attempts;
+    } else {
+        o->order_faults += s->sent.seq <= d->delivered_seq;
+        d->delivered_seq = s->sent.seq;
+        d->deliveries++;
+    }
+    if (r != NULL && r->revision == s->revision) {
+        o->slots[s->no - 1] = NULL;
+        d->no = 0;
+        o->pending--;
+    }
+}
+
+/* Under lock. */
+static void commit(struct outbox *o)
+{
+    while (o->queue != NULL && !o->failing) {
+        struct settlement *s = o->queue;
+        o->queue = s->next;
+        commit_one(o, s);
+        settlement_free(s);
+    }
+    if (o->queue == NULL) {
+        o->queue_end = &o->queue;
+        o->committed = o->tickets;
+    }
+}
+
+static void fake_outbox_fail(struct outbox *o, bool failing)
+{
+    pthread_mutex_lock(&o->lock);
+    o->failing = failing;
+    commit(o);
+    bool announce = !o->silent;
+    pthread_mutex_unlock(&o->lock);
+    if (announce && o->on_work != NULL)
+        o->on_work(o->on_work_arg);
+}
+
+static void fake_outbox_hide(struct outbox *o, bool unreadable)
+{
+    pthread_mutex_lock(&o->lock);
+    o->unreadable = unreadable;
+    pthread_mutex_unlock(&o->lock);
+}
+
+static size_t fake_outbox_pending(struct outbox *o)
+{
+    pthread_mutex_lock(&o->lock);
+    size_t pending = o->pending;
+    pthread_mutex_unlock(&o->lock);
+    return pending;
+}
+
+/* A copy of what is known of ${id}. */
+static struct fake_document fake_outbox_look(struct outbox *o, const char *id)
+{
+    pthread_mutex_lock(&o->lock);
+    struct fake_document d = *fake_document(o, id);
+    pthread_mutex_unlock(&o->lock);
+    return d;
+}
+
+/* ---- outbox.h ---------------------------------------------------------------- */
+
+struct outbox_reader *outbox_reader_open(struct outbox *o)
+{
+    struct outbox_reader *r = base_alloc(sizeof *r);
+
+    r->o = o;
+    return r;
+}
+
+void outbox_release(struct outbox_reader *r)
+{
+    free(r->view);
+    r->view = NULL;
+    r->is_open = false;
+}
+
+void outbox_reader_close(struct outbox_reader *r)
+{
+    outbox_release(r);
+    free(r);
+}
+
+static void look(struct outbox_reader *r)
+{
+    if (r->is_open)
+        return;
+    pthread_mutex_lock(&r->o->lock);
+    r->is_broken = r->o->unreadable;
+    r->count = r->is_broken ? 0 : r->o->count;
+    r->view = base_alloc(r->count * sizeof(struct fake_record *));
+    if (r->count > 0)
+        memcpy(r->view, r->o->slots, r->count * sizeof(struct fake_record *));
+    pthread_mutex_unlock(&r->o->lock);
+    r->is_open = true;
+}
+
+static void fill_pending(const struct fake_record *f, struct pending *p)
+{
+    *p = (struct pending){
+        .no = f->no,
+        .id = slice_str(f->id),
+        .kind = slice_str("run_summary"),
+        .json = slice_str(f->json),
+        .version = {
+            .op = f->op, .seq = f->seq, .version = slice_str("v1"), .revision = f->revision}};
+}
+
+bool outbox_next(struct outbox_reader *r, uint64_t after, struct pending *p)
+{
+    look(r);
+    for (uint64_t i = after; i < r->count; i++)
+        if (r->view[i] != NULL) {
+            fill_pending(r->view[i], p);
+            return true;
+        }
+    return false;
+}
+
+enum err outbox_get(struct outbox_reader *r, uint64_t no, struct pending *p)
+{
+    look(r);
+    if (r->is_broken)
+        return ERR_STORE;
+    if (no == 0 || no > r->count || r->view[no - 1] == NULL)
+        return ERR_NOT_FOUND;
+    fill_pending(r->view[no - 1], p);
+    return ERR_OK;
+}
+
+uint64_t outbox_settle(struct outbox *o, struct settlement *first)
+{
+    pthread_mutex_lock(&o->lock);
+    uint64_t ticket = ++o->tickets;
+    *o->queue_end = first;
+    while (*o->queue_end != NULL)
+        o->queue_end = &(*o->queue_end)->next;
+    commit(o);
+    bool announce = !o->failing && !o->silent;
+    pthread_mutex_unlock(&o->lock);
+    if (announce && o->on_work != NULL)
+        o->on_work(o->on_work_arg);
+    return ticket;
+}
+
+bool outbox_is_settled(struct outbox *o, uint64_t ticket)
+{
+    pthread_mutex_lock(&o->lock);
+    bool settled = ticket <= o->committed;
+    pthread_mutex_unlock(&o->lock);
+    return settled;
+}

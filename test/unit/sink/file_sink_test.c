@@ -1,0 +1,202 @@
+/* file_sink_test.c - lines, torn tails, a full disk, rotation. */
+
+#include "test.h"
+
+#include "sink/file_sink.h"
+
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static char dir[64], path[128];
+static struct verdict said;
+static unsigned answers;
+
+static void setup(void)
+{
+    snprintf(dir, sizeof dir, "/tmp/file_sink_test.XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(dir));
+    snprintf(path, sizeof path, "%s/out.jsonl", dir);
+    answers = 0;
+}
+
+static void teardown(void)
+{
+    unlink(path);
+    ck_assert_int_eq(rmdir(dir), 0);
+}
+
+static void write_file(const char *text)
+{
+    FILE *f = fopen(path, "w");
+
+    ck_assert_ptr_nonnull(f);
+    fputs(text, f);
+    fclose(f);
+}
+
+static const char *read_file(void)
+{
+    static char text[65536];
+    FILE *f = fopen(path, "r");
+
+    ck_assert_ptr_nonnull(f);
+    text[fread(text, 1, sizeof text - 1, f)] = '\0';
+    fclose(f);
+    return text;
+}
+
+static void answered(void *arg, const struct sink_answer *a)
+{
+    ck_assert_uint_eq(a->count, *(size_t *)arg);
+    said = a->overall;
+    answers++;
+}
+
+static struct sink *open_sink(void)
+{
+    struct sink *s;
+    struct fault fault = {0};
+
+    ck_assert_msg(file_sink_open(path, &s, &fault) == ERR_OK, "%s", fault.why);
+    return s;
+}
+
+static enum verdict_kind send_one(struct sink *s, const char *id, const char *json)
+{
+    size_t count = 1;
+    struct pending p = {.no = 1,
+                        .id = slice_str(id),
+                        .kind = slice_str("run_summary"),
+                        .json = slice_str(json),
+                        .version = {.op = *json ? OUTBOX_UPSERT : OUTBOX_REMOVE, .seq = 7}};
+    struct sink_call *c = s->ops->begin(s);
+
+    ck_assert(s->ops->add(c, &p));
+    s->ops->send(c, answered, &count);
+    return said.kind;
+}
+
+#define LINE_A                                                                                     \
+    "{\"op\":\"upsert\",\"kind\":\"run_summary\",\"document_id\":\"a\",\"seq\":7,\"summary\":{"    \
+    "\"x\":1}}\n"
+
+TEST(a_document_is_a_line)
+{
+    struct stat st;
+
+    setup();
+    struct sink *s = open_sink();
+    ck_assert_int_eq(send_one(s, "a", "{\"x\":1}"), VERDICT_DONE);
+    ck_assert_int_eq(send_one(s, "q\"\\\n", ""), VERDICT_DONE);
+    ck_assert_uint_eq(answers, 2);
+    ck_assert_str_eq(read_file(), LINE_A "{\"op\":\"remove\",\"kind\":\"run_summary\","
+                                         "\"document_id\":\"q\\\"\\\\\\u000a\",\"seq\":7}\n");
+    ck_assert_int_eq(stat(path, &st), 0);
+    ck_assert_uint_eq(st.st_mode & 0777, 0600);
+    s->ops->close(s);
+    s = open_sink(); /* appends */
+    ck_assert_int_eq(send_one(s, "a", "{\"x\":1}"), VERDICT_DONE);
+    ck_assert_ptr_nonnull(strstr(read_file(), "\"seq\":7}\n" LINE_A));
+    s->ops->close(s);
+    teardown();
+}
+
+TEST(a_torn_line_is_ended_first)
+{
+    setup();
+    write_file("{\"op\":\"ups");
+    struct sink *s = open_sink();
+    ck_assert_int_eq(send_one(s, "a", "{\"x\":1}"), VERDICT_DONE);
+    ck_assert_int_eq(send_one(s, "a", "{\"x\":1}"), VERDICT_DONE);
+    ck_assert_str_eq(read_file(), "{\"op\":\"ups\n" LINE_A LINE_A);
+    s->ops->close(s);
+    teardown();
+}
+
+/* The file may not grow beyond one line and a bit: a part is written, then nothing, then all. */
+TEST(a_full_disk_is_again_and_never_swallows_a_good_line)
+{
+    struct rlimit limit, unlimited;
+
+    setup();
+    signal(SIGXFSZ, SIG_IGN);
+    ck_assert_int_eq(getrlimit(RLIMIT_FSIZE, &unlimited), 0);
+    struct sink *s = open_sink();
+    ck_assert_int_eq(send_one(s, "a", "{\"x\":1}"), VERDICT_DONE);
+    limit = unlimited;
+    limit.rlim_cur = strlen(LINE_A) + 10;
+    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+    ck_assert_int_eq(send_one(s, "a", "{\"x\":1}"), VERDICT_AGAIN);
+    ck_assert_ptr_nonnull(strstr(said.why, path));
+    ck_assert_int_eq(send_one(s, "a", "{\"x\":1}"), VERDICT_AGAIN);
+    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &unlimited), 0);
+    ck_assert_int_eq(send_one(s, "a", "{\"x\":1}"), VERDICT_DONE);
+    ck_assert_str_eq(read_file(), LINE_A "{\"op\":\"ups\n" LINE_A);
+    s->ops->close(s);
+    teardown();
+}
+
+TEST(reload_opens_the_path_again)
+{
+    struct fault fault = {0};
+    char old[160];
+
+    setup();
+    struct sink *s = open_sink();
+    ck_assert_int_eq(send_one(s, "a", "{\"x\":1}"), VERDICT_DONE);
+    snprintf(old, sizeof old, "%s.1", path);
+    ck_assert_int_eq(rename(path, old), 0);
+    ck_assert_int_eq(s->ops->reload(s, &fault), ERR_OK);
+    ck_assert_str_eq(read_file(), "");
+    ck_assert_int_eq(send_one(s, "a", "{\"x\":1}"), VERDICT_DONE);
+    ck_assert_str_eq(read_file(), LINE_A);
+    ck_assert_int_eq(unlink(path), 0); /* a directory there: the old file goes on */
+    ck_assert_int_eq(mkdir(path, 0700), 0);
+    ck_assert_int_eq(s->ops->reload(s, &fault), ERR_INVALID);
+    ck_assert_ptr_nonnull(strstr(fault.why, path));
+    ck_assert_int_eq(send_one(s, "a", "{\"x\":1}"), VERDICT_DONE);
+    ck_assert_int_eq(rmdir(path), 0);
+    s->ops->close(s);
+    unlink(old);
+    teardown();
+}
+
+TEST(what_is_no_file_is_refused_at_open)
+{
+    struct sink *s;
+    struct fault fault = {0};
+
+    ck_assert_int_eq(file_sink_open("/nonexistent/x", &s, &fault), ERR_INVALID);
+    ck_assert_ptr_nonnull(strstr(fault.why, "/nonexistent/x"));
+    ck_assert_int_eq(file_sink_open("/dev/null", &s, &fault), ERR_INVALID);
+}
+
+TEST(a_call_is_bounded_and_its_first_document_always_fits)
+{
+    size_t size = 6u << 20;
+    char *big = base_alloc(size + 3);
+    struct pending p = {.id = slice_str("a"), .kind = slice_str("k")};
+
+    setup();
+    memset(big, ' ', size);
+    big[0] = '{';
+    big[size - 1] = '}';
+    p.json = slice_of(big, size);
+    struct sink *s = open_sink();
+    struct sink_call *c = s->ops->begin(s);
+    ck_assert(s->ops->add(c, &p));
+    ck_assert(!s->ops->add(c, &p));
+    s->ops->drop(c);
+    s->ops->drop(NULL);
+    c = s->ops->begin(s);
+    p.json = slice_str("{}");
+    for (size_t i = 0; i < s->max_documents; i++)
+        ck_assert(s->ops->add(c, &p));
+    ck_assert(!s->ops->add(c, &p));
+    s->ops->drop(c);
+    s->ops->close(s);
+    free(big);
+    teardown();
+}

@@ -1,0 +1,156 @@
+/* kept_for_test.c - which sink may have the documents of which store. */
+
+#include "store/kept_for.h"
+#include "store/store.h"
+
+#include "test.h"
+#include "store/fake_store.c"
+
+/* What a store has: its record (NULL: none), and whether a document is delivered, pending, dead. */
+struct content {
+    const char *record;
+    bool delivered, pending, dead;
+};
+
+static struct store *open_fake(const struct content *c)
+{
+    struct store *s = NULL;
+    struct fault fault;
+    uint64_t no = 1;
+
+    ck_assert_int_eq(store_open("fake", 0, &s, &fault), ERR_OK);
+    ck_assert_int_eq(store_begin(s), ERR_OK);
+    if (c->record != NULL)
+        ck_assert_int_eq(store_put(s, STORE_META, slice_str(KEPT_FOR_KEY), slice_str(c->record)),
+                         ERR_OK);
+    if (c->delivered || c->pending || c->dead)
+        ck_assert_int_eq(store_put(s, STORE_CHECKPOINTS, slice_str("a"), slice_str("x")), ERR_OK);
+    if (c->pending)
+        ck_assert_int_eq(store_put(s, STORE_PENDING, slice_of(&no, sizeof no), slice_str("x")),
+                         ERR_OK);
+    if (c->dead)
+        ck_assert_int_eq(store_put(s, STORE_DEAD, slice_str("a"), slice_str("x")), ERR_OK);
+    ck_assert_int_eq(store_commit(s), ERR_OK);
+    return s;
+}
+
+static void check_record(struct store *s, const char *wanted)
+{
+    struct slice value;
+    enum err e;
+
+    ck_assert_int_eq(store_begin(s), ERR_OK);
+    e = store_get(s, STORE_META, slice_str(KEPT_FOR_KEY), &value);
+    ck_assert_int_eq(e, wanted != NULL ? ERR_OK : ERR_NOT_FOUND);
+    if (wanted != NULL)
+        ck_assert_slice(value, wanted);
+    store_abort(s);
+}
+
+/* ${record}: what the store's record is afterwards. */
+static void check(struct content c, const char *sink, bool withheld, const char *record)
+{
+    struct store *s = open_fake(&c);
+    struct kept_for k;
+    struct fault fault = {0};
+
+    for (int again = 0; again < 2; again++) {
+        ck_assert_int_eq(kept_for_check(s, sink, &k, &fault), ERR_OK);
+        ck_assert_msg(k.is_withheld == withheld, "%s on %s", sink, c.record ? c.record : "none");
+        ck_assert_int_eq(k.why[0] != '\0', withheld);
+        ck_assert_int_eq(k.next[0] != '\0', withheld);
+        ck_assert_str_eq(k.sink, record != NULL ? record : "http");
+        check_record(s, record);
+    }
+    store_close(s);
+    fake_store_wipe();
+}
+
+TEST(an_empty_store_is_for_any_sink)
+{
+    check((struct content){0}, "noop", false, "noop");
+    check((struct content){0}, "file", false, "file");
+    check((struct content){0}, "http", false, "http");
+    check((struct content){.record = "http"}, "noop", false, "noop");
+    check((struct content){.record = "http"}, "file", false, "file");
+}
+
+TEST(what_is_kept_for_convex_or_was_confirmed_by_it_waits)
+{
+    check((struct content){.record = "http", .pending = true}, "noop", true, "http");
+    check((struct content){.record = "http", .pending = true}, "file", true, "http");
+    check((struct content){.record = "http", .delivered = true}, "noop", true, "http");
+    check((struct content){.record = "http", .dead = true}, "file", true, "http");
+    check((struct content){.record = "http", .pending = true}, "http", false, "http");
+    check((struct content){.record = "file", .pending = true}, "noop", true, "file");
+}
+
+TEST(a_sink_that_delivers_further_takes_it_over)
+{
+    check((struct content){.record = "noop", .delivered = true}, "http", false, "http");
+    check((struct content){.record = "noop", .pending = true}, "file", false, "file");
+    check((struct content){.record = "file", .delivered = true}, "http", false, "http");
+    check((struct content){.record = "noop", .pending = true}, "noop", false, "noop");
+    check((struct content){.record = "file", .pending = true}, "file", false, "file");
+}
+
+TEST(a_store_of_an_older_sidecar)
+{
+    check((struct content){.delivered = true}, "noop", false, "noop");
+    check((struct content){.delivered = true}, "file", false, "file");
+    check((struct content){.pending = true}, "http", false, "http");
+    check((struct content){.pending = true}, "noop", true, NULL);
+    check((struct content){.pending = true}, "file", true, NULL);
+    check((struct content){.dead = true}, "noop", true, NULL);
+}
+
+TEST(a_damaged_record_is_taken_for_http)
+{
+    check((struct content){.record = "h\x01tp", .delivered = true}, "http", false, "http");
+    struct store *s = open_fake(&(struct content){.record = "", .delivered = true});
+    struct kept_for k;
+    struct fault fault = {0};
+    ck_assert_int_eq(kept_for_check(s, "noop", &k, &fault), ERR_OK);
+    ck_assert(k.is_withheld);
+    store_close(s);
+    fake_store_wipe();
+}
+
+TEST(the_operator_is_told_what_to_do)
+{
+    struct content c = {.record = "http", .pending = true};
+    struct store *s = open_fake(&c);
+    struct kept_for k;
+    struct fault fault = {0};
+
+    ck_assert_int_eq(kept_for_check(s, "noop", &k, &fault), ERR_OK);
+    ck_assert_str_eq(k.why, "[sink] type is noop, but the documents of this store are kept for "
+                            "http: all wait, none is confirmed");
+    ck_assert_str_eq(k.next, "set [sink] type = http to deliver them, or give noop a [store] dir "
+                             "of its own");
+    store_close(s);
+    fake_store_wipe();
+}
+
+TEST(any_call_may_fail_and_leaves_the_store_as_it_was)
+{
+    for (unsigned long n = 1;; n++) {
+        struct content c = {.record = "noop", .delivered = true};
+        struct store *s = open_fake(&c);
+        struct kept_for k;
+        struct fault fault = {0};
+
+        fake_store_fail_at(n, 1);
+        enum err e = kept_for_check(s, "http", &k, &fault);
+        bool has_failed = fake_store_has_failed();
+        fake_store_fail_at(0, 0);
+        ck_assert_int_eq(e, has_failed ? ERR_STORE : ERR_OK);
+        if (has_failed)
+            ck_assert_str_eq(fault.why, "No space left on device");
+        check_record(s, has_failed ? "noop" : "http");
+        store_close(s);
+        fake_store_wipe();
+        if (!has_failed)
+            return;
+    }
+}
