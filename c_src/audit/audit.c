@@ -91,8 +91,7 @@ static void set_text(struct buf *b, struct slice s)
 
 static enum err stop(struct run *u, const char *why)
 {
-    snprintf(u->fault.why, sizeof u->fault.why, "%s", why);
-    return ERR_CLOSED;
+    return fault_fail(&u->fault, ERR_CLOSED, NULL, "%s", why);
 }
 
 /* ---- the two streams ------------------------------------------------------------------------ */
@@ -255,7 +254,7 @@ static enum err open_digests(struct run *u, bool repair)
     if (e == ERR_OK)
         u->doubts = doubts_new(a->options.outbox, u->looks, repair);
     else
-        snprintf(u->fault.why, sizeof u->fault.why, "%.100s %.150s", fault.path, fault.why);
+        fault_say(&u->fault, NULL, "%.100s %.150s", fault.path, fault.why);
     return e;
 }
 
@@ -381,10 +380,8 @@ enum err audit_start(void *audit, const struct drift_request *request, audit_don
     struct audit *a = audit;
     enum err e = ERR_OK;
 
-    if (a == NULL) {
-        snprintf(fault->why, sizeof fault->why, "the sink cannot be read back");
-        return ERR_INVALID;
-    }
+    if (a == NULL)
+        return fault_say(fault, NULL, "the sink cannot be read back");
 
     pthread_mutex_lock(&a->lock);
     if (a->is_stopping) {

@@ -344,13 +344,12 @@ enum err digests_get(struct digests *d, const struct digests_ask *ask, struct di
 
     if (!put_ask(&body, d->options->query, ask)) {
         buf_free(&body);
-        snprintf(fault->why, sizeof fault->why, "a document id is not UTF-8");
-        return ERR_SINK;
+        return fault_fail(fault, ERR_SINK, NULL, "a document id is not UTF-8");
     }
     enum err e = ask_until_answered(d, buf_view(&body));
     buf_free(&body);
     if (e == ERR_SINK)
-        snprintf(fault->why, sizeof fault->why, "%s", d->verdict.why);
+        fault_say(fault, NULL, "%s", d->verdict.why);
     if (e == ERR_OK && !read_page(d, ask, page)) {
         *fault = d->shape;
         e = ERR_SINK;

@@ -64,8 +64,7 @@ struct doubts {
 
 static enum err stop(struct doubts *u, const char *why)
 {
-    snprintf(u->fault->why, sizeof u->fault->why, "%s", why);
-    return ERR_CLOSED;
+    return fault_fail(u->fault, ERR_CLOSED, NULL, "%s", why);
 }
 
 /* ---- the list ------------------------------------------------------------------------------- */

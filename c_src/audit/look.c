@@ -38,8 +38,7 @@ static void settled(struct intent *in, enum err e, const char *why)
 
     pthread_mutex_lock(&k->lock);
     if (e != ERR_OK)
-        snprintf(k->fault->why, sizeof k->fault->why, "%.100s%s%.150s", err_text(e),
-                 *why ? ": " : "", why);
+        fault_say(k->fault, NULL, "%.100s%s%.150s", err_text(e), *why ? ": " : "", why);
     k->result = e;
     k->is_settled = true;
     pthread_cond_signal(&k->changed);
@@ -63,7 +62,7 @@ enum err look_at(struct outbox *o, look_work *work, void *arg, struct fault *fau
         e = k.result;
         pthread_mutex_unlock(&k.lock);
     } else {
-        snprintf(fault->why, sizeof fault->why, "%s", err_text(e));
+        fault_say(fault, NULL, "%s", err_text(e));
     }
     pthread_cond_destroy(&k.changed);
     pthread_mutex_destroy(&k.lock);

@@ -86,12 +86,6 @@ uint64_t cli_history_line(const struct cli_history *h)
     return h->untaken_line;
 }
 
-static enum err refuse(struct fault *fault, const char *why)
-{
-    snprintf(fault->why, sizeof fault->why, "%s", why);
-    return ERR_INVALID;
-}
-
 /* ---- lines --------------------------------------------------------------------- */
 
 /* ERR_NOT_FOUND: the end. */
@@ -102,10 +96,8 @@ static enum err fill_block(struct cli_history *h, struct fault *fault)
     do
         n = read(h->fd, h->block, sizeof h->block);
     while (n < 0 && errno == EINTR && !*h->stop);
-    if (n < 0 && errno != EINTR) {
-        snprintf(fault->why, sizeof fault->why, "it can't be read: %s", strerror(errno));
-        return ERR_SYSTEM;
-    }
+    if (n < 0 && errno != EINTR)
+        return fault_fail(fault, ERR_SYSTEM, NULL, "it can't be read: %s", strerror(errno));
     h->at = 0;
     h->have = n > 0 ? (size_t)n : 0;
     return n > 0 ? ERR_OK : ERR_NOT_FOUND;
@@ -143,7 +135,7 @@ static enum err read_text(struct cli_history *h, struct fault *fault)
         is_whole = take_bytes(h, &is_long);
     }
     h->number++;
-    return is_long ? refuse(fault, "it is longer than 32 MiB") : ERR_OK;
+    return is_long ? fault_say(fault, NULL, "it is longer than 32 MiB") : ERR_OK;
 }
 
 static bool is_blank(struct slice text)
@@ -170,16 +162,16 @@ static enum err parse_line(struct line *l, struct slice text, struct fault *faul
         return e;
     term whole = l->encoded.data;
     if (term_type(whole) != TERM_MAP)
-        return refuse(fault, "it is no object");
+        return fault_say(fault, NULL, "it is no object");
     if (!take_name(term_get(whole, "kind"), &l->kind) || !take_name(term_get(whole, "id"), &l->id))
-        return refuse(fault, "\"kind\" and \"id\" must be there, as text");
+        return fault_say(fault, NULL, "\"kind\" and \"id\" must be there, as text");
     l->row = term_get(whole, "row");
     l->events = term_get(whole, "events");
     l->more = term_is(term_get(whole, "more"), "true");
     if (l->row != NULL && term_type(l->row) != TERM_MAP)
-        return refuse(fault, "\"row\" must be an object");
+        return fault_say(fault, NULL, "\"row\" must be an object");
     if (l->events != NULL && term_type(l->events) != TERM_NIL && term_type(l->events) != TERM_LIST)
-        return refuse(fault, "\"events\" must be an array");
+        return fault_say(fault, NULL, "\"events\" must be an array");
     return ERR_OK;
 }
 
@@ -213,12 +205,6 @@ static bool continues(const struct cli_history *h)
            slice_eq(h->line.kind, buf_view(&h->kind)) && slice_eq(h->line.id, buf_view(&h->id));
 }
 
-static enum err refuse_event(struct fault *fault, uint32_t i, const char *why)
-{
-    snprintf(fault->why, sizeof fault->why, "events[%u]: %s", i, why);
-    return ERR_INVALID;
-}
-
 static enum err take_event(struct cli_history *h, uint32_t i, term event, struct fault *fault)
 {
     term at = term_get(event, "inserted_at"), type = term_get(event, "event_type");
@@ -226,16 +212,15 @@ static enum err take_event(struct cli_history *h, uint32_t i, term event, struct
     int64_t seq;
 
     if (t == NULL || !term_integer(t, &seq) || seq < 1)
-        return refuse_event(fault, i, "it has no \"seq\" from 1 on");
+        return fault_say(fault, NULL, "events[%u]: it has no \"seq\" from 1 on", i);
     if (type == NULL || term_type(type) != TERM_BINARY)
-        return refuse_event(fault, i, "its \"event_type\" is no text");
+        return fault_say(fault, NULL, "events[%u]: its \"event_type\" is no text", i);
     if (at != NULL && term_type(at) != TERM_BINARY && !term_is_nil_atom(at))
-        return refuse_event(fault, i, "its \"inserted_at\" is neither text nor null");
-    if (h->event_count > 0 && seq != h->last_seq + 1) {
-        snprintf(fault->why, sizeof fault->why, "events[%u]: after event %lld comes %lld", i,
-                 (long long)h->last_seq, (long long)seq);
-        return ERR_INVALID;
-    }
+        return fault_say(fault, NULL, "events[%u]: its \"inserted_at\" is neither text nor null",
+                         i);
+    if (h->event_count > 0 && seq != h->last_seq + 1)
+        return fault_say(fault, NULL, "events[%u]: after event %lld comes %lld", i,
+                         (long long)h->last_seq, (long long)seq);
     h->last_seq = seq;
     h->event_count++;
     return ERR_OK;
@@ -266,7 +251,7 @@ static enum err begin(struct cli_history *h, struct fault *fault)
     set(&h->id, h->line.id);
     if (h->line.row == NULL) {
         h->is_ahead = false;
-        return refuse(fault, "it has no \"row\", and continues no line before it");
+        return fault_say(fault, NULL, "it has no \"row\", and continues no line before it");
     }
     set(&h->row, term_raw(h->line.row));
     h->event.len = 0;
@@ -284,7 +269,7 @@ static enum err gather(struct cli_history *h, uint64_t *line, struct fault *faul
         e = take_events(h, fault);
     }
     if (e == ERR_OK && h->more)
-        e = refuse(fault, "it says that more follows, and nothing does");
+        e = fault_say(fault, NULL, "it says that more follows, and nothing does");
     return e;
 }
 

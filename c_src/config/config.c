@@ -105,8 +105,8 @@ struct reading {
 static bool fail_at(struct reading *r, const char *why)
 {
     if (!r->failed) {
-        snprintf(r->fault->path, sizeof r->fault->path, "%.200s:%d", r->name, r->line);
-        snprintf(r->fault->why, sizeof r->fault->why, "%s", why);
+        fault_at(r->fault, "%.200s:%d", r->name, r->line);
+        fault_say(r->fault, NULL, "%s", why);
     }
     r->failed = true;
     return false;
@@ -224,12 +224,12 @@ enum err config_read_file(struct config *c, const char *path, struct fault *faul
         why = strerror(errno);
         if (fd >= 0)
             close(fd);
-        return config_file_fail(fault, path, ERR_SYSTEM, why);
+        return fault_fail(fault, ERR_SYSTEM, path, "%s", why);
     }
     char *text = config_file_read(fd, FILE_BYTES, &why);
     close(fd);
     if (text == NULL)
-        return config_file_fail(fault, path, ERR_SYSTEM, why);
+        return fault_fail(fault, ERR_SYSTEM, path, "%s", why);
     r.at = text;
     enum err e = read_ini(&r);
     config_file_wipe(text);
@@ -249,14 +249,14 @@ static enum err take_variable(struct config *c, const char *name, const char *va
 {
     const struct option *o = option_find_variable(all, name);
 
-    snprintf(fault->path, sizeof fault->path, OPTION_VARIABLE_PREFIX "%.200s", name);
+    fault_at(fault, OPTION_VARIABLE_PREFIX "%.200s", name);
     if (o != NULL)
         return set(o, c, value, fault->why, sizeof fault->why);
     if (strncmp(name, "KIND_", 5) == 0)
-        snprintf(fault->why, sizeof fault->why,
-                 "kinds are not read from the environment; put them into a [kind.NAME] section");
-    else
-        option_suggest(all, NULL, name, fault->why, sizeof fault->why);
+        return fault_say(
+            fault, NULL,
+            "kinds are not read from the environment; put them into a [kind.NAME] section");
+    option_suggest(all, NULL, name, fault->why, sizeof fault->why);
     return ERR_INVALID;
 }
 
@@ -280,8 +280,8 @@ enum err config_read_environment(struct config *c, struct fault *fault)
     for (char **v = environ; v != NULL && *v != NULL; v++)
         if (strncmp(*v, OPTION_VARIABLE_PREFIX, prefix) == 0 && strchr(*v, '=') != NULL) {
             if (count == ENVIRON_MAX)
-                return config_file_fail(fault, "environment", ERR_INVALID,
-                                        "too many " OPTION_VARIABLE_PREFIX "* variables");
+                return fault_say(fault, "environment",
+                                 "too many " OPTION_VARIABLE_PREFIX "* variables");
             ours[count++] = *v;
         }
 

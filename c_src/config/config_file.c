@@ -43,10 +43,3 @@ void config_file_wipe(char *text)
     explicit_bzero(text, strlen(text));
     free(text);
 }
-
-enum err config_file_fail(struct fault *fault, const char *path, enum err e, const char *why)
-{
-    snprintf(fault->path, sizeof fault->path, "%s", path);
-    snprintf(fault->why, sizeof fault->why, "%s", why);
-    return e;
-}

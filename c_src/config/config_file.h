@@ -1,5 +1,4 @@
-/* config_file.h - what config needs of files: a whole small one at once, and a fault that names it.
- */
+/* config_file.h - what config needs of files: a whole small one at once. */
 
 /* Private to config/. */
 
@@ -17,8 +16,5 @@ char *config_file_read(int fd, size_t max, const char **why);
 
 /** config_file_wipe(text): Wipe and free what config_file_read gave; NULL is harmless. */
 void config_file_wipe(char *text);
-
-/** config_file_fail(fault, path, e, why): Fill ${fault}; returns ${e}. */
-enum err config_file_fail(struct fault *fault, const char *path, enum err e, const char *why);
 
 #endif

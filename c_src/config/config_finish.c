@@ -29,7 +29,7 @@
 
 static enum err misfit(const struct config *c, struct fault *fault, const char *why)
 {
-    return config_file_fail(fault, *c->source ? c->source : "configuration", ERR_INVALID, why);
+    return fault_say(fault, *c->source ? c->source : "configuration", "%s", why);
 }
 
 static bool is_graphic(const char *text, size_t max)
@@ -157,7 +157,7 @@ static enum err check_sink(struct config *c, struct fault *fault)
         return misfit(c, fault, "[sink] admin_key: printable characters without blanks are wanted");
     char *path = resolve_path(c->sink_admin_key_file, &why);
     if (path == NULL)
-        return config_file_fail(fault, c->sink_admin_key_file, ERR_INVALID, why);
+        return fault_say(fault, c->sink_admin_key_file, "%s", why);
     free(c->sink_admin_key_file);
     c->sink_admin_key_file = path;
     return ERR_OK;
@@ -221,16 +221,16 @@ static enum err read_cookie_file(struct config *c, const char *path, bool creden
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0)
-        return config_file_fail(fault, path, ERR_SYSTEM, strerror(errno));
+        return fault_fail(fault, ERR_SYSTEM, path, "%s", strerror(errno));
     const char *why = who_may_read(fd, credential);
     if (why != NULL) {
         close(fd);
-        return config_file_fail(fault, path, ERR_INVALID, why);
+        return fault_say(fault, path, "%s", why);
     }
     char *text = config_file_read(fd, COOKIE_BYTES + 2, &why);
     close(fd);
     if (text == NULL)
-        return config_file_fail(fault, path, ERR_INVALID, why);
+        return fault_say(fault, path, "%s", why);
     for (size_t len = strlen(text); len > 0 && isspace((unsigned char)text[len - 1]); len--)
         text[len - 1] = '\0';
     enum err e = ERR_OK;
@@ -238,8 +238,7 @@ static enum err read_cookie_file(struct config *c, const char *path, bool creden
         free(c->node_cookie);
         c->node_cookie = base_strndup(text, strlen(text));
     } else {
-        e = config_file_fail(fault, path, ERR_INVALID,
-                             "a cookie has 1 to 255 printable characters without blanks");
+        e = fault_say(fault, path, "a cookie has 1 to 255 printable characters without blanks");
     }
     config_file_wipe(text);
     return e;
@@ -256,7 +255,7 @@ enum err config_read_cookie(struct config *c, struct fault *fault)
     if (*c->node_cookie_file) {
         path = resolve_path(c->node_cookie_file, &why);
         if (path == NULL)
-            return config_file_fail(fault, c->node_cookie_file, ERR_INVALID, why);
+            return fault_say(fault, c->node_cookie_file, "%s", why);
     } else {
         if (home == NULL || *home != '/')
             return misfit(c, fault, "no cookie: give [node] cookie_file (there is no $HOME)");

@@ -19,13 +19,6 @@
 
 #define MAX_KEY_BYTES 4096
 
-static enum err refuse(struct fault *fault, const char *option, const char *why)
-{
-    snprintf(fault->path, sizeof fault->path, "%s", option);
-    snprintf(fault->why, sizeof fault->why, "%s", why);
-    return ERR_INVALID;
-}
-
 /* systemd guards its credentials itself: by an access list that shows as group bits, and under
  * PrivateUsers= with an owner that is nobody here (systemd.exec(5), LoadCredential=). */
 static bool is_credential(const char *path)
@@ -125,7 +118,7 @@ enum err admin_key_use(struct http *h, const char *key, struct fault *fault)
     const char *why = key_fault(key, strlen(key));
 
     if (why)
-        return refuse(fault, "admin_key", why);
+        return fault_say(fault, "admin_key", "%s", why);
     use_key(h, key, strlen(key));
     return ERR_OK;
 }
@@ -136,12 +129,9 @@ enum err admin_key_read(struct http *h, const char *path, struct fault *fault)
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     const char *why;
 
-    if (fd < 0) {
-        snprintf(fault->path, sizeof fault->path, "admin_key_file");
-        snprintf(fault->why, sizeof fault->why, "cannot be opened: %s", strerror(errno));
-        return ERR_INVALID;
-    }
+    if (fd < 0)
+        return fault_say(fault, "admin_key_file", "cannot be opened: %s", strerror(errno));
     why = take_key(h, fd, path);
     close(fd);
-    return why ? refuse(fault, "admin_key_file", why) : ERR_OK;
+    return why ? fault_say(fault, "admin_key_file", "%s", why) : ERR_OK;
 }

@@ -488,13 +488,6 @@ void http_wait(struct http *h, int wake_fd, int timeout_ms)
 
 /* ---- open and close -------------------------------------------------------------------------- */
 
-static enum err refuse(struct fault *fault, const char *option, const char *why)
-{
-    snprintf(fault->path, sizeof fault->path, "%s", option);
-    snprintf(fault->why, sizeof fault->why, "%s", why);
-    return ERR_INVALID;
-}
-
 static char *copy_or_null(const char *text)
 {
     return text && text[0] ? base_strndup(text, strlen(text)) : NULL;
@@ -510,12 +503,12 @@ enum err http_open(const struct http_options *options, struct http **out, struct
     PRE(curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK);
     why = base_url_read(&h->base_url, options->base_url ? options->base_url : "");
     if (why) {
-        (void)refuse(fault, "base_url", why);
+        fault_say(fault, "base_url", "%s", why);
         goto err0;
     }
     h->ca_file = copy_or_null(options->ca_file);
     if (h->ca_file && access(h->ca_file, R_OK) != 0) {
-        (void)refuse(fault, "ca_file", "cannot be read");
+        fault_say(fault, "ca_file", "cannot be read");
         goto err0;
     }
     h->extra_header = copy_or_null(options->extra_header);

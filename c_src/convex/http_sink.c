@@ -76,13 +76,6 @@ static struct http_sink *sink_of(struct sink *s)
 
 /* ---- the admin key --------------------------------------------------------------------------- */
 
-static enum err refuse(struct fault *fault, const char *option, const char *why)
-{
-    snprintf(fault->path, sizeof fault->path, "%s", option);
-    snprintf(fault->why, sizeof fault->why, "%s", why);
-    return ERR_INVALID;
-}
-
 /* The old key stays in use when the file is not good. */
 static enum err read_key_file(struct http_sink *s, struct fault *fault)
 {
@@ -400,13 +393,13 @@ enum err http_sink_open(const struct http_sink_options *options, struct sink **s
 
     *fault = (struct fault){0};
     if (!is_given(options->http.base_url))
-        return refuse(fault, "base_url", "is missing");
+        return fault_say(fault, "base_url", "is missing");
     if (!is_given(options->remove_mutation))
-        return refuse(fault, "remove_mutation", "is missing");
+        return fault_say(fault, "remove_mutation", "is missing");
     if (is_batch && (options->batch_documents < 1 || options->batch_documents > MAX_DOCUMENTS))
-        return refuse(fault, "batch_documents", "must be 1 to 1024");
+        return fault_say(fault, "batch_documents", "must be 1 to 1024");
     if (is_batch && (options->batch_bytes < 1 || options->batch_bytes > MAX_BODY_BYTES))
-        return refuse(fault, "batch_bytes", "must be 1 to 16779216");
+        return fault_say(fault, "batch_bytes", "must be 1 to 16779216");
     s = base_alloc(sizeof *s);
     s->sink = (struct sink){&ops, is_batch ? options->batch_documents : 1};
     s->kinds = options->kinds;

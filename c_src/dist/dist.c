@@ -479,10 +479,8 @@ static enum err go(struct dist *d, const struct dist_options *o, struct fault *f
     if (e != ERR_OK)
         return e;
     d->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (d->wake_fd < 0 || start(&d->accepter, accept_run, d) != 0) {
-        snprintf(fault->why, sizeof fault->why, "no descriptor or thread: %s", strerror(errno));
-        return ERR_SYSTEM;
-    }
+    if (d->wake_fd < 0 || start(&d->accepter, accept_run, d) != 0)
+        return fault_fail(fault, ERR_SYSTEM, NULL, "no descriptor or thread: %s", strerror(errno));
     return ERR_OK;
 }
 
@@ -508,11 +506,9 @@ enum err dist_open(const struct dist_options *options, const struct dist_handler
                    struct dist **d, struct fault *fault)
 {
     PRE(handler->call != NULL && handler->cast != NULL && handler->gathered != NULL);
-    *fault = (struct fault){0};
-    if (!is_atom_text(options->registered_name)) {
-        snprintf(fault->why, sizeof fault->why, "a registered name has 1 to 255 bytes");
-        return ERR_INVALID;
-    }
+    fault_clear(fault);
+    if (!is_atom_text(options->registered_name))
+        return fault_say(fault, "", "a registered name has 1 to 255 bytes");
     struct dist *new = base_alloc(sizeof *new);
     new->handler = *handler;
     new->link_options =

@@ -136,20 +136,18 @@ enum err epmd_register(const char *alive, int port, int *fd, struct fault *fault
     int64_t deadline_ms = clock_mono_ms() + WAIT_MS;
     int at = epmd_port(), s = connect_to(at, deadline_ms);
 
-    if (s < 0) {
-        snprintf(fault->why, sizeof fault->why, "no epmd at 127.0.0.1:%d: %s", at, strerror(errno));
-        return ERR_SYSTEM;
-    }
+    if (s < 0)
+        return fault_fail(fault, ERR_SYSTEM, NULL, "no epmd at 127.0.0.1:%d: %s", at,
+                          strerror(errno));
     int result = request(s, alive, port) ? answer(s, deadline_ms) : -1;
     if (result == 0) {
         *fd = s;
         return ERR_OK;
     }
     if (result > 0)
-        snprintf(fault->why, sizeof fault->why, "epmd refuses the name %.100s: it is taken", alive);
+        fault_say(fault, NULL, "epmd refuses the name %.100s: it is taken", alive);
     else
-        snprintf(fault->why, sizeof fault->why, "epmd at 127.0.0.1:%d does not answer: %s", at,
-                 strerror(errno));
+        fault_say(fault, NULL, "epmd at 127.0.0.1:%d does not answer: %s", at, strerror(errno));
     close(s);
     return ERR_SYSTEM;
 }

@@ -34,13 +34,6 @@ enum {
     UNLINK_ID_ACK = 36
 };
 
-static enum err malformed(struct fault *fault, const char *why)
-{
-    fault->path[0] = '\0';
-    snprintf(fault->why, sizeof fault->why, "%s", why);
-    return ERR_INVALID;
-}
-
 static struct slice behind(struct slice s, size_t n)
 {
     return slice_of(s.data + n, s.len - n);
@@ -63,14 +56,14 @@ static enum err read_control(struct slice bytes, term *control, int64_t *operati
     size_t used;
 
     if (bytes.len < 2 || bytes.data[0] != PASS_THROUGH || bytes.data[1] != VERSION)
-        return malformed(fault, "no pass-through message");
+        return fault_say(fault, "", "no pass-through message");
     bytes = behind(bytes, 2);
     if (term_check_some(bytes, 1, &used, fault) != ERR_OK)
         return ERR_INVALID;
     *control = bytes.data;
     term first = term_element(*control, 0);
     if (first == NULL || !term_integer(first, operation))
-        return malformed(fault, "the control message is no tuple with an operation");
+        return fault_say(fault, "", "the control message is no tuple with an operation");
     *rest = behind(bytes, used);
     return ERR_OK;
 }

@@ -240,18 +240,15 @@ static enum err check_name(const char *name, const char *cookie, struct fault *f
 
     if (at == NULL || strlen(name) > NAME_BYTES ||
         !is_name_part(name, (size_t)(at - name), EI_MAXALIVELEN) ||
-        !is_name_part(at + 1, strlen(at + 1), EI_MAXHOSTNAMELEN)) {
-        snprintf(fault->why, sizeof fault->why,
-                 "a node name is NAME@HOST of letters, digits, \"_\", \".\" and \"-\", at most %d "
-                 "bytes; not \"%.60s\"",
-                 NAME_BYTES, name);
-        return ERR_INVALID;
-    }
-    if (cookie_len == 0 || cookie_len > EI_MAX_COOKIE_SIZE) {
-        snprintf(fault->why, sizeof fault->why, "a cookie has 1 to %d bytes, this one %zu",
-                 EI_MAX_COOKIE_SIZE, cookie_len);
-        return ERR_INVALID;
-    }
+        !is_name_part(at + 1, strlen(at + 1), EI_MAXHOSTNAMELEN))
+        return fault_say(
+            fault, NULL,
+            "a node name is NAME@HOST of letters, digits, \"_\", \".\" and \"-\", at most %d "
+            "bytes; not \"%.60s\"",
+            NAME_BYTES, name);
+    if (cookie_len == 0 || cookie_len > EI_MAX_COOKIE_SIZE)
+        return fault_say(fault, NULL, "a cookie has 1 to %d bytes, this one %zu",
+                         EI_MAX_COOKIE_SIZE, cookie_len);
     return ERR_OK;
 }
 
@@ -264,8 +261,7 @@ static enum err choose_address(const char *host, const char *wanted, struct in_a
     if (wanted != NULL && *wanted != '\0') {
         if (inet_pton(AF_INET, wanted, a) == 1)
             return ERR_OK;
-        snprintf(fault->why, sizeof fault->why, "no IPv4 address to listen on: \"%.60s\"", wanted);
-        return ERR_INVALID;
+        return fault_say(fault, NULL, "no IPv4 address to listen on: \"%.60s\"", wanted);
     }
     a->s_addr = htonl(INADDR_LOOPBACK);
     if (getaddrinfo(host, NULL, &hints, &found) == 0) {
@@ -313,8 +309,7 @@ enum err node_open(const char *name, const char *cookie, const char *address, st
     inet_ntop(AF_INET, &a, text, sizeof text);
     introduce(new, name, cookie, &a);
     if (ei_xlisten(&new->ei, &a, &new->port, BACKLOG) < 0) {
-        snprintf(fault->why, sizeof fault->why, "cannot listen on %s: %s", text,
-                 strerror(new->listener.error));
+        fault_say(fault, NULL, "cannot listen on %s: %s", text, strerror(new->listener.error));
         node_close(new);
         return ERR_SYSTEM;
     }

@@ -36,6 +36,9 @@ static inline bool slice_is(struct slice a, const char *text)
     return slice_eq(a, slice_str(text));
 }
 
+/** slice_cut(text, bytes): At most ${bytes} of ${text}, no UTF-8 character cut in two. */
+struct slice slice_cut(struct slice text, size_t bytes);
+
 /* For printf: "%.*s", SLICE_ARG(s). */
 #define SLICE_ARG(s) (int)(s).len, (const char *)(s).data
 
@@ -126,5 +129,18 @@ static inline void fault_clear(struct fault *f)
     f->path[0] = f->why[0] = '\0';
     f->expected = f->got = 0;
 }
+
+/**
+ * fault_say(f, path, fmt, ...):
+ * Fill ${f}: ${path} says where (NULL: as it stands), the rest why.  Either may be made of what
+ * ${f} says so far, and is cut to its place.  Return ERR_INVALID, so that a refusal is one line.
+ */
+enum err fault_say(struct fault *f, const char *path, const char *fmt, ...) PRINTF(3, 4);
+/** fault_fail(f, e, path, fmt, ...): The same for an error of another name, ${e}, which it returns.
+ */
+enum err fault_fail(struct fault *f, enum err e, const char *path, const char *fmt, ...)
+    PRINTF(4, 5);
+/** fault_at(f, fmt, ...): Say where, leave why. */
+void fault_at(struct fault *f, const char *fmt, ...) PRINTF(2, 3);
 
 #endif

@@ -28,28 +28,11 @@ static bool is_name(struct slice key)
     return true;
 }
 
-/* At most ${bytes} of ${text}, but no character cut in two. */
-static size_t whole_characters(struct slice text, size_t bytes)
-{
-    if (text.len <= bytes)
-        return text.len;
-    while (bytes > 0 && (text.data[bytes] & 0xc0) == 0x80)
-        bytes--;
-    return bytes;
-}
-
 static void prepend(struct fault *fault, const char *step)
 {
-    static const char cut[] = "...";
-    char path[2 * sizeof fault->path];
     const char *dot = fault->path[0] == 0 || fault->path[0] == '[' ? "" : ".";
-    int len = snprintf(path, sizeof path, "%s%s%s", step, dot, fault->path);
 
-    if (len >= (int)sizeof fault->path) {
-        size_t end = whole_characters(slice_str(path), sizeof fault->path - sizeof cut);
-        memcpy(path + end, cut, sizeof cut);
-    }
-    memcpy(fault->path, path, strlen(path) + 1);
+    fault_at(fault, "%s%s%s", step, dot, fault->path);
 }
 
 void json_path_key(struct fault *fault, struct slice key)
@@ -63,7 +46,7 @@ void json_path_key(struct fault *fault, struct slice key)
         return;
     }
     bool is_utf8 = json_is_utf8(key);
-    size_t shown = whole_characters(key, KEY_SHOWN_BYTES);
+    size_t shown = slice_cut(key, KEY_SHOWN_BYTES).len;
     step[n++] = '[';
     step[n++] = '"';
     for (size_t i = 0; i < shown; i++) {

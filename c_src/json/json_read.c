@@ -193,18 +193,15 @@ enum err json_read_term(struct buf *out, struct slice text, struct fault *fault)
     size_t start = out->len;
     json_t *root = load(text, &error);
 
-    *fault = (struct fault){0};
-    if (root == NULL) {
-        snprintf(fault->why, sizeof fault->why, "line %d, column %d: %.150s", error.line,
-                 error.column, error.text);
-        return ERR_INVALID;
-    }
+    fault_clear(fault);
+    if (root == NULL)
+        return fault_say(fault, "", "line %d, column %d: %.150s", error.line, error.column,
+                         error.text);
     bool ok = put_value(out, root, 0);
     json_decref(root);
     if (ok)
         return ERR_OK;
     out->len = start;
-    snprintf(fault->why, sizeof fault->why, "nested deeper than %d levels, or too many elements",
-             TERM_MAX_DEPTH);
-    return ERR_INVALID;
+    return fault_say(fault, "", "nested deeper than %d levels, or too many elements",
+                     TERM_MAX_DEPTH);
 }

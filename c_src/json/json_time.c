@@ -89,8 +89,7 @@ static term read_fields(struct reader *r, term map)
 
 static bool refuse(struct reader *r, const char *what, const char *why)
 {
-    *r->fault = (struct fault){0};
-    snprintf(r->fault->why, sizeof r->fault->why, "%s%s", what, why);
+    fault_say(r->fault, "", "%s%s", what, why);
     return false;
 }
 

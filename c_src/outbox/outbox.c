@@ -493,9 +493,7 @@ static enum err first_round(struct outbox *o, struct fault *fault)
         return ERR_OK;
     }
     round_abort(&o->round);
-    fault->path[0] = '\0';
-    snprintf(fault->why, sizeof fault->why, "%s", store_why(o->store));
-    return e;
+    return fault_fail(fault, e, "", "%s", store_why(o->store));
 }
 
 enum err outbox_open(const struct outbox_options *options, struct outbox **out, struct fault *fault)

@@ -15,32 +15,10 @@
 #include "projection/draft.h"
 #include "projection/fold.h"
 
-#include <stdarg.h>
-
 #define MAX_VERSION   63
 #define MAX_TIME_TEXT 64
 #define NUMBER_WEIGHT 9   /* crates/value/src/size.rs */
 #define USUAL_TEXT    768 /* what the pieces of most documents take: grown once */
-
-enum err draft_refuse(struct fault *fault, const char *path, const char *why, ...)
-{
-    va_list args;
-    va_start(args, why);
-    snprintf(fault->path, sizeof fault->path, "%.*s", (int)sizeof fault->path - 1, path);
-    vsnprintf(fault->why, sizeof fault->why, why, args);
-    va_end(args);
-    return ERR_INVALID;
-}
-
-/* json says where in the value it is; say where the value is. */
-enum err draft_refuse_within(struct fault *fault, const char *name)
-{
-    char inner[sizeof fault->path];
-    memcpy(inner, fault->path, sizeof inner);
-    const char *dot = inner[0] == '\0' || inner[0] == '[' ? "" : ".";
-    snprintf(fault->path, sizeof fault->path, "%.63s%s%.190s", name, dot, inner);
-    return ERR_INVALID;
-}
 
 bool draft_is_seq(int64_t v)
 {
@@ -114,8 +92,8 @@ enum err draft_check_version(struct slice version, struct fault *fault)
 {
     if (version.len >= 1 && version.len <= MAX_VERSION && json_is_printable(version))
         return ERR_OK;
-    return draft_refuse(fault, "projection_version", "must be 1 to %d bytes of printable UTF-8",
-                        MAX_VERSION);
+    return fault_say(fault, "projection_version", "must be 1 to %d bytes of printable UTF-8",
+                     MAX_VERSION);
 }
 
 /* Whether ${s}, a time, is in the form of RFC 3339, which is all that Convex's functions read. */

@@ -75,9 +75,4 @@ enum err draft_check_version(struct slice version, struct fault *fault) MUST_CHE
 /** draft_is_seq(v): Whether ${v} is from 0 to 2^53 - 1, exact as a Convex number. */
 bool draft_is_seq(int64_t v);
 
-/** draft_refuse(fault, path, why, ...): Fill ${fault}; always ERR_INVALID. */
-enum err draft_refuse(struct fault *fault, const char *path, const char *why, ...) PRINTF(3, 4);
-/** draft_refuse_within(fault, name): Put ${name} before the path json gave; always ERR_INVALID. */
-enum err draft_refuse_within(struct fault *fault, const char *name);
-
 #endif

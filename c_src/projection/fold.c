@@ -23,10 +23,8 @@
 
 static enum err broken(struct fault *fault, const char *what)
 {
-    fault->path[0] = '\0';
-    snprintf(fault->why, sizeof fault->why,
-             "the stored fold is broken (%s); project with reset and all events", what);
-    return ERR_INVALID;
+    return fault_say(fault, "", "the stored fold is broken (%s); project with reset and all events",
+                     what);
 }
 
 static bool is_one_of(uint8_t c, const char *set)

@@ -15,20 +15,6 @@
 
 #include "json/json.h"
 
-#include <stdarg.h>
-
-PRINTF(3, 4)
-static enum err refuse(struct fault *fault, const char *path, const char *why, ...)
-{
-    va_list args;
-
-    va_start(args, why);
-    snprintf(fault->path, sizeof fault->path, "%s", path);
-    vsnprintf(fault->why, sizeof fault->why, why, args);
-    va_end(args);
-    return ERR_INVALID;
-}
-
 /* ---- names ------------------------------------------------------------------------ */
 
 /* ${from}: where the part that is judged begins in what the caller gave. */
@@ -39,18 +25,18 @@ static enum err check_text(struct slice text, size_t from, const char *path, str
     if (at == text.len)
         return ERR_OK;
     if (at == json_utf8_len(text))
-        return refuse(fault, path, "is not UTF-8: byte %zu is 0x%02x", from + at, text.data[at]);
+        return fault_say(fault, path, "is not UTF-8: byte %zu is 0x%02x", from + at, text.data[at]);
     unsigned code = text.data[at] < 0x80 ? text.data[at] : text.data[at + 1];
-    return refuse(fault, path, "has the control character U+%04X at byte %zu", code, from + at);
+    return fault_say(fault, path, "has the control character U+%04X at byte %zu", code, from + at);
 }
 
 static enum err check_entity(struct slice id, size_t from, const char *path, struct fault *fault)
 {
     if (id.len == 0)
-        return refuse(fault, path, from ? "names no entity after its prefix" : "is empty");
+        return fault_say(fault, path, from ? "names no entity after its prefix" : "is empty");
     if (id.len > GATE_MAX_ENTITY_ID)
-        return refuse(fault, path, "an entity's id has at most %d bytes, this one has %zu",
-                      GATE_MAX_ENTITY_ID, id.len);
+        return fault_say(fault, path, "an entity's id has at most %d bytes, this one has %zu",
+                         GATE_MAX_ENTITY_ID, id.len);
     return check_text(id, from, path, fault);
 }
 
@@ -64,9 +50,8 @@ enum err gate_document_id(const struct kind *k, struct slice id, struct fault *f
     size_t prefix = k != NULL ? strlen(k->prefix) : 0;
 
     if (k == NULL || id.len < prefix || memcmp(id.data, k->prefix, prefix) != 0) {
-        refuse(fault, "document_id", "does not begin with \"%s\"",
-               k != NULL ? k->prefix : "the prefix of a configured kind");
-        return ERR_NOT_OWNED;
+        return fault_fail(fault, ERR_NOT_OWNED, "document_id", "does not begin with \"%s\"",
+                          k != NULL ? k->prefix : "the prefix of a configured kind");
     }
     return check_entity(slice_of(id.data + prefix, id.len - prefix), prefix, "document_id", fault);
 }
@@ -75,8 +60,8 @@ enum err gate_lookup(struct slice id, struct fault *fault)
 {
     if (id.len <= GATE_MAX_DOCUMENT_ID)
         return ERR_OK;
-    return refuse(fault, "document_id", "a document's id has at most %d bytes, this one has %zu",
-                  GATE_MAX_DOCUMENT_ID, id.len);
+    return fault_say(fault, "document_id", "a document's id has at most %d bytes, this one has %zu",
+                     GATE_MAX_DOCUMENT_ID, id.len);
 }
 
 /* ---- versions --------------------------------------------------------------------- */
@@ -90,14 +75,14 @@ enum err gate_version(struct slice id, struct slice kind, bool is_removal, struc
                       int64_t projected_at_us, struct fault *fault)
 {
     if (!json_is_utf8(id))
-        return refuse(fault, "document_id", "is not UTF-8: byte %zu is 0x%02x", json_utf8_len(id),
-                      id.data[json_utf8_len(id)]);
+        return fault_say(fault, "document_id", "is not UTF-8: byte %zu is 0x%02x",
+                         json_utf8_len(id), id.data[json_utf8_len(id)]);
     if (!json_is_utf8(kind))
-        return refuse(fault, "kind", "is not UTF-8");
+        return fault_say(fault, "kind", "is not UTF-8");
     if (!is_time(projected_at_us))
-        return refuse(fault, "projected_at", "is not in the years 1970 to 9999");
+        return fault_say(fault, "projected_at", "is not in the years 1970 to 9999");
     if (!is_removal && (json.len == 0 || json.data[0] != '{' || !json_is_utf8(json)))
-        return refuse(fault, "summary", "is not a JSON object");
+        return fault_say(fault, "summary", "is not a JSON object");
     return ERR_OK;
 }
 
@@ -106,11 +91,12 @@ enum err gate_time(int64_t after_us, int64_t wanted_us, int64_t *us, struct faul
     bool is_late = after_us != 0 && wanted_us <= after_us;
 
     if (is_late && after_us >= PROJECTION_TIME_MAX_US)
-        return refuse(fault, "projected_at",
-                      "would leave the years 1970 to 9999: the document was projected at the end "
-                      "of 9999, so no later version can be ordered; mend it in Convex by hand");
+        return fault_say(
+            fault, "projected_at",
+            "would leave the years 1970 to 9999: the document was projected at the end "
+            "of 9999, so no later version can be ordered; mend it in Convex by hand");
     *us = is_late ? after_us + 1 : wanted_us;
     if (*us < 1 || *us > PROJECTION_TIME_MAX_US)
-        return refuse(fault, "projected_at", "would leave the years 1970 to 9999");
+        return fault_say(fault, "projected_at", "would leave the years 1970 to 9999");
     return ERR_OK;
 }

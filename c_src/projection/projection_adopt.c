@@ -123,28 +123,28 @@ static enum err read_summary(struct draft *d, struct slice id, term summary, str
     term seq = term_get(summary, "runtime_source");
     seq = seq ? term_get(seq, "seq") : NULL;
     if (seq == NULL || !term_integer(seq, &d->seq) || !draft_is_seq(d->seq))
-        return draft_refuse(fault, "runtime_source.seq", "runtime_seq_missing");
+        return fault_say(fault, "runtime_source.seq", "runtime_seq_missing");
 
     term version = term_get(summary, "projection_version");
     struct slice text = is_missing(version) ? slice_of(NULL, 0) : term_text(version);
     if (text.len == 0)
-        return draft_refuse(fault, "projection_version", "projection_version_missing");
+        return fault_say(fault, "projection_version", "projection_version_missing");
     if (draft_check_version(text, fault) != ERR_OK)
         return ERR_INVALID;
     d->version = draft_put_raw(d, text);
 
     if (is_missing(term_get(summary, DRAFT_PROJECTED_AT)))
-        return draft_refuse(fault, DRAFT_PROJECTED_AT, "projected_at_missing");
+        return fault_say(fault, DRAFT_PROJECTED_AT, "projected_at_missing");
 
     term own_id = term_get(summary, "document_id"), kind = term_get(summary, "kind");
     if (own_id != NULL && !slice_eq(term_text(own_id), id))
-        return draft_refuse(fault, "document_id", "is not the document_id of the request");
+        return fault_say(fault, "document_id", "is not the document_id of the request");
     if (kind != NULL && !term_is_text(kind, d->kind->name))
-        return draft_refuse(fault, "kind", "is not the kind of the request");
+        return fault_say(fault, "kind", "is not the kind of the request");
 
     term count = term_get(summary, "event_count");
     if (count != NULL && term_integer(count, &d->event_count) && !draft_is_seq(d->event_count))
-        return draft_refuse(fault, "event_count", "must be from 0 to 2^53 - 1");
+        return fault_say(fault, "event_count", "must be from 0 to 2^53 - 1");
     return ERR_OK;
 }
 
@@ -153,8 +153,8 @@ static enum err put_summary(struct draft *d, struct slice id, term summary, stru
     struct json_weight weight;
     struct piece time = {0};
     if (term_type(summary) != TERM_MAP)
-        return draft_refuse(fault, "", "the summary must be a map, not a %s",
-                            term_type_name(term_type(summary)));
+        return fault_say(fault, "", "the summary must be a map, not a %s",
+                         term_type_name(term_type(summary)));
     d->id = draft_put_raw(d, id);
     enum err e = read_summary(d, id, summary, fault);
     if (e != ERR_OK)
@@ -164,10 +164,10 @@ static enum err put_summary(struct draft *d, struct slice id, term summary, stru
     if (e != ERR_OK)
         return e;
     if (d->text.data[at] != '{')
-        return draft_refuse(fault, "", "the summary must be a map, not a struct");
+        return fault_say(fault, "", "the summary must be a map, not a struct");
     cut_parts(d, draft_since(d, at), &time);
     if (!draft_take_time(d, time))
-        return draft_refuse(fault, DRAFT_PROJECTED_AT, "projected_at_invalid");
+        return fault_say(fault, DRAFT_PROJECTED_AT, "projected_at_invalid");
     d->fields[PART_HEAD].weight = weight_without_values(weight.bytes, summary, time);
     return ERR_OK;
 }

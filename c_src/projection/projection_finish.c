@@ -35,10 +35,10 @@
 
 static enum err refuse_gap(struct fault *fault, int64_t expected, int64_t got)
 {
-    draft_refuse(fault, "events[0].seq", "events from %lld on are missing", (long long)expected);
     fault->expected = expected;
     fault->got = got;
-    return ERR_GAP;
+    return fault_fail(fault, ERR_GAP, "events[0].seq", "events from %lld on are missing",
+                      (long long)expected);
 }
 
 /* Bring ${f} (its texts still borrowed from ${bytes}) and the draft's events together. */
@@ -75,8 +75,8 @@ static enum err put_past(struct draft *d, struct slice bytes, struct fold *f,
     document->seq = f->seq > 0 ? f->seq : d->seq;
     document->event_count = f->event_count;
     if (d->has_range && d->range[1] != document->seq)
-        return draft_refuse(fault, "seq_range", "ends at %lld, the document stands at %lld",
-                            (long long)d->range[1], (long long)document->seq);
+        return fault_say(fault, "seq_range", "ends at %lld, the document stands at %lld",
+                         (long long)d->range[1], (long long)document->seq);
     d->values[SLOT_SEQ] = draft_put_number(d, document->seq);
     d->values[SLOT_EVENT_COUNT] = draft_put_number(d, document->event_count);
     if (d->has_range) {
@@ -140,8 +140,8 @@ static enum err measure(const struct draft *d, size_t *bytes, struct fault *faul
     if (weight <= JSON_MAX_VALUE_BYTES)
         return ERR_OK;
     size_t hundredths = (weight * 100 + JSON_MAX_VALUE_BYTES - 1) / JSON_MAX_VALUE_BYTES;
-    return draft_refuse(fault, "", "the document weighs %zu.%02zu MiB, Convex takes 1 MiB",
-                        hundredths / 100, hundredths % 100);
+    return fault_say(fault, "", "the document weighs %zu.%02zu MiB, Convex takes 1 MiB",
+                     hundredths / 100, hundredths % 100);
 }
 
 /* Put all in place; returns the number of cuts, and where the hash belongs (0: left out). */

@@ -20,6 +20,13 @@
 
 #define NO_EVENTS "must be a proper list of maps"
 
+/* json says where in the value it is; say where the value is. */
+static enum err refuse_within(struct fault *fault, const char *name)
+{
+    json_path_key(fault, slice_str(name));
+    return ERR_INVALID;
+}
+
 /* ---- the row ------------------------------------------------------------- */
 
 struct columns {
@@ -43,8 +50,8 @@ static enum err find_columns(const struct kind *k, term row, struct columns *c, 
 {
     *c = (struct columns){0};
     if (term_type(row) != TERM_MAP)
-        return draft_refuse(fault, "", "the row must be a map, not a %s",
-                            term_type_name(term_type(row)));
+        return fault_say(fault, "", "the row must be a map, not a %s",
+                         term_type_name(term_type(row)));
     uint32_t pairs = term_arity(row);
     term key = term_items(row);
     for (uint32_t i = 0; i < pairs; i++) {
@@ -52,9 +59,8 @@ static enum err find_columns(const struct kind *k, term row, struct columns *c, 
         struct slice name = term_text(key);
         term *column = name.data ? find_column(k, c, name) : NULL;
         if (column != NULL && *column != NULL) {
-            char path[64];
-            snprintf(path, sizeof path, "%.*s", SLICE_ARG(name));
-            return draft_refuse(fault, path, "is there twice, as atom and as binary");
+            fault_at(fault, "%.*s", SLICE_ARG(name));
+            return fault_say(fault, NULL, "is there twice, as atom and as binary");
         }
         if (column != NULL)
             *column = value;
@@ -75,12 +81,12 @@ static enum err put_field(struct draft *d, size_t i, term value, struct fault *f
         return ERR_OK;
     }
     if (json_put_term(&d->text, value, JSON_CONVEX, &weight, fault) != ERR_OK)
-        return draft_refuse_within(fault, field->name);
+        return refuse_within(fault, field->name);
     if (weight.nesting >= JSON_MAX_NESTING) /* the document itself is one level */
-        return draft_refuse(fault, field->name, "nested %u levels deep, Convex takes %d here",
-                            weight.nesting, JSON_MAX_NESTING - 1);
+        return fault_say(fault, field->name, "nested %u levels deep, Convex takes %d here",
+                         weight.nesting, JSON_MAX_NESTING - 1);
     if (field->is_map && (term_type(value) != TERM_MAP || d->text.data[at] != '{'))
-        return draft_refuse(fault, field->name, "must be a map");
+        return fault_say(fault, field->name, "must be a map");
     d->fields[i] = (struct piece){at, d->text.len - at, weight.bytes};
     return ERR_OK;
 }
@@ -95,7 +101,7 @@ static enum err put_row(struct draft *d, term row, struct fault *fault)
         return e;
     /* counts only while there is no event; the runtime's rows may well have none or nil */
     if (c.latest_seq != NULL && term_integer(c.latest_seq, &d->seq) && !draft_is_seq(d->seq))
-        return draft_refuse(fault, "latest_seq", "must be from 0 to 2^53 - 1");
+        return fault_say(fault, "latest_seq", "must be from 0 to 2^53 - 1");
     return ERR_OK;
 }
 
@@ -103,9 +109,8 @@ static enum err put_row(struct draft *d, term row, struct fault *fault)
 
 static enum err refuse_event(struct fault *fault, uint32_t i, const char *key, const char *why)
 {
-    char path[64];
-    snprintf(path, sizeof path, "events[%u]%s", i, key);
-    return draft_refuse(fault, path, "%s", why);
+    fault_at(fault, "events[%u]%s", i, key);
+    return fault_say(fault, NULL, "%s", why);
 }
 
 /* What is wanted of an event; NULL: not there. */
@@ -164,9 +169,9 @@ static enum err put_event_text(struct draft *d, term t, bool may_be_null, struct
     *p = draft_since(d, at);
     bool is_string = d->text.data[at] == '"';
     if (!is_string && !(may_be_null && slice_is(draft_view(d, *p), "null")))
-        return draft_refuse(fault, "", may_be_null ? "must be a time or text" : "must be text");
+        return fault_say(fault, "", may_be_null ? "must be a time or text" : "must be text");
     if (p->len > FOLD_MAX_TEXT)
-        return draft_refuse(fault, "", "longer than %d bytes", FOLD_MAX_TEXT);
+        return fault_say(fault, "", "longer than %d bytes", FOLD_MAX_TEXT);
     return ERR_OK;
 }
 
@@ -182,12 +187,12 @@ static enum err put_event_key(struct draft *d, uint32_t i, term t, const char *k
     bool is_wrong =
         t == NULL || (!is_time && term_type(t) != TERM_BINARY && term_type(t) != TERM_ATOM);
     if (is_wrong)
-        draft_refuse(fault, "", "must be text");
+        fault_say(fault, "", "must be text");
     if (!is_wrong && put_event_text(d, t, is_time, p, fault) == ERR_OK)
         return ERR_OK;
-    char path[64];
-    snprintf(path, sizeof path, "events[%u].%s", i, key);
-    return draft_refuse_within(fault, path);
+    json_path_key(fault, slice_str(key));
+    json_path_index(fault, i);
+    return refuse_within(fault, "events");
 }
 
 /* All are looked at, though the last alone is shown: the same events in other portions must not
@@ -198,7 +203,7 @@ static enum err put_events(struct draft *d, term events, struct fault *fault)
     if (type == TERM_NIL)
         return ERR_OK;
     if (type != TERM_LIST)
-        return draft_refuse(fault, "events", NO_EVENTS);
+        return fault_say(fault, "events", NO_EVENTS);
     uint32_t count = term_arity(events);
     size_t start = d->text.len;
     term at = term_items(events);
@@ -216,7 +221,7 @@ static enum err put_events(struct draft *d, term events, struct fault *fault)
         if (e != ERR_OK)
             return e;
     }
-    return term_type(at) == TERM_NIL ? ERR_OK : draft_refuse(fault, "events", NO_EVENTS);
+    return term_type(at) == TERM_NIL ? ERR_OK : fault_say(fault, "events", NO_EVENTS);
 }
 
 /* ---- the options ------------------------------------------------------------ */
@@ -231,23 +236,21 @@ static enum err put_options(struct draft *d, const struct projection_options *o,
     d->events_before = o->events_before;
     d->after_seq = o->reset ? 0 : o->after_seq;
     if (!draft_is_seq(o->after_seq))
-        return draft_refuse(fault, "after_seq", "must be from 0 to 2^53 - 1");
+        return fault_say(fault, "after_seq", "must be from 0 to 2^53 - 1");
     bool counts_before = o->events_before != 0;
     if (counts_before && (!o->reset || o->events_before < 0 || o->events_before >= d->first_seq))
-        return draft_refuse(fault, "events_before",
-                            "goes with reset, and is below the seq of the first event given");
+        return fault_say(fault, "events_before",
+                         "goes with reset, and is below the seq of the first event given");
     if (o->has_range &&
         (o->range[0] < 0 || o->range[0] > o->range[1] || !draft_is_seq(o->range[1])))
-        return draft_refuse(fault, "seq_range",
-                            "must be two ascending integers from 0 to 2^53 - 1");
+        return fault_say(fault, "seq_range", "must be two ascending integers from 0 to 2^53 - 1");
     if (o->now == NULL || term_is_nil_atom(o->now))
         return ERR_OK;
     size_t at = d->text.len;
     if (json_put_term(&d->text, o->now, JSON_PLAIN, NULL, fault) != ERR_OK)
-        return draft_refuse_within(fault, "now");
+        return refuse_within(fault, "now");
     if (!draft_take_time(d, draft_since(d, at)))
-        return draft_refuse(fault, "now",
-                            "must be a DateTime, or ISO 8601 text with Z or an offset");
+        return fault_say(fault, "now", "must be a DateTime, or ISO 8601 text with Z or an offset");
     return ERR_OK;
 }
 

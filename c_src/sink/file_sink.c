@@ -87,10 +87,8 @@ err1:;
     close(new_fd);
     errno = why;
 err0:
-    snprintf(fault->path, sizeof fault->path, "sink.file");
-    snprintf(fault->why, sizeof fault->why, "%.150s: %s", path,
-             errno == EINVAL ? "not a regular file" : strerror(errno));
-    return ERR_INVALID;
+    return fault_say(fault, "sink.file", "%.150s: %s", path,
+                     errno == EINVAL ? "not a regular file" : strerror(errno));
 }
 
 /* Append ${lines} and wait for the disk; false: errno says why. */

@@ -190,12 +190,8 @@ static int listen_at(const char *text, uint16_t *port)
 
 static enum err fail(struct fault *fault, const char *address, uint16_t port)
 {
-    int saved = errno;
-
-    snprintf(fault->path, sizeof fault->path, "[observe] address, port");
-    snprintf(fault->why, sizeof fault->why, "cannot serve HTTP at %.60s port %u: %s", address, port,
-             strerror(saved));
-    return ERR_SYSTEM;
+    return fault_fail(fault, ERR_SYSTEM, "[observe] address, port",
+                      "cannot serve HTTP at %.60s port %u: %s", address, port, strerror(errno));
 }
 
 enum err observe_open(const char *address, uint16_t port, const struct observe_source *source,

@@ -40,9 +40,7 @@ static format_step *const own_steps[STORE_FORMAT] = {make_first};
 
 static enum err refuse(struct fault *fault, const char *why)
 {
-    snprintf(fault->path, sizeof fault->path, "meta/format");
-    snprintf(fault->why, sizeof fault->why, "%s", why);
-    return ERR_STORE;
+    return fault_fail(fault, ERR_STORE, "meta/format", "%s", why);
 }
 
 /* Nothing in meta is an empty store only when there is nothing elsewhere either. */
@@ -86,11 +84,9 @@ static enum err read_format(struct store *s, unsigned target, unsigned *format, 
     if (e != ERR_OK)
         return refuse(fault, store_why(s));
     e = format_parse(value, format, fault);
-    if (e == ERR_OK && *format > target) {
-        e = refuse(fault, "");
-        snprintf(fault->why, sizeof fault->why,
-                 "format %u is of a newer sidecar; this one knows up to %u", *format, target);
-    }
+    if (e == ERR_OK && *format > target)
+        e = fault_fail(fault, ERR_STORE, "meta/format",
+                       "format %u is of a newer sidecar; this one knows up to %u", *format, target);
     return e;
 }
 

@@ -145,7 +145,5 @@ enum err kept_for_check(struct store *s, const char *sink, struct kept_for *k, s
     }
     if (e == ERR_OK)
         return ERR_OK;
-    snprintf(fault->path, sizeof fault->path, "meta/" KEPT_FOR_KEY);
-    snprintf(fault->why, sizeof fault->why, "%s", store_why(s));
-    return ERR_STORE;
+    return fault_fail(fault, ERR_STORE, "meta/" KEPT_FOR_KEY, "%s", store_why(s));
 }

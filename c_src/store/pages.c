@@ -394,13 +394,6 @@ void pages_walk_lost(struct pages *p)
 
 /* ---- open and close ------------------------------------------------------- */
 
-static enum err refuse(struct fault *fault, const char *path, const char *why)
-{
-    snprintf(fault->path, sizeof fault->path, "%.255s", path);
-    snprintf(fault->why, sizeof fault->why, "%s", why);
-    return ERR_STORE;
-}
-
 static enum err open_file(struct pages *p, const char *dir, uint64_t *size, struct fault *fault)
 {
     char path[4096];
@@ -410,11 +403,11 @@ static enum err open_file(struct pages *p, const char *dir, uint64_t *size, stru
     p->fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     if (p->fd < 0 || fstat(p->fd, &st) != 0) {
         int bad = errno;
-        refuse(fault, path, strerror(bad));
-        return bad == ENOENT ? ERR_NOT_FOUND : ERR_STORE;
+        return fault_fail(fault, bad == ENOENT ? ERR_NOT_FOUND : ERR_STORE, path, "%s",
+                          strerror(bad));
     }
     if (!S_ISREG(st.st_mode))
-        return refuse(fault, path, "not a file");
+        return fault_fail(fault, ERR_STORE, path, "not a file");
     *size = (uint64_t)st.st_size;
     return st.st_size == 0 ? ERR_NOT_FOUND : ERR_OK; /* LMDB fills an empty one */
 }
@@ -441,7 +434,8 @@ enum err pages_open(const char *dir, const struct pages_visitor *visitor, struct
     enum err e = open_file(p, dir, &size, fault);
     int bad = e == ERR_OK ? page_meta_choose(p->fd, &m) : 0;
     if (bad < 0)
-        e = refuse(fault, dir, "data.mdb is not a store, or its first pages are damaged");
+        e = fault_fail(fault, ERR_STORE, dir,
+                       "data.mdb is not a store, or its first pages are damaged");
     if (e != ERR_OK) {
         pages_close(p);
         return e;
@@ -486,8 +480,7 @@ static void first_damage(void *arg, const char *what)
     struct fault *fault = arg;
 
     if (fault->why[0] == '\0')
-        snprintf(fault->why, sizeof fault->why, "damaged (%.120s): see convex_sidecar store --help",
-                 what);
+        fault_say(fault, NULL, "damaged (%.120s): see convex_sidecar store --help", what);
 }
 
 enum err pages_probe(const char *dir, struct fault *fault)
@@ -495,8 +488,8 @@ enum err pages_probe(const char *dir, struct fault *fault)
     const struct pages_visitor visitor = {fault, pass_entry, first_damage};
     struct pages *p;
 
-    snprintf(fault->path, sizeof fault->path, "%.255s", dir);
-    fault->why[0] = '\0';
+    fault_clear(fault);
+    fault_at(fault, "%s", dir);
     enum err e = pages_open(dir, &visitor, &p, fault);
     if (e == ERR_NOT_FOUND)
         return ERR_OK;

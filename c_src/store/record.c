@@ -302,9 +302,8 @@ static enum err finish(struct reader *r, const char *table, const char *key, str
         spoil(r, "bytes are left over");
     if (r->bad == NULL)
         return ERR_OK;
-    snprintf(fault->path, sizeof fault->path, "%s/%.200s", table, key);
-    snprintf(fault->why, sizeof fault->why, "damaged record: %s", r->bad);
-    return ERR_STORE;
+    fault_at(fault, "%s/%.200s", table, key);
+    return fault_fail(fault, ERR_STORE, NULL, "damaged record: %s", r->bad);
 }
 
 static enum err finish_id(struct reader *r, const char *table, struct slice key,

@@ -68,13 +68,6 @@ static struct slice slice_val(MDB_val v)
     return slice_of(v.mv_data, v.mv_size);
 }
 
-static enum err refuse(struct fault *fault, const char *dir, const char *why)
-{
-    snprintf(fault->path, sizeof fault->path, "%s", dir);
-    snprintf(fault->why, sizeof fault->why, "%s", why);
-    return ERR_STORE;
-}
-
 /* ---- the environment ------------------------------------------------------ */
 
 /* An LMDB file that is not ours keeps what it has: it is refused before a table is made. */
@@ -156,11 +149,12 @@ enum err store_open(const char *dir, uint64_t map_bytes, struct store **out, str
     if (rc == 0)
         rc = store_dir_sync(dir, dir_fd);
     if (rc == MDB_INCOMPATIBLE) {
-        refuse(fault, dir, "data.mdb there is not a store of the sidecar; it was left as it is");
+        fault_fail(fault, ERR_STORE, dir,
+                   "data.mdb there is not a store of the sidecar; it was left as it is");
         goto err2;
     }
     if (rc != 0) {
-        refuse(fault, dir, mdb_strerror(rc));
+        fault_fail(fault, ERR_STORE, dir, "%s", mdb_strerror(rc));
         goto err2;
     }
     close(dir_fd);

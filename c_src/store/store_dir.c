@@ -26,13 +26,6 @@
 
 #define LOCK_FILE_BYTES 8192 /* of 126 readers, LMDB's default */
 
-static enum err refuse(struct fault *fault, const char *dir, const char *why)
-{
-    snprintf(fault->path, sizeof fault->path, "%s", dir);
-    snprintf(fault->why, sizeof fault->why, "%s", why);
-    return ERR_STORE;
-}
-
 int store_dir_sync(const char *dir, int dir_fd)
 {
     int up = openat(dir_fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -86,13 +79,14 @@ enum err store_dir_open(const char *dir, int *fd, struct fault *fault)
     int bad = strlen(dir) < PATH_MAX ? make_path(path) : ENAMETOOLONG;
     free(path);
     if (bad != 0)
-        return refuse(fault, dir, strerror(bad));
+        return fault_fail(fault, ERR_STORE, dir, "%s", strerror(bad));
     *fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (*fd < 0)
-        return refuse(fault, dir, strerror(errno));
+        return fault_fail(fault, ERR_STORE, dir, "%s", strerror(errno));
     if (fstat(*fd, &st) != 0 || (st.st_mode & 022) != 0) {
         close(*fd);
-        return refuse(fault, dir, "other users may write to this directory: chmod go-w it");
+        return fault_fail(fault, ERR_STORE, dir,
+                          "other users may write to this directory: chmod go-w it");
     }
     return ERR_OK;
 }
@@ -105,12 +99,10 @@ static enum err lock(const char *dir, int fd, struct fault *fault)
     if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
         int bad = errno;
         if (bad != EWOULDBLOCK)
-            return refuse(fault, dir, strerror(bad));
+            return fault_fail(fault, ERR_STORE, dir, "%s", strerror(bad));
         ssize_t n = pread(fd, pid, sizeof pid - 1, 0);
         pid[n > 0 ? strspn(pid, "0123456789") : 0] = '\0';
-        refuse(fault, dir, "");
-        snprintf(fault->why, sizeof fault->why, "in use by process %s", pid[0] ? pid : "unknown");
-        return ERR_STORE;
+        return fault_fail(fault, ERR_STORE, dir, "in use by process %s", pid[0] ? pid : "unknown");
     }
     int len = snprintf(pid, sizeof pid, "%ld\n", (long)getpid());
     if (ftruncate(fd, 0) != 0 || pwrite(fd, pid, (size_t)len, 0) != len)
@@ -122,7 +114,7 @@ enum err store_dir_lock(const char *dir, int dir_fd, int *fd, struct fault *faul
 {
     *fd = openat(dir_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (*fd < 0)
-        return refuse(fault, dir, strerror(errno));
+        return fault_fail(fault, ERR_STORE, dir, "%s", strerror(errno));
     return lock(dir, *fd, fault);
 }
 
@@ -132,7 +124,7 @@ enum err store_hold(const char *dir, int *fd, struct fault *fault)
 
     *fd = -1;
     if (dir_fd < 0)
-        return refuse(fault, dir, strerror(errno));
+        return fault_fail(fault, ERR_STORE, dir, "%s", strerror(errno));
     *fd = openat(dir_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (*fd < 0 && (errno == EROFS || errno == EACCES || errno == ENOSPC))
         *fd = openat(dir_fd, "lock", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
@@ -141,7 +133,7 @@ enum err store_hold(const char *dir, int *fd, struct fault *fault)
     if (bad == ENOENT)
         return ERR_OK;
     if (bad != 0)
-        return refuse(fault, dir, strerror(bad));
+        return fault_fail(fault, ERR_STORE, dir, "%s", strerror(bad));
     enum err e = lock(dir, *fd, fault);
     if (e != ERR_OK)
         close(*fd);

@@ -587,9 +587,9 @@ enum err salvage(const char *dir, struct store *to, FILE *quarantine_file,
     if (good(&s, store_begin(to)))
         walk(&s, p);
     if (s.failed != ERR_OK)
-        snprintf(fault->why, sizeof fault->why, "%s", store_why(to));
+        fault_say(fault, NULL, "%s", store_why(to));
     else if (s.bad != 0)
-        snprintf(fault->why, sizeof fault->why, "quarantine: %s", strerror(s.bad));
+        fault_say(fault, NULL, "quarantine: %s", strerror(s.bad));
     store_abort(to);
     pages_close(p);
     buf_free(&s.line);

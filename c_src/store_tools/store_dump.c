@@ -160,9 +160,9 @@ static enum err put_meta(struct buf *b, struct slice key, struct slice value, st
         if (e == ERR_OK)
             buf_printf(b, ",\"kept_for\":\"%s\"}\n", sink);
         else
-            snprintf(fault->why, sizeof fault->why, "no sink has this name");
+            fault_say(fault, NULL, "no sink has this name");
     } else {
-        snprintf(fault->why, sizeof fault->why, "nobody knows it");
+        fault_say(fault, NULL, "nobody knows it");
     }
     return e;
 }
@@ -259,7 +259,7 @@ static void take_entry(void *arg, const struct pages_entry *entry)
     else if (entry->table == STORE_CHECKPOINTS)
         e = put_checkpoint(b, entry->key, entry->value, &fault);
     else
-        snprintf(fault.why, sizeof fault.why, "on a page that no table leads to");
+        fault_say(&fault, NULL, "on a page that no table leads to");
     if (e != ERR_OK) {
         const char *table =
             entry->table < STORE_TABLE_COUNT ? store_table_name(entry->table) : "lost";
@@ -304,7 +304,5 @@ enum err store_dump(const char *dir, FILE *out, uint64_t *damaged, struct fault 
         d.bad = errno;
     if (d.bad == 0)
         return ERR_OK;
-    snprintf(fault->path, sizeof fault->path, "output");
-    snprintf(fault->why, sizeof fault->why, "%s", strerror(d.bad));
-    return ERR_SYSTEM;
+    return fault_fail(fault, ERR_SYSTEM, "output", "%s", strerror(d.bad));
 }

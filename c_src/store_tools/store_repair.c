@@ -38,13 +38,6 @@ struct repair {
     bool is_swapped; /* fresh is the name of the old store now */
 };
 
-static enum err refuse(struct fault *fault, const char *path, const char *why)
-{
-    snprintf(fault->path, sizeof fault->path, "%.255s", path);
-    snprintf(fault->why, sizeof fault->why, "%s", why);
-    return ERR_SYSTEM;
-}
-
 /* ---- the new directory ---------------------------------------------------- */
 
 /* Remove the directory and the files in it. */
@@ -68,10 +61,12 @@ static enum err clear_place(const char *path, struct fault *fault)
     struct stat st;
 
     if (lstat(path, &st) != 0)
-        return errno == ENOENT ? ERR_OK : refuse(fault, path, strerror(errno));
+        return errno == ENOENT ? ERR_OK
+                               : fault_fail(fault, ERR_SYSTEM, path, "%s", strerror(errno));
     snprintf(mark, sizeof mark, "%s/" MARK, path);
     if (!S_ISDIR(st.st_mode) || lstat(mark, &st) != 0)
-        return refuse(fault, path, "it is in the way: look what it is, and move it");
+        return fault_fail(fault, ERR_SYSTEM, path,
+                          "it is in the way: look what it is, and move it");
     remove_dir(path);
     return ERR_OK;
 }
@@ -95,12 +90,12 @@ static enum err make_place(struct repair *r, const char *quarantine, struct faul
     if (e != ERR_OK)
         return e;
     if (mkdir(r->fresh, 0700) != 0)
-        return refuse(fault, r->fresh, strerror(errno));
+        return fault_fail(fault, ERR_SYSTEM, r->fresh, "%s", strerror(errno));
     FILE *mark = open_in(r->fresh, MARK);
     r->quarantine = open_in(r->fresh, quarantine);
     bool good = mark != NULL && r->quarantine != NULL;
     if (!good)
-        refuse(fault, r->fresh, strerror(errno));
+        fault_fail(fault, ERR_SYSTEM, r->fresh, "%s", strerror(errno));
     if (mark != NULL)
         fclose(mark);
     return good ? store_open(r->fresh, MAP_BYTES, &r->store, fault) : ERR_SYSTEM;
@@ -113,14 +108,15 @@ static void first_finding(void *arg, const char *text)
     struct fault *fault = arg;
 
     if (fault->why[0] == '\0')
-        snprintf(fault->why, sizeof fault->why, "the new store is not sound: %.200s", text);
+        fault_say(fault, NULL, "the new store is not sound: %.200s", text);
 }
 
 static enum err check_fresh(const struct repair *r, struct fault *fault)
 {
     struct store_report report;
 
-    refuse(fault, r->fresh, "");
+    fault_clear(fault);
+    fault_at(fault, "%s", r->fresh);
     enum err e = store_check(r->fresh, first_finding, fault, &report, fault);
     return e == ERR_OK && report.findings > 0 ? ERR_STORE : e;
 }
@@ -151,7 +147,9 @@ static enum err finish_fresh(struct repair *r, const char *quarantine, bool is_n
     snprintf(path, sizeof path, "%s/%s", r->fresh, quarantine);
     if (good && !is_needed)
         good = unlink(path) == 0;
-    return good && give_to_owner(r) ? ERR_OK : refuse(fault, r->fresh, strerror(errno));
+    return good && give_to_owner(r)
+               ? ERR_OK
+               : fault_fail(fault, ERR_SYSTEM, r->fresh, "%s", strerror(errno));
 }
 
 /* ---- changing places ------------------------------------------------------ */
@@ -173,16 +171,18 @@ static enum err swap(struct repair *r, const char *broken, struct fault *fault)
     char mark[4300];
 
     if (renameat2(AT_FDCWD, r->fresh, AT_FDCWD, r->dir, RENAME_EXCHANGE) != 0)
-        return refuse(fault, r->dir,
-                      errno == EBUSY || errno == EXDEV
-                          ? "it is a mount point, which cannot change places: put the store in a "
-                            "folder inside it"
-                          : strerror(errno));
+        return fault_fail(
+            fault, ERR_SYSTEM, r->dir, "%s",
+            errno == EBUSY || errno == EXDEV
+                ? "it is a mount point, which cannot change places: put the store in a "
+                  "folder inside it"
+                : strerror(errno));
     r->is_swapped = true;
     snprintf(mark, sizeof mark, "%s/" MARK, r->dir);
     (void)unlink(mark); /* it means nothing there */
     if (rename(r->fresh, broken) != 0)
-        return refuse(fault, r->fresh, "the new store is in place; this is the old one");
+        return fault_fail(fault, ERR_SYSTEM, r->fresh,
+                          "the new store is in place; this is the old one");
     sync_parent(r->dir);
     return ERR_OK;
 }
@@ -229,11 +229,11 @@ enum err store_repair(const char *dir, void (*say)(void *arg, const char *text),
 
     name_places(&r, places, quarantine, sizeof quarantine);
     if (lstat(places->broken, &st) == 0)
-        return refuse(fault, places->broken, "it is there already");
+        return fault_fail(fault, ERR_SYSTEM, places->broken, "it is there already");
     enum err e = fill(&r, quarantine, say, arg, report, fault);
     bool is_ours = r.quarantine != NULL; /* DIR.repair was made by us */
     if (r.quarantine != NULL && fclose(r.quarantine) != 0 && e == ERR_OK)
-        e = refuse(fault, r.fresh, strerror(errno));
+        e = fault_fail(fault, ERR_SYSTEM, r.fresh, "%s", strerror(errno));
     if (e == ERR_OK)
         e = swap(&r, places->broken, fault);
     store_close(r.store);

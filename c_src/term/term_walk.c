@@ -273,9 +273,7 @@ static const char *head_of(const uint8_t *p, size_t left, struct head *h)
 
 static enum err refuse(struct fault *fault, const char *why, const uint8_t *start, const uint8_t *p)
 {
-    *fault = (struct fault){0};
-    snprintf(fault->why, sizeof fault->why, "%s (byte %zu)", why, (size_t)(p - start));
-    return ERR_INVALID;
+    return fault_say(fault, "", "%s (byte %zu)", why, (size_t)(p - start));
 }
 
 /* Walk `count` terms from `start`; set `stop` to what is behind them. */

@@ -1,0 +1,72 @@
+/*
+ * base.c - what was wrong with an input, put into words.
+ *
+ * The happy path: there is none to spend time on; only refusals come here.
+ *
+ * What can go wrong: a text longer than its place is cut between two characters, and ends in "...".
+ * It is put together beside the fault before it goes into it, since it may be made of what is
+ * there.
+ *
+ * Any thread: the fault is its owner's.
+ */
+
+#include "ground/base.h"
+
+#include <stdarg.h>
+
+#define PLACE_BYTES sizeof((struct fault *)NULL)->why
+_Static_assert(PLACE_BYTES == sizeof((struct fault *)NULL)->path, "put() fills either");
+
+struct slice slice_cut(struct slice text, size_t bytes)
+{
+    if (text.len <= bytes)
+        return text;
+    while (bytes > 0 && (text.data[bytes] & 0xc0) == 0x80)
+        bytes--;
+    return slice_of(text.data, bytes);
+}
+
+static void put(char *place, const char *fmt, va_list args)
+{
+    char text[PLACE_BYTES];
+    size_t len = (size_t)vsnprintf(text, sizeof text, fmt, args);
+
+    if (len >= sizeof text) {
+        len = slice_cut(slice_str(text), sizeof text - sizeof "...").len;
+        memcpy(text + len, "...", sizeof "...");
+    }
+    memcpy(place, text, strlen(text) + 1);
+}
+
+void fault_at(struct fault *f, const char *fmt, ...)
+{
+    va_list args;
+
+    va_start(args, fmt);
+    put(f->path, fmt, args);
+    va_end(args);
+}
+
+enum err fault_say(struct fault *f, const char *path, const char *fmt, ...)
+{
+    va_list args;
+
+    va_start(args, fmt);
+    put(f->why, fmt, args);
+    va_end(args);
+    if (path != NULL)
+        fault_at(f, "%s", path);
+    return ERR_INVALID;
+}
+
+enum err fault_fail(struct fault *f, enum err e, const char *path, const char *fmt, ...)
+{
+    va_list args;
+
+    va_start(args, fmt);
+    put(f->why, fmt, args);
+    va_end(args);
+    if (path != NULL)
+        fault_at(f, "%s", path);
+    return e;
+}
