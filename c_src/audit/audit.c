@@ -157,9 +157,7 @@ static enum err feed_theirs(struct run *u)
 
 static bool has_prefix(struct slice id, const char *prefix)
 {
-    size_t n = strlen(prefix);
-
-    return id.len > n && id.len <= ID_BYTES && memcmp(id.data, prefix, n) == 0;
+    return id.len > strlen(prefix) && id.len <= ID_BYTES && slice_starts(id, slice_str(prefix));
 }
 
 /* False: the doubts are as many as can be; they have to be settled first. */

@@ -253,7 +253,7 @@ static bool read_page(struct digests *d, const struct digests_ask *ask, struct d
         return false;
     bool is_last = term_is_nil_atom(next);
     struct slice behind = is_last ? slice_of("", 0) : term_text(next);
-    if (!is_last && ask->id_count == 0 && drift_order(behind, ask->after) <= 0)
+    if (!is_last && ask->id_count == 0 && slice_order(behind, ask->after) <= 0)
         return refuse(d, "its next page lies before this one");
     *page = (struct digests_page){d->items, d->item_count, is_last, behind};
     return true;

@@ -70,14 +70,6 @@ bool drift_is_still(const struct drift_ours *before, const struct drift_ours *af
 
 /* ---- the merge ------------------------------------------------------------------------------ */
 
-int drift_order(struct slice a, struct slice b)
-{
-    size_t len = a.len < b.len ? a.len : b.len;
-    int order = len > 0 ? memcmp(a.data, b.data, len) : 0;
-
-    return order != 0 ? order : (a.len > b.len) - (a.len < b.len);
-}
-
 void drift_feed_ours(struct drift_merge *m, const struct drift_ours *items, size_t count,
                      bool is_last)
 {
@@ -111,7 +103,7 @@ enum drift_step drift_next(struct drift_merge *m, const struct drift_ours **o,
         return DRIFT_END;
     int order = !has_ours     ? 1
                 : !has_theirs ? -1
-                              : drift_order(m->ours[m->our_at].id, m->theirs[m->their_at].id);
+                              : slice_order(m->ours[m->our_at].id, m->theirs[m->their_at].id);
     *o = order <= 0 ? &m->ours[m->our_at++] : NULL;
     *t = order >= 0 ? &m->theirs[m->their_at++] : NULL;
     return DRIFT_PAIR;

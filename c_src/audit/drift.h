@@ -88,9 +88,6 @@ void drift_feed_theirs(struct drift_merge *m, const struct drift_theirs *items, 
 enum drift_step drift_next(struct drift_merge *m, const struct drift_ours **o,
                            const struct drift_theirs **t);
 
-/** drift_order(a, b): Byte order: < 0, 0, > 0; a beginning comes first. */
-int drift_order(struct slice a, struct slice b);
-
 /* ---- what is asked for and answered --------------------------------------------------------- */
 
 #define DRIFT_LINES_MAX 1000 /* findings listed; the rest is counted */

@@ -239,7 +239,7 @@ static bool take(struct slice *s, const char *text)
 {
     size_t len = strlen(text);
 
-    if (s->len < len || memcmp(s->data, text, len) != 0)
+    if (!slice_starts(*s, slice_str(text)))
         return false;
     *s = slice_of(s->data + len, s->len - len);
     return true;

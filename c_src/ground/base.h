@@ -36,6 +36,21 @@ static inline bool slice_is(struct slice a, const char *text)
     return slice_eq(a, slice_str(text));
 }
 
+/** slice_order(a, b): Below, at or above zero as ${a} stands before, at or after ${b} in byte
+ * order. */
+static inline int slice_order(struct slice a, struct slice b)
+{
+    size_t len = a.len < b.len ? a.len : b.len;
+    int order = len > 0 ? memcmp(a.data, b.data, len) : 0;
+
+    return order != 0 ? order : (a.len > b.len) - (a.len < b.len);
+}
+
+static inline bool slice_starts(struct slice s, struct slice prefix)
+{
+    return s.len >= prefix.len && slice_eq(slice_of(s.data, prefix.len), prefix);
+}
+
 /** slice_cut(text, bytes): At most ${bytes} of ${text}, no UTF-8 character cut in two. */
 struct slice slice_cut(struct slice text, size_t bytes);
 

@@ -434,22 +434,13 @@ enum err round_doubt(struct round *r, struct slice id, int64_t above_us)
     return round_save(r, id, &c);
 }
 
-/* Byte order, as the store's; a beginning of ${b} is before it, ${b} itself counts as well. */
-static bool is_before(struct slice a, struct slice b)
-{
-    size_t len = a.len < b.len ? a.len : b.len;
-    int order = len > 0 ? memcmp(a.data, b.data, len) : 0;
-
-    return order < 0 || (order == 0 && a.len <= b.len);
-}
-
 enum err round_each_checkpoint(struct round *r, struct slice prefix, struct slice after,
                                bool (*visit)(void *arg, struct slice id,
                                              const struct checkpoint *cp),
                                void *arg)
 {
     uint8_t id[STORE_MAX_KEY];
-    bool behind = after.len > 0 && is_before(prefix, after);
+    bool behind = after.len > 0 && slice_order(prefix, after) <= 0;
     struct slice at = behind ? after : prefix, key, value;
 
     for (;;) {
@@ -458,7 +449,7 @@ enum err round_each_checkpoint(struct round *r, struct slice prefix, struct slic
             return ERR_OK;
         if (e != ERR_OK)
             return round_check(r, e);
-        if (key.len < prefix.len || memcmp(key.data, prefix.data, prefix.len) != 0)
+        if (!slice_starts(key, prefix))
             return ERR_OK;
         struct checkpoint_record c;
         struct fault fault;

@@ -47,12 +47,10 @@ enum err gate_entity_id(struct slice id, struct fault *fault)
 
 enum err gate_document_id(const struct kind *k, struct slice id, struct fault *fault)
 {
-    size_t prefix = k != NULL ? strlen(k->prefix) : 0;
-
-    if (k == NULL || id.len < prefix || memcmp(id.data, k->prefix, prefix) != 0) {
+    if (k == NULL || !slice_starts(id, slice_str(k->prefix)))
         return fault_fail(fault, ERR_NOT_OWNED, "document_id", "does not begin with \"%s\"",
                           k != NULL ? k->prefix : "the prefix of a configured kind");
-    }
+    size_t prefix = strlen(k->prefix);
     return check_entity(slice_of(id.data + prefix, id.len - prefix), prefix, "document_id", fault);
 }
 

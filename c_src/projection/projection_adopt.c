@@ -62,19 +62,9 @@ static size_t value_end(const uint8_t *p, size_t i)
     return i;
 }
 
-/* Order of ${key} (as JSON has it, without quotes) and ${name}.  An escape begins with a byte
- * below any of ${name}'s, as do the bytes it stands for. */
-static int compare_name(struct slice key, const char *name)
-{
-    size_t len = strlen(name);
-    int order = memcmp(key.data, name, key.len < len ? key.len : len);
-    if (order != 0)
-        return order;
-    return key.len == len ? 0 : key.len < len ? -1 : 1;
-}
-
 /* Cut the object ${all} around projected_at (which is there: draft_take_time will see it) and
- * around projection_hash, or the place where it belongs. */
+ * around projection_hash, or the place where it belongs.  Its keys are in order as they stand: an
+ * escape begins with a byte below any of our names', as do the bytes it stands for. */
 static void cut_parts(struct draft *d, struct piece all, struct piece *time)
 {
     const uint8_t *p = d->text.data;
@@ -84,12 +74,12 @@ static void cut_parts(struct draft *d, struct piece all, struct piece *time)
         size_t value = string_end(p, i) + 1;
         size_t end = value_end(p, value);
         struct slice key = slice_of(p + i + 1, value - i - 3);
-        if (compare_name(key, DRAFT_PROJECTED_AT) == 0) {
+        if (slice_is(key, DRAFT_PROJECTED_AT)) {
             *time = (struct piece){value, end - value, 0};
             head_end = i;
             middle = end;
         }
-        int order = compare_name(key, DRAFT_PROJECTION_HASH);
+        int order = slice_order(key, slice_str(DRAFT_PROJECTION_HASH));
         if (order >= 0) {
             middle_end = i - 1; /* with the comma */
             tail = order == 0 ? end : i - 1;

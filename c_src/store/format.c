@@ -62,7 +62,7 @@ enum err format_parse(struct slice value, unsigned *format, struct fault *fault)
     size_t skip = sizeof magic - 1;
     unsigned n = 0;
 
-    if (value.len <= skip || value.len > skip + 9 || memcmp(value.data, magic, skip) != 0)
+    if (value.len <= skip || value.len > skip + 9 || !slice_starts(value, slice_str(magic)))
         return refuse(fault, "not a store of the sidecar");
     for (size_t i = skip; i < value.len; i++) {
         if (value.data[i] < '0' || value.data[i] > '9')

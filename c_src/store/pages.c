@@ -209,10 +209,7 @@ static bool is_after(const struct walk *w, struct slice key, struct slice last)
 {
     if (w->table == STORE_PENDING && key.len == 8 && last.len == 8)
         return page_u64(key.data) > page_u64(last.data);
-    size_t len = key.len < last.len ? key.len : last.len;
-    int order = len > 0 ? memcmp(key.data, last.data, len) : 0;
-
-    return order > 0 || (order == 0 && key.len > last.len);
+    return slice_order(key, last) > 0;
 }
 
 static void check_order(struct walk *w, uint64_t no, struct slice key)

@@ -321,10 +321,7 @@ static bool is_onward(enum store_table t, struct slice key, bool behind, struct 
         memcpy(&to, found.data, sizeof to);
         order = to > from ? 1 : to < from ? -1 : 0;
     } else {
-        size_t len = key.len < found.len ? key.len : found.len;
-        order = len > 0 ? memcmp(found.data, key.data, len) : 0;
-        if (order == 0)
-            order = found.len > key.len ? 1 : found.len < key.len ? -1 : 0;
+        order = slice_order(found, key);
     }
     return behind ? order > 0 : order >= 0;
 }

@@ -114,15 +114,6 @@ TEST(whatever_moves_between_two_looks_is_no_last_word)
     ck_assert(drift_is_still(&before, &after));
 }
 
-TEST(byte_order)
-{
-    ck_assert_int_lt(drift_order(slice_str(""), slice_str("a")), 0);
-    ck_assert_int_lt(drift_order(slice_str("a"), slice_str("ab")), 0);
-    ck_assert_int_lt(drift_order(slice_str("ab"), slice_str("b")), 0);
-    ck_assert_int_lt(drift_order(slice_str("z"), slice_str("\xc3\xa9")), 0);
-    ck_assert_int_eq(drift_order(slice_str("ab"), slice_str("ab")), 0);
-}
-
 /* ---- the merge ---- */
 
 #define IDS 64

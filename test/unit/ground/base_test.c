@@ -4,6 +4,26 @@
 
 #include "test.h"
 
+TEST(slices_stand_in_byte_order)
+{
+    ck_assert_int_lt(slice_order(slice_str(""), slice_str("a")), 0);
+    ck_assert_int_lt(slice_order(slice_of(NULL, 0), slice_str("a")), 0);
+    ck_assert_int_lt(slice_order(slice_str("a"), slice_str("ab")), 0);
+    ck_assert_int_lt(slice_order(slice_str("ab"), slice_str("b")), 0);
+    ck_assert_int_lt(slice_order(slice_str("z"), slice_str("\xc3\xa9")), 0);
+    ck_assert_int_gt(slice_order(slice_str("ab"), slice_str("a")), 0);
+    ck_assert_int_eq(slice_order(slice_str("ab"), slice_str("ab")), 0);
+}
+
+TEST(a_slice_starts_with_its_prefix)
+{
+    ck_assert(slice_starts(slice_str("runtime/run:1"), slice_str("runtime/run:")));
+    ck_assert(slice_starts(slice_str("ab"), slice_str("ab")));
+    ck_assert(slice_starts(slice_of(NULL, 0), slice_str("")));
+    ck_assert(!slice_starts(slice_str("a"), slice_str("ab")));
+    ck_assert(!slice_starts(slice_str("ba"), slice_str("a")));
+}
+
 TEST(a_fault_says_where_and_why)
 {
     struct fault f = {0};
