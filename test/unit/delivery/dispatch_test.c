@@ -306,17 +306,14 @@ TEST(delivery_that_begins_stopped_sends_nothing_until_the_sink_would_take_it)
     struct dispatch_options options = usual;
 
     options.stopped_why = "kept for others";
-    open_house(&h, 64, &options);
-    ck_assert_int_eq(status(&h).state, DISPATCH_STOPPED); /* before the thread has begun */
-    ck_assert_str_eq(status(&h).why, "kept for others");
-    close_house(&h);
-
     h.outbox = fake_outbox_new();
     h.sink = fake_sink_new(64);
     say(&h.sink->probe_verdict, VERDICT_STOP, "kept for others");
     h.dispatch = dispatch_open(h.outbox, &h.sink->base, &options);
     h.outbox->on_work_arg = h.dispatch;
     h.outbox->on_work = dispatch_wake;
+    ck_assert_int_eq(status(&h).state, DISPATCH_STOPPED); /* before the thread has begun */
+    ck_assert_str_eq(status(&h).why, "kept for others");
     fake_outbox_put(h.outbox, "a", 1);
     dispatch_resume(h.dispatch);
     dispatch_reload(h.dispatch);
