@@ -115,10 +115,8 @@ static struct sink_call *begin(struct sink *base)
     return c;
 }
 
-static void drop(struct sink_call *c)
+static void call_free(struct sink_call *c)
 {
-    if (c == NULL)
-        return;
     buf_free(&c->body);
     free(c);
 }
@@ -244,7 +242,7 @@ static void answer_here(struct sink_call *c, enum verdict_kind kind, const char 
 
     snprintf(answer.overall.why, sizeof answer.overall.why, "%s", why);
     c->answered(c->arg, &answer);
-    drop(c);
+    call_free(c);
 }
 
 static void on_answer(void *arg, const struct http_answer *http)
@@ -261,7 +259,7 @@ static void on_answer(void *arg, const struct http_answer *http)
         answer.each = each;
     c->answered(c->arg, &answer);
     free(each);
-    drop(c);
+    call_free(c);
 }
 
 static void send_call(struct sink_call *c, sink_answered *answered, void *arg)
@@ -336,11 +334,9 @@ static void close_sink(struct sink *base)
 }
 
 static const struct sink_ops ops = {
-    .name = "http",
     .begin = begin,
     .add = add,
     .send = send_call,
-    .drop = drop,
     .probe = probe,
     .reload = reload,
     .wait = wait_for,

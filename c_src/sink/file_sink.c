@@ -168,14 +168,6 @@ static bool file_add(struct sink_call *c, const struct pending *p)
     return true;
 }
 
-static void file_drop(struct sink_call *c)
-{
-    if (c == NULL)
-        return;
-    buf_free(&c->lines);
-    free(c);
-}
-
 static void file_send(struct sink_call *c, sink_answered *answered, void *arg)
 {
     struct file_sink *f = c->sink;
@@ -189,7 +181,8 @@ static void file_send(struct sink_call *c, sink_answered *answered, void *arg)
                  strerror(errno));
     }
     answer.took_us = clock_mono_us() - begun_us;
-    file_drop(c);
+    buf_free(&c->lines);
+    free(c);
     answered(arg, &answer);
 }
 
@@ -232,11 +225,9 @@ static void file_close(struct sink *s)
 enum err file_sink_open(const char *path, struct sink **sink, struct fault *fault)
 {
     static const struct sink_ops ops = {
-        .name = "file",
         .begin = file_begin,
         .add = file_add,
         .send = file_send,
-        .drop = file_drop,
         .probe = file_probe,
         .reload = file_reload,
         .wait = file_wait,

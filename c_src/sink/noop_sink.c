@@ -57,11 +57,6 @@ static void noop_send(struct sink_call *c, sink_answered *answered, void *arg)
     answered(arg, &answer);
 }
 
-static void noop_drop(struct sink_call *c)
-{
-    free(c);
-}
-
 static void noop_probe(struct sink *s, sink_probed *probed, void *arg)
 {
     struct verdict verdict = verdict_of((const struct noop_sink *)s);
@@ -90,11 +85,9 @@ static void noop_close(struct sink *s)
 struct sink *noop_sink_open(const char *stop_why)
 {
     static const struct sink_ops ops = {
-        .name = "noop",
         .begin = noop_begin,
         .add = noop_add,
         .send = noop_send,
-        .drop = noop_drop,
         .probe = noop_probe,
         .reload = noop_reload,
         .wait = noop_wait,

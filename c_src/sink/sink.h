@@ -42,16 +42,13 @@ typedef void sink_probed(void *arg, const struct verdict *verdict);
  * send.  Each call is answered exactly once, whatever happens.
  */
 struct sink_ops {
-    const char *name;
-    /* A new, empty call. */
+    /* A new, empty call, which is sent: at least one document is added first. */
     struct sink_call *(*begin)(struct sink *s);
     /* Copy ${p} into the call; false (and nothing changed) when it does not fit any more.
      * The first document always fits. */
     bool (*add)(struct sink_call *c, const struct pending *p);
     /* Send it (taken); ${answered} is called once, now or out of wait. */
     void (*send)(struct sink_call *c, sink_answered *answered, void *arg);
-    /* Throw away a call that was not sent; NULL is harmless. */
-    void (*drop)(struct sink_call *c);
     /* Ask, without writing, whether the other side would take documents. */
     void (*probe)(struct sink *s, sink_probed *probed, void *arg);
     /* Read keys and the like again; ERR_INVALID says what is wrong with them. */

@@ -169,11 +169,6 @@ static void fake_send(struct sink_call *c, sink_answered *answered, void *arg)
         answer(c, &overall, use_each ? each : NULL);
 }
 
-static void fake_drop(struct sink_call *c)
-{
-    free(c);
-}
-
 static void fake_probe(struct sink *base, sink_probed *probed, void *arg)
 {
     struct fake_sink *s = (struct fake_sink *)base;
@@ -268,11 +263,9 @@ static void fake_close(struct sink *base)
 
 static struct fake_sink *fake_sink_new(size_t max_documents)
 {
-    static const struct sink_ops ops = {.name = "fake",
-                                        .begin = fake_begin,
+    static const struct sink_ops ops = {.begin = fake_begin,
                                         .add = fake_add,
                                         .send = fake_send,
-                                        .drop = fake_drop,
                                         .probe = fake_probe,
                                         .reload = fake_reload,
                                         .wait = fake_wait,

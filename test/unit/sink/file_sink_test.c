@@ -188,14 +188,13 @@ TEST(a_call_is_bounded_and_its_first_document_always_fits)
     struct sink_call *c = s->ops->begin(s);
     ck_assert(s->ops->add(c, &p));
     ck_assert(!s->ops->add(c, &p));
-    s->ops->drop(c);
-    s->ops->drop(NULL);
+    s->ops->send(c, answered, &(size_t){1});
     c = s->ops->begin(s);
     p.json = slice_str("{}");
     for (size_t i = 0; i < s->max_documents; i++)
         ck_assert(s->ops->add(c, &p));
     ck_assert(!s->ops->add(c, &p));
-    s->ops->drop(c);
+    s->ops->send(c, answered, &(size_t){s->max_documents});
     s->ops->close(s);
     free(big);
     teardown();

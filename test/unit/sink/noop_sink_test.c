@@ -37,8 +37,6 @@ TEST(a_call_is_done_at_once)
     ck_assert_uint_eq(got.count, s->max_documents);
     ck_assert_ptr_null(got.each);
     ck_assert_int_eq(got.overall.kind, VERDICT_DONE);
-    s->ops->drop(s->ops->begin(s));
-    s->ops->drop(NULL);
     s->ops->close(s);
 }
 
