@@ -28,7 +28,6 @@
 #include "ground/buf.h"
 #include "ground/clock.h"
 #include "ground/log.h"
-#include "ground/metrics.h"
 #include "intake/control.h"
 #include "intake/intake.h"
 #include "outbox/outbox.h"
@@ -311,6 +310,7 @@ static enum err open_intake(struct sidecar *s, struct fault *fault)
                                 .store = c->store_dir,
                                 .next = outbox_kept_for(s->outbox)->next,
                                 .started_us = clock_wall_us(),
+                                .outbox = s->outbox,
                                 .dispatch = s->dispatch,
                                 .control = s->control};
     const struct dist_handler handler = intake_handler(s->intake);
@@ -443,7 +443,7 @@ static void drain(struct sidecar *s)
     for (;;) {
         dispatch_status(s->dispatch, &d);
         bool moving = d.state == DISPATCH_RUNNING || d.state == DISPATCH_WAITING;
-        if (metric_get(METRIC_PENDING) == 0 || !moving || clock_mono_ms() >= s->end_by_ms)
+        if (outbox_pending(s->outbox) == 0 || !moving || clock_mono_ms() >= s->end_by_ms)
             return;
         if (poll(&fd, 1, 20) > 0 && take_signal(s)) {
             s->end_by_ms = 0; /* asked twice: do not wait */
@@ -490,7 +490,7 @@ static int run(struct config *config, bool managed)
     } else {
         say_fault("sidecar.cannot_start", &fault);
     }
-    uint64_t left = metric_get(METRIC_PENDING);
+    uint64_t left = e == ERR_OK ? outbox_pending(s.outbox) : 0;
     close_all(&s);
     if (e == ERR_OK)
         log_event(LOG_INFO, "sidecar.stopped", "pending=%llu", (unsigned long long)left);

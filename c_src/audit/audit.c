@@ -432,11 +432,11 @@ bool audit_cancel(void *audit)
 void audit_progress(void *audit, struct drift_progress *p)
 {
     struct audit *a = audit;
-    uint64_t all = metric_get(METRIC_CHECKPOINTS);
 
     *p = (struct drift_progress){.eta_s = -1};
     if (a == NULL)
         return;
+    uint64_t all = outbox_checkpoints(a->options.outbox);
     pthread_mutex_lock(&a->lock);
     if (a->is_running) {
         p->is_running = true;

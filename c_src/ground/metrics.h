@@ -13,7 +13,8 @@ enum metric {
     METRIC_COUNT
 };
 
-/* Any thread, no lock. */
+/* Any thread, no lock.  To be shown: what a decision needs is asked of its owner, so metric_get is
+ * for pages that print metrics, and for tests. */
 void metric_add(enum metric m, uint64_t n);
 void metric_set(enum metric m, uint64_t value);
 uint64_t metric_get(enum metric m);

@@ -32,6 +32,7 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <time.h>
 
 #define ROUND_MAX_INTENTS 16384
@@ -62,6 +63,9 @@ struct outbox {
     struct store *store;
     struct kept_for kept_for;
     pthread_t thread;
+    /* any thread; set by the store thread */
+    atomic_bool is_well;
+    atomic_uint_fast64_t pending, checkpoints;
     /* under lock */
     pthread_mutex_t lock;
     pthread_cond_t changed;
@@ -77,7 +81,6 @@ struct outbox {
     /* the store thread's */
     struct round round;
     struct waiting *waiting;
-    bool failing;
     int64_t retry_ms, retry_at_us;                 /* wait before settlements are tried again */
     int64_t failure_logged_us, recovery_logged_us; /* log_limited's memory */
     int64_t oldest_kept_at_us, next_tick_us;
@@ -187,7 +190,7 @@ static void take(struct outbox *o, struct work *w)
     w->settlements = o->settled_first;
     w->settlements_last = o->settled_last;
     w->ticket = o->tickets_given;
-    w->is_probe = o->failing;
+    w->is_probe = !o->is_well;
     o->settled_first = o->settled_last = NULL;
     o->settled_count = 0;
 }
@@ -209,7 +212,7 @@ static void give_back_settlements(struct outbox *o, struct work *w)
 static enum err apply_all(struct outbox *o, struct work *w)
 {
     struct round *r = &o->round;
-    enum err e = round_begin(r, WAITING_MAX - waiting_count(o->waiting), o->failing);
+    enum err e = round_begin(r, WAITING_MAX - waiting_count(o->waiting), !o->is_well);
 
     for (struct settlement *s = w->settlements; e == ERR_OK && s != NULL; s = s->next)
         e = settle_apply(r, s);
@@ -268,21 +271,34 @@ static void settle_settlements(struct outbox *o, struct settlement *s)
     }
 }
 
+static void set_well(struct outbox *o, bool is_well)
+{
+    o->is_well = is_well;
+    metric_set(METRIC_STORE_OK, is_well);
+}
+
+/* What a committed round has left. */
+static void take_levels(struct outbox *o)
+{
+    const struct round_levels *l = &o->round.levels;
+
+    o->pending = l->pending;
+    o->checkpoints = l->checkpoints;
+    o->oldest_kept_at_us = l->oldest_kept_at_us;
+}
+
 /* The round is on disk: E1 -> E2 for intents, E4 -> E5 or E6 for settlements. */
 static void succeed(struct outbox *o, struct work *w)
 {
-    bool recovered = o->failing, brought_work = o->round.tally.brought_work;
+    bool recovered = !o->is_well, brought_work = o->round.tally.brought_work;
 
-    o->failing = false;
     o->retry_ms = RETRY_MIN_MS;
     o->retry_at_us = 0;
-    o->oldest_kept_at_us = o->round.levels.oldest_kept_at_us;
     o->next_tick_us = 0;
-    if (recovered) {
-        metric_set(METRIC_STORE_OK, 1);
-        if (log_limited(&o->recovery_logged_us, LOG_PERIOD_MS))
-            log_event(LOG_INFO, "outbox.store_recovered", "%s", "");
-    }
+    take_levels(o);
+    set_well(o, true);
+    if (recovered && log_limited(&o->recovery_logged_us, LOG_PERIOD_MS))
+        log_event(LOG_INFO, "outbox.store_recovered", "%s", "");
     pthread_mutex_lock(&o->lock);
     o->tickets_settled = w->ticket;
     pthread_mutex_unlock(&o->lock);
@@ -304,10 +320,9 @@ static void fail(struct outbox *o, struct work *w)
 
     round_abort(&o->round);
     metric_add(METRIC_STORE_FAILURES, 1);
-    metric_set(METRIC_STORE_OK, 0);
+    set_well(o, false);
     if (log_limited(&o->failure_logged_us, LOG_PERIOD_MS))
         log_event(LOG_ERROR, "outbox.store_failed", "why=\"%s\"", why);
-    o->failing = true;
     o->retry_at_us = clock_mono_us() + o->retry_ms * 1000;
     o->retry_ms = o->retry_ms * 2 < RETRY_MAX_MS ? o->retry_ms * 2 : RETRY_MAX_MS;
     give_back_settlements(o, w);
@@ -350,7 +365,7 @@ static bool has_work(struct outbox *o, int64_t now_us)
     if (o->settled_first != NULL && o->closing)
         return true;
     /* A failing store is asked again even when nobody wants anything, to know when it is well. */
-    if (o->failing && !o->closing && now_us >= o->retry_at_us)
+    if (!o->is_well && !o->closing && now_us >= o->retry_at_us)
         return true;
     return o->settled_first != NULL && now_us >= settle_us(o);
 }
@@ -362,7 +377,7 @@ static int64_t wake_us(const struct outbox *o)
 
     if (o->settled_first != NULL && settle_us(o) < at_us)
         at_us = settle_us(o);
-    if (o->failing && o->retry_at_us < at_us)
+    if (!o->is_well && o->retry_at_us < at_us)
         at_us = o->retry_at_us;
     if (o->oldest_kept_at_us != 0 && o->next_tick_us < at_us)
         at_us = o->next_tick_us;
@@ -446,7 +461,7 @@ static void *run(void *arg)
     while (wait_for_work(o, &w)) {
         if (w.intents != NULL || w.settlements != NULL || w.is_probe)
             do_round(o, &w);
-        if (o->failing)
+        if (!o->is_well)
             drop_settlements(o);
         tick(o);
     }
@@ -488,8 +503,8 @@ static enum err first_round(struct outbox *o, struct fault *fault)
     if (e == ERR_OK)
         e = round_commit(&o->round);
     if (e == ERR_OK) {
-        o->oldest_kept_at_us = o->round.levels.oldest_kept_at_us;
-        metric_set(METRIC_STORE_OK, 1);
+        take_levels(o);
+        set_well(o, true);
         return ERR_OK;
     }
     round_abort(&o->round);
@@ -530,6 +545,21 @@ err1:
 err0:
     free(o);
     return e;
+}
+
+bool outbox_is_well(const struct outbox *o)
+{
+    return o->is_well;
+}
+
+uint64_t outbox_pending(const struct outbox *o)
+{
+    return o->pending;
+}
+
+uint64_t outbox_checkpoints(const struct outbox *o)
+{
+    return o->checkpoints;
 }
 
 const struct kept_for *outbox_kept_for(const struct outbox *o)

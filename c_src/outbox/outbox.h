@@ -50,6 +50,15 @@ struct outbox_options {
 enum err outbox_open(const struct outbox_options *options, struct outbox **o,
                      struct fault *fault) MUST_CHECK;
 
+/**
+ * outbox_is_well(o), outbox_pending(o), outbox_checkpoints(o):
+ * Whether the last round was committed; how many documents wait and how many are known since the
+ * last one that was.  Any thread; they wait for nobody.
+ */
+bool outbox_is_well(const struct outbox *o);
+uint64_t outbox_pending(const struct outbox *o);
+uint64_t outbox_checkpoints(const struct outbox *o);
+
 /** outbox_kept_for(o): What kept_for_check said of the store and the sink; borrowed. */
 const struct kept_for *outbox_kept_for(const struct outbox *o);
 

@@ -15,6 +15,7 @@
 #include "ground/metrics.h"
 #include "intake/control.h"
 #include "json/json.h"
+#include "outbox/outbox.h"
 #include "projection/projection.h"
 #include "term/term.h"
 
@@ -71,7 +72,7 @@ void status_put_term(const struct status *s, struct buf *b)
     put_text(b, "store", s->store);
     put_flag(b, "draining", control_is_draining(s->control));
     put_flag(b, "published", s->dist && dist_is_published(s->dist));
-    put_flag(b, "store_ok", metric_get(METRIC_STORE_OK) != 0);
+    put_flag(b, "store_ok", outbox_is_well(s->outbox));
     put_metrics(b);
 }
 
@@ -91,7 +92,7 @@ bool status_is_ready(const struct status *s, struct buf *why)
     struct dispatch_status d;
 
     dispatch_status(s->dispatch, &d);
-    if (metric_get(METRIC_STORE_OK) == 0)
+    if (!outbox_is_well(s->outbox))
         buf_str(why, "the store fails: nothing is taken\n");
     if (control_is_draining(s->control))
         buf_str(why, "draining: nothing new is taken\n");

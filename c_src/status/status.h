@@ -9,6 +9,7 @@
 struct control;
 struct dispatch;
 struct dist;
+struct outbox;
 
 /* Where it is read from; main fills it.  Everything is borrowed. */
 struct status {
@@ -16,6 +17,7 @@ struct status {
     const char *next; /* what the operator is to do about a sink that gets nothing; "": nothing */
     const char *batch_mutation; /* "": documents go to Convex one a call, or not to Convex at all */
     int64_t started_us;         /* wall clock */
+    const struct outbox *outbox;
     struct dispatch *dispatch;
     struct control *control;
     struct dist *dist; /* NULL until it is open */

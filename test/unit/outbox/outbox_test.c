@@ -172,12 +172,16 @@ TEST(restart_finds_everything_again)
     ck_assert_uint_eq(metric_get(METRIC_DEAD), 1);
     ck_assert_uint_eq(metric_get(METRIC_CHECKPOINTS), 2);
     ck_assert_uint_eq(metric_get(METRIC_STORE_OK), 1);
+    ck_assert_uint_eq(outbox_pending(h.o), 1);
+    ck_assert_uint_eq(outbox_checkpoints(h.o), 2);
+    ck_assert(outbox_is_well(h.o));
     /* What changes nothing is not committed. */
     uint64_t commits = metric_get(METRIC_COMMITS);
     ck_assert(!do_put(h.o, A, 2, 2).write);
     ck_assert_uint_eq(metric_get(METRIC_COMMITS), commits);
     do_put(h.o, B, 8, 8); /* numbers go on */
     ck_assert_uint_eq(metric_get(METRIC_COMMITS), commits + 1);
+    ck_assert_uint_eq(outbox_pending(h.o), 2);
     ck_assert_uint_eq(do_look(h.o, B).pending_no, 4);
     house_close(&h);
 }
@@ -878,9 +882,11 @@ TEST(a_full_disk_refuses_with_the_reason_and_passes)
     ck_assert_int_eq(kit_do(h.o, &big), ERR_STORE);
     ck_assert_str_ne(big.why, "");
     ck_assert_uint_eq(metric_get(METRIC_STORE_OK), 0);
+    ck_assert(!outbox_is_well(h.o));
+    ck_assert_uint_eq(outbox_pending(h.o), 1); /* what the last good round has left */
     ck_assert_uint_ge(metric_get(METRIC_STORE_FAILURES), 1);
     ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &old), 0);
-    while (metric_get(METRIC_STORE_OK) == 0) /* by itself: nobody asks for anything */
+    while (!outbox_is_well(h.o)) /* by itself: nobody asks for anything */
         usleep(1000);
     kit_settle(h.o, s);
     ck_assert_int_eq(kit_do(h.o, &big), ERR_OK);
