@@ -116,6 +116,7 @@ terminate(_Reason, _State, #data{options = #{drain_ms := Drain}} = Data) ->
 await_exit(#data{port = Port} = Data, Deadline) ->
     receive
         {Port, {exit_status, _}} -> gone;
+        {'EXIT', Port, _} -> gone;
         {Port, {data, Line}} -> await_exit(said(Line, Data), Deadline)
     after max(0, Deadline - now_ms()) -> still_there
     end.
@@ -226,6 +227,9 @@ any({call, From}, os_pid, #data{os_pid = Pid}) ->
     {keep_state_and_data, [{reply, From, Pid}]};
 any(info, {Port, {data, Line}}, #data{port = Port} = Data) ->
     {keep_state, said(Line, Data)};
+any(info, {'EXIT', Port, _Why}, #data{port = Port}) ->
+    %% The VM was still writing to a program that has gone (epipe): no exit_status will come.
+    {keep_state_and_data, [{next_event, info, {Port, {exit_status, unread}}}]};
 any(_Type, _Event, _Data) ->
     %% 'EXIT' of a port whose exit_status was seen, up and down between processes, a
     %% hurry that came too late.
@@ -241,7 +245,7 @@ launch(Data) ->
 
 launch_program(#data{options = #{program := Program, config := Sections}} = Data) ->
     try
-        Ini = configuration(Sections(), Data),
+        Ini = iolist_to_binary(configuration(Sections(), Data)),
         Port = open_port({spawn_executable, Program}, [
             {args, ["run", "--managed"]},
             {env, [{Key, false} || {Key, _} <- os:env(), is_not_its(Key)]},
@@ -252,13 +256,21 @@ launch_program(#data{options = #{program := Program, config := Sections}} = Data
             binary,
             hide
         ]),
-        true = port_command(Port, Ini),
+        tell_configuration(Port, Ini),
         {next_state, starting, Data#data{port = Port, os_pid = os_pid_of(Port), tail = [], cut = <<>>}}
     catch
         error:Reason ->
             not_started(Reason, Data);
         throw:{bad_option, _, Why} ->
             not_started(Why, Data)
+    end.
+
+%% A program that has ended already reads nothing; its exit status is on the way.
+tell_configuration(Port, Ini) ->
+    try port_command(Port, Ini) of
+        true -> ok
+    catch
+        error:badarg -> ok
     end.
 
 %% Its configuration is the one we write; and the service manager's words are about the VM's unit.
@@ -349,6 +361,9 @@ go_down(#data{name = Name}) ->
 
 %% ENOEXEC, from the VM's forked child; the program itself never ends so.
 status(8) -> "status=8: the program could not be executed; is it made for this processor?";
+status(unread) ->
+    "it ended before it read its configuration; unless it says why, "
+    "it could not be executed; is it made for this processor?";
 %% As the shell counts: 128 and the signal's number.
 status(Status) when Status > 128 -> io_lib:format("signal=~b", [Status - 128]);
 status(Status) -> io_lib:format("status=~b", [Status]).

@@ -145,6 +145,22 @@ defmodule ConvexSidecar.PortTest do
     assert text =~ "could not be executed; is it made for this processor?"
   end
 
+  # The VM sees the pipe break and hears of no exit status.
+  test "a program that ends before it read its configuration is told, and tried again" do
+    watch_log()
+    program = Path.join(tmp_dir(), "unread")
+    File.write!(program, "#!/bin/sh\nexec 0<&-\nsleep 1\n")
+    File.chmod!(program, 0o755)
+    # More than a pipe holds.
+    config = [fake: [pad: String.duplicate("x", 300_000)]]
+    start_instance(name: unique_name(), node: node(), program: program, config: config, backoff_min_ms: 20)
+
+    for _ <- 1..2 do
+      assert_receive {:log, :error, %{event: "sidecar.exited"}, text}, 5000
+      assert text =~ "ended before it read its configuration"
+    end
+  end
+
   test "restart/1 of an instance that has no program" do
     name = start_instance(name: unique_name(), mode: :external, node: node())
     assert :convex_sidecar.restart(name) == {:error, :not_managed}
