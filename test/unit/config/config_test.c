@@ -6,6 +6,7 @@
 #include "config/option.h"
 #include "projection/projection.h"
 #include "test.h"
+#include "manual.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -586,8 +587,7 @@ TEST(the_sample_is_the_reference)
 {
     char path[500], *text = printed(print_reference, NULL), *sample = NULL;
     size_t size = 0;
-    snprintf(path, sizeof path, "%.*s/../../../priv/sidecar.ini",
-             (int)(strrchr(__FILE__, '/') - __FILE__), __FILE__);
+    manual_path("priv/sidecar.ini", path, sizeof path);
     if (getenv("TEST_UPDATE") != NULL) {
         FILE *out = fopen(path, "w");
         ck_assert_ptr_nonnull(out);

@@ -1,13 +1,16 @@
 /*
- * convex_answer_test.c - every row of the verdict table, and what the verdicts say.
+ * convex_answer_test.c - every row of the verdict table, what the verdicts say, and docs/CONVEX.md.
  *
  * The room is included, not linked, so that the tests see its table: a row that no case reaches
  * fails the last test.
  */
 
 #include "test.h"
+#include "manual.h"
 
 #include "convex/convex_answer.c"
+
+#include <ctype.h>
 
 #define ERROR_200(text)                                                                            \
     "{\"status\":\"error\",\"errorMessage\":\"[Request ID: 0123456789abcdef] Server Error\\n" text \
@@ -226,6 +229,90 @@ TEST(every_row_is_reached)
     for (size_t i = 0; i < ROW_COUNT; i++)
         ck_assert_msg(reached[i], "row %zu (%ld %s %s) is reached by no case", i, rows[i].from,
                       rows[i].code ? rows[i].code : "", rows[i].says ? rows[i].says : "");
+}
+
+/* ---- the table in docs/CONVEX.md ---- */
+
+/* What convex_answer.def says, as texts: the verdict and the source as they are printed. */
+static const struct {
+    const char *verdict, *source;
+} printed[] = {
+#define ROW(end, from, to, form, code, says, verdict, note, source) {#verdict, source},
+#include "convex/convex_answer.def"
+#undef ROW
+};
+
+/* Calls that brought no answer, in words. */
+static const char *const ends[] = {
+    [HTTP_NOT_SENT] = "no connection: name, refused, TLS, connect timeout",
+    [HTTP_TIMEOUT] = "sent, no whole answer within `request_timeout_ms`",
+    [HTTP_BROKEN] = "sent, then reset or cut short",
+    [HTTP_TOO_LARGE] = "answer over `max_answer_bytes`",
+    [HTTP_ABANDONED] = "in flight while the sidecar ends",
+};
+
+static const char *const forms[] = {
+    [FORM_SUCCESS] = ", `\"status\":\"success\"`",
+    [FORM_KEY_OK] = ", check_admin_key: a full key",
+    [FORM_KEY_READ_ONLY] = ", check_admin_key: `isReadOnly`",
+    [FORM_ALIVE] = ", /version: anything",
+    [FORM_THROWN] = ", error with `errorData`",
+    [FORM_ERROR] = ", error",
+    [FORM_CODE] = ", with a `code`",
+    [FORM_OTHER] = ", not JSON",
+};
+
+/* "503", "3xx", "other 4xx" (some of them have a row above), "any other". */
+static void print_status(FILE *out, size_t i)
+{
+    bool is_split = false;
+
+    if (rows[i].from == rows[i].to) {
+        fprintf(out, "%ld", rows[i].from);
+    } else if (rows[i].from % 100 != 0 || rows[i].from + 99 != rows[i].to) {
+        fputs("any other", out);
+    } else {
+        for (size_t j = 0; j < i; j++)
+            is_split |= rows[j].from >= rows[i].from && rows[j].to <= rows[i].to;
+        fprintf(out, "%s%ldxx", is_split ? "other " : "", rows[i].from / 100);
+    }
+}
+
+static void print_row(FILE *out, size_t i)
+{
+    const struct row *r = &rows[i];
+
+    fputs("| ", out);
+    if (r->end != HTTP_ANSWERED)
+        fputs(ends[r->end], out);
+    else
+        print_status(out, i);
+    if (r->code)
+        fprintf(out, ", `%s`", r->code);
+    else if (r->form != FORM_ANY)
+        fputs(forms[r->form], out);
+    if (r->says)
+        fprintf(out, " \"%.*s ...\"", (int)strlen(r->says) - (r->says[strlen(r->says) - 1] == ' '),
+                r->says);
+    fputs(" | ", out);
+    for (const char *c = printed[i].verdict; *c; c++)
+        fputc(tolower((unsigned char)*c), out);
+    fprintf(out, " | %s |\n", printed[i].source);
+}
+
+TEST(the_manual_has_the_table)
+{
+    char *table = NULL;
+    size_t len = 0;
+    FILE *out = open_memstream(&table, &len);
+
+    fputs("| answer | verdict | because |\n| --- | --- | --- |\n", out);
+    for (size_t i = 0; i < ROW_COUNT; i++)
+        print_row(out, i);
+    fputs("\n", out);
+    fclose(out);
+    manual_has("docs/CONVEX.md", table, "c_src/convex/convex_answer.def");
+    free(table);
 }
 
 TEST(retry_after_counts_for_what_is_sent_again)

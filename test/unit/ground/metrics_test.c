@@ -3,6 +3,7 @@
 #include "ground/metrics.h"
 
 #include "test.h"
+#include "manual.h"
 
 #include <pthread.h>
 
@@ -90,26 +91,13 @@ TEST(threads_lose_no_count)
     ck_assert_uint_eq(metric_get(METRIC_COMMITS), before + 40000);
 }
 
-/* The repository's root, from where this file lies. */
-static void repository_path(const char *file, char *out, size_t size)
-{
-    const char *here = strrchr(__FILE__, '/');
-    snprintf(out, size, "%.*s/../../../%s", (int)(here - __FILE__), __FILE__, file);
-}
-
 TEST(the_manual_has_the_table)
 {
-    char path[500], *table = NULL, *manual = NULL;
-    size_t table_len = 0, size = 0;
-    repository_path("docs/OPERATIONS.md", path, sizeof path);
-    FILE *out = open_memstream(&table, &table_len), *in = fopen(path, "r");
-    ck_assert_ptr_nonnull(in);
+    char *table = NULL;
+    size_t len = 0;
+    FILE *out = open_memstream(&table, &len);
     metrics_print_reference(out);
     fclose(out);
-    ck_assert_int_gt(getdelim(&manual, &size, '\0', in), 0);
-    fclose(in);
-    ck_assert_msg(strstr(manual, table) != NULL,
-                  "docs/OPERATIONS.md lacks this table, as metrics.def has it now:\n%s", table);
-    free(manual);
+    manual_has("docs/OPERATIONS.md", table, "c_src/ground/metrics.def");
     free(table);
 }
