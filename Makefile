@@ -5,9 +5,11 @@
 # make soak       steady load, a restart every 20 s; memory, descriptors and losses (MINUTES=30)
 # make scale      a rebuild that is killed in the middle, resumed and audited (ENTITIES=20000)
 # make torture    the promise under fire: CYCLES=20 kills among other faults; SEED=n repeats a run (SAN as below)
-# make check      folder plan, format, unit tests, clang-tidy (SAN=address|undefined|thread: unit tests with it)
+# make check      folder plan, links, format, clang-tidy (SAN=address|undefined|thread: the unit tests with it as well)
 # make fuzz       every decoder under libFuzzer, 60 s each (FUZZ_SECONDS=n)
 # make setup      only install what is missing (Debian packages, npm modules of test/convex)
+# make hooks      check plan, links and format before each commit
+# make compile_commands.json   for clangd
 #
 # V=1 shows the commands; OTP_ROOT=/path uses another Erlang/OTP; BUILD=dir another build folder.
 
@@ -46,7 +48,7 @@ SOURCES := $(wildcard c_src/*.c c_src/*/*.c)
 OBJECTS := $(SOURCES:c_src/%.c=$(BUILD)/%.o)
 TESTS   := $(patsubst test/unit/%.c,$(BUILD)/%,$(wildcard test/unit/*/*_test.c))
 
-.PHONY: all c erl test demo check plan format unit unit-programs tidy setup clean help fuzz fuzz-programs torture torture-program soak scale bench bench-programs
+.PHONY: all c erl test demo check plan format unit unit-programs tidy hooks compile_commands.json setup clean help fuzz fuzz-programs torture torture-program soak scale bench bench-programs
 all: c erl
 c: $(PROGRAM)
 erl: c
@@ -99,16 +101,23 @@ soak: ; $(Q)tools/setup && $(MAKE) -s all MIX_ENV=prod && MINUTES=$(or $(MINUTES
 scale: ; $(Q)tools/setup && $(MAKE) -s all MIX_ENV=prod && ENTITIES=$(or $(ENTITIES),20000) exec test/scale/rebuild
 
 check:
-	$(Q)tools/setup --check && $(MAKE) -s plan format unit tidy
+	$(Q)tools/setup --check && $(MAKE) -s plan format $(if $(SAN),unit) tidy
 plan:
-	$(Q)tools/check-plan arrows
+	$(Q)tools/check-plan arrows && tools/check-links
 format:
 	$(Q)clang-format-14 --dry-run --Werror c_src/*.c c_src/*/*.[ch] test/unit/*.h test/unit/*/*.[ch] && mix format --check-formatted && echo "format: ok"
 unit-programs: $(TESTS)
 unit: $(TESTS)
 	$(Q)tools/run-unit $(TESTS)
-tidy:
-	$(Q)tools/tidy "$(CPPALL)"
+tidy: compile_commands.json
+	$(Q)tools/tidy $(SOURCES)
+hooks:
+	$(Q)git config core.hooksPath tools/hooks && echo "hooks: tools/hooks/pre-commit runs before each commit"
+# Through the environment: the flags hold quotes of every sort.
+compile_commands.json: export COMPILE = $(CALL)
+compile_commands.json: export TEST_FLAGS = -Itest/unit -Wno-conversion
+compile_commands.json:
+	$(Q)tools/compile-commands $(SOURCES) $(wildcard test/unit/*/*.c test/fuzz/*.c test/bench/*.c test/node/*.c) >$@
 
 # Every decoder under libFuzzer, FUZZ_SECONDS each; what it learned stays in build/fuzz/corpus.
 FUZZ_SECONDS ?= 60
@@ -123,4 +132,4 @@ fuzz:
 	$(Q)tools/run-fuzz $(FUZZ_SECONDS) build/fuzz/*_fuzz
 
 clean:
-	rm -rf build _build priv/convex_sidecar
+	rm -rf build _build priv/convex_sidecar compile_commands.json
