@@ -7,7 +7,7 @@
  * place (coalesced), so that Convex sees at most one pending write a document.
  *
  * Nothing can go wrong here: no memory, no I/O, no clock.  The order of the
- * tests is the order of the table in docs/DESIGN.md, and a version is compared
+ * tests is that of the table in docs/DESIGN.md, "Write or skip".  A version is compared
  * before a hash, since another projection_version nearly always means another
  * hash as well and is the better reason to give.  Runs on any thread.
  */

@@ -1,5 +1,4 @@
-/* record.h - what the store's values look like: msgpack arrays, checked field by field when read.
- */
+/* record.h - the store's values: msgpack arrays, checked field by field when read. */
 
 #ifndef RECORD_H
 #define RECORD_H
@@ -8,6 +7,7 @@
 #include "ground/buf.h"
 #include "store/kept.h"
 
+/* clang-format off */
 /*
  * If you change what is written here (a field, its type, its order, a key):
  *   1. Increase STORE_FORMAT.
@@ -17,18 +17,21 @@
  *   4. In format_test.c, add a test that opens a store made by the old code.
  * A sidecar migrates an older store and refuses a newer one.
  *
- * meta         "format"    see format.c
- *              "counters"  [next_no, next_revision, pending_bytes, dead_bytes]
- *              "kept_for"  see kept_for.c; older sidecars of this format leave it alone
- * pending      number  ->  [id, kind, VERSION, kept_at_us, json]
- * checkpoints  id      ->  [kind, last_projected_us, reset_revision, dead, pending_no,
- * pending_bytes, pending_kept_at_us, VERSION or nil, VERSION or nil, fold] (the first version is
- * the pending one, the second the delivered one) dead         id      ->  [kind, VERSION, attempts,
- * died_at_us, why, answer, json] VERSION      [op, reset, seq, event_count, projected_at_us, hash,
- * projection_version, revision]
+ * table        key           value
+ * meta         "format"      see format.c
+ *              "counters"    [next_no, next_revision, pending_bytes, dead_bytes]
+ *              "kept_for"    see kept_for.c; older sidecars of this format leave it alone
+ * pending      number     -> [id, kind, VERSION, kept_at_us, json]
+ * checkpoints  id         -> [kind, last_projected_us, reset_revision, dead,
+ *                             pending_no, pending_bytes, pending_kept_at_us,
+ *                             VERSION or nil (pending), VERSION or nil (delivered), fold]
+ * dead         id         -> [kind, VERSION, attempts, died_at_us, why, answer, json]
  *
- * Texts are str, hash, json, fold and answer are bin.
+ * VERSION      [op, reset, seq, event_count, projected_at_us, hash, projection_version, revision]
+ *
+ * Texts are str; hash, json, fold and answer are bin.
  */
+/* clang-format on */
 #define STORE_FORMAT 1
 
 #define RECORD_MAX_VERSION 63  /* bytes of projection_version */
