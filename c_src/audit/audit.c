@@ -26,13 +26,14 @@
 #include "ground/clock.h"
 #include "ground/log.h"
 #include "ground/metrics.h"
+#include "ground/thread.h"
+#include "ground/wake.h"
 #include "json/json.h"
 #include "outbox/outbox.h"
 #include "projection/projection.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 #define PORTION  500 /* checkpoints of one round */
@@ -354,22 +355,13 @@ struct audit *audit_open(const struct audit_options *options)
     struct audit *a = base_alloc(sizeof *a);
 
     a->options = *options;
-    a->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    a->wake_fd = wake_open();
     PRE(a->wake_fd >= 0);
     a->options.digests.wake_fd = a->wake_fd;
     PRE(pthread_mutex_init(&a->lock, NULL) == 0);
     PRE(pthread_cond_init(&a->changed, NULL) == 0);
-    PRE(pthread_create(&a->thread, NULL, work, a) == 0);
+    PRE(thread_start(&a->thread, "audit", work, a));
     return a;
-}
-
-/* Under lock. */
-static void reset_wake(struct audit *a)
-{
-    uint64_t ignored;
-
-    while (read(a->wake_fd, &ignored, sizeof ignored) > 0)
-        ;
 }
 
 enum err audit_start(void *audit, const struct drift_request *request, audit_done *done, void *arg,
@@ -387,7 +379,7 @@ enum err audit_start(void *audit, const struct drift_request *request, audit_don
     } else if (a->is_running) {
         e = ERR_BUSY;
     } else {
-        reset_wake(a);
+        (void)wake_drain(a->wake_fd);
         a->request = *request;
         a->after = base_strndup(request->after.data, request->after.len);
         a->request.after = slice_of(a->after, request->after.len);
@@ -407,14 +399,6 @@ enum err audit_start(void *audit, const struct drift_request *request, audit_don
     return e;
 }
 
-/* Under lock. */
-static void wake(struct audit *a)
-{
-    const uint64_t one = 1;
-
-    PRE(write(a->wake_fd, &one, sizeof one) == (ssize_t)sizeof one);
-}
-
 bool audit_cancel(void *audit)
 {
     struct audit *a = audit;
@@ -424,7 +408,7 @@ bool audit_cancel(void *audit)
     pthread_mutex_lock(&a->lock);
     bool is_running = a->is_running;
     if (is_running)
-        wake(a);
+        wake_ring(a->wake_fd);
     pthread_mutex_unlock(&a->lock);
     return is_running;
 }
@@ -457,7 +441,7 @@ void audit_stop(struct audit *a)
         return;
     pthread_mutex_lock(&a->lock);
     a->is_stopping = true;
-    wake(a);
+    wake_ring(a->wake_fd);
     pthread_cond_broadcast(&a->changed);
     pthread_mutex_unlock(&a->lock);
     PRE(pthread_join(a->thread, NULL) == 0);

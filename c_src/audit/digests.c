@@ -20,6 +20,7 @@
 
 #include "convex/admin_key.h"
 #include "convex/convex_answer.h"
+#include "ground/backoff.h"
 #include "ground/buf.h"
 #include "ground/clock.h"
 #include "json/json.h"
@@ -312,9 +313,7 @@ static bool is_passing(struct digests *d, int64_t *wait_ms, bool *key_was_read)
     }
     if (d->verdict.kind != VERDICT_AGAIN && d->verdict.kind != VERDICT_UNKNOWN)
         return false;
-    *wait_ms = *wait_ms == 0 ? WAIT_MIN_MS : *wait_ms * 2;
-    if (*wait_ms > WAIT_MAX_MS)
-        *wait_ms = WAIT_MAX_MS;
+    *wait_ms = backoff_next(*wait_ms, WAIT_MIN_MS, WAIT_MAX_MS);
     if (*wait_ms < d->verdict.after_ms)
         *wait_ms = d->verdict.after_ms;
     return true;

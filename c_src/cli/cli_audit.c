@@ -16,6 +16,7 @@
 
 #include "cli/cli_client.h"
 #include "cli/cli_print.h"
+#include "ground/backoff.h"
 #include "ground/buf.h"
 #include "ground/clock.h"
 #include "term/term.h"
@@ -156,9 +157,9 @@ static enum err follow(struct watch *w)
 {
     enum err e = ERR_OK;
 
-    for (int wait_ms = FIRST_MS; e == ERR_OK && w->status < 0;
-         wait_ms = wait_ms * 2 < BAR_MS ? wait_ms * 2 : BAR_MS) {
-        (void)poll(NULL, 0, wait_ms);
+    for (int64_t wait_ms = 0; e == ERR_OK && w->status < 0;) {
+        wait_ms = backoff_next(wait_ms, FIRST_MS, BAR_MS);
+        (void)poll(NULL, 0, (int)wait_ms);
         bool shall_end = is_interrupted;
         is_interrupted = 0;
         e = ask(w, shall_end ? "cancel" : "status");

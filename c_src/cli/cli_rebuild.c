@@ -21,6 +21,7 @@
 #include "cli/cli_client.h"
 #include "cli/cli_history.h"
 #include "cli/cli_print.h"
+#include "ground/backoff.h"
 #include "ground/buf.h"
 #include "ground/clock.h"
 #include "term/term.h"
@@ -323,12 +324,7 @@ static void take_answer(struct rebuild *r, struct batch *batch, term answer)
     batch->count = left;
     if (left < count)
         r->moved_at_ms = clock_mono_ms();
-    if (left == 0)
-        r->rest_ms = 0;
-    else
-        r->rest_ms = r->rest_ms == 0 ? REST_MIN_MS : r->rest_ms * 2;
-    if (r->rest_ms > REST_MAX_MS)
-        r->rest_ms = REST_MAX_MS;
+    r->rest_ms = left == 0 ? 0 : backoff_next(r->rest_ms, REST_MIN_MS, REST_MAX_MS);
 }
 
 static void receive(struct rebuild *r)

@@ -30,11 +30,11 @@
 #include "ground/clock.h"
 #include "ground/log.h"
 #include "ground/metrics.h"
+#include "ground/thread.h"
+#include "ground/wake.h"
 
-#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <sys/eventfd.h>
 #include <sys/random.h>
 #include <unistd.h>
 
@@ -394,14 +394,8 @@ static int wait_ms(struct dispatch *d, int64_t now_us)
  */
 static void take_wake(struct dispatch *d)
 {
-    uint64_t wakes;
-
-    if (!atomic_load(&d->is_awake))
-        return;
-    if (read(d->wake_fd, &wakes, sizeof wakes) == sizeof wakes)
+    if (atomic_load(&d->is_awake) && wake_drain(d->wake_fd))
         atomic_exchange(&d->is_awake, false);
-    else
-        PRE(errno == EINTR || errno == EAGAIN);
 }
 
 static bool is_over(const struct dispatch *d, int64_t now_us)
@@ -471,23 +465,19 @@ struct dispatch *dispatch_open(struct outbox *o, struct sink *sink,
         d->shown.state = DISPATCH_STOPPED;
         snprintf(d->shown.why, sizeof d->shown.why, "%s", options->stopped_why);
     }
-    d->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    d->wake_fd = wake_open();
     PRE(d->wake_fd >= 0);
     PRE(pthread_mutex_init(&d->lock, NULL) == 0);
-    PRE(pthread_create(&d->thread, NULL, deliver, d) == 0);
-    pthread_setname_np(d->thread, "delivery");
+    PRE(thread_start(&d->thread, "delivery", deliver, d));
     return d;
 }
 
 void dispatch_wake(void *arg)
 {
     struct dispatch *d = arg;
-    uint64_t one = 1;
 
-    if (atomic_exchange(&d->is_awake, true))
-        return;
-    while (write(d->wake_fd, &one, sizeof one) < 0)
-        PRE(errno == EINTR);
+    if (!atomic_exchange(&d->is_awake, true))
+        wake_ring(d->wake_fd);
 }
 
 void dispatch_pause(struct dispatch *d)

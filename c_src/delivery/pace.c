@@ -16,6 +16,7 @@
  */
 
 #include "delivery/pace.h"
+#include "ground/backoff.h"
 
 #include <math.h>
 
@@ -41,12 +42,11 @@ uint64_t pace_random(uint64_t *state)
 
 int64_t pace_backoff_ms(const struct pace_options *options, uint64_t failures, uint64_t *random)
 {
-    int64_t top = options->backoff_min_ms;
+    int64_t min = options->backoff_min_ms, max = options->backoff_max_ms;
+    int64_t top = backoff_next(0, min, max);
 
-    for (uint64_t i = 1; i < failures && top < options->backoff_max_ms; i++)
-        top *= 2;
-    if (top > options->backoff_max_ms)
-        top = options->backoff_max_ms;
+    for (uint64_t i = 1; i < failures && top < max; i++)
+        top = backoff_next(top, min, max);
     return 1 + (int64_t)(pace_random(random) % (uint64_t)top);
 }
 

@@ -30,15 +30,15 @@
 #include "ground/clock.h"
 #include "ground/log.h"
 #include "ground/metrics.h"
+#include "ground/thread.h"
+#include "ground/wake.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -74,7 +74,7 @@ struct dist {
     struct link_options link_options;
     char *registered_name, *allow_nodes;
     unsigned max_peers;
-    int wake_fd;
+    int wake_fd; /* has the accept thread look again */
     pthread_t accepter;
     /* owned by the accept thread, once it runs */
     int64_t accept_at_ms, crowd_logged_us;
@@ -233,16 +233,6 @@ static void log_refused(struct peer *p, const char *why)
                   address_text(p, address), quoted(p, name), why);
 }
 
-/* Have the accept thread look again. */
-static void wake(const struct dist *d)
-{
-    const uint64_t one = 1;
-
-    /* It fails only when the counter is at its end: then it is readable anyway. */
-    if (write(d->wake_fd, &one, sizeof one) < 0)
-        POST(errno == EAGAIN);
-}
-
 /* Shake hands.  In any case the socket is no longer waited for by dist_close: -1, or welcome. */
 static int admit(struct peer *p)
 {
@@ -256,7 +246,7 @@ static int admit(struct peer *p)
     int fd = p->fd;
     p->fd = -1;
     if (d->handshakes-- == MAX_HANDSHAKES)
-        wake(d);
+        wake_ring(d->wake_fd);
     pthread_mutex_unlock(&d->lock);
     if (*why == '\0')
         return fd;
@@ -334,23 +324,11 @@ static void *peer_run(void *arg)
     p->finished = true;
     metric_set(METRIC_PEERS, count_peers(d));
     pthread_mutex_unlock(&d->lock);
-    wake(d);
+    wake_ring(d->wake_fd);
     return NULL;
 }
 
 /* --- the accept thread --- */
-
-/* A thread that signals do not reach: they are main's. */
-static int start(pthread_t *thread, void *(*run)(void *), void *arg)
-{
-    sigset_t all, before;
-
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int error = pthread_create(thread, NULL, run, arg);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return error;
-}
 
 /* Take the socket and give it a thread; false: there is none left. */
 static bool start_peer(struct dist *d, int fd, const struct sockaddr_in *address)
@@ -359,7 +337,7 @@ static bool start_peer(struct dist *d, int fd, const struct sockaddr_in *address
 
     *p = (struct peer){.dist = d, .address = *address, .fd = fd};
     pthread_mutex_lock(&d->lock);
-    bool started = start(&p->thread, peer_run, p) == 0;
+    bool started = thread_start(&p->thread, "peer", peer_run, p);
     if (started) {
         d->handshakes++;
         p->next = d->peers;
@@ -443,7 +421,6 @@ static int wait_ms(const struct dist *d, int64_t now_ms)
 static void *accept_run(void *arg)
 {
     struct dist *d = arg;
-    uint64_t count;
 
     while (!d->closing) {
         int64_t now_ms = clock_mono_ms();
@@ -452,7 +429,7 @@ static void *accept_run(void *arg)
                               {accepts(d, now_ms) ? node_fd(d->node) : -1, POLLIN, 0}};
         if (poll(p, 3, wait_ms(d, now_ms)) < 0)
             continue;
-        if (p[0].revents != 0 && read(d->wake_fd, &count, sizeof count) > 0)
+        if (p[0].revents != 0 && wake_drain(d->wake_fd))
             reap(d);
         if (p[2].revents != 0)
             accept_one(d);
@@ -478,8 +455,8 @@ static enum err go(struct dist *d, const struct dist_options *o, struct fault *f
         e = publish_open(node_alive(d->node), node_port(d->node), &d->publish, fault);
     if (e != ERR_OK)
         return e;
-    d->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (d->wake_fd < 0 || start(&d->accepter, accept_run, d) != 0)
+    d->wake_fd = wake_open();
+    if (d->wake_fd < 0 || !thread_start(&d->accepter, "accept", accept_run, d))
         return fault_fail(fault, ERR_SYSTEM, NULL, "no descriptor or thread: %s", strerror(errno));
     return ERR_OK;
 }
@@ -535,7 +512,7 @@ void dist_close(struct dist *d)
     if (d == NULL)
         return;
     d->closing = true;
-    wake(d);
+    wake_ring(d->wake_fd);
     pthread_join(d->accepter, NULL);
     pthread_mutex_lock(&d->lock);
     for (struct peer *p = d->peers; p != NULL; p = p->next) {

@@ -22,6 +22,7 @@
 
 #include "ground/clock.h"
 #include "ground/metrics.h"
+#include "ground/wake.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -29,7 +30,6 @@
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -70,7 +70,7 @@ static _Thread_local struct {
 struct link *link_new(int fd, const struct link_options *options)
 {
     const int on = 1, idle_s = 60, interval_s = 15, tries = 4;
-    int wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    int wake_fd = wake_open();
 
     if (wake_fd < 0) {
         close(fd);
@@ -182,8 +182,8 @@ static void flush(struct link *l)
         l->sent_ms = clock_mono_ms();
     tidy(l);
     if (unsent(l) > 0 && !l->watched) {
-        const uint64_t one = 1;
-        l->watched = write(l->wake_fd, &one, sizeof one) == sizeof one;
+        wake_ring(l->wake_fd);
+        l->watched = true;
     }
 }
 
@@ -305,11 +305,8 @@ static void await(struct link *l)
                               {l->wake_fd, POLLIN, 0}};
         if (poll(p, 2, -1) < 0)
             continue;
-        if (p[1].revents != 0) {
-            uint64_t count;
-            if (read(l->wake_fd, &count, sizeof count) < 0)
-                POST(errno == EAGAIN || errno == EINTR);
-        }
+        if (p[1].revents != 0)
+            (void)wake_drain(l->wake_fd);
         if (p[0].revents & POLLOUT)
             flush_now(l);
         if (p[0].revents & ~POLLOUT)

@@ -20,9 +20,11 @@
 
 #include "outbox/outbox.h"
 
+#include "ground/backoff.h"
 #include "ground/clock.h"
 #include "ground/log.h"
 #include "ground/metrics.h"
+#include "ground/thread.h"
 #include "outbox/reader.h"
 #include "outbox/round_inside.h"
 #include "outbox/settle.h"
@@ -31,7 +33,6 @@
 #include "store/store.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <time.h>
 
@@ -292,7 +293,7 @@ static void succeed(struct outbox *o, struct work *w)
 {
     bool recovered = !o->is_well, brought_work = o->round.tally.brought_work;
 
-    o->retry_ms = RETRY_MIN_MS;
+    o->retry_ms = 0;
     o->retry_at_us = 0;
     o->next_tick_us = 0;
     take_levels(o);
@@ -323,8 +324,8 @@ static void fail(struct outbox *o, struct work *w)
     set_well(o, false);
     if (log_limited(&o->failure_logged_us, LOG_PERIOD_MS))
         log_event(LOG_ERROR, "outbox.store_failed", "why=\"%s\"", why);
+    o->retry_ms = backoff_next(o->retry_ms, RETRY_MIN_MS, RETRY_MAX_MS);
     o->retry_at_us = clock_mono_us() + o->retry_ms * 1000;
-    o->retry_ms = o->retry_ms * 2 < RETRY_MAX_MS ? o->retry_ms * 2 : RETRY_MAX_MS;
     give_back_settlements(o, w);
     settle_intents(o, w->intents, why);
 }
@@ -469,22 +470,16 @@ static void *run(void *arg)
     return NULL;
 }
 
-/* Signals are main's; a file size limit (SIGXFSZ) becomes an error like any other. */
 static void start_thread(struct outbox *o)
 {
     pthread_condattr_t attr;
-    sigset_t all, old;
 
     PRE(pthread_mutex_init(&o->lock, NULL) == 0);
     PRE(pthread_condattr_init(&attr) == 0);
     PRE(pthread_condattr_setclock(&attr, CLOCK_MONOTONIC) == 0);
     PRE(pthread_cond_init(&o->changed, &attr) == 0);
     pthread_condattr_destroy(&attr);
-    sigfillset(&all);
-    PRE(pthread_sigmask(SIG_SETMASK, &all, &old) == 0);
-    PRE(pthread_create(&o->thread, NULL, run, o) == 0);
-    PRE(pthread_sigmask(SIG_SETMASK, &old, NULL) == 0);
-    pthread_setname_np(o->thread, "store");
+    PRE(thread_start(&o->thread, "store", run, o));
 }
 
 /* ---- open and close ------------------------------------------------------- */
@@ -533,7 +528,7 @@ enum err outbox_open(const struct outbox_options *options, struct outbox **out, 
     o->on_work_arg = options->on_work_arg;
     o->before_settled = options->before_settled;
     o->after_settled = options->after_settled;
-    o->retry_ms = RETRY_MIN_MS;
+    o->retry_ms = 0;
     o->waiting = waiting_new();
     start_thread(o);
     *out = o;

@@ -1,0 +1,31 @@
+/*
+ * thread.c - a thread that signals do not reach.
+ *
+ * The happy path: the mask is inherited, so it is set for as long as the thread is made.  What says
+ * that the program itself is broken (SIGSEGV and its like) stays open: the kernel would end a
+ * thread that blocks it without asking a handler.
+ *
+ * Any thread.
+ */
+
+#include "ground/thread.h"
+
+#include <errno.h>
+#include <signal.h>
+
+bool thread_start(pthread_t *thread, const char *name, void *(*run)(void *), void *arg)
+{
+    static const int broken[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGSYS};
+    sigset_t all, before;
+
+    sigfillset(&all);
+    for (size_t i = 0; i < sizeof broken / sizeof *broken; i++)
+        sigdelset(&all, broken[i]);
+    PRE(pthread_sigmask(SIG_SETMASK, &all, &before) == 0);
+    int error = pthread_create(thread, NULL, run, arg);
+    PRE(pthread_sigmask(SIG_SETMASK, &before, NULL) == 0);
+    if (error == 0)
+        (void)pthread_setname_np(*thread, name); /* it may have ended already */
+    errno = error;
+    return error == 0;
+}
