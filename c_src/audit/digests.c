@@ -23,6 +23,7 @@
 #include "ground/backoff.h"
 #include "ground/buf.h"
 #include "ground/clock.h"
+#include "ground/hex.h"
 #include "json/json.h"
 #include "json/json_read.h"
 #include "sink/sink.h"
@@ -150,24 +151,6 @@ static bool read_seq(term t, int64_t *seq)
     return term_integer(t, seq) && *seq >= 0;
 }
 
-static int hex_digit(uint8_t c)
-{
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-static bool read_hash(struct slice hex, uint8_t hash[32])
-{
-    if (hex.len != 64)
-        return false;
-    for (size_t i = 0; i < 32; i++) {
-        int high = hex_digit(hex.data[2 * i]), low = hex_digit(hex.data[2 * i + 1]);
-        if (high < 0 || low < 0)
-            return false;
-        hash[i] = (uint8_t)(high << 4 | low);
-    }
-    return true;
-}
-
 /* The sortable form of `instant` in runtime.ts, "001771531200.123456000", rounded up; else 0. */
 static int64_t read_instant(struct slice text)
 {
@@ -194,7 +177,7 @@ static bool read_content_hash(term t, struct drift_theirs *item)
     if (term_is_nil_atom(t))
         return true;
     item->has_hash = true;
-    if (!read_hash(term_text(t), item->hash))
+    if (!hex_parse(term_text(t), item->hash, 32))
         item->is_intact = false;
     return term_text(t).data != NULL;
 }
@@ -219,7 +202,7 @@ static bool read_item(struct digests *d, term t, struct drift_theirs *item)
     item->is_intact = term_is(term_get(t, "intact"), "true");
     if (!read_content_hash(term_get(t, "content_hash"), item))
         return refuse(d, "a digest has no content_hash");
-    if (actual == NULL || !read_hash(term_text(actual), item->actual))
+    if (actual == NULL || !hex_parse(term_text(actual), item->actual, 32))
         return refuse(d, "a digest has no actual_hash");
     return true;
 }

@@ -24,7 +24,9 @@
 #include "convex/convex_answer.h"
 #include "convex/http_sink.h"
 #include "ground/buf.h"
+#include "ground/hex.h"
 #include "ground/log.h"
+#include "ground/time_text.h"
 #include "json/json.h"
 #include "projection/projection.h"
 
@@ -131,7 +133,7 @@ static void put_projected_at(struct buf *b, const struct pending *p)
 {
     char time[32];
 
-    projection_time(p->version.projected_at_us, time);
+    time_text_put(p->version.projected_at_us, time);
     put_key(b, ",\"projected_at\"");
     json_put_string(b, slice_str(time));
 }
@@ -150,7 +152,7 @@ static void put_item(struct buf *b, const struct pending *p)
         buf_str(b, ",\"op\":\"remove\"");
         put_projected_at(b, p);
     } else {
-        projection_hash_hex(p->version.hash, hash);
+        hex_put(p->version.hash, 32, hash);
         put_key(b, ",\"content_hash\"");
         json_put_string(b, slice_str(hash));
         if (p->version.reset)

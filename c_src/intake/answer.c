@@ -12,8 +12,8 @@
  */
 
 #include "intake/answer.h"
+#include "ground/hex.h"
 #include "json/json_read.h"
-#include "projection/projection.h"
 #include "term/term.h"
 
 void answer_key_integer(struct buf *b, const char *key, int64_t v)
@@ -146,7 +146,7 @@ void answer_result(struct buf *b, const struct answer_result *r)
     const char *done = r->confirmed ? "applied" : "queued";
     char hex[65];
 
-    projection_hash_hex(r->hash, hex);
+    hex_put(r->hash, 32, hex);
     answer_ok_map(b, r->summary.data ? 8 : 7);
     answer_key_text(b, "document_id", r->document_id);
     answer_key_word(b, "write", r->decision.write ? done : "skipped");

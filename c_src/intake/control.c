@@ -19,7 +19,9 @@
 
 #include "ground/buf.h"
 #include "ground/clock.h"
+#include "ground/hex.h"
 #include "ground/log.h"
+#include "ground/time_text.h"
 #include "intake/answer.h"
 #include "intake/audit_words.h"
 #include "outbox/outbox.h"
@@ -190,8 +192,8 @@ static enum err work_checkpoint(struct order *d, struct round *r)
                                                         : &none;
     char time[32], hex[65];
     struct buf *b = &d->answer;
-    projection_time(cp.last_projected_us, time);
-    projection_hash_hex(v->hash, hex);
+    time_text_put(cp.last_projected_us, time);
+    hex_put(v->hash, 32, hex);
     answer_ok_map(b, 10);
     answer_key_text(b, "document_id", order_id(d));
     answer_key_text(b, "kind", cp.kind);
@@ -391,7 +393,7 @@ static void put_dead(struct buf *b, const struct dead_letter *dead)
 {
     char time[32];
 
-    projection_time(dead->died_at_us, time);
+    time_text_put(dead->died_at_us, time);
     answer_key_text(b, "document_id", dead->id);
     answer_key_text(b, "kind", dead->kind);
     answer_key_integer(b, "seq", dead->version.seq);

@@ -14,6 +14,7 @@
  */
 
 #include "json/json_time.h"
+#include "ground/time_text.h"
 
 #define MICROSECOND_DIGITS 6
 #define DAY_SECONDS        86400
@@ -115,20 +116,12 @@ static void put_padded(struct buf *out, int64_t v, size_t width)
     out->len += width;
 }
 
-static int64_t days_in(int64_t year, int64_t month)
-{
-    static const int days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
-    bool leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-
-    return days[month - 1] + (month == 2 && leap);
-}
-
 static bool put_date(struct buf *out, struct reader *r)
 {
     int64_t year, month, day;
 
     if (!field(r, YEAR, -9999, 9999, &year) || !field(r, MONTH, 1, 12, &month) ||
-        !field(r, DAY, 1, days_in(year, month), &day))
+        !field(r, DAY, 1, time_text_month_days(year, month), &day))
         return false;
     if (year < 0)
         buf_byte(out, '-');

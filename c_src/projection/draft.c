@@ -12,6 +12,7 @@
  */
 
 #include "json/json.h"
+#include "ground/time_text.h"
 #include "projection/draft.h"
 #include "projection/fold.h"
 
@@ -111,12 +112,12 @@ bool draft_take_time(struct draft *d, struct piece p)
     if (s.len < 2 || s.len > MAX_TIME_TEXT || s.data[0] != '"')
         return false;
     struct slice text = slice_of(s.data + 1, s.len - 2);
-    if (!projection_parse_time(text, &d->own_time_us) || d->own_time_us < 1)
+    if (!time_text_parse(text, &d->own_time_us) || d->own_time_us < 1)
         return false;
     d->own_time = (struct piece){p.at, p.len, p.len};
     if (!is_rfc3339(text)) {
         char plain[32];
-        projection_time(d->own_time_us, plain);
+        time_text_put(d->own_time_us, plain);
         d->own_time = draft_put_string(d, slice_str(plain));
     }
     return true;

@@ -6,6 +6,7 @@
 #define DRAFT_H
 
 #include "projection/kind_slot.h"
+#include "ground/time_text.h"
 #include "projection/projection.h"
 
 #define DRAFT_PROJECTED_AT    "projected_at"
@@ -66,7 +67,7 @@ struct piece draft_put_number(struct draft *d, int64_t v);
  * draft_take_time(d, p):
  * Whether the JSON in ${p} is a string with a time after 1970 began; then it is
  * the draft's own.  Its text stays as it is in the form of RFC 3339; any other
- * that projection_parse_time reads is written anew, in UTC.
+ * that time_text_parse reads is written anew, in UTC.
  */
 bool draft_take_time(struct draft *d, struct piece p);
 

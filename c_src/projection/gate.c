@@ -13,6 +13,7 @@
 
 #include "projection/gate.h"
 
+#include "ground/time_text.h"
 #include "json/json.h"
 
 /* ---- names ------------------------------------------------------------------------ */
@@ -66,7 +67,7 @@ enum err gate_lookup(struct slice id, struct fault *fault)
 
 static bool is_time(int64_t us)
 {
-    return us >= 0 && us <= PROJECTION_TIME_MAX_US;
+    return us >= 0 && us <= TIME_TEXT_MAX_US;
 }
 
 enum err gate_version(struct slice id, struct slice kind, bool is_removal, struct slice json,
@@ -88,13 +89,13 @@ enum err gate_time(int64_t after_us, int64_t wanted_us, int64_t *us, struct faul
 {
     bool is_late = after_us != 0 && wanted_us <= after_us;
 
-    if (is_late && after_us >= PROJECTION_TIME_MAX_US)
+    if (is_late && after_us >= TIME_TEXT_MAX_US)
         return fault_say(
             fault, "projected_at",
             "would leave the years 1970 to 9999: the document was projected at the end "
             "of 9999, so no later version can be ordered; mend it in Convex by hand");
     *us = is_late ? after_us + 1 : wanted_us;
-    if (*us < 1 || *us > PROJECTION_TIME_MAX_US)
+    if (*us < 1 || *us > TIME_TEXT_MAX_US)
         return fault_say(fault, "projected_at", "would leave the years 1970 to 9999");
     return ERR_OK;
 }

@@ -147,16 +147,4 @@ void draft_swap_out(struct draft *d, struct buf *out);
 
 void draft_free(struct draft *d);
 
-/* The years 0000 to 9999, which ISO 8601 can write. */
-#define PROJECTION_TIME_MIN_US (-62167219200000000)
-#define PROJECTION_TIME_MAX_US 253402300799999999
-
-/** projection_time(us, out): "2026-02-19T20:00:00.000000Z", terminated; beyond the range its end.
- */
-void projection_time(int64_t us, char out[32]);
-/** projection_parse_time(text, us): Whether ${text} is ISO 8601 with an offset or Z; then ${us}. */
-bool projection_parse_time(struct slice text, int64_t *us);
-/** projection_hash_hex(hash, out): Lower-case hex, terminated. */
-void projection_hash_hex(const uint8_t hash[32], char out[65]);
-
 #endif

@@ -14,6 +14,8 @@
  */
 
 #include "json/json.h"
+#include "ground/hex.h"
+#include "ground/time_text.h"
 #include "projection/draft.h"
 #include "projection/fold.h"
 #include "projection/gate.h"
@@ -103,7 +105,7 @@ static enum err put_time(struct draft *d, int64_t after_us, int64_t now_us, int6
         return ERR_OK;
     }
     char text[32];
-    projection_time(*at_us, text);
+    time_text_put(*at_us, text);
     d->values[SLOT_PROJECTED_AT] = draft_put_string(d, slice_str(text));
     return ERR_OK;
 }
@@ -207,16 +209,6 @@ static void hash_without(struct slice json, const struct cut *cuts, size_t count
     PRE(EVP_DigestFinal_ex(context, hash, NULL) == 1);
 }
 
-void projection_hash_hex(const uint8_t hash[32], char out[65])
-{
-    static const char digits[] = "0123456789abcdef";
-    for (size_t i = 0; i < 32; i++) {
-        out[2 * i] = digits[hash[i] >> 4];
-        out[2 * i + 1] = digits[hash[i] & 15];
-    }
-    out[64] = '\0';
-}
-
 static enum err put_json(struct draft *d, uint8_t hash[32], struct fault *fault)
 {
     struct cut cuts[2];
@@ -229,7 +221,7 @@ static enum err put_json(struct draft *d, uint8_t hash[32], struct fault *fault)
     size_t count = assemble(d, cuts, &hash_at);
     hash_without(buf_view(&d->out), cuts, count, hash);
     if (hash_at > 0) {
-        projection_hash_hex(hash, hex);
+        hex_put(hash, 32, hex);
         memcpy(d->out.data + hash_at, hex, 64);
     }
     return ERR_OK;

@@ -13,10 +13,10 @@
 #include "delivery/dispatch.h"
 #include "dist/dist.h"
 #include "ground/metrics.h"
+#include "ground/time_text.h"
 #include "intake/control.h"
 #include "json/json.h"
 #include "outbox/outbox.h"
-#include "projection/projection.h"
 #include "term/term.h"
 
 #include <unistd.h>
@@ -31,7 +31,7 @@ static void put_time(struct buf *b, const char *key, int64_t us)
 {
     char text[32];
 
-    projection_time(us, text);
+    time_text_put(us, text);
     put_text(b, key, text);
 }
 

@@ -15,8 +15,9 @@
 
 #include "store_tools/store_dump.h"
 
+#include "ground/hex.h"
+#include "ground/time_text.h"
 #include "json/json.h"
-#include "projection/projection.h"
 #include "store/format.h"
 #include "store/kept.h"
 #include "store/kept_for.h"
@@ -63,11 +64,11 @@ static void put_time(struct buf *b, const char *name, int64_t us)
     char text[32];
 
     put_name(b, name);
-    if (us == 0 || us < PROJECTION_TIME_MIN_US || us > PROJECTION_TIME_MAX_US) {
+    if (us == 0 || us < TIME_TEXT_MIN_US || us > TIME_TEXT_MAX_US) {
         buf_str(b, "null");
         return;
     }
-    projection_time(us, text);
+    time_text_put(us, text);
     json_put_string(b, slice_str(text));
 }
 
@@ -75,7 +76,7 @@ static void put_version(struct buf *b, const struct outbox_version *v)
 {
     char hex[65];
 
-    projection_hash_hex(v->hash, hex);
+    hex_put(v->hash, 32, hex);
     buf_printf(b, "{\"op\":\"%s\",\"reset\":%s,\"seq\":%" PRId64 ",\"event_count\":%" PRId64,
                v->op == OUTBOX_REMOVE ? "remove" : "upsert", v->reset ? "true" : "false", v->seq,
                v->event_count);

@@ -3,6 +3,7 @@
 #include "outbox/outbox.h"
 #include "ground/clock.h"
 #include "ground/metrics.h"
+#include "ground/time_text.h"
 #include "store/record.h"
 #include "store/store.h"
 
@@ -275,12 +276,12 @@ TEST(a_removal_that_could_not_be_sent_is_not_kept)
     /* As late as a time can be: nothing can be later. */
     ck_assert_int_eq(do_simple(h.o, fn_clear, A), ERR_OK);
     kit_done(h.o, A);
-    set_time(&h, A, PROJECTION_TIME_MAX_US - 1);
+    set_time(&h, A, TIME_TEXT_MAX_US - 1);
     ck_assert_int_eq(do_simple(h.o, fn_clear, A), ERR_OK);
-    ck_assert_int_eq(do_look(h.o, A).pending.projected_at_us, PROJECTION_TIME_MAX_US);
+    ck_assert_int_eq(do_look(h.o, A).pending.projected_at_us, TIME_TEXT_MAX_US);
     kit_done(h.o, A);
     ck_assert_int_eq(do_simple(h.o, fn_clear, A), ERR_INVALID);
-    ck_assert_int_eq(do_look(h.o, A).last_projected_us, PROJECTION_TIME_MAX_US);
+    ck_assert_int_eq(do_look(h.o, A).last_projected_us, TIME_TEXT_MAX_US);
     set_time(&h, A, INT64_MAX);
     ck_assert_int_eq(do_simple(h.o, fn_clear, A), ERR_INVALID);
     ck_assert_uint_eq(kit_count_pending(h.o), 0);
@@ -293,7 +294,7 @@ TEST(a_dead_letter_that_cannot_be_sent_is_not_retried)
     struct house h = house_open();
 
     ck_assert_int_eq(do_simple(h.o, fn_clear, A), ERR_OK);
-    set_time(&h, A, PROJECTION_TIME_MAX_US + 1);
+    set_time(&h, A, TIME_TEXT_MAX_US + 1);
     kit_dead(h.o, A, "cannot be sent");
     ck_assert_int_eq(do_simple(h.o, fn_retry, A), ERR_INVALID);
     ck_assert(do_look(h.o, A).is_dead);

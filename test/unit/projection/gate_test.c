@@ -2,6 +2,7 @@
 
 #include "projection/gate.h"
 
+#include "ground/time_text.h"
 #include "test.h"
 
 static const struct kind runs = {.prefix = (char *)(uintptr_t) "runs:"};
@@ -82,8 +83,8 @@ TEST(what_no_call_could_carry_is_not_let_out)
     ck_assert_int_eq(version("runs:1", "run", false, "[]", 1), ERR_INVALID);
     ck_assert_int_eq(version("runs:1", "run", false, "{\"\xff\":1}", 1), ERR_INVALID);
     ck_assert_str_eq(fault.path, "summary");
-    ck_assert_int_eq(version("runs:1", "run", true, "", PROJECTION_TIME_MAX_US), ERR_OK);
-    ck_assert_int_eq(version("runs:1", "run", true, "", PROJECTION_TIME_MAX_US + 1), ERR_INVALID);
+    ck_assert_int_eq(version("runs:1", "run", true, "", TIME_TEXT_MAX_US), ERR_OK);
+    ck_assert_int_eq(version("runs:1", "run", true, "", TIME_TEXT_MAX_US + 1), ERR_INVALID);
     ck_assert_int_eq(version("runs:1", "run", true, "", INT64_MIN), ERR_INVALID);
     ck_assert_str_eq(fault.path, "projected_at");
 }
@@ -96,18 +97,13 @@ TEST(a_version_is_projected_later_and_before_the_year_10000)
                 {4, 5, 5},
                 {5, 5, 6},
                 {9, 5, 10},
-                {PROJECTION_TIME_MAX_US - 1, 5, PROJECTION_TIME_MAX_US},
-                {0, PROJECTION_TIME_MAX_US, PROJECTION_TIME_MAX_US}};
+                {TIME_TEXT_MAX_US - 1, 5, TIME_TEXT_MAX_US},
+                {0, TIME_TEXT_MAX_US, TIME_TEXT_MAX_US}};
     static const struct {
         int64_t after_us, wanted_us;
-    } bad[] = {{PROJECTION_TIME_MAX_US, 5},
-               {PROJECTION_TIME_MAX_US + 1, 5},
-               {INT64_MAX, 5},
-               {INT64_MAX, INT64_MAX},
-               {0, PROJECTION_TIME_MAX_US + 1},
-               {0, 0},
-               {0, INT64_MIN},
-               {INT64_MIN, INT64_MIN}};
+    } bad[] = {{TIME_TEXT_MAX_US, 5},  {TIME_TEXT_MAX_US + 1, 5}, {INT64_MAX, 5},
+               {INT64_MAX, INT64_MAX}, {0, TIME_TEXT_MAX_US + 1}, {0, 0},
+               {0, INT64_MIN},         {INT64_MIN, INT64_MIN}};
     int64_t us;
 
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {

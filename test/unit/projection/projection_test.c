@@ -1,6 +1,8 @@
 /* Documents byte for byte, the fold in every portion, times that rise, and every refusal. */
 
 #include "projection/projection.h"
+#include "ground/hex.h"
+#include "ground/time_text.h"
 #include "term/term_text.h"
 #include "test.h"
 
@@ -188,7 +190,7 @@ TEST(run_summary_byte_for_byte)
     ck_assert_int_eq(t.document.event_count, 2);
     ck_assert_int_eq(t.document.projected_at_us, AT + 2000000);
     char hex[65];
-    projection_hash_hex(t.document.hash, hex);
+    hex_put(t.document.hash, 32, hex);
     ck_assert_str_eq(hex, RUN_HASH);
     stop();
 }
@@ -201,7 +203,7 @@ TEST(without_hash_the_document_has_the_same_hash)
     ck_assert_slice(t.document.json,
                     RUN_HEAD "\"projected_at\":\"2026-02-19T20:00:00.000000Z\"," RUN_TAIL);
     char hex[65];
-    projection_hash_hex(t.document.hash, hex);
+    hex_put(t.document.hash, 32, hex);
     ck_assert_str_eq(hex, RUN_HASH);
     stop();
 }
@@ -652,10 +654,10 @@ TEST(projected_at_has_an_end)
 {
     start();
     ck_assert_int_eq(prepare(ROW, "[]"), ERR_OK);
-    faulted(finish_after(PROJECTION_TIME_MAX_US, AT), ERR_INVALID, "projected_at", "9999");
+    faulted(finish_after(TIME_TEXT_MAX_US, AT), ERR_INVALID, "projected_at", "9999");
     faulted(finish_after(INT64_MAX, AT), ERR_INVALID, "projected_at", "9999");
     faulted(finish_after(0, INT64_MIN), ERR_INVALID, "projected_at", "9999");
-    ck_assert_int_eq(finish_after(PROJECTION_TIME_MAX_US - 1, AT), ERR_OK);
+    ck_assert_int_eq(finish_after(TIME_TEXT_MAX_US - 1, AT), ERR_OK);
     has("\"projected_at\":\"9999-12-31T23:59:59.999999Z\"");
     stop();
 }
@@ -729,7 +731,7 @@ TEST(adopted_summaries_stay_as_they_are)
     ck_assert_slice(t.document.json,
                     "{\"a\":1,\"projected_at\":\"2026-02-19T20:00:00.5Z\"," SMALL_TAIL);
     char hex[65];
-    projection_hash_hex(t.document.hash, hex);
+    hex_put(t.document.hash, 32, hex);
     ck_assert_str_eq(hex, SMALL_HASH);
     take(ID, "{projected_at: " TIME ", a: 1, " SOURCE "}");
     ck_assert_slice(t.document.json,
@@ -880,12 +882,4 @@ TEST(adopted_weight_counts)
     faulted(finish(), ERR_INVALID, "", "weighs");
     free(text);
     stop();
-}
-
-TEST(hex)
-{
-    uint8_t hash[32] = {0x00, 0x0f, 0xf0, 0xab};
-    char hex[65];
-    projection_hash_hex(hash, hex);
-    ck_assert_str_eq(hex, "000ff0ab00000000000000000000000000000000000000000000000000000000");
 }

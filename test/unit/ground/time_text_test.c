@@ -1,6 +1,6 @@
-/* ISO 8601 and microseconds, both ways. */
+/* time_text_test.c - ISO 8601 and microseconds, both ways. */
 
-#include "projection/projection.h"
+#include "ground/time_text.h"
 #include "test.h"
 
 #include <time.h>
@@ -8,14 +8,14 @@
 static void reads(const char *text, int64_t wanted)
 {
     int64_t us = 0;
-    ck_assert_msg(projection_parse_time(slice_str(text), &us), "%s was refused", text);
+    ck_assert_msg(time_text_parse(slice_str(text), &us), "%s was refused", text);
     ck_assert_msg(us == wanted, "%s is %lld, wanted %lld", text, (long long)us, (long long)wanted);
 }
 
 static void refused(const char *text)
 {
     int64_t us;
-    ck_assert_msg(!projection_parse_time(slice_str(text), &us), "%s was taken", text);
+    ck_assert_msg(!time_text_parse(slice_str(text), &us), "%s was taken", text);
 }
 
 #define AT 1771531200000000 /* date -u -d 2026-02-19T20:00:00Z +%s */
@@ -34,8 +34,8 @@ TEST(reads_what_elixir_reads)
     reads("1969-12-31T23:59:59.999999Z", -1);
     reads("2000-02-29T00:00:00Z", 951782400000000);
     reads("2024-02-29T12:00:00+23:59", 1709121660000000);
-    reads("0000-01-01T00:00:00Z", PROJECTION_TIME_MIN_US);
-    reads("9999-12-31T23:59:59.999999Z", PROJECTION_TIME_MAX_US);
+    reads("0000-01-01T00:00:00Z", TIME_TEXT_MIN_US);
+    reads("9999-12-31T23:59:59.999999Z", TIME_TEXT_MAX_US);
 }
 
 TEST(refuses_everything_else)
@@ -78,8 +78,8 @@ TEST(refuses_everything_else)
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
         refused(texts[i]);
     int64_t us;
-    ck_assert(!projection_parse_time(slice_of(NULL, 0), &us));
-    ck_assert(!projection_parse_time(slice_of("2026-02-19T20:00:00Z\0", 21), &us));
+    ck_assert(!time_text_parse(slice_of(NULL, 0), &us));
+    ck_assert(!time_text_parse(slice_of("2026-02-19T20:00:00Z\0", 21), &us));
 }
 
 TEST(never_reads_behind_the_end)
@@ -89,7 +89,7 @@ TEST(never_reads_behind_the_end)
         char *exact = malloc(len);
         int64_t us;
         memcpy(exact, text, len);
-        bool taken = projection_parse_time(slice_of(exact, len), &us);
+        bool taken = time_text_parse(slice_of(exact, len), &us);
         ck_assert(taken == (len == strlen("2026-02-19T20:00:00.123456+01")));
         free(exact);
     }
@@ -98,13 +98,13 @@ TEST(never_reads_behind_the_end)
 TEST(prints)
 {
     char text[32];
-    projection_time(AT + 7, text);
+    time_text_put(AT + 7, text);
     ck_assert_str_eq(text, "2026-02-19T20:00:00.000007Z");
-    projection_time(-1, text);
+    time_text_put(-1, text);
     ck_assert_str_eq(text, "1969-12-31T23:59:59.999999Z");
-    projection_time(PROJECTION_TIME_MIN_US, text);
+    time_text_put(TIME_TEXT_MIN_US, text);
     ck_assert_str_eq(text, "0000-01-01T00:00:00.000000Z");
-    projection_time(PROJECTION_TIME_MAX_US, text);
+    time_text_put(TIME_TEXT_MAX_US, text);
     ck_assert_str_eq(text, "9999-12-31T23:59:59.999999Z");
 }
 
@@ -114,8 +114,8 @@ TEST(agrees_with_the_c_library)
     uint64_t x = 1;
     for (int i = 0; i < 100000; i++) {
         x = x * 6364136223846793005u + 1442695040888963407u;
-        int64_t us = PROJECTION_TIME_MIN_US +
-                     (int64_t)(x % (uint64_t)(PROJECTION_TIME_MAX_US - PROJECTION_TIME_MIN_US + 1));
+        int64_t us =
+            TIME_TEXT_MIN_US + (int64_t)(x % (uint64_t)(TIME_TEXT_MAX_US - TIME_TEXT_MIN_US + 1));
         int64_t rest = (us % 1000000 + 1000000) % 1000000, back;
         time_t seconds = (time_t)((us - rest) / 1000000);
         char text[32], wanted[64];
@@ -123,8 +123,8 @@ TEST(agrees_with_the_c_library)
         gmtime_r(&seconds, &tm);
         snprintf(wanted, sizeof wanted, "%04d-%02d-%02dT%02d:%02d:%02d.%06dZ", tm.tm_year + 1900,
                  tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, (int)rest);
-        projection_time(us, text);
+        time_text_put(us, text);
         ck_assert_str_eq(text, wanted);
-        ck_assert(projection_parse_time(slice_str(text), &back) && back == us);
+        ck_assert(time_text_parse(slice_str(text), &back) && back == us);
     }
 }

@@ -1,5 +1,5 @@
 /*
- * projection_time.c - ISO 8601 text to microseconds since 1970 and back, in UTC.
+ * time_text.c - ISO 8601 text to microseconds since 1970 and back, in UTC.
  *
  * The happy path: projected_at is compared as a number (it must rise) and kept
  * as text (it must not change).  What is read is what Elixir's
@@ -12,7 +12,7 @@
  * nor time zone of the process matters.  Pure functions, any thread.
  */
 
-#include "projection/projection.h"
+#include "ground/time_text.h"
 
 #define DAY_SECONDS 86400
 #define SECOND_US   1000000
@@ -49,16 +49,16 @@ static char *put_digits(char *out, int value, int width)
     return out + width;
 }
 
-void projection_time(int64_t us, char out[32])
+void time_text_put(int64_t us, char out[32])
 {
-    if (us < PROJECTION_TIME_MIN_US)
-        us = PROJECTION_TIME_MIN_US;
-    if (us > PROJECTION_TIME_MAX_US)
-        us = PROJECTION_TIME_MAX_US;
-    int64_t since_year_0 = us - PROJECTION_TIME_MIN_US; /* not negative, so / and % round down */
+    if (us < TIME_TEXT_MIN_US)
+        us = TIME_TEXT_MIN_US;
+    if (us > TIME_TEXT_MAX_US)
+        us = TIME_TEXT_MAX_US;
+    int64_t since_year_0 = us - TIME_TEXT_MIN_US; /* not negative, so / and % round down */
     int64_t day_us = (int64_t)DAY_SECONDS * SECOND_US;
     int year, month, day;
-    civil_from_days(since_year_0 / day_us + PROJECTION_TIME_MIN_US / day_us, &year, &month, &day);
+    civil_from_days(since_year_0 / day_us + TIME_TEXT_MIN_US / day_us, &year, &month, &day);
     int second = (int)(since_year_0 % day_us / SECOND_US);
 
     char *p = put_digits(out, year, 4);
@@ -118,7 +118,7 @@ static int64_t number(struct scan *s, int width, int64_t min, int64_t max)
     return v;
 }
 
-static int64_t month_days(int64_t year, int64_t month)
+int64_t time_text_month_days(int64_t year, int64_t month)
 {
     static const int8_t days[12] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
     bool is_leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
@@ -133,7 +133,7 @@ static int64_t date_days(struct scan *s)
     expect(s, '-', '-');
     if (s->bad)
         return 0;
-    int64_t day = number(s, 2, 1, month_days(year, month));
+    int64_t day = number(s, 2, 1, time_text_month_days(year, month));
     return days_from_civil(year, month, day);
 }
 
@@ -168,7 +168,7 @@ static int64_t offset_us(struct scan *s)
     return (is_west ? -minutes : minutes) * 60 * SECOND_US;
 }
 
-bool projection_parse_time(struct slice text, int64_t *us)
+bool time_text_parse(struct slice text, int64_t *us)
 {
     if (text.len == 0)
         return false;
@@ -177,7 +177,7 @@ bool projection_parse_time(struct slice text, int64_t *us)
     expect(&s, 'T', ' ');
     at += clock_us(&s);
     at -= offset_us(&s);
-    if (s.bad || s.p != s.end || at < PROJECTION_TIME_MIN_US || at > PROJECTION_TIME_MAX_US)
+    if (s.bad || s.p != s.end || at < TIME_TEXT_MIN_US || at > TIME_TEXT_MAX_US)
         return false;
     *us = at;
     return true;
