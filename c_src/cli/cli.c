@@ -29,8 +29,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { STATUS_DONE = 0, STATUS_ERROR = 1, STATUS_USAGE = 2, STATUS_ABSENT = 3 };
-
 #define CONTROL_BYTES 1024 /* "NODE COOKIE\n", each up to 255 characters */
 
 /* Who to ask; the strings lie in line, or are the configuration's. */
@@ -133,16 +131,16 @@ static int ask_sidecar(const struct config *c, const struct target *t, const str
     enum err e =
         cli_client_call(&peer, buf_view(&ask->request), ask->timeout_ms, &message, &answer, &fault);
     if (e == ERR_OK) {
-        status = cli_print_answer(answer, ask->json, stdout, stderr) ? STATUS_DONE : STATUS_ERROR;
+        status = cli_print_answer(answer, ask->json, stdout, stderr) ? CLI_DONE : CLI_ERROR;
     } else {
         fprintf(stderr, "convex_sidecar: no sidecar answers as %s: ", t->node);
         cli_print_text(slice_str(fault.why), stderr);
         fputc('\n', stderr);
-        status = STATUS_ABSENT;
+        status = CLI_ABSENT;
     }
-    if (fflush(stdout) != 0 && status == STATUS_DONE) {
+    if (fflush(stdout) != 0 && status == CLI_DONE) {
         fprintf(stderr, "convex_sidecar: the answer cannot be written: %s\n", strerror(errno));
-        status = STATUS_ERROR;
+        status = CLI_ERROR;
     }
     buf_free(&message);
     return status;
@@ -159,14 +157,14 @@ int cli_run(struct config *c, const char *word, int argc, char **argv)
     enum err e = cli_words_parse(word, argc, argv, &ask, why, sizeof why);
     if (e == ERR_NOT_FOUND) {
         fprintf(stderr, "convex_sidecar: there is no word \"%s\"; --help lists them\n", word);
-        return STATUS_USAGE;
+        return CLI_USAGE;
     }
     if (e != ERR_OK) {
         fprintf(stderr, "convex_sidecar %s: %s; see convex_sidecar %s --help\n", word, why, word);
-        return STATUS_USAGE;
+        return CLI_USAGE;
     }
     signal(SIGPIPE, SIG_IGN); /* ei writes without MSG_NOSIGNAL */
-    int status = STATUS_ABSENT;
+    int status = CLI_ABSENT;
     if (find_target(c, &target))
         status = ask.from != NULL ? rebuild(c, &target, &ask)
                  : ask.audit      ? audit(c, &target, &ask)

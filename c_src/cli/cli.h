@@ -7,6 +7,9 @@
 
 struct config;
 
+/* Exit statuses, of every word. */
+enum { CLI_DONE = 0, CLI_ERROR = 1, CLI_USAGE = 2, CLI_ABSENT = 3 };
+
 /**
  * cli_run(c, word, argc, argv):
  * Connect as a C node to the sidecar whose store is ${c}->store_dir (STORE/control names node and

@@ -14,6 +14,7 @@
 
 #include "cli/cli_audit.h"
 
+#include "cli/cli.h"
 #include "cli/cli_client.h"
 #include "cli/cli_print.h"
 #include "ground/backoff.h"
@@ -25,8 +26,6 @@
 #include <poll.h>
 #include <signal.h>
 #include <unistd.h>
-
-enum { STATUS_DONE = 0, STATUS_ERROR = 1, STATUS_ABSENT = 3 };
 
 #define FIRST_MS 10    /* before the first look; doubles up to */
 #define BAR_MS   250   /* between two looks */
@@ -129,7 +128,7 @@ static enum err take_answers(struct watch *w, unsigned ticket)
         if (e == ERR_OK && got == w->audit && w->status < 0) {
             end_bar(w);
             bool is_ok = cli_print_answer(answer, w->json, stdout, stderr);
-            w->status = is_ok && is_clean(answer) ? STATUS_DONE : STATUS_ERROR;
+            w->status = is_ok && is_clean(answer) ? CLI_DONE : CLI_ERROR;
         } else if (e == ERR_OK) {
             show(w, answer);
         }
@@ -186,11 +185,11 @@ int cli_audit_run(const struct cli_peer *peer, struct slice request, int64_t tim
         fprintf(stderr, "convex_sidecar: no answer from %s: ", peer->node);
         cli_print_text(slice_str(w.fault.why), stderr);
         fputc('\n', stderr);
-        w.status = STATUS_ABSENT;
+        w.status = CLI_ABSENT;
     }
-    if (fflush(stdout) != 0 && w.status == STATUS_DONE) {
+    if (fflush(stdout) != 0 && w.status == CLI_DONE) {
         fprintf(stderr, "convex_sidecar: the report cannot be written: %s\n", strerror(errno));
-        w.status = STATUS_ERROR;
+        w.status = CLI_ERROR;
     }
     cli_client_close(w.client);
     return w.status;

@@ -18,6 +18,7 @@
 
 #include "cli/cli_rebuild.h"
 
+#include "cli/cli.h"
 #include "cli/cli_client.h"
 #include "cli/cli_history.h"
 #include "cli/cli_print.h"
@@ -31,8 +32,6 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
-
-enum { STATUS_DONE = 0, STATUS_ERROR = 1, STATUS_ABSENT = 3 };
 
 #define WINDOW         4       /* batches under way */
 #define BATCH_ENTITIES 256     /* in one of them */
@@ -422,10 +421,10 @@ static int finish(struct rebuild *r)
                 (unsigned long long)line_to_go_on_from(r));
     summarize(r);
     if (fflush(stdout) != 0)
-        return STATUS_ERROR;
+        return CLI_ERROR;
     if (r->broken != ERR_OK)
-        return STATUS_ABSENT;
-    return r->failed > 0 || !is_whole ? STATUS_ERROR : STATUS_DONE;
+        return CLI_ABSENT;
+    return r->failed > 0 || !is_whole ? CLI_ERROR : CLI_DONE;
 }
 
 static int open_history(const char *path, uint64_t *size_bytes)
@@ -453,7 +452,7 @@ int cli_rebuild_run(const struct cli_peer *peer, const struct cli_rebuild_option
 {
     struct rebuild *r = base_alloc(sizeof *r);
     struct fault fault = {0};
-    int status = STATUS_ERROR, fd = open_history(options->path, &r->size_bytes);
+    int status = CLI_ERROR, fd = open_history(options->path, &r->size_bytes);
 
     r->options = options;
     r->started_ms = r->shown_ms = r->moved_at_ms = clock_mono_ms();
@@ -462,7 +461,7 @@ int cli_rebuild_run(const struct cli_peer *peer, const struct cli_rebuild_option
         goto out;
     if (cli_client_open(peer, options->timeout_ms, &r->client, &fault) != ERR_OK) {
         fall_silent(r, ERR_CLOSED, fault.why);
-        status = STATUS_ABSENT;
+        status = CLI_ABSENT;
         goto out;
     }
     watch_signals();

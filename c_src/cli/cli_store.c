@@ -13,6 +13,7 @@
 
 #include "cli/cli_store.h"
 
+#include "cli/cli.h"
 #include "cli/cli_print.h"
 #include "store/store_dir.h"
 #include "store_tools/store_check.h"
@@ -23,8 +24,6 @@
 #include <inttypes.h>
 #include <limits.h>
 #include <unistd.h>
-
-enum { STATUS_DONE = 0, STATUS_ERROR = 1, STATUS_USAGE = 2 };
 
 #define LINES_MAX 100 /* findings shown; the rest is counted */
 
@@ -59,7 +58,7 @@ static int complain(const struct fault *fault)
     }
     cli_print_text(slice_str(fault->why), stderr);
     fputc('\n', stderr);
-    return STATUS_ERROR;
+    return CLI_ERROR;
 }
 
 static int finish(int status)
@@ -67,7 +66,7 @@ static int finish(int status)
     if (fflush(stdout) == 0 && !ferror(stdout))
         return status;
     fprintf(stderr, "convex_sidecar store: standard output: %s\n", strerror(errno));
-    return STATUS_ERROR;
+    return CLI_ERROR;
 }
 
 static int check(const char *dir)
@@ -89,7 +88,7 @@ static int check(const char *dir)
     else
         printf("damaged, %" PRIu64 " findings; see convex_sidecar store repair --help\n",
                r.findings);
-    return finish(r.findings == 0 ? STATUS_DONE : STATUS_ERROR);
+    return finish(r.findings == 0 ? CLI_DONE : CLI_ERROR);
 }
 
 static int dump(const char *dir)
@@ -101,7 +100,7 @@ static int dump(const char *dir)
         return complain(&fault);
     if (damaged > 0)
         fprintf(stderr, "convex_sidecar store: %" PRIu64 " lines say \"damaged\"\n", damaged);
-    return damaged == 0 ? STATUS_DONE : STATUS_ERROR;
+    return damaged == 0 ? CLI_DONE : CLI_ERROR;
 }
 
 static void print_repair(const char *dir, const struct salvage_report *r,
@@ -132,13 +131,13 @@ static int repair(const char *dir)
         return complain(&fault);
     if (before.findings == 0) {
         printf("%s: sound; nothing was changed\n", dir);
-        return finish(STATUS_DONE);
+        return finish(CLI_DONE);
     }
     if (store_repair(dir, list, &l, &report, &places, &fault) != ERR_OK)
         return complain(&fault);
     end_list(&l);
     print_repair(dir, &report, &places);
-    return finish(STATUS_DONE);
+    return finish(CLI_DONE);
 }
 
 int cli_store_run(const char *dir, int argc, char **argv)
@@ -155,14 +154,14 @@ int cli_store_run(const char *dir, int argc, char **argv)
     if (word == NULL) {
         fprintf(stderr, "convex_sidecar store: check, dump or repair is wanted; see "
                         "convex_sidecar store --help\n");
-        return STATUS_USAGE;
+        return CLI_USAGE;
     }
     /* Nothing is made in a directory that is no store. */
     if (snprintf(file, sizeof file, "%s/data.mdb", dir) >= (int)sizeof file ||
         realpath(dir, real) == NULL || access(file, F_OK) != 0) {
         fprintf(stderr, "convex_sidecar store: there is no store in %s: %s\n", dir,
                 strerror(errno));
-        return STATUS_ERROR;
+        return CLI_ERROR;
     }
     if (store_hold(real, &fd, &fault) != ERR_OK)
         return complain(&fault);

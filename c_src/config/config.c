@@ -2,8 +2,8 @@
  * config.c - the options: one list, four places they may come from.
  *
  * The happy path: config_new sets the defaults of config.def, config_read_file reads an INI file
- * (inih), config_read_environment what CONVEX_SIDECAR_* variables say, config_read_text what came
- * on standard input; later ones win.  What must fit together is checked in config_finish.c.
+ * (inih), config_read_environment what CONVEX_SIDECAR_* variables say, read_stdin what came on
+ * standard input; later ones win.  What must fit together is checked in config_finish.c.
  *
  * What can go wrong: a value out of bounds, an unknown or repeated key, a line too long, a file
  * that cannot be read.  Nothing is guessed and nothing ignored:
@@ -17,6 +17,7 @@
 
 #include "config/config_file.h"
 #include "config/option.h"
+#include "ground/buf.h"
 #include "ground/log.h"
 #include "projection/projection.h"
 
@@ -241,6 +242,45 @@ enum err config_read_file(struct config *c, const char *path, struct fault *faul
     return e;
 }
 
+/* --- standard input ------------------------------------------------------ */
+
+/* Byte by byte: what follows the last line is not ours to read. */
+static bool read_to_dot(struct buf *text)
+{
+    uint8_t byte;
+
+    for (;;) {
+        ssize_t n = read(STDIN_FILENO, &byte, 1);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0 || text->len == FILE_BYTES)
+            return false;
+        buf_byte(text, byte);
+        if (text->len >= 2 && memcmp(text->data + text->len - 2, ".\n", 2) == 0 &&
+            (text->len == 2 || text->data[text->len - 3] == '\n'))
+            return true;
+    }
+}
+
+static enum err read_stdin(struct config *c, struct fault *fault)
+{
+    struct buf text = {0};
+    enum err e;
+
+    if (read_to_dot(&text)) {
+        text.len -= 2;
+        buf_byte(&text, 0);
+        e = config_read_text(c, "standard input", (const char *)text.data, fault);
+    } else {
+        e = fault_say(fault, "standard input",
+                      "the configuration is not ended by a line with a single \".\"");
+    }
+    if (text.data)
+        explicit_bzero(text.data, text.cap);
+    buf_free(&text);
+    return e;
+}
+
 /* --- environment -------------------------------------------------------- */
 
 /* CONVEX_SIDECAR_${name}=${value}. */
@@ -301,6 +341,17 @@ enum err config_read_environment(struct config *c, struct fault *fault)
         }
     }
     return result;
+}
+
+/* --- all places -------------------------------------------------------- */
+
+enum err config_read(struct config *c, const char *file, bool managed, struct fault *fault)
+{
+    enum err e = file != NULL ? config_read_file(c, file, fault) : ERR_OK;
+
+    if (e == ERR_OK)
+        e = config_read_environment(c, fault);
+    return e == ERR_OK && managed ? read_stdin(c, fault) : e;
 }
 
 /* --- printing ----------------------------------------------------------- */

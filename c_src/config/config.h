@@ -36,6 +36,15 @@ struct config *config_new(void);
 void config_free(struct config *c);
 
 /**
+ * config_read(c, file, managed, fault):
+ * All that is said of the options, later places over earlier ones: ${file} (NULL: none), the
+ * environment, and with ${managed} standard input, as INI up to a line with a single "."
+ * (docs/PROTOCOL.md); what follows that line is left for others to read.  Errors as below.
+ */
+enum err config_read(struct config *c, const char *file, bool managed,
+                     struct fault *fault) MUST_CHECK;
+
+/**
  * config_read_file(c, path, fault), config_read_text(c, name, text, fault):
  * Read INI (inih).  ERR_INVALID: ${fault}->path is "FILE:LINE", ->why names section and key and
  * what would be right; unknown sections and keys are errors.  ERR_SYSTEM: the file cannot be read.
@@ -59,6 +68,10 @@ enum err config_read_environment(struct config *c, struct fault *fault) MUST_CHE
  * $CREDENTIALS_DIRECTORY; kinds_finish.  Once, at the end.  The cookie is config_read_cookie's.
  */
 enum err config_finish(struct config *c, struct fault *fault) MUST_CHECK;
+
+/** config_misfit(c, fault, why): Fill ${fault} with the sentence ${why} about options that do not
+ * fit together; gives ERR_INVALID. */
+enum err config_misfit(const struct config *c, struct fault *fault, const char *why);
 
 /**
  * config_read_cookie(c, fault):

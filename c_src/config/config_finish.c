@@ -2,7 +2,7 @@
  * config_finish.c - what must fit together, and where the cookie comes from.
  *
  * The happy path: config_finish checks each option against the others and the world's forms (node
- * names, URLs, addresses), finds credentials of the service manager, and finishes the kinds.
+ * names, addresses), finds credentials of the service manager, and finishes the kinds.
  * config_read_cookie is apart, since the words of the command line need no more than that.
  *
  * What can go wrong: something is missing, given twice, or malformed, or somebody else could read
@@ -27,7 +27,7 @@
 #define COOKIE_BYTES     255
 #define CREDENTIALS_WORD "credentials:"
 
-static enum err misfit(const struct config *c, struct fault *fault, const char *why)
+enum err config_misfit(const struct config *c, struct fault *fault, const char *why)
 {
     return fault_say(fault, *c->source ? c->source : "configuration", "%s", why);
 }
@@ -67,16 +67,6 @@ static bool is_address(const char *text, bool ipv6_too)
            (ipv6_too && inet_pton(AF_INET6, text, binary) == 1);
 }
 
-static bool is_http_url(const char *url)
-{
-    const char *host = strncmp(url, "http://", 7) == 0    ? url + 7
-                       : strncmp(url, "https://", 8) == 0 ? url + 8
-                                                          : NULL;
-
-    return host != NULL && is_graphic(host, 2048) && strchr("/:@?#", *host) == NULL &&
-           strpbrk(host, "?#@") == NULL;
-}
-
 /* A file named "credentials:NAME" is the service manager's (systemd.exec(5), LoadCredential=). */
 static bool is_credential(const char *path)
 {
@@ -106,17 +96,19 @@ static char *resolve_path(const char *path, const char **why)
 static enum err check_node(const struct config *c, struct fault *fault)
 {
     if (!is_node_name(c->node_name))
-        return misfit(c, fault, "[node] name: name@host is wanted, as in convex_sidecar@127.0.0.1");
+        return config_misfit(c, fault,
+                             "[node] name: name@host is wanted, as in convex_sidecar@127.0.0.1");
     if (!is_plain_atom(c->node_registered_name))
-        return misfit(c, fault,
-                      "[node] registered_name: a plain atom is wanted: a small letter, "
-                      "then letters, digits, _ or @");
+        return config_misfit(c, fault,
+                             "[node] registered_name: a plain atom is wanted: a small letter, "
+                             "then letters, digits, _ or @");
     if (*c->node_listen_address && !is_address(c->node_listen_address, false))
-        return misfit(c, fault, "[node] listen_address: an IPv4 address is wanted");
+        return config_misfit(c, fault, "[node] listen_address: an IPv4 address is wanted");
     if (*c->node_cookie && *c->node_cookie_file)
-        return misfit(c, fault, "[node] cookie and cookie_file: give one of them");
+        return config_misfit(c, fault, "[node] cookie and cookie_file: give one of them");
     if (*c->node_cookie && !is_graphic(c->node_cookie, COOKIE_BYTES))
-        return misfit(c, fault, "[node] cookie: 1 to 255 printable characters without blanks");
+        return config_misfit(c, fault,
+                             "[node] cookie: 1 to 255 printable characters without blanks");
     return ERR_OK;
 }
 
@@ -135,7 +127,7 @@ static enum err check_sink_type(const struct config *c, struct fault *fault)
              "[sink] type: it is missing, though %s is given; write type = http to deliver to "
              "Convex, or type = noop to deliver nowhere",
              named);
-    return misfit(c, fault, why);
+    return config_misfit(c, fault, why);
 }
 
 static enum err check_sink(struct config *c, struct fault *fault)
@@ -145,16 +137,11 @@ static enum err check_sink(struct config *c, struct fault *fault)
 
     if (e != ERR_OK)
         return e;
-    if (strcmp(c->sink_type, "file") == 0 && *c->sink_file == '\0')
-        return misfit(c, fault, "[sink] file: type = file needs the path to write to");
-    if (strcmp(c->sink_type, "http") == 0 && !is_http_url(c->sink_base_url))
-        return misfit(c, fault,
-                      "[sink] base_url: type = http needs http://HOST[:PORT] or https://, "
-                      "without user, query or fragment");
     if (*c->sink_admin_key && *c->sink_admin_key_file)
-        return misfit(c, fault, "[sink] admin_key and admin_key_file: give one of them");
+        return config_misfit(c, fault, "[sink] admin_key and admin_key_file: give one of them");
     if (*c->sink_admin_key && !is_graphic(c->sink_admin_key, OPTION_VALUE_BYTES))
-        return misfit(c, fault, "[sink] admin_key: printable characters without blanks are wanted");
+        return config_misfit(c, fault,
+                             "[sink] admin_key: printable characters without blanks are wanted");
     char *path = resolve_path(c->sink_admin_key_file, &why);
     if (path == NULL)
         return fault_say(fault, c->sink_admin_key_file, "%s", why);
@@ -166,14 +153,14 @@ static enum err check_sink(struct config *c, struct fault *fault)
 static enum err check_rest(const struct config *c, struct fault *fault)
 {
     if (*c->store_dir == '\0')
-        return misfit(c, fault, "[store] dir: a directory is wanted");
+        return config_misfit(c, fault, "[store] dir: a directory is wanted");
     if (!is_graphic(c->projection_version, 63))
-        return misfit(c, fault,
-                      "[projection] version: 1 to 63 printable characters without blanks");
+        return config_misfit(c, fault,
+                             "[projection] version: 1 to 63 printable characters without blanks");
     if (c->delivery_backoff_min_ms > c->delivery_backoff_max_ms)
-        return misfit(c, fault, "[delivery] backoff_min_ms is above backoff_max_ms");
+        return config_misfit(c, fault, "[delivery] backoff_min_ms is above backoff_max_ms");
     if (c->observe_port != 0 && !is_address(c->observe_address, true))
-        return misfit(c, fault, "[observe] address: an IPv4 or IPv6 address is wanted");
+        return config_misfit(c, fault, "[observe] address: an IPv4 or IPv6 address is wanted");
     return ERR_OK;
 }
 
@@ -189,7 +176,7 @@ enum err config_finish(struct config *c, struct fault *fault)
         e = check_rest(c, fault);
     if (e == ERR_OK && kinds_finish(c->kinds, &kinds) != ERR_OK) {
         snprintf(why, sizeof why, "%.80s%s%.160s", kinds.path, *kinds.path ? ": " : "", kinds.why);
-        e = misfit(c, fault, why);
+        e = config_misfit(c, fault, why);
     }
     return e;
 }
@@ -258,7 +245,8 @@ enum err config_read_cookie(struct config *c, struct fault *fault)
             return fault_say(fault, c->node_cookie_file, "%s", why);
     } else {
         if (home == NULL || *home != '/')
-            return misfit(c, fault, "no cookie: give [node] cookie_file (there is no $HOME)");
+            return config_misfit(c, fault,
+                                 "no cookie: give [node] cookie_file (there is no $HOME)");
         size_t size = strlen(home) + sizeof "/.erlang.cookie";
         path = base_alloc(size);
         snprintf(path, size, "%s/.erlang.cookie", home);

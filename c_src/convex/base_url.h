@@ -1,7 +1,5 @@
 /* base_url.h - the URL that every call begins with. */
 
-/* Private to convex/. */
-
 #ifndef BASE_URL_H
 #define BASE_URL_H
 

@@ -10,7 +10,7 @@
 
 struct kinds;
 
-/* The audit lies in the other wing: main connects it.  Any reading thread; must not wait. */
+/* The audit lies elsewhere: sidecar connects it.  Any reading thread; must not wait. */
 struct audit_wires {
     void *arg;
     /* ERR_BUSY: one is running; ERR_INVALID: there is nothing to read back, ${fault} says why. */

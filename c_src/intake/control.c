@@ -2,7 +2,7 @@
  * control.c - the words for looking and steering.
  *
  * The happy path: a word is looked up in the table; pause, resume, reload and
- * status are done at once on the reading thread, through the wires main has
+ * status are done at once on the reading thread, through the wires sidecar has
  * connected; the others become an order, an intent of the outbox, so that they
  * see everything that was asked for before them.  order_apply does the work in
  * the round, order_settled sends the answer after the commit.

@@ -12,7 +12,7 @@ struct outbox;
 struct kinds;
 struct buf;
 
-/* What lies outside the intake wing: main connects these.  Any reading thread; must not wait. */
+/* What lies outside of intake: sidecar connects these.  Any reading thread; must not wait. */
 struct control_wires {
     void *arg;
     void (*pause)(void *arg);

@@ -515,7 +515,7 @@ enum err outbox_open(const struct outbox_options *options, struct outbox **out, 
         goto err0;
     e = format_check(o->store, fault);
     if (e == ERR_OK && options->sink != NULL)
-        e = kept_for_check(o->store, options->sink, &o->kept_for, fault);
+        e = kept_for_check(o->store, options->sinks, options->sink, &o->kept_for, fault);
     if (e != ERR_OK)
         goto err1;
     round_init(&o->round, o->store, options->limit_bytes, options->dead_limit);

@@ -11,7 +11,7 @@ struct dispatch;
 struct dist;
 struct outbox;
 
-/* Where it is read from; main fills it.  Everything is borrowed. */
+/* Where it is read from; sidecar fills it.  Everything is borrowed. */
 struct status {
     const char *node, *sink, *store;
     const char *next; /* what the operator is to do about a sink that gets nothing; "": nothing */

@@ -6,8 +6,8 @@
  * another: what it confirms is not sent again, by nobody.
  *
  * The happy path: meta/kept_for names the sink in use, and nothing is written.  A
- * sink that delivers further (noop < file < http) takes the store over, as does any
- * sink an empty one.  A sink that delivers less gets nothing: intake goes on, the
+ * sink that delivers further (noop < file < http, says the list of sinks) takes the store over, as
+ * does any sink an empty one.  A sink that delivers less gets nothing: intake goes on, the
  * documents wait, and the operator is told.
  *
  * A store from before 0.1.1 has no such record.  With http it gets one.  With noop or
@@ -16,7 +16,7 @@
  * always had noop must not be held up; else its documents wait.
  *
  * Older sidecars leave the record alone.  What can go wrong: it is damaged, which is
- * taken for http, the sink that loses nothing; or the store fails.
+ * taken for the furthest sink, which loses nothing; or the store fails.
  *
  * Runs once, inside outbox_open, before the store thread.
  */
@@ -26,26 +26,28 @@
 #include "ground/log.h"
 #include "store/store.h"
 
-/* By how far they deliver. */
-static const char *const sinks[] = {"noop", "file", "http"};
-enum { SINK_COUNT = sizeof sinks / sizeof *sinks, FURTHEST = SINK_COUNT - 1, UNKNOWN = -1 };
+enum { UNKNOWN = -1, NAME_MAX_BYTES = 32 };
 
-static int rank_of(struct slice name)
+/* All sinks by how far they deliver, and the one in use. */
+struct sinks {
+    const char *const *names;
+    int furthest, now; /* ranks */
+};
+
+static int rank_of(const char *const *names, struct slice name)
 {
-    for (int i = 0; i < SINK_COUNT; i++)
-        if (slice_is(name, sinks[i]))
+    for (int i = 0; names[i] != NULL; i++)
+        if (slice_is(name, names[i]))
             return i;
     return UNKNOWN;
 }
 
-enum err kept_for_parse(struct slice value, const char **sink)
+bool kept_for_is_name(struct slice value)
 {
-    int rank = rank_of(value);
-
-    if (rank == UNKNOWN)
-        return ERR_STORE;
-    *sink = sinks[rank];
-    return ERR_OK;
+    for (size_t i = 0; i < value.len; i++)
+        if (value.data[i] < 'a' || value.data[i] > 'z')
+            return false;
+    return value.len > 0 && value.len <= NAME_MAX_BYTES;
 }
 
 /* What the store has of a document: where it says that one was kept, and where one waits. */
@@ -65,29 +67,32 @@ static enum err count(struct store *s, struct content *c)
 }
 
 /* The rank of the record; UNKNOWN: there is none.  ${sound}: it says so itself. */
-static enum err read_rank(struct store *s, int *rank, bool *sound)
+static enum err read_rank(struct store *s, const struct sinks *sinks, int *rank, bool *sound)
 {
     struct slice value;
     enum err e = store_get(s, STORE_META, slice_str(KEPT_FOR_KEY), &value);
 
-    *rank = e == ERR_OK ? rank_of(value) : UNKNOWN;
+    *rank = e == ERR_OK ? rank_of(sinks->names, value) : UNKNOWN;
     *sound = *rank != UNKNOWN;
     if (e == ERR_OK && !*sound)
-        *rank = FURTHEST;
+        *rank = sinks->furthest;
     return e == ERR_NOT_FOUND ? ERR_OK : e;
 }
 
-static bool may_have(int sink, int kept, const struct content *c)
+static bool may_have(const struct sinks *sinks, int kept, const struct content *c)
 {
     bool is_empty = c->checkpoints == 0 && c->pending == 0 && c->dead == 0;
 
-    if (is_empty || sink == FURTHEST)
+    if (is_empty || sinks->now == sinks->furthest)
         return true;
-    return kept == UNKNOWN ? c->pending == 0 && c->dead == 0 : sink >= kept;
+    return kept == UNKNOWN ? c->pending == 0 && c->dead == 0 : sinks->now >= kept;
 }
 
-static void withhold(struct kept_for *k, const char *sink, int kept)
+static void withhold(struct kept_for *k, const struct sinks *sinks, int kept)
 {
+    const char *sink = sinks->names[sinks->now];
+    const char *wanted = sinks->names[kept == UNKNOWN ? sinks->furthest : kept];
+
     k->is_withheld = true;
     if (kept == UNKNOWN)
         snprintf(k->why, sizeof k->why,
@@ -98,47 +103,51 @@ static void withhold(struct kept_for *k, const char *sink, int kept)
         snprintf(k->why, sizeof k->why,
                  "[sink] type is %s, but the documents of this store are kept for %s: all wait, "
                  "none is confirmed",
-                 sink, sinks[kept]);
+                 sink, wanted);
     snprintf(k->next, sizeof k->next,
-             "set [sink] type = %s to deliver them, or give %s a [store] dir of its own",
-             sinks[kept == UNKNOWN ? FURTHEST : kept], sink);
+             "set [sink] type = %s to deliver them, or give %s a [store] dir of its own", wanted,
+             sink);
     log_event(LOG_WARNING, "store.withheld", "sink=%s kept_for=%s next=\"%s\"", sink,
-              kept == UNKNOWN ? "unknown" : sinks[kept], k->next);
+              kept == UNKNOWN ? "unknown" : wanted, k->next);
 }
 
 /* Inside a transaction; ${wrote}: it is to be committed. */
-static enum err decide(struct store *s, const char *sink, struct kept_for *k, bool *wrote)
+static enum err decide(struct store *s, const struct sinks *sinks, struct kept_for *k, bool *wrote)
 {
+    const char *sink = sinks->names[sinks->now];
     struct content c = {0};
-    int kept, now = rank_of(slice_str(sink));
+    int kept;
     bool is_sound;
-    enum err e = read_rank(s, &kept, &is_sound);
+    enum err e = read_rank(s, sinks, &kept, &is_sound);
 
-    PRE(now != UNKNOWN);
     if (e == ERR_OK)
         e = count(s, &c);
     if (e != ERR_OK)
         return e;
-    bool may = may_have(now, kept, &c);
+    bool may = may_have(sinks, kept, &c);
     if (!may)
-        withhold(k, sink, kept);
-    snprintf(k->sink, sizeof k->sink, "%s", sinks[may ? now : kept == UNKNOWN ? FURTHEST : kept]);
-    if (!may || (is_sound && now == kept))
+        withhold(k, sinks, kept);
+    if (!may || (is_sound && sinks->now == kept))
         return ERR_OK;
-    if (kept != UNKNOWN && kept != now && c.checkpoints > 0)
-        log_event(LOG_INFO, "store.kept_for", "was=%s now=%s", sinks[kept], sink);
+    if (kept != UNKNOWN && kept != sinks->now && c.checkpoints > 0)
+        log_event(LOG_INFO, "store.kept_for", "was=%s now=%s", sinks->names[kept], sink);
     *wrote = true;
     return store_put(s, STORE_META, slice_str(KEPT_FOR_KEY), slice_str(sink));
 }
 
-enum err kept_for_check(struct store *s, const char *sink, struct kept_for *k, struct fault *fault)
+enum err kept_for_check(struct store *s, const char *const *names, const char *sink,
+                        struct kept_for *k, struct fault *fault)
 {
+    struct sinks sinks = {.names = names, .now = rank_of(names, slice_str(sink))};
     bool wrote = false;
-    enum err e = store_begin(s);
 
+    PRE(sinks.now != UNKNOWN);
+    while (names[sinks.furthest + 1] != NULL)
+        sinks.furthest++;
+    enum err e = store_begin(s);
     *k = (struct kept_for){0};
     if (e == ERR_OK) {
-        e = decide(s, sink, k, &wrote);
+        e = decide(s, &sinks, k, &wrote);
         if (e == ERR_OK && wrote)
             e = store_commit(s);
         store_abort(s);

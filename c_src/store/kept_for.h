@@ -11,21 +11,21 @@ struct store;
 #define KEPT_FOR_TEXT 200        /* bytes of a sentence, terminator included */
 
 struct kept_for {
-    char sink[8];     /* "noop", "file" or "http" */
     bool is_withheld; /* the sink in use confirms less than they were promised: it gets none */
     char why[KEPT_FOR_TEXT], next[KEPT_FOR_TEXT]; /* for the operator; "" unless withheld */
 };
 
 /**
- * kept_for_check(s, sink, k, fault):
- * Say in ${k} whether ${sink} ("noop", "file" or "http") may have the documents of ${s}, and
- * record it when it may.  Once, after the store is opened, outside of a transaction.  ERR_STORE:
- * ${fault} says why.
+ * kept_for_check(s, names, sink, k, fault):
+ * Say in ${k} whether ${sink} may have the documents of ${s}, and record it when it may.  ${names}
+ * are those of all sinks, from the one that delivers least to the furthest, then NULL; ${sink} is
+ * one of them.  Once, after the store is opened, outside of a transaction.  ERR_STORE: ${fault}
+ * says why.
  */
-enum err kept_for_check(struct store *s, const char *sink, struct kept_for *k,
-                        struct fault *fault) MUST_CHECK;
+enum err kept_for_check(struct store *s, const char *const *names, const char *sink,
+                        struct kept_for *k, struct fault *fault) MUST_CHECK;
 
-/** kept_for_parse(value, sink): The record's name, static storage.  ERR_STORE: it is damaged. */
-enum err kept_for_parse(struct slice value, const char **sink) MUST_CHECK;
+/** kept_for_is_name(value): Whether the record can be a sink's name: a few small letters. */
+bool kept_for_is_name(struct slice value);
 
 #endif

@@ -510,11 +510,10 @@ static void take_meta(struct salvager *s, struct slice key, struct slice value)
 {
     struct counters c;
     struct fault fault = {0};
-    const char *sink;
 
     if (slice_is(key, KEPT_FOR_KEY)) {
         s->record.len = 0;
-        buf_str(&s->record, kept_for_parse(value, &sink) == ERR_OK ? sink : "http");
+        buf_slice(&s->record, kept_for_is_name(value) ? value : slice_str("http"));
         put(s, STORE_META, key);
     }
     if (!slice_is(key, "counters"))

@@ -345,21 +345,6 @@ TEST(what_must_fit_together)
         {"[node]\ncookie = a\ncookie_file = b\n",
          "[node] cookie and cookie_file: give one of them"},
         {"[node]\ncookie = a b\n", "[node] cookie: 1 to 255 printable characters without blanks"},
-        {"[sink]\ntype = file\n", "[sink] file: type = file needs the path to write to"},
-        {"[sink]\ntype = http\n", "[sink] base_url: type = http needs http://HOST[:PORT] or "
-                                  "https://, without user, query or fragment"},
-        {"[sink]\ntype = http\nbase_url = ftp://x\n",
-         "[sink] base_url: type = http needs http://HOST[:PORT] or https://, without user, query "
-         "or "
-         "fragment"},
-        {"[sink]\ntype = http\nbase_url = http://\n",
-         "[sink] base_url: type = http needs http://HOST[:PORT] or https://, without user, query "
-         "or "
-         "fragment"},
-        {"[sink]\ntype = http\nbase_url = http://u:p@host\n",
-         "[sink] base_url: type = http needs http://HOST[:PORT] or https://, without user, query "
-         "or "
-         "fragment"},
         {"[sink]\nbase_url = http://127.0.0.1:3210\nadmin_key = a\n",
          "[sink] type: it is missing, though base_url is given; write type = http to deliver to "
          "Convex, or type = noop to deliver nowhere"},

@@ -6,6 +6,8 @@
 #include "test.h"
 #include "store/fake_store.c"
 
+static const char *const names[] = {"noop", "file", "http", NULL};
+
 /* What a store has: its record (NULL: none), and whether a document is delivered, pending, dead. */
 struct content {
     const char *record;
@@ -55,11 +57,10 @@ static void check(struct content c, const char *sink, bool withheld, const char 
     struct fault fault = {0};
 
     for (int again = 0; again < 2; again++) {
-        ck_assert_int_eq(kept_for_check(s, sink, &k, &fault), ERR_OK);
+        ck_assert_int_eq(kept_for_check(s, names, sink, &k, &fault), ERR_OK);
         ck_assert_msg(k.is_withheld == withheld, "%s on %s", sink, c.record ? c.record : "none");
         ck_assert_int_eq(k.why[0] != '\0', withheld);
         ck_assert_int_eq(k.next[0] != '\0', withheld);
-        ck_assert_str_eq(k.sink, record != NULL ? record : "http");
         check_record(s, record);
     }
     store_close(s);
@@ -110,7 +111,7 @@ TEST(a_damaged_record_is_taken_for_http)
     struct store *s = open_fake(&(struct content){.record = "", .delivered = true});
     struct kept_for k;
     struct fault fault = {0};
-    ck_assert_int_eq(kept_for_check(s, "noop", &k, &fault), ERR_OK);
+    ck_assert_int_eq(kept_for_check(s, names, "noop", &k, &fault), ERR_OK);
     ck_assert(k.is_withheld);
     store_close(s);
     fake_store_wipe();
@@ -123,7 +124,7 @@ TEST(the_operator_is_told_what_to_do)
     struct kept_for k;
     struct fault fault = {0};
 
-    ck_assert_int_eq(kept_for_check(s, "noop", &k, &fault), ERR_OK);
+    ck_assert_int_eq(kept_for_check(s, names, "noop", &k, &fault), ERR_OK);
     ck_assert_str_eq(k.why, "[sink] type is noop, but the documents of this store are kept for "
                             "http: all wait, none is confirmed");
     ck_assert_str_eq(k.next, "set [sink] type = http to deliver them, or give noop a [store] dir "
@@ -141,7 +142,7 @@ TEST(any_call_may_fail_and_leaves_the_store_as_it_was)
         struct fault fault = {0};
 
         fake_store_fail_at(n, 1);
-        enum err e = kept_for_check(s, "http", &k, &fault);
+        enum err e = kept_for_check(s, names, "http", &k, &fault);
         bool has_failed = fake_store_has_failed();
         fake_store_fail_at(0, 0);
         ck_assert_int_eq(e, has_failed ? ERR_STORE : ERR_OK);

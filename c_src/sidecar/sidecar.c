@@ -1,0 +1,296 @@
+/*
+ * sidecar.c - all the parts, wired together.
+ *
+ * The happy path: the parts are opened from the store outwards (outbox; sink, dispatch and audit;
+ * control, intake and dist; observe), and closed the other way round.  Requests flow
+ *
+ *     dist -> intake -> outbox -> dispatch -> sink
+ *
+ * and nothing flows back but answers: the outbox tells intake what is kept, the sink tells dispatch
+ * what became of it.  Intake and delivery know nothing of each other; they meet only here, by the
+ * functions below that one part calls and another one serves.
+ *
+ * What can go wrong: a part cannot be opened; those that are open are closed again.
+ *
+ * Opening and closing: the owner's thread.  Threads of the parts: dist has one to accept and one a
+ * BEAM node; the outbox one, the store thread; dispatch one, the delivery thread; the audit one;
+ * libmicrohttpd its own.
+ */
+
+#include "sidecar/sidecar.h"
+
+#include "audit/audit.h"
+#include "config/config.h"
+#include "delivery/dispatch.h"
+#include "dist/dist.h"
+#include "ground/clock.h"
+#include "ground/log.h"
+#include "intake/control.h"
+#include "intake/intake.h"
+#include "outbox/outbox.h"
+#include "sidecar/sinks.h"
+#include "status/observe.h"
+#include "status/status.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+/* The open parts; NULL while closed. */
+struct sidecar {
+    const struct config *config;
+    struct outbox *outbox;
+    struct dispatch *dispatch;
+    struct audit *audit; /* NULL: the sink cannot be read back */
+    struct control *control;
+    struct intake *intake;
+    struct dist *dist;
+    struct observe *observe;
+    struct status status;
+    char control_file[4096];
+};
+
+/* ---- wires between the parts --------------------------------------------------- */
+
+static void wire_work(void *arg)
+{
+    struct sidecar *s = arg;
+
+    if (s->dispatch)
+        dispatch_wake(s->dispatch);
+}
+
+static void wire_pause(void *arg)
+{
+    dispatch_pause(((struct sidecar *)arg)->dispatch);
+}
+
+static void wire_resume(void *arg)
+{
+    dispatch_resume(((struct sidecar *)arg)->dispatch);
+}
+
+static void wire_reload(void *arg)
+{
+    dispatch_reload(((struct sidecar *)arg)->dispatch);
+}
+
+static void wire_status(void *arg, struct buf *b)
+{
+    status_put_term(&((struct sidecar *)arg)->status, b);
+}
+
+static void wire_status_json(void *arg, struct buf *b)
+{
+    status_put_json(&((struct sidecar *)arg)->status, b);
+}
+
+static bool wire_is_ready(void *arg, struct buf *why)
+{
+    return status_is_ready(&((struct sidecar *)arg)->status, why);
+}
+
+/* ---- opening -------------------------------------------------------------------- */
+
+static const char *text_or_null(const char *text)
+{
+    return *text ? text : NULL;
+}
+
+static enum err open_outbox(struct sidecar *s, struct fault *fault)
+{
+    const struct config *c = s->config;
+    const struct outbox_options options = {.dir = c->store_dir,
+                                           .sink = c->sink_type,
+                                           .sinks = sinks_names(),
+                                           .limit_bytes = (uint64_t)c->store_limit_bytes,
+                                           .dead_limit = (uint64_t)c->store_dead_letters,
+                                           .queue_count = (size_t)c->store_queue_requests,
+                                           .queue_bytes = (size_t)c->store_queue_bytes,
+                                           .on_work = wire_work,
+                                           .on_work_arg = s,
+                                           .before_settled = dist_cork,
+                                           .after_settled = dist_uncork};
+
+    return outbox_open(&options, &s->outbox, fault);
+}
+
+static enum err open_delivery(struct sidecar *s, struct fault *fault)
+{
+    const struct config *c = s->config;
+    const struct kept_for *kept_for = outbox_kept_for(s->outbox);
+    const struct dispatch_options options = {.max_in_flight = (unsigned)c->delivery_max_in_flight,
+                                             .min_interval_ms = c->delivery_min_interval_ms,
+                                             .backoff_min_ms = c->delivery_backoff_min_ms,
+                                             .backoff_max_ms = c->delivery_backoff_max_ms,
+                                             .probe_ms = c->delivery_probe_ms,
+                                             .stopped_why =
+                                                 kept_for->is_withheld ? kept_for->why : NULL};
+    struct sink *sink = NULL;
+    enum err e = sinks_open(c, options.stopped_why, &sink, fault);
+
+    if (e != ERR_OK)
+        return e;
+    s->dispatch = dispatch_open(s->outbox, sink, &options);
+    s->audit = sinks_open_audit(c, s->outbox);
+    return ERR_OK;
+}
+
+static void open_intake(struct sidecar *s)
+{
+    const struct config *c = s->config;
+    const struct control_wires wires = {
+        s,           wire_pause,  wire_resume,
+        wire_reload, wire_status, {s->audit, audit_start, audit_cancel, audit_progress}};
+    const struct intake_options options = {
+        .kinds = c->kinds, .projection_version = c->projection_version, .hash = c->projection_hash};
+
+    s->control = control_new(s->outbox, c->kinds, &wires);
+    s->intake = intake_open(s->outbox, s->control, &options);
+    s->status = (struct status){.node = c->node_name,
+                                .sink = c->sink_type,
+                                .batch_mutation = sinks_batch_mutation(c),
+                                .store = c->store_dir,
+                                .next = outbox_kept_for(s->outbox)->next,
+                                .started_us = clock_wall_us(),
+                                .outbox = s->outbox,
+                                .dispatch = s->dispatch,
+                                .control = s->control};
+}
+
+static enum err open_dist(struct sidecar *s, struct fault *fault)
+{
+    const struct config *c = s->config;
+    const struct dist_options options = {.node = c->node_name,
+                                         .cookie = c->node_cookie,
+                                         .listen_address = text_or_null(c->node_listen_address),
+                                         .registered_name = c->node_registered_name,
+                                         .allow_nodes = c->node_allow_nodes,
+                                         .max_message_bytes = (size_t)c->node_max_message_bytes,
+                                         .max_unsent_bytes = (size_t)c->node_max_unsent_bytes,
+                                         .max_peers = (unsigned)c->node_max_peers};
+    const struct dist_handler handler = intake_handler(s->intake);
+    enum err e = dist_open(&options, &handler, &s->dist, fault);
+
+    s->status.dist = s->dist;
+    return e;
+}
+
+static enum err open_observe(struct sidecar *s, struct fault *fault)
+{
+    const struct config *c = s->config;
+    const struct observe_source source = {s, wire_is_ready, wire_status_json};
+
+    if (c->observe_port == 0)
+        return ERR_OK;
+    return observe_open(c->observe_address, (uint16_t)(c->observe_port < 0 ? 0 : c->observe_port),
+                        &source, &s->observe, fault);
+}
+
+/* Node name and cookie for the command line, in the store's folder, readable by us alone. */
+static enum err write_control_file(struct sidecar *s, struct fault *fault)
+{
+    char part[4110];
+
+    snprintf(s->control_file, sizeof s->control_file, "%s/control", s->config->store_dir);
+    snprintf(part, sizeof part, "%s.new", s->control_file);
+    int fd = open(part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    bool good = fd >= 0 && dprintf(fd, "%s %s\n", s->config->node_name, s->config->node_cookie) > 0;
+    if (fd >= 0)
+        good = close(fd) == 0 && good;
+    if (good && rename(part, s->control_file) == 0)
+        return ERR_OK;
+    return fault_fail(fault, ERR_SYSTEM, s->control_file, "cannot be written: %s", strerror(errno));
+}
+
+static enum err open_all(struct sidecar *s, struct fault *fault)
+{
+    enum err e = open_outbox(s, fault);
+
+    if (e == ERR_OK)
+        e = open_delivery(s, fault);
+    if (e != ERR_OK)
+        return e;
+    open_intake(s);
+    e = open_dist(s, fault);
+    if (e == ERR_OK)
+        e = open_observe(s, fault);
+    if (e == ERR_OK)
+        e = write_control_file(s, fault);
+    return e;
+}
+
+enum err sidecar_open(const struct config *c, struct sidecar **s, struct fault *fault)
+{
+    struct sidecar *new = base_alloc(sizeof *new);
+
+    new->config = c;
+    enum err e = open_all(new, fault);
+    if (e == ERR_OK)
+        *s = new;
+    else
+        sidecar_close(new, 0);
+    return e;
+}
+
+/* ---- running -------------------------------------------------------------------- */
+
+void sidecar_say_ready(const struct sidecar *s)
+{
+    const struct config *c = s->config;
+    const char *batch = s->status.batch_mutation;
+    int port = dist_port(s->dist), observed = s->observe ? observe_port(s->observe) : 0;
+
+    log_event(LOG_INFO, "sidecar.ready",
+              "node=%s port=%d sink=%s batching=%s%s store=%s observe_port=%d version=%s",
+              c->node_name, port, c->sink_type, *batch ? "on batch_mutation=" : "off", batch,
+              c->store_dir, observed, SIDECAR_VERSION);
+    dprintf(STDOUT_FILENO, "ready node=%s port=%d pid=%d observe_port=%d\n", c->node_name, port,
+            (int)getpid(), observed);
+}
+
+void sidecar_reload(struct sidecar *s)
+{
+    dispatch_reload(s->dispatch);
+}
+
+void sidecar_drain(struct sidecar *s)
+{
+    control_drain(s->control, true);
+}
+
+bool sidecar_is_drained(struct sidecar *s)
+{
+    struct dispatch_status d;
+
+    dispatch_status(s->dispatch, &d);
+    bool moving = d.state == DISPATCH_RUNNING || d.state == DISPATCH_WAITING;
+    return outbox_pending(s->outbox) == 0 || !moving;
+}
+
+/* ---- closing -------------------------------------------------------------------- */
+
+/* Everything accepts being closed before it was opened. */
+uint64_t sidecar_close(struct sidecar *s, int64_t wait_ms)
+{
+    if (s == NULL)
+        return 0;
+    struct dispatch *dispatch = s->dispatch;
+    uint64_t pending = s->outbox ? outbox_pending(s->outbox) : 0;
+
+    observe_close(s->observe);
+    audit_stop(s->audit);
+    if (dispatch)
+        dispatch_stop(dispatch, wait_ms); /* answers under way are still taken */
+    outbox_stop(s->outbox);               /* commits them; every caller is answered */
+    dist_close(s->dist);
+    intake_close(s->intake);
+    control_free(s->control);
+    audit_close(s->audit);
+    outbox_close(s->outbox);
+    dispatch_close(dispatch);
+    if (s->control_file[0])
+        unlink(s->control_file);
+    free(s);
+    return pending;
+}

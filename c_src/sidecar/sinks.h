@@ -1,0 +1,34 @@
+/* sinks.h - the sinks there are: one row of a table for each, with what it needs of the options. */
+
+#ifndef SINKS_H
+#define SINKS_H
+
+#include "ground/base.h"
+
+struct audit;
+struct config;
+struct outbox;
+struct sink;
+
+/** sinks_check(c, fault): ERR_INVALID: the options lack what the chosen sink needs; ${fault} says
+ * which.  After config_finish. */
+enum err sinks_check(const struct config *c, struct fault *fault) MUST_CHECK;
+
+/** sinks_names(): Their names from the one that delivers least to the furthest, then NULL. */
+const char *const *sinks_names(void);
+
+/**
+ * sinks_open(c, withheld_why, sink, fault):
+ * The sink of [sink] type; with ${withheld_why} (borrowed) not NULL, one that takes nothing and
+ * says so.  ERR_INVALID: ${fault} names the option.
+ */
+enum err sinks_open(const struct config *c, const char *withheld_why, struct sink **sink,
+                    struct fault *fault) MUST_CHECK;
+
+/** sinks_open_audit(c, o): The audit of that sink; NULL: what it has cannot be read back. */
+struct audit *sinks_open_audit(const struct config *c, struct outbox *o);
+
+/** sinks_batch_mutation(c): The mutation that takes many documents; "": it goes without one. */
+const char *sinks_batch_mutation(const struct config *c);
+
+#endif
