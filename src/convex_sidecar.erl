@@ -109,11 +109,11 @@ batch(Server, Requests, Call) -> call(Server, {batch, Requests}, Call).
 %% @doc The asynchronous form: the entity has changed, project it soon.  Costs the caller a
 %% table insert; rows and events are read later, through `Source', in the conveyor.
 -spec project_async(convex_sidecar_instance:name(), kind(), entity_id(), source()) ->
-    ok | {error, unavailable}.
+    ok | {error, unavailable | busy}.
 project_async(Name, Kind, Id, Source) -> convex_sidecar_marks:mark(Name, Kind, Id, Source).
 
 %% @doc Project every entity of a kind that the source lists; what the sidecar has already is skipped.
--spec project_all_async(convex_sidecar_instance:name(), kind(), source()) -> ok | {error, unavailable}.
+-spec project_all_async(convex_sidecar_instance:name(), kind(), source()) -> ok | {error, unavailable | busy}.
 project_all_async(Name, Kind, Source) -> convex_sidecar_marks:mark_all(Name, Kind, Source).
 
 %% @doc Wait until everything the asynchronous form was given is kept by the sidecar (or given

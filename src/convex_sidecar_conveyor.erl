@@ -1,12 +1,16 @@
 %% convex_sidecar_conveyor - the asynchronous form: gathered, batched, acknowledged.
 %%
 %% The happy path: convex_sidecar_marks says which entities have changed.  The conveyor
-%% takes up to batch_limit of them, reads each one's row and new events through its
-%% source, sends one {batch, ...} and, when the answer is `ok', the batch is settled.
+%% takes up to batch_limit of them, makes a request of each, hands them over as one batch
+%% and, when the answer is `ok', the batch is settled.
 %% What is marked meanwhile is the next batch, so an idle conveyor answers at once and
 %% a busy one sends full batches.  The next batch is gathered while the sidecar works
 %% on the one before.  Batches that are not full keep a pace: each costs the disk a
 %% synced commit, and it may be the disk that the event log is synced to.
+%%
+%% How a batch is handed over is a callback: to the sidecar (convex_sidecar_batch), or to a
+%% sink that is called in this VM (OpenAgentsRuntime.Convex.SinkQueue: batches of one entity,
+%% several of them at once).
 %%
 %% What can go wrong, for one entity:
 %%   gap                the events from the expected one on go with the next batch
@@ -31,29 +35,53 @@
 -define(RETRY_MAX_MS, 5000).
 -define(LATER_MIN_MS, 1000).
 -define(LATER_MAX_MS, 30000).
--define(HEAP_WORDS, 131072).
+%% Room for a whole batch: gathering one into a small heap is collected again and again.
+-define(ENTITY_WORDS, 256).
+-define(MAX_WORDS, 131072).
 %% Of the time the supervisor gives at the end.
 -define(LAST_MS, 3000).
-%% Batches under way at once: one in the sidecar, one on its way.
--define(WINDOW, 2).
 %% At least so long from one batch to the next, unless it is full.
 -define(PACE_MS, 5).
 %% Of these in one batch, the event log is taken to be ill, and the rest left for later.
 -define(MAX_FAILURES, 3).
 
+-export_type([options/0, request/0]).
+
+-type options() :: #{
+    name := convex_sidecar_instance:name(),
+    hand_over := module(),
+    batch_limit := pos_integer(),
+    request_ms := pos_integer() | infinity,
+    _ => _
+}.
+%% `last': the event that the other side has folded when it has taken the request; `more': whether
+%% the entity has to be looked at again then; `events': how many go over.
+-type request() :: #{
+    request := term(), last := undefined | pos_integer(), more := boolean(), events := non_neg_integer()
+}.
+
+%% How many batches may be under way at once.
+-callback window() -> pos_integer().
+%% What is to be handed over of one entity.  Raising means: ask again later.
+-callback request(convex_sidecar_marks:mark(), convex_sidecar_instance:info()) -> {ok, request()} | not_found.
+%% Begin to hand a batch over; its answer comes as a message with this reference.
+-callback hand_over(convex_sidecar_instance:name(), [Request :: term()]) -> {ok, reference()} | {error, term()}.
+%% Whether a message is that answer: one for each request, or why the whole batch failed.
+-callback answer(Message :: term(), reference()) ->
+    {reply, {ok, [ok | {ok, convex_sidecar:result()} | {error, term()}]} | {error, term()}} | no.
+
 -record(item, {
     mark :: convex_sidecar_marks:mark(),
-    request :: undefined | convex_sidecar:request(),
+    request :: term(),
     last :: undefined | pos_integer(),
     more = false :: boolean(),
-    events = 0 :: non_neg_integer(),
     taken_at :: integer()
 }).
 
 %% A batch on its way.
 -record(flight, {
     mref :: reference(),
-    timer :: reference(),
+    timer :: undefined | reference(),
     batch :: convex_sidecar_marks:batch(),
     items :: [#item{}]
 }).
@@ -62,8 +90,9 @@
     %% fixed
     name :: convex_sidecar_instance:name(),
     info :: convex_sidecar_instance:info(),
+    hand_over :: module(),
     batch_limit :: pos_integer(),
-    request_ms :: pos_integer(),
+    request_ms :: pos_integer() | infinity,
     %% resting: a batch was refused, or the sidecar is away; nothing is sent for a while.
     phase = ready :: ready | {resting, reference()},
     flights = [] :: [#flight{}],
@@ -81,14 +110,13 @@
     settling = [] :: [gen_server:from()]
 }).
 
--spec start_link(convex_sidecar_config:checked()) -> gen_server:start_ret().
-start_link(#{name := Name} = Options) ->
-    %% A heap for a whole batch: gathering one into a small heap is collected again and again.
+-spec start_link(options()) -> gen_server:start_ret().
+start_link(#{name := Name, batch_limit := Limit} = Options) ->
     gen_server:start_link(
         {local, convex_sidecar_instance:conveyor_name(Name)},
         ?MODULE,
         Options,
-        [{spawn_opt, [{min_heap_size, ?HEAP_WORDS}]}]
+        [{spawn_opt, [{min_heap_size, min(Limit * ?ENTITY_WORDS, ?MAX_WORDS)}]}]
     ).
 
 %% @doc Wait until nothing is left to do.
@@ -113,12 +141,13 @@ is_passing(_) -> false.
 %% ---- the process
 
 %% @private
-init(#{name := Name, batch_limit := Limit, request_ms := RequestMs}) ->
+init(#{name := Name, hand_over := HandOver, batch_limit := Limit, request_ms := RequestMs}) ->
     process_flag(trap_exit, true),
     {ok, Info} = convex_sidecar_instance:lookup(Name),
     State = #state{
         name = Name,
         info = Info,
+        hand_over = HandOver,
         batch_limit = Limit,
         request_ms = RequestMs,
         limit = Limit,
@@ -159,21 +188,21 @@ handle_info({timeout, Timer, silent}, #state{flights = Flights} = State) ->
     end;
 handle_info({timeout, Timer, later}, #state{later_timer = Timer, marks = Marks} = State) ->
     {noreply, step(State#state{marks = convex_sidecar_marks:later_again(Marks), later_timer = undefined})};
-handle_info(Message, #state{flights = Flights} = State) ->
-    case take_response(Message, Flights) of
+handle_info(Message, #state{flights = Flights, hand_over = HandOver} = State) ->
+    case take_answer(Message, Flights, HandOver) of
         {Reply, #flight{timer = Timer} = Flight} ->
-            _ = erlang:cancel_timer(Timer),
+            _ = end_silence(Timer),
             {noreply, step(answered(Reply, Flight, State#state{flights = lists:delete(Flight, Flights)}))};
         none ->
             {noreply, State}
     end.
 
-take_response(_Message, []) ->
+take_answer(_Message, [], _HandOver) ->
     none;
-take_response(Message, [#flight{mref = Mref} = Flight | Flights]) ->
-    case convex_sidecar:check_response(Message, Mref) of
+take_answer(Message, [#flight{mref = Mref} = Flight | Flights], HandOver) ->
+    case HandOver:answer(Message, Mref) of
         {reply, Reply} -> {Reply, Flight};
-        no -> take_response(Message, Flights)
+        no -> take_answer(Message, Flights, HandOver)
     end.
 
 %% @private
@@ -182,9 +211,9 @@ terminate(_Reason, #state{name = Name} = State) ->
     Deadline = now_ms() + ?LAST_MS,
     _ = last_push(step(State#state{pace_ms = 0}), Deadline),
     case convex_sidecar_marks:backlog(Name) of
-        #{dirty := 0, in_flight := 0} -> ok;
-        #{dirty := Dirty, in_flight := Flight} ->
-            log(warning, <<"conveyor.unsent">>, "entities=~b", [Dirty + Flight], State)
+        #{dirty := 0, in_flight := 0, sweeps := 0} -> ok;
+        #{dirty := Dirty, in_flight := Flight, sweeps := Sweeps} ->
+            log(warning, <<"conveyor.unsent">>, "entities=~b sweeps=~b", [Dirty + Flight, Sweeps], State)
     end.
 
 last_push(#state{flights = [_ | _]} = State, Deadline) ->
@@ -199,21 +228,28 @@ last_push(State, _Deadline) ->
 
 %% ---- one step: send what there is room for, or rest, or sleep
 
-step(#state{phase = ready, flights = Flights, info = Info} = State0) when length(Flights) < ?WINDOW ->
-    case convex_sidecar_instance:is_up(Info) of
-        false ->
-            case has_work(State0) of
-                true -> rest(State0);
-                false -> sleep(State0)
-            end;
-        true ->
-            case ahead_ms(State0) of
-                0 -> push(gather(State0));
-                Ms -> paced(Ms, State0)
-            end
+step(#state{phase = ready, flights = Flights, hand_over = HandOver} = State) ->
+    case length(Flights) < HandOver:window() of
+        true -> step_ready(State);
+        %% The next answer looks again.
+        false -> State
     end;
 step(State) ->
     State.
+
+step_ready(#state{info = Info} = State) ->
+    case convex_sidecar_instance:is_up(Info) of
+        false ->
+            case has_work(State) of
+                true -> rest(State);
+                false -> sleep(State)
+            end;
+        true ->
+            case ahead_ms(State) of
+                0 -> push(gather(State));
+                Ms -> paced(Ms, State)
+            end
+    end.
 
 push({Batch, [], State0}) ->
     #state{flights = Flights, marks = Marks} = State = settle_batch(Batch, State0),
@@ -244,8 +280,8 @@ paced(_Ms, State) ->
 
 has_work(#state{marks = Marks}) -> convex_sidecar_marks:has_work(Marks).
 
-%% With a batch under way its answer is what wakes.
-sleep(#state{flights = [_ | _]} = State) ->
+%% With a batch under way its answer is what wakes, and the next batch grows until then.
+sleep(#state{flights = [_ | _], batch_limit = Limit} = State) when Limit > 1 ->
     State;
 sleep(#state{marks = Marks} = State) ->
     case convex_sidecar_marks:doze(Marks) of
@@ -277,11 +313,10 @@ rest(#state{rest_ms = Ms} = State) ->
     Timer = erlang:start_timer(Ms div 2 + rand:uniform(Ms), self(), rested),
     State#state{phase = {resting, Timer}, rest_ms = min(Ms * 2, ?RETRY_MAX_MS)}.
 
-send(Batch, Items, #state{name = Name, request_ms = RequestMs, flights = Flights} = State) ->
-    Requests = [Request || #item{request = Request} <- Items],
-    case convex_sidecar:send_request(Name, {batch, Requests}) of
+send(Batch, Items, #state{name = Name, hand_over = HandOver, request_ms = Ms, flights = Flights} = State) ->
+    case HandOver:hand_over(Name, [Request || #item{request = Request} <- Items]) of
         {ok, Mref} ->
-            Timer = erlang:start_timer(RequestMs, self(), silent),
+            Timer = start_silence(Ms),
             Sent = [Item#item{request = undefined} || Item <- Items],
             Flight = #flight{mref = Mref, timer = Timer, batch = Batch, items = Sent},
             step(State#state{flights = Flights ++ [Flight], sent_at = now_ms()});
@@ -290,6 +325,12 @@ send(Batch, Items, #state{name = Name, request_ms = RequestMs, flights = Flights
             noted(Reason, State),
             rest(settle_batch(Batch, State))
     end.
+
+start_silence(infinity) -> undefined;
+start_silence(Ms) -> erlang:start_timer(Ms, self(), silent).
+
+end_silence(undefined) -> false;
+end_silence(Timer) -> erlang:cancel_timer(Timer).
 
 %% ---- gathering
 
@@ -307,16 +348,15 @@ build_all(Left, Batch, Events, Items, #state{failures = Failures, marks = Marks}
     {lists:reverse(Items), State#state{marks = convex_sidecar_marks:give_back(Left, Batch, Marks)}};
 build_all([Mark | Left], Batch, Events, Items, State0) ->
     case build(Mark, State0) of
-        {#item{events = Count} = Item, State} -> build_all(Left, Batch, Events - Count, [Item | Items], State);
+        {#item{} = Item, Count, State} -> build_all(Left, Batch, Events - Count, [Item | Items], State);
         {none, State} -> build_all(Left, Batch, Events, Items, State)
     end.
 
-build({{Kind, Id} = Key, Source} = Mark, #state{name = Name, info = Info, marks = Marks} = State) ->
+build({{Kind, Id}, _} = Mark, #state{name = Name, info = Info, hand_over = HandOver, marks = Marks} = State) ->
     Item = #item{mark = Mark, taken_at = now_ms()},
-    try convex_sidecar_source:read(Source, Kind, Id, convex_sidecar_instance:hint(Info, Key)) of
-        {ok, #{row := Row, events := Events, last := Last, more := More, options := Options}} ->
-            Request = {project, Kind, Id, Row, Events, wanted(Source, Options)},
-            {Item#item{request = Request, last = Last, more = More, events = length(Events)}, State};
+    try HandOver:request(Mark, Info) of
+        {ok, #{request := Request, last := Last, more := More, events := Count}} ->
+            {Item#item{request = Request, last = Last, more = More}, Count, State};
         not_found ->
             {none, given_up(not_found, Item, State)}
     catch
@@ -324,13 +364,6 @@ build({{Kind, Id} = Key, Source} = Mark, #state{name = Name, info = Info, marks 
             convex_sidecar_source:failed(Class, Reason, Kind, Id, Name),
             Failures = State#state.failures + 1,
             {none, State#state{marks = convex_sidecar_marks:later(Mark, Marks), failures = Failures}}
-    end.
-
-%% Nobody hears the result: then the sidecar need not make it, nor this process read it.
-wanted({Module, _}, Options) ->
-    case erlang:function_exported(Module, done, 5) of
-        true -> Options;
-        false -> Options#{return => none}
     end.
 
 %% What waits because its source raised has its time.

@@ -28,9 +28,9 @@
     %% the node is undefined as long as this VM has had no distribution (managed mode)
     dest := {atom(), node() | undefined},
     flags := atomics:atomics_ref(),
-    %% {{Kind, Id}, Source}: changed since they were last handed over.
+    %% {{{Kind, Id}, Source}}: changed since they were last handed over.
     dirty := ets:tid(),
-    %% {Batch, [the same]}: taken by the conveyor and not yet settled; see convex_sidecar_marks.
+    %% {Batch, [{{Kind, Id}, Source}]}: taken by the conveyor and not yet settled; see convex_sidecar_marks.
     flight := ets:tid(),
     %% {{Kind, Source}, asked | pending | sweeping}: all ids must be looked at, because somebody
     %% wants it, or because too much changed.

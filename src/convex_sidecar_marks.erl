@@ -5,20 +5,20 @@
 %% in batches; a batch is settled when every entity of it is kept, refused, or marked
 %% again.  An entity is in one batch at a time; what is marked meanwhile waits.
 %%
-%% Nothing grows without bound: marks are one per entity and at most dirty_limit,
-%% beyond which the whole kind is flagged for a sweep: all ids of the source are looked
-%% at, in pages, when no mark is left.  What waits because its source raised is kept
-%% by entity up to the same limit, then by sweep.
+%% Nothing grows without bound: marks are one per entity and source, and at most
+%% dirty_limit, beyond which the whole kind is flagged for a sweep: all ids of the source
+%% are looked at, in pages, when no mark is left.  What waits because its source raised is
+%% kept by entity up to the same limit, then by sweep.
 %%
 %% What can go wrong: the source raises when asked for its ids; the sweep starts anew
 %% with what else waits.  The conveyor dies: a batch is copied to `flight' before its
 %% marks are deleted, and its marks are deleted before events are read, so everything
 %% is dirty again when it starts anew.  The tables are the supervisor's.
 %%
-%% mark/4, mark_all/3 and backlog/1 run in any process; the rest in the conveyor.
+%% mark, mark_all and backlog run in any process; the rest in the conveyor.
 -module(convex_sidecar_marks).
 
--export([mark/4, mark_all/3, backlog/1]).
+-export([mark/4, mark/5, mark_all/3, backlog/1]).
 -export([open/1, has_work/1, count/1, is_sweeping/1, doze/1, take/2, again/2, give_back/3, settle/2]).
 -export([later/2, has_later/1, later_again/1]).
 
@@ -32,6 +32,8 @@
 %% Slot 2 of the instance's flags: 1 when the conveyor sleeps and wants to be woken.
 -define(IDLE, 2).
 -define(SWEEP_PAGE, 1000).
+%% Kinds times sources; more is a caller that makes sources up.
+-define(MAX_SWEEPS, 100).
 
 -record(sweep, {
     key :: sweep_key(),
@@ -47,7 +49,7 @@
     next_batch = 1 :: batch(),
     under_way = #{} :: #{batch() => #{key() => true}},
     %% whose source raised
-    later = #{} :: #{key() => convex_sidecar:source()},
+    later = #{} :: #{mark() => true},
     later_sweeps = #{} :: #{sweep_key() => true}
 }).
 
@@ -57,27 +59,34 @@
 
 %% @doc The entity has changed.  Never waits.
 -spec mark(convex_sidecar_instance:name(), convex_sidecar:kind(), convex_sidecar:entity_id(),
-    convex_sidecar:source()) -> ok | {error, unavailable}.
+    convex_sidecar:source()) -> ok | {error, unavailable | busy}.
 mark(Name, Kind, Id, Source) ->
-    with_tables(Name, fun(#{dirty := Dirty, dirty_limit := Limit} = Info) ->
-        case ets:info(Dirty, size) < Limit of
-            true -> ets:insert_new(Dirty, {{Kind, Id}, Source}) andalso wake(Info);
-            false -> ets:member(Dirty, {Kind, Id}) orelse sweep(Info, Kind, Source, pending)
-        end
-    end).
+    with_tables(Name, fun(#{dirty_limit := Limit} = Info) -> mark_in(Info, {{Kind, Id}, Source}, Limit) end).
+
+%% @doc The same, with a limit other than the instance's own.
+-spec mark(convex_sidecar_instance:name(), convex_sidecar:kind(), convex_sidecar:entity_id(),
+    convex_sidecar:source(), pos_integer()) -> ok | {error, unavailable | busy}.
+mark(Name, Kind, Id, Source, Limit) ->
+    with_tables(Name, fun(Info) -> mark_in(Info, {{Kind, Id}, Source}, Limit) end).
+
+mark_in(#{dirty := Dirty} = Info, {{Kind, _Id}, Source} = Mark, Limit) ->
+    case ets:info(Dirty, size) < Limit of
+        true -> ets:insert_new(Dirty, {Mark}) andalso wake(Info);
+        false -> ets:member(Dirty, Mark) orelse sweep(Info, Kind, Source, pending)
+    end.
 
 %% @doc Every entity of the kind may have changed, or may never have been handed over.
 -spec mark_all(convex_sidecar_instance:name(), convex_sidecar:kind(), convex_sidecar:source()) ->
-    ok | {error, unavailable}.
+    ok | {error, unavailable | busy}.
 mark_all(Name, Kind, Source) ->
     with_tables(Name, fun(Info) -> sweep(Info, Kind, Source, asked) end).
 
 with_tables(Name, Fun) ->
     case convex_sidecar_instance:lookup(Name) of
         {ok, Info} ->
-            try
-                _ = Fun(Info),
-                ok
+            try Fun(Info) of
+                busy -> {error, busy};
+                _ -> ok
             catch
                 %% The instance was stopped: its tables are gone.
                 error:badarg -> {error, unavailable}
@@ -88,8 +97,13 @@ with_tables(Name, Fun) ->
 
 %% `pending' over `sweeping': the sweep that is under way may have passed this id.
 sweep(#{sweeps := Sweeps} = Info, Kind, Source, Why) ->
-    ets:insert(Sweeps, {{Kind, Source}, Why}),
-    wake(Info).
+    case ets:info(Sweeps, size) < ?MAX_SWEEPS orelse ets:member(Sweeps, {Kind, Source}) of
+        true ->
+            ets:insert(Sweeps, {{Kind, Source}, Why}),
+            wake(Info);
+        false ->
+            busy
+    end.
 
 wake(#{name := Name, flags := Flags}) ->
     case atomics:compare_exchange(Flags, ?IDLE, 1, 0) of
@@ -120,15 +134,17 @@ backlog(Name) ->
     end.
 
 backlog_of(#{dirty := Dirty, flight := Flight, sweeps := Sweeps}) ->
-    #{dirty => size_of(Dirty), in_flight => in_flight(Flight), sweeps => size_of(Sweeps)}.
+    {InFlight, Later} = ets:foldl(fun count_row/2, {0, 0}, Flight),
+    #{dirty => size_of(Dirty), in_flight => InFlight, sweeps => size_of(Sweeps) + Later}.
+
+count_row({{sweep, _}, _}, {Entities, Sweeps}) -> {Entities, Sweeps + 1};
+count_row({_Batch, Marks}, {Entities, Sweeps}) -> {Entities + length(Marks), Sweeps}.
 
 size_of(Table) ->
     case ets:info(Table, size) of
         undefined -> 0;
         Size -> Size
     end.
-
-in_flight(Flight) -> ets:foldl(fun({_Batch, Marks}, N) -> N + length(Marks) end, 0, Flight).
 
 %% ---- for the conveyor
 
@@ -156,12 +172,20 @@ is_sweeping(#marks{info = #{sweeps := Sweeps}}) -> ets:info(Sweeps, size) > 0.
 -spec doze(marks()) -> boolean().
 doze(#marks{info = #{flags := Flags}} = Marks) ->
     %% The flag goes up before the last look: a mark that came before it is seen here, one that came
-    %% after it sends a wake-up.
+    %% after it sends a wake-up.  A mark whose entity is under way waits for that batch's end.
     atomics:put(Flags, ?IDLE, 1),
-    not (has_work(Marks) andalso atomics:compare_exchange(Flags, ?IDLE, 1, 0) =:= ok).
+    Work = is_sweeping(Marks) orelse has_free(Marks),
+    not (Work andalso atomics:compare_exchange(Flags, ?IDLE, 1, 0) =:= ok).
 
-%% @doc Take at most Max entities off, as one batch; settle/2 ends it.  When the last mark is taken,
-%% what a sweep finds fills the batch up.
+has_free(#marks{info = #{dirty := Dirty}} = Marks) -> has_free(ets:first(Dirty), Marks).
+
+has_free('$end_of_table', _Marks) ->
+    false;
+has_free({Key, _} = Mark, #marks{info = #{dirty := Dirty}} = Marks) ->
+    not is_under_way(Key, Marks) orelse has_free(ets:next(Dirty, Mark), Marks).
+
+%% @doc Take at most Max entities off, as one batch; settle/2 ends it.  When no mark is left
+%% to take, what a sweep finds fills the batch up.
 -spec take(pos_integer(), marks()) -> {batch(), [mark()], marks()}.
 take(Max, #marks{cursor = Cursor, next_batch = Batch} = Marks0) ->
     %% Once round: from the cursor to the end, and from the start.
@@ -171,7 +195,7 @@ take(Max, #marks{cursor = Cursor, next_batch = Batch} = Marks0) ->
             _ -> 2
         end,
     {Taken, Marks} = take_marked(Ends, Max, Batch, [], Marks0#marks{next_batch = Batch + 1}),
-    case length(Taken) < Max andalso count(Marks) =:= 0 of
+    case length(Taken) < Max andalso not has_free(Marks) of
         true -> take_swept(Max, Batch, Taken, Marks);
         false -> {Batch, Taken, Marks}
     end.
@@ -181,7 +205,8 @@ take(Max, #marks{cursor = Cursor, next_batch = Batch} = Marks0) ->
 take_marked(Ends, Max, Batch, Taken, Marks) ->
     case next_marked(Max, Marks) of
         {Found, Cursor} ->
-            Free = [Mark || {Key, _} = Mark <- Found, not is_under_way(Key, Marks)],
+            %% Found is in order: an entity that several sources mark is taken once.
+            Free = [Mark || {Key, _} = Mark <- lists:ukeysort(1, Found), not is_under_way(Key, Marks)],
             Some = lists:sublist(Free, Max - length(Taken)),
             All = Taken ++ Some,
             Next = under_way(Batch, Some, All, Marks#marks{cursor = Cursor}),
@@ -197,7 +222,7 @@ take_marked(Ends, Max, Batch, Taken, Marks) ->
 
 %% The cursor of an ordered_set is its last key: marks may come and go meanwhile.
 next_marked(Max, #marks{cursor = start, info = #{dirty := Dirty}}) ->
-    ets:select(Dirty, [{'_', [], ['$_']}], Max);
+    ets:select(Dirty, [{{'$1'}, [], ['$1']}], Max);
 next_marked(_Max, #marks{cursor = Cursor}) ->
     ets:select(Cursor).
 
@@ -209,7 +234,7 @@ under_way(_Batch, [], _All, Marks) ->
     Marks;
 under_way(Batch, Some, All, #marks{info = #{dirty := Dirty, flight := Flight}, under_way = Batches} = Marks) ->
     ets:insert(Flight, {Batch, All}),
-    lists:foreach(fun({Key, _}) -> ets:delete(Dirty, Key) end, Some),
+    lists:foreach(fun(Mark) -> ets:delete(Dirty, Mark) end, Some),
     Marks#marks{under_way = Batches#{Batch => maps:from_keys([Key || {Key, _} <- All], true)}}.
 
 %% Ids of one page of a sweep after the other; those under way are marked instead.
@@ -265,7 +290,7 @@ next_swept(Max, #marks{sweep = #sweep{key = {Kind, {Module, Arg}} = Key, last = 
 
 %% @doc The entity is dirty again.
 -spec again(mark(), marks()) -> boolean().
-again(Mark, #marks{info = #{dirty := Dirty}}) -> ets:insert_new(Dirty, Mark).
+again(Mark, #marks{info = #{dirty := Dirty}}) -> ets:insert_new(Dirty, {Mark}).
 
 %% @doc These entities of the batch were not looked at: they are free to be taken.
 -spec give_back([mark()], batch(), marks()) -> marks().
@@ -284,14 +309,14 @@ settle(Batch, #marks{info = #{flight := Flight}, under_way = Batches} = Marks) -
 
 %% @doc The entity is dirty again at the next later_again/1.
 -spec later(mark(), marks()) -> marks().
-later({{Kind, _} = Key, Source} = Mark, #marks{later = Later, info = Info} = Marks) ->
+later({{Kind, _}, Source} = Mark, #marks{later = Later, info = Info} = Marks) ->
     #{dirty_limit := Limit, flight := Flight} = Info,
     case map_size(Later) >= Limit of
         true ->
             later_sweep({Kind, Source}, Marks);
         false ->
-            ets:insert(Flight, {{later, Key}, [Mark]}),
-            Marks#marks{later = Later#{Key => Source}}
+            ets:insert(Flight, {{later, Mark}, [Mark]}),
+            Marks#marks{later = Later#{Mark => true}}
     end.
 
 later_sweep(Key, #marks{later_sweeps = Later, info = #{flight := Flight}} = Marks) ->
@@ -305,7 +330,7 @@ has_later(#marks{later = Later, later_sweeps = Sweeps}) -> map_size(Later) + map
 %% @doc What waits is dirty again.
 -spec later_again(marks()) -> marks().
 later_again(#marks{later = Later, later_sweeps = Sweeps, info = Info} = Marks) ->
-    maps:foreach(fun(Key, Source) -> landed({{later, Key}, [{Key, Source}]}, Info) end, Later),
+    maps:foreach(fun(Mark, true) -> landed({{later, Mark}, [Mark]}, Info) end, Later),
     maps:foreach(fun(Key, true) -> landed({{sweep, Key}, [Key]}, Info) end, Sweeps),
     Marks#marks{later = #{}, later_sweeps = #{}}.
 
@@ -314,5 +339,5 @@ landed({{sweep, Key} = Row, _}, #{sweeps := Sweeps, flight := Flight}) ->
     ets:insert(Sweeps, {Key, pending}),
     ets:delete(Flight, Row);
 landed({Row, Some}, #{dirty := Dirty, flight := Flight}) ->
-    lists:foreach(fun(Mark) -> ets:insert_new(Dirty, Mark) end, Some),
+    lists:foreach(fun(Mark) -> ets:insert_new(Dirty, {Mark}) end, Some),
     ets:delete(Flight, Row).

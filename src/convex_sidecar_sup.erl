@@ -67,8 +67,9 @@ init(#{name := Name, mode := Mode, drain_ms := Drain} = Options) ->
         %% SIGTERM, the drain, SIGKILL: convex_sidecar_port keeps to this by itself.
         shutdown => Drain + 5000
     },
+    Conveyor = Options#{hand_over => convex_sidecar_batch},
     Children =
         [#{id => watch, start => {convex_sidecar_watch, start_link, [Options]}, shutdown => 2000}] ++
             [Port || Mode =:= managed] ++
-            [#{id => conveyor, start => {convex_sidecar_conveyor, start_link, [Options]}, shutdown => 5000}],
+            [#{id => conveyor, start => {convex_sidecar_conveyor, start_link, [Conveyor]}, shutdown => 5000}],
     {ok, {#{strategy => rest_for_one, intensity => 5, period => 10}, Children}}.

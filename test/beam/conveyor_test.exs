@@ -300,11 +300,13 @@ defmodule ConvexSidecar.ConveyorTest do
   end
 
   test "project_all_async looks at everything; a source that fails then is asked again", %{log: log} do
+    watch_log()
     {name, fake} = start_fake()
     for i <- 1..10, do: MemoryLog.add(log, "r#{i}", 2)
     MemoryLog.fail(log, :all, true)
     assert :convex_sidecar.project_all_async(name, :run_summary, log) == :ok
-    wait_until(fn -> :convex_sidecar.backlog(name).in_flight == 1 end)
+    assert_receive {:log, :error, %{event: "conveyor.source_failed", instance: ^name}, _}, 5000
+    wait_until(fn -> :convex_sidecar.backlog(name) == %{dirty: 0, in_flight: 0, sweeps: 1} end)
     MemoryLog.fail(log, :all, false)
     settle(name)
     assert map_size(FakeSidecar.documents(fake)) == 10

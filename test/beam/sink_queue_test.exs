@@ -61,7 +61,8 @@ defmodule OpenAgentsRuntime.Convex.SinkQueueTest do
     # Of the entities at work some were marked again before their turn, some after.
     assert marks in 496..500
     assert length(Process.list()) < processes + 50
-    :ets.delete_all_objects(SinkQueue.Marks)
+    {:ok, %{dirty: marks}} = :convex_sidecar_instance.lookup(SinkQueue)
+    :ets.delete_all_objects(marks)
     release(first)
     done()
   end
@@ -76,6 +77,50 @@ defmodule OpenAgentsRuntime.Convex.SinkQueueTest do
     assert_receive {:begun, pid, _, 21}
     send(pid, :go)
     refute_receive {:begun, _, _, _}, 50
+    done()
+  end
+
+  test "a free worker begins while another is at work; other options wait for the entity's turn to end", %{log: log} do
+    for id <- ~w(a b), do: MemoryLog.add(log, id, 1)
+    async("a", SlowSink)
+    [first] = begun(1)
+    async("b", SlowSink)
+    [second] = begun(1)
+    for _ <- 1..3, do: :ok = Projector.project_run_async("a", sink: SlowSink, sink_opts: [test: self(), other: true])
+    refute_receive {:begun, _, _, _}, 50
+    assert %{marks: 1, working: 2} = SinkQueue.backlog()
+    release([first])
+    [third] = begun(1)
+    release([second, third])
+    done()
+    refute_received {:begun, _, _, _}
+  end
+
+  test "when the queue crashes, its workers end with it and have their turn again", %{log: log} do
+    for id <- ~w(a b), do: MemoryLog.add(log, id, 1)
+    configure(:convex_sink_workers, 1)
+    async("a", SlowSink)
+    [first] = begun(1)
+    async("b", SlowSink)
+    monitor = Process.monitor(first)
+    SinkQueue |> :convex_sidecar_instance.conveyor_name() |> Process.whereis() |> Process.exit(:kill)
+    assert_receive {:DOWN, ^monitor, _, _, _}, 5000
+    for _ <- 1..2, do: release(begun(1))
+    done()
+  end
+
+  test "sweeps are bounded too: who makes options up is told", %{log: log} do
+    configure(:convex_sink_queue_limit, 0)
+    configure(:convex_sink_workers, 0)
+    watch_telemetry()
+    mark = fn i -> SinkQueue.mark(:run_summary, "a", sink: QuickSink, sink_opts: [test: self(), i: i]) end
+    for i <- 1..100, do: assert(mark.(i) == :ok)
+    assert mark.(1) == :ok
+    assert mark.(101) == {:error, :busy}
+    MemoryLog.add(log, "r", 1)
+    configure(:convex_sink_workers, 4)
+    SinkQueue |> :convex_sidecar_instance.conveyor_name() |> send(:wake)
+    for _ <- 1..100, do: assert_receive({:sunk, _, 1}, 5000)
     done()
   end
 

@@ -86,7 +86,7 @@ defmodule OpenAgentsRuntime.Convex.Projector do
   Look at every entity of a kind soon; what the sidecar has already is skipped. Where several
   share the entities, each looks at its own (`sidecar: name`: that one alone).
   """
-  @spec project_all_async(atom(), keyword()) :: :ok | {:error, :unavailable}
+  @spec project_all_async(atom(), keyword()) :: :ok | {:error, :unavailable | :busy}
   def project_all_async(kind, opts \\ []) do
     log = EventLog.module!(opts)
     shared = Sidecars.configured()
