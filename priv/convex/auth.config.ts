@@ -5,7 +5,7 @@ declare const process: { env: Record<string, string | undefined> };
 
 /**
  * Whose tokens are believed: OpenAgents' own issuer (Laravel mints short-lived JWTs at
- * /api/convex/token). Set once a deployment:
+ * /api/convex/token; docs/TOKENS.md says how). Set once a deployment:
  *
  *   npm run convex -- env set OPENAGENTS_JWT_ISSUER   https://openagents.example
  *   npm run convex -- env set OPENAGENTS_JWT_AUDIENCE openagents-convex
@@ -13,7 +13,8 @@ declare const process: { env: Record<string, string | undefined> };
  *
  * `applicationID` must be in the token's `aud`; leaving it out would let any audience pass
  * (crates/authentication/src/lib.rs). The issuer is compared without trailing slashes; the JWKS
- * may also be a data: URI.
+ * may also be a data: URI. Providers added here sign in too, but own no projections: summaries.ts
+ * knows its readers by OPENAGENTS_JWT_ISSUER.
  */
 export default {
   providers: [

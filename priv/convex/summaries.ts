@@ -3,26 +3,41 @@
  * Nobody can write: all writing functions are internal (runtime.ts).
  *
  * A document belongs to the user whose id is the token's `sub`, or to the guest whose scope is the
- * token's claim `guest_scope`.
+ * token's claim `guest_scope`, when OPENAGENTS_JWT_ISSUER issued the token. Ids are that issuer's own:
+ * the "42" of a second auth provider is somebody else, who owns nothing here.
  */
 import { ConvexError, v } from "convex/values";
 import { paginationOptsValidator } from "convex/server";
 import { query, type QueryCtx } from "./_generated/server.js";
 
+// All that is used of Node's types, so that @types/node is not needed.
+declare const process: { env: Record<string, string | undefined> };
+
 const RUN = "run_summary";
 const CODEX_WORKER = "codex_worker_summary";
 
-/** The owner this caller reads as; throws for anonymous callers. */
-async function reader(ctx: QueryCtx): Promise<string> {
+/** An issuer as Convex compares it with auth.config.ts: with a protocol, without slashes at the end. */
+const plain = (issuer: string) => (/^https?:\/\//.test(issuer) ? issuer : `https://${issuer}`).replace(/\/+$/, "");
+
+/** The owner this caller reads as; null for one who can own nothing here. Throws for anonymous callers. */
+async function reader(ctx: QueryCtx): Promise<string | null> {
   const identity = await ctx.auth.getUserIdentity();
   if (identity === null) throw new ConvexError({ code: "UNAUTHENTICATED", message: "sign in first" });
+  const own = process.env.OPENAGENTS_JWT_ISSUER;
+  if (own === undefined || own === "") {
+    const message = "OPENAGENTS_JWT_ISSUER is not set in this deployment: `npx convex env set OPENAGENTS_JWT_ISSUER https://...`";
+    throw new ConvexError({ code: "NO_ISSUER", message });
+  }
+  if (typeof identity.issuer !== "string" || plain(identity.issuer) !== plain(own)) return null;
   const scope = identity.guest_scope;
-  return typeof scope === "string" && scope !== "" ? `guest:${scope}` : `user:${identity.subject}`;
+  if (typeof scope === "string" && scope !== "") return `guest:${scope}`;
+  return identity.subject ? `user:${identity.subject}` : null;
 }
 
 /** The document, or null: one that is not there and one that is somebody else's look alike. */
 async function getOwn(ctx: QueryCtx, kind: string, document_id: string) {
   const owner = await reader(ctx);
+  if (owner === null) return null;
   const row = await ctx.db
     .query("runtime_projections")
     .withIndex("by_kind_document_id", (q) => q.eq("kind", kind).eq("document_id", document_id))
@@ -32,6 +47,7 @@ async function getOwn(ctx: QueryCtx, kind: string, document_id: string) {
 
 async function listOwn(ctx: QueryCtx, kind: string, paginationOpts: any) {
   const owner = await reader(ctx);
+  if (owner === null) return { page: [], isDone: true, continueCursor: "" };
   const page = await ctx.db
     .query("runtime_projections")
     .withIndex("by_owner_kind", (q) => q.eq("owner", owner).eq("kind", kind))

@@ -11,7 +11,7 @@ const admin = client();
 admin.setAdminAuth(info.admin_key);
 const control = (method, path, body) =>
   fetch(`${info.url}/__standin/${path}`, { method, body: body && JSON.stringify(body) }).then((r) => r.json());
-const token = async (claims, header) => (await control("POST", "jwt", header ? { ...claims, $header: header } : claims)).token;
+const token = async (claims, provider = "jwt") => (await control("POST", provider, claims)).token;
 
 let passed = 0, failed = 0;
 const eq = (name, got, want) => {
@@ -134,7 +134,33 @@ eq("own list", await list(user), ["mine"]);
 eq("a guest's", await list(client(await token({ sub: "x", guest_scope: "g1" }))), ["guests"]);
 eq("another kind", await user.query(ref("summaries:listCodexWorkers"), { paginationOpts: { numItems: 10, cursor: null } }).then((p) => p.page), []);
 await refused("anonymous", get(client(), "mine"), /UNAUTHENTICATED/);
+
+// ---- ids are the issuer's own: the same ids of another auth provider own nothing
+const elsewhere = client(await token({ sub: "42" }, "jwt?second"));
+const guestElsewhere = client(await token({ sub: "x", guest_scope: "g1" }, "jwt?second"));
+eq("42 of a second provider", [await get(elsewhere, "mine"), await list(elsewhere)], [null, []]);
+eq("guest g1 of a second provider", [await get(guestElsewhere, "guests"), await list(guestElsewhere)], [null, []]);
+const actingAs = (identity) => { const c = client(); c.setAdminAuth(info.admin_key, { tokenIdentifier: "t|1", ...identity }); return c; };
+eq("an admin acts as 42", await list(actingAs({ issuer: info.issuer, subject: "42" })), ["mine"]);
+eq("the issuer is compared as Convex does", await list(actingAs({ issuer: `${info.issuer.replace("https://", "")}//`, subject: "42" })), ["mine"]);
+for (const issuer of [undefined, "", "https://other.test", `${info.issuer}.evil.test`, info.issuer.replace("https", "http")])
+  eq(`42 of ${issuer}`, await list(actingAs({ issuer, subject: "42" })), []);
+
+// ---- which tokens are believed
 const now = Math.floor(Date.now() / 1000);
+const reads = async (claims, provider) => { try { return await get(client(await token(claims, provider)), "mine"); } catch (e) { return /"code":"(\w+)"/.exec(e.message)?.[1] ?? e.message; } };
+for (const [what, claims] of Object.entries({
+  "a string jti": { jti: "one" }, "no jti": { jti: null }, "no iat": { iat: null }, "iat as far ahead as clocks may differ": { iat: now + 4 },
+  "several audiences": { aud: ["another-app", "standin-app"] }, "an issuer with a slash": { iss: `${info.issuer}/` }, "just expired": { exp: now - 2 },
+})) eq(`${what} is believed`, await reads({ sub: "42", ...claims }), "mine");
+for (const [what, claims] of Object.entries({
+  "an integer sub": { sub: 42 }, "no sub": { sub: null }, "an integer jti": { jti: 7 }, "an array jti": { jti: ["a"] }, "iat ahead": { iat: now + 60 },
+  "iat with a fraction": { iat: now - 0.5 }, "exp as text": { exp: `${now + 60}` }, "no exp": { exp: null }, "nbf ahead": { nbf: now + 60 },
+  "no issuer": { iss: null }, "no kid": { $header: { kid: null } }, "an unknown kid": { $header: { kid: "k2" } }, "no algorithm": { $header: { alg: "none" } },
+  "HS256": { $header: { alg: "HS256" } }, "another algorithm": { $header: { alg: "ES256" } },
+})) eq(`${what} is refused`, await reads({ sub: "42", ...claims }), "InvalidAuthHeader");
+for (const [what, claims] of Object.entries({ "no audience": { aud: null }, "an integer audience": { aud: [1] } }))
+  eq(`${what} is refused`, await reads({ sub: "42", ...claims }), what === "no audience" ? "NoAuthProvider" : "InvalidAuthHeader");
 await refused("expired", get(client(await token({ sub: "42", exp: now - 60 })), "mine"), /InvalidAuthHeader/);
 await refused("foreign issuer", get(client(await token({ sub: "42", iss: "https://elsewhere.test" })), "mine"), /NoAuthProvider/);
 await refused("wrong audience", get(client(await token({ sub: "42", aud: "another-app" })), "mine"), /NoAuthProvider/);
@@ -142,6 +168,22 @@ await refused("tampered", get(client((await token({ sub: "42" })).replace(/\.[^.
 for (const f of ["upsertRunSummary", "upsertCodexWorkerSummary", "upsertBatch", "remove", "clear"])
   for (const [who, c] of [["a user", user], ["anonymous", client()]])
     await refused(`${who} cannot call ${f}`, c.mutation(ref(`runtime:${f}`), { document_id: "mine", kind: "run_summary", summary: {}, items: [] }), /Could not find public function/);
+const digestsOf = async () => JSON.stringify(await admin.query(ref("runtime:listDigests"), { kind: "run_summary", verify: true }));
+const before = await digestsOf();
+const byPath = async (path, body, auth) => {
+  const r = await fetch(info.url + path, { method: "POST", headers: { "content-type": "application/json", ...(auth && { authorization: auth }) }, body: JSON.stringify(body) });
+  return `${r.status} ${await r.text()}`;
+};
+const bearer = `Bearer ${await token({ sub: "42" })}`;
+for (const path of ["/api/mutation", "/api/action", "/api/query"])
+  for (const f of ["runtime:upsertBatch", "runtime.js:upsertBatch", "runtime:clear", "summaries:upsertBatch", "schema:default", "canonical:canonical", "_generated/server:mutation"])
+    for (const auth of [bearer, undefined])
+      eq(`${path} ${f} ${auth ? "by a user" : "by nobody"}`, /Could not find public function/.test(await byPath(path, { path: f, args: { items: [] } }, auth)), true);
+for (const auth of [bearer, undefined]) {
+  eq(`/api/run ${auth ? "by a user" : "by nobody"}`, /Could not find function/.test(await byPath("/api/run/runtime/clear", { args: {} }, auth)), true);
+  eq(`/api/function ${auth ? "by a user" : "by nobody"}`, /^403 .*BadDeployKey/.test(await byPath("/api/function", { path: "runtime:clear", args: {} }, auth)), true);
+}
+eq("all are as they were", await digestsOf(), before);
 for (const f of ["listDigests", "listProjections"])
   await refused(`a user cannot call ${f}`, user.query(ref(`runtime:${f}`), { kind: "run_summary" }), /Could not find public function/);
 

@@ -72,7 +72,9 @@ globalThis.crypto ??= webcrypto; // Node 18, Debian 12's, has it under another n
 
 // ------------------------------------------------------------ functions ----
 const { out, modules } = await build();
-const { providers } = (await import(join(out, "convex/auth.config.js"))).default;
+// Beside the deployed provider a second one, as an app with users of its own has: it signs in, and owns nothing here.
+const second = jwt.makeIssuer({ issuer: "https://second.standin.test", kid: "second", algorithm: "ES256" });
+const providers = [...(await import(join(out, "convex/auth.config.js"))).default.providers, second.provider];
 const { convexTest } = await import(join(out, "convex-test.mjs"));
 const { convexToJson, jsonToConvex } = await import("convex/values");
 const schema = (await import(join(out, "convex/schema.js"))).default;
@@ -502,7 +504,10 @@ async function control(req, res, url) {
       res.once("close", () => { server.close(); server.closeAllConnections(); setTimeout(() => server.listen(port, HOST, 256), ms); });
       return;
     }
-    case "POST /__standin/jwt": return issuer ? send(res, 200, JSON.stringify({ token: issuer.sign(await body()) })) : send(res, 404, "");
+    case "POST /__standin/jwt": {
+      const { $header, ...claims } = await body(), from = url.searchParams.has("second") ? second : issuer;
+      return from ? send(res, 200, JSON.stringify({ token: from.sign(claims, $header) })) : send(res, 404, "");
+    }
   }
   send(res, 404, "");
 }
@@ -528,7 +533,7 @@ server.keepAliveTimeout = 0; server.headersTimeout = 0; server.requestTimeout = 
 const HOST = process.env.HOST || "127.0.0.1";
 server.once("listening", () => {
   const { port, address } = server.address();
-  const info = { url: `http://${address}:${port}`, pid: process.pid, instance_name: INSTANCE_NAME, admin_key: keys.issue(INSTANCE_NAME, INSTANCE_SECRET), read_only_key: keys.issue(INSTANCE_NAME, INSTANCE_SECRET, "read_only"), user_jwt: issuer?.sign() ?? null };
+  const info = { url: `http://${address}:${port}`, pid: process.pid, instance_name: INSTANCE_NAME, admin_key: keys.issue(INSTANCE_NAME, INSTANCE_SECRET), read_only_key: keys.issue(INSTANCE_NAME, INSTANCE_SECRET, "read_only"), user_jwt: issuer?.sign() ?? null, issuer: process.env.OPENAGENTS_JWT_ISSUER };
   writeFileSync(join(stateDir, "ready.json"), JSON.stringify(info, null, 1), { mode: 0o600 });
   console.log(`READY ${JSON.stringify(info)}`);
 });

@@ -4,7 +4,7 @@ import net from "node:net";
 import { ConvexHttpClient } from "convex/browser";
 import { makeFunctionReference as ref } from "convex/server";
 import { ConvexError } from "convex/values";
-const info = process.env.URL ? { url: process.env.URL, admin_key: process.env.ADMIN_KEY, user_jwt: process.env.JWT } : JSON.parse(readFileSync(new URL(`${process.env.STANDIN_STATE ?? ".state"}/ready.json`, import.meta.url)));
+const info = process.env.URL ? { url: process.env.URL, admin_key: process.env.ADMIN_KEY, user_jwt: process.env.JWT, issuer: process.env.ISSUER } : JSON.parse(readFileSync(new URL(`${process.env.STANDIN_STATE ?? ".state"}/ready.json`, import.meta.url)));
 let pass = 0, fail = 0;
 const eq = (name, got, want) => { const g = JSON.stringify(got), w = JSON.stringify(want); if (g === w) pass++; else { fail++; console.log(`FAIL ${name}\n  got  ${g}\n  want ${w}`); } };
 const like = (name, got, re) => { if (re.test(got)) pass++; else { fail++; console.log(`FAIL ${name}\n  got  ${JSON.stringify(got)}\n  want ${re}`); } };
@@ -40,7 +40,7 @@ const user = new ConvexHttpClient(info.url, { logger: false, auth: info.user_jwt
 await throws("jwt cannot see internal", user.mutation(up, { document_id: "x", summary: {} }), (e) => like("internal hidden (jwt)", e.message, /Could not find public function/));
 eq("jwt reads", await user.query(ref("summaries:getRun"), { document_id: "r1" }), { a: 2, owner_user_id: 1 });
 await throws("anonymous read", new ConvexHttpClient(info.url, { logger: false }).query(ref("summaries:getRun"), { document_id: "r1" }), (e) => eq("unauth data", e.data?.code, "UNAUTHENTICATED"));
-const acting = new ConvexHttpClient(info.url, { logger: false }); acting.setAdminAuth(info.admin_key, { subject: "1", issuer: "https://i", tokenIdentifier: "https://i|1" });
+const acting = new ConvexHttpClient(info.url, { logger: false }); acting.setAdminAuth(info.admin_key, { subject: "1", issuer: info.issuer, tokenIdentifier: `${info.issuer}|1` });
 eq("acting as user", await acting.query(ref("summaries:getRun"), { document_id: "r1" }), { a: 2, owner_user_id: 1 });
 eq("consistentQuery", await c.consistentQuery(ref("runtime:listDigests"), { kind: "codex_worker_summary" }), { digests: [{ content_hash: null, document_id: "r1", seq: 1 }], next: null });
 eq("action", await c.action(ref("diag:act"), {}), "acted");
