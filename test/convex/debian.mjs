@@ -1,0 +1,19 @@
+// Programs that only some tests need: there already, or installed from Debian where that was asked for.
+import { spawnSync } from "node:child_process";
+
+const has = (program) => spawnSync("sh", ["-c", `command -v ${program}`]).status === 0;
+
+/** Whether `program` is there; with `install` its package is brought by apt. Says so when a test is skipped for it. */
+export function program(program, pkg, { install = process.env.CI === "true", test, how = `apt-get install ${pkg}, or CI=true` } = {}) {
+  if (has(program)) return true;
+  if (install) {
+    console.log(`installing ${pkg}`);
+    const sudo = process.getuid() === 0 ? "" : "sudo ";
+    const command = `${sudo}apt-get update -qq && DEBIAN_FRONTEND=noninteractive ${sudo}apt-get install -y -qq --no-install-recommends ${pkg}`;
+    const run = spawnSync("sh", ["-c", command], { encoding: "utf8" });
+    if (run.status === 0 && has(program)) return true;
+    throw new Error(`apt-get install ${pkg} failed:\n${run.stderr}`);
+  }
+  console.log(`skipped: ${test}: there is no ${program} (${how})`);
+  return false;
+}
