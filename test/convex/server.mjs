@@ -11,6 +11,7 @@ import { build } from "./build.mjs";
 import * as V from "./values.mjs";
 import * as keys from "./adminkey.mjs";
 import * as jwt from "./jwt.mjs";
+import { attach } from "./sync.mjs";
 
 const root = dirname(fileURLToPath(import.meta.url));
 process.setSourceMapsEnabled?.(true);
@@ -115,10 +116,10 @@ const LIMIT_TEXT = [
 const inConvexWords = (e) => { for (const [re, f] of LIMIT_TEXT) { const m = re.exec(e?.message); if (m) e.message = f(m[1]); } return e; };
 
 { // charge time spent inside the fake database to "system", not to the function
-  const inner = globalThis.Convex;
+  const inner = globalThis.Convex, WRITES = new Set(["1.0/insert", "1.0/shallowMerge", "1.0/replace", "1.0/remove"]);
   globalThis.Convex = {
     syscall: (...a) => { const s = run.getStore(), t0 = performance.now(); try { return inner.syscall(...a); } catch (e) { throw inConvexWords(e); } finally { if (s) s.sys += performance.now() - t0; } },
-    asyncSyscall: async (...a) => { const s = run.getStore(), t0 = performance.now(); try { return await inner.asyncSyscall(...a); } catch (e) { throw inConvexWords(e); } finally { if (s) s.sys += performance.now() - t0; } },
+    asyncSyscall: async (...a) => { const s = run.getStore(), t0 = performance.now(); if (s && WRITES.has(a[0])) s.wrote = true; try { return await inner.asyncSyscall(...a); } catch (e) { throw inConvexWords(e); } finally { if (s) s.sys += performance.now() - t0; } },
     get jsSyscall() { return inner.jsSyscall; },
   };
 }
@@ -301,8 +302,11 @@ function jsError(e) {
 const l_is_internal = (s) => s.startsWith("node_modules");
 const render = (err, requestId) => `[Request ID: ${requestId}] Server Error` + (K.REDACT_LOGS_TO_CLIENT ? "" : `\n${err.message}\n${(err.frames ?? []).map((f) => f + "\n").join("")}`);
 
-/** want: "Mutation" | "Query" | "Action" | null (any). Returns {ok: json} | {err, logs}. */
-async function execute(want, path, argsText, identity, override) {
+/**
+ * want: "Mutation" | "Query" | "Action" | null (any). Returns {ok: json} | {err, logs}.
+ * held: the caller has the turn already (`serially`), and so needs no permit.
+ */
+async function execute(want, path, argsText, identity, held = false) {
   const js = (message) => ({ err: { message }, logs: [] });
   const f = functions.get(path.full);
   const missing = () => { const m = want === null ? `Could not find function for '${path.stripped}'. Did you forget to run \`npx convex dev\`?` : `Could not find public function for '${path.stripped}'.`; if (K.UDF_404_ON_BAD_PATH && want !== null) throw new Http(404, "FunctionPathNotFound", m); return js(m); };
@@ -331,25 +335,25 @@ async function execute(want, path, argsText, identity, override) {
       await sleep(Math.min(K.UDF_EXECUTOR_OCC_INITIAL_BACKOFF_MS * 2 ** attempt, K.UDF_EXECUTOR_OCC_MAX_BACKOFF_MS) * Math.random());
       continue;
     }
-    await limiter.acquire();
+    if (!held) await limiter.acquire();
     const store = { logs: [], bytes: 0, sys: 0, writes: [] };
     try {
-      const ms = draw(latency); if (ms > 0) await sleep(ms);
+      const ms = held ? 0 : draw(latency); if (ms > 0) await sleep(ms);
       const who = identity.user ?? identity.acting;
       const acc = who ? t.withIdentity(who) : t;
       const call = { componentPath: "", udfPath: path.call };
       const value = await run.run(store, () => f.type === "Action"
         ? acc.actionFromPath(call, jsonToConvex(args[0] ?? {}))
-        : serially(() => f.type === "Mutation" ? acc.mutationFromPath(call, jsonToConvex(args[0] ?? {})) : acc.queryFromPath(call, jsonToConvex(args[0] ?? {}))));
+        : (held ? (g) => g() : serially)(() => f.type === "Mutation" ? acc.mutationFromPath(call, jsonToConvex(args[0] ?? {})) : acc.queryFromPath(call, jsonToConvex(args[0] ?? {}))));
       const json = convexToJson(value === undefined ? null : value);
       const n = V.measure(json).size;
       if (n > K.FUNCTION_MAX_RESULT_SIZE) return { err: { message: `Function ${path.full} return value is too large (actual: ${V.human(n)}, limit: ${V.human(K.FUNCTION_MAX_RESULT_SIZE)})` }, logs: store.logs };
-      if (f.type === "Mutation") { stats.commits++; stats.documentsWritten += store.writes.length; for (const w of store.writes) if (history.length < HISTORY_MAX) history.push(w); if (store.bytes) recordWrite(store.bytes); }
+      if (f.type === "Mutation") { stats.commits++; stats.documentsWritten += store.writes.length; for (const w of store.writes) if (history.length < HISTORY_MAX) history.push(w); if (store.bytes) recordWrite(store.bytes); if (store.wrote) sync.changed(); }
       return { ok: json, logs: store.logs };
     } catch (e) {
       if (e instanceof Http) throw e;
       return { err: jsError(e), logs: store.logs };
-    } finally { limiter.release(); }
+    } finally { if (!held) limiter.release(); }
   }
 }
 
@@ -491,17 +495,17 @@ async function route(req, res) {
 async function control(req, res, url) {
   const body = async () => JSON.parse((await readBody(req)).toString() || "{}");
   switch (`${req.method} ${url.pathname}`) {
-    case "GET /__standin/stats": return send(res, 200, JSON.stringify({ ...stats, pendingFaults: faults, peakConcurrency: Object.fromEntries(Object.entries(limiters).map(([k, l]) => [k, l.peak])), latency, knobs: K, rss: process.memoryUsage().rss }));
+    case "GET /__standin/stats": return send(res, 200, JSON.stringify({ ...stats, pendingFaults: faults, peakConcurrency: Object.fromEntries(Object.entries(limiters).map(([k, l]) => [k, l.peak])), latency, sync: sync.stats, knobs: K, rss: process.memoryUsage().rss }));
     case "POST /__standin/faults": { const b = await body(); for (const f of Array.isArray(b) ? b : [b]) faults.push({ ...f, left: f.times ?? 1 }); return send(res, 200, JSON.stringify({ pending: faults.length })); }
     case "DELETE /__standin/faults": faults = []; return send(res, 200, "{}");
-    case "POST /__standin/reset": fresh(); faults = []; history.length = 0; Object.assign(stats, { requests: 0, documentsWritten: 0, byStatus: {}, byCode: {}, functions: {}, commits: 0, faults: {} }); writes.log = []; writes.total = 0; for (const l of Object.values(limiters)) l.peak = l.running; return send(res, 200, "{}");
+    case "POST /__standin/reset": fresh(); sync.changed(); faults = []; history.length = 0; Object.assign(stats, { requests: 0, documentsWritten: 0, byStatus: {}, byCode: {}, functions: {}, commits: 0, faults: {} }); writes.log = []; writes.total = 0; for (const l of Object.values(limiters)) l.peak = l.running; return send(res, 200, "{}");
     case "POST /__standin/config": { const b = await body(); if (b.latency !== undefined) latency = b.latency; for (const k of Object.keys(K)) if (b[k] !== undefined) K[k] = b[k]; limiters.Mutation.permits = K.APPLICATION_MAX_CONCURRENT_MUTATIONS; limiters.Query.permits = K.APPLICATION_MAX_CONCURRENT_QUERIES; return send(res, 200, JSON.stringify({ latency, ...K })); }
     case "GET /__standin/history": return send(res, 200, `[${history.slice(Number(url.searchParams.get("after") ?? 0)).map((w) => JSON.stringify(w)).join(",\n")}]`);
     case "GET /__standin/docs": return send(res, 200, `[${(await dump()).map((d) => V.cleanText(convexToJson(d))).join(",\n")}]`);
     case "POST /__standin/away": { // a restart as clients see it: connections cut, new ones refused; what is under way commits unheard
       const { ms = 500 } = await body(), { port } = server.address();
       send(res, 200, "{}");
-      res.once("close", () => { server.close(); server.closeAllConnections(); setTimeout(() => server.listen(port, HOST, 256), ms); });
+      res.once("close", () => { server.close(); server.closeAllConnections(); sync.closeAll(); setTimeout(() => server.listen(port, HOST, 256), ms); });
       return;
     }
     case "POST /__standin/jwt": {
@@ -529,6 +533,7 @@ const server = http.createServer({ keepAlive: true, noDelay: true }, async (req,
     if (e.close) setTimeout(() => req.socket.destroy(), 200);
   } finally { if (gate) leave(); }
 });
+const sync = attach(server, { execute, snapshot: serially, authenticate, parsePath, render: (err) => render(err, randomBytes(8).toString("hex")), clientVersion });
 server.keepAliveTimeout = 0; server.headersTimeout = 0; server.requestTimeout = 0; server.timeout = 0; server.maxRequestsPerSocket = 0;
 const HOST = process.env.HOST || "127.0.0.1";
 server.once("listening", () => {
@@ -538,5 +543,5 @@ server.once("listening", () => {
   console.log(`READY ${JSON.stringify(info)}`);
 });
 server.listen(env("PORT", 3210), HOST, 256);
-for (const s of ["SIGINT", "SIGTERM"]) process.on(s, () => { server.close(() => process.exit(0)); server.closeIdleConnections(); setTimeout(() => process.exit(0), 500).unref(); });
+for (const s of ["SIGINT", "SIGTERM"]) process.on(s, () => { server.close(() => process.exit(0)); server.closeIdleConnections(); sync.closeAll(); setTimeout(() => process.exit(0), 500).unref(); });
 if (process.env.STANDIN_LIFELINE) process.stdin.resume().on("end", () => process.exit(0)); // whoever started it is gone
