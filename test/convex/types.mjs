@@ -28,8 +28,11 @@ check("the functions typecheck without @types/node", types.status === 0, types.t
 const wants = JSON.parse(readFileSync(join(priv, "package.json")));
 const lock = JSON.parse(readFileSync(join(priv, "package-lock.json"))).packages;
 const locked = lock["node_modules/convex"];
-check("the lock file has the version of package.json", locked.version === wants.dependencies.convex, locked.version);
+check("the lock file has the version of package.json", locked.version === wants.devDependencies.convex, locked.version);
 check("package.json wants the Node of the locked CLI", wants.engines.node === locked.engines.node, locked.engines.node);
+
+const vsn = /\{vsn, *"(.*?)"\}/.exec(readFileSync(join(here, "../../src/convex_sidecar.app.src"), "utf8"))[1];
+check("the package has the sidecar's version", wants.version === vsn, wants.version);
 
 const folder = mkdtempSync(join(tmpdir(), "check-node-"));
 const onNode = (version) =>

@@ -1,0 +1,1 @@
+export * from "convex-sidecar-functions/summaries";
