@@ -23,8 +23,9 @@ defmodule Demo do
   def worker, do: @worker
 
   # One run: an operating-system process whose life is appended, line by line.
-  def run({run_id, name, command}) do
-    :ok = DiskEventLog.create_run(run_id, %{thread_id: name, status: "running", owner_user_id: 42})
+  def run({run_id, name, command}, owner \\ 42) do
+    columns = %{thread_id: name, status: "running", owner_user_id: owner}
+    :ok = DiskEventLog.create_run(run_id, columns)
     append(run_id, "run.started", %{command: command}, [])
 
     port =
@@ -86,9 +87,80 @@ defmodule Demo do
     event("worker.stopped", %{status: "stopped", stopped_at: DateTime.utc_now()})
   end
 
-  defp event(type, row) do
-    {:ok, _seq} = DiskEventLog.append_worker_event(@worker, type, %{}, row: row)
-    :ok = Projector.project_codex_worker_async(@worker)
+  defp event(type, row), do: event(@worker, type, row)
+
+  defp event(worker, type, row) do
+    {:ok, _seq} = DiskEventLog.append_worker_event(worker, type, %{}, row: row)
+    :ok = Projector.project_codex_worker_async(worker)
+  end
+
+  # ---- for the live page (SERVE=1): runs of two users that come and go, workers that go on
+
+  @threads [
+    "fix the flaky login test",
+    "review pull request 418",
+    "upgrade the dependencies",
+    "write the release notes",
+    "why did the import crash?",
+    "translate the help pages",
+    "summarize last week's issues",
+    "profile the slow query"
+  ]
+  @at_once 6
+
+  def live do
+    for name <- ["atlas", "birch", "cedar"], do: spawn_link(fn -> live_worker(name) end)
+    live(1, 0)
+  end
+
+  defp live(n, running) when running < @at_once do
+    parent = self()
+    owner = if rem(n, 4) == 0, do: 43, else: 42
+
+    spawn_link(fn ->
+      run({"live_#{n}", Enum.at(@threads, rem(n, length(@threads))), steps(n)}, owner)
+      send(parent, :run_over)
+    end)
+
+    Process.sleep(700)
+    live(n + 1, running + 1)
+  end
+
+  defp live(n, running) do
+    receive do
+      :run_over -> live(n, running - 1)
+    end
+  end
+
+  # Some are quick and some are slow; one in five fails.
+  defp steps(n) do
+    pause = Enum.random(["0.02", "0.06", "0.15", "0.3"])
+    count = Enum.random(30..120)
+    status = if rem(n, 5) == 0, do: 1, else: 0
+    "for i in $(seq 1 #{count}); do echo step $i; sleep #{pause}; done; exit #{status}"
+  end
+
+  defp live_worker(name) do
+    columns = %{
+      status: "running",
+      adapter: "local",
+      workspace_ref: "/work/#{name}",
+      metadata: %{},
+      owner_user_id: 42,
+      started_at: DateTime.utc_now()
+    }
+
+    :ok = DiskEventLog.create_worker(name, columns)
+    event(name, "worker.started", %{})
+    live_worker_goes_on(name)
+  end
+
+  defp live_worker_goes_on(name) do
+    event(name, "worker.request.received", %{last_heartbeat_at: DateTime.utc_now()})
+    Process.sleep(Enum.random(100..900))
+    event(name, Enum.random(["worker.response", "worker.response", "worker.error"]), %{})
+    Process.sleep(Enum.random(100..900))
+    live_worker_goes_on(name)
   end
 
   # ---- watching
@@ -147,9 +219,13 @@ sink =
     [sink: [type: :file, file: Path.join(dir, "documents.jsonl")]]
   end
 
+# With SERVE=1 the live page looks at the sidecar's /status.
+serve? = System.get_env("DEMO_OBSERVE", "") != ""
+observe = if serve?, do: [observe: [port: System.fetch_env!("DEMO_OBSERVE")]], else: []
+
 children = [
   {DiskEventLog, dir: Path.join(dir, "log")},
-  {Sidecar, store_dir: Path.join(dir, "store"), config: sink}
+  {Sidecar, store_dir: Path.join(dir, "store"), config: sink ++ observe}
 ]
 
 {:ok, supervisor} = Supervisor.start_link(children, strategy: :one_for_one)
@@ -204,6 +280,13 @@ File.write!(
     took_ms: Demo.since(started)
   })
 )
+
+# ---- when all was read back (demo/run), the page goes on living, until somebody ends it
+if serve? do
+  File.write!(Path.join(dir, "settled"), "")
+  Demo.wait(fn -> File.exists?(Path.join(dir, "checked")) end, 60_000, "the check")
+  Demo.live()
+end
 
 # ---- with Node the documents are read back by Convex's own client (test/convex/readback.mjs)
 unless http? do
