@@ -1,6 +1,6 @@
 # make            build the C node, Erlang and Elixir
 # make test       every test; installs what it needs; last line "N passed, N failed"
-# make demo       the main job, end to end, on this machine (SINK=file: without Node)
+# make demo       the main job, end to end, on this machine (SINK=file: without Node; SERVE=1: a live page stays open)
 # make bench      every row of docs/BENCH.md, in under ten minutes (ROW=name: one group of rows)
 # make soak       steady load, a restart every 20 s; memory, descriptors and losses (MINUTES=30)
 # make scale      a rebuild that is killed in the middle, resumed and audited (ENTITIES=20000)
