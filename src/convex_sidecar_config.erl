@@ -1,53 +1,25 @@
 %% convex_sidecar_config - the options of an instance: checked, completed, and
 %% turned into the INI text that a managed sidecar reads from its standard input.
 %%
+%% options_table/0 is the one list of options: what is checked, filled in and said about an
+%% option, here, in the moduledoc of OpenAgentsRuntime.Convex.Sidecar and in
+%% docs/OPERATIONS.md, comes from its row.
+%%
 %% Every fault is {error, {bad_option, Option, Sentence}}; the sentence says what
 %% would be right.  Nothing here starts anything.  Secrets (admin key, cookie)
 %% never stand in a message, and are carried as funs, because the options of a
 %% child are printed by supervisors when it starts or crashes.
 -module(convex_sidecar_config).
 
--export([options/1, ini/2, managed_node/1, no_distribution/0]).
+-export([options/1, name/1, markdown/0, ini/2, managed_node/1, no_distribution/0]).
 
 -export_type([options/0, checked/0, sections/0]).
 
 -type sections() ::
     [{atom() | binary() | string(), [{atom() | binary() | string(), value()}] | map()}] | map().
 -type value() :: atom() | integer() | binary() | string().
-
--type options() :: #{
-    %% the instance (convex_sidecar)
-    name => atom(),
-    %% managed: start and own the program; external: only connect to a node
-    mode => managed | external,
-    %% managed: the program (priv/convex_sidecar)
-    program => file:name_all(),
-    %% managed: configuration sections, or a fun that gives them (so that secrets are not printed)
-    config => sections() | fun(() -> sections()),
-    %% managed: default <vm name>_convex@127.0.0.1 (@localhost with short names); external: required
-    node => node(),
-    %% external: the node's cookie (that of this VM); a fun is not printed
-    cookie => atom() | fun(() -> atom()),
-    %% the name the sidecar is registered under at its node (convex_sidecar)
-    registered_name => atom(),
-    %% managed: [store] dir
-    store_dir => file:name_all(),
-    %% managed: how long an ending sidecar goes on delivering (10000)
-    drain_ms => non_neg_integer(),
-    %% managed: from start to the ready line (10000)
-    start_ms => pos_integer(),
-    %% waits between starts, or between attempts to connect, double between these
-    backoff_min_ms => pos_integer(),
-    backoff_max_ms => pos_integer(),
-    %% ids the asynchronous form remembers before it falls back on looking at all (100000)
-    dirty_limit => pos_integer(),
-    %% entities whose last folded event is remembered (100000)
-    hint_limit => pos_integer(),
-    %% entities in one request of the conveyor (512)
-    batch_limit => 1..10000,
-    %% how long the conveyor waits for an answer (10000)
-    request_ms => pos_integer()
-}.
+%% The keys are those of options_table/0.
+-type options() :: #{atom() => term()}.
 
 -type checked() :: #{
     name := atom(),
@@ -67,8 +39,79 @@
     request_ms := pos_integer()
 }.
 
+%% What an option is for: one mode alone ignores it in the other, or refuses it with a sentence.
+-type for() :: any | managed | {managed | external, Refusal :: string()}.
+-type type() :: atom | node | path | sections | cookie | {one_of, [atom()]} | {integer, integer(), integer()}.
+-type default() ::
+    {is, term()}
+    | {by_mode, Managed :: term(), External :: term()}
+    | {made, Words :: string(), fun((managed | external, options()) -> term())}.
+
 -define(MAX_MS, 3600000).
--define(DEFAULT_DRAIN_MS, 10000).
+
+-spec options_table() -> [{Name :: atom(), for(), type(), default(), Doc :: string()}].
+options_table() ->
+    Milliseconds = {integer, 1, ?MAX_MS},
+    Entities = {integer, 1, 100000000},
+    [
+        {name, any, atom, {is, convex_sidecar}, "the instance, as other functions are told it"},
+        {mode, any, {one_of, [managed, external]}, {is, managed},
+            "managed: start and own the program; external: connect to the node of one that runs"},
+        {program, managed, path, {made, "`priv/convex_sidecar`", fun program/2}, "the program"},
+        {config, {managed, "is for managed mode; an external sidecar has its own file"}, sections, {is, []},
+            "sections of the sidecar's configuration, or a fun that gives them, so that they are not printed"},
+        {store_dir, managed, path, {made, "`[store] dir`", fun none/2}, "the directory of the store"},
+        {node, any, node, {made, "managed: `VM_convex@127.0.0.1`, after this VM; external: required", fun node/2},
+            "the node of the sidecar"},
+        {registered_name, any, atom, {is, convex_sidecar}, "the name that the sidecar has at its node"},
+        {cookie, {external, "is made fresh in managed mode; leave it out"}, cookie,
+            {made, "that of this VM", fun none/2}, "the cookie of the node, or a fun, so that it is not printed"},
+        {drain_ms, managed, {integer, 0, 600000}, {is, 10000}, "how long an ending sidecar goes on delivering"},
+        {start_ms, managed, Milliseconds, {is, 10000}, "from start to the ready line"},
+        %% A program is heavier to start than a connection is to try.
+        {backoff_min_ms, any, Milliseconds, {by_mode, 100, 50},
+            "the first wait between starts, or between attempts to connect; it doubles"},
+        {backoff_max_ms, any, Milliseconds, {by_mode, 5000, 2000}, "the longest such wait"},
+        {dirty_limit, any, Entities, {is, 100000},
+            "entities the asynchronous form remembers before it falls back on looking at all"},
+        {hint_limit, any, Entities, {is, 100000}, "entities whose last folded event is remembered"},
+        {batch_limit, any, {integer, 1, 10000}, {is, 512}, "entities in one request of the asynchronous form"},
+        {request_ms, any, Milliseconds, {is, 10000}, "how long the asynchronous form waits for an answer"}
+    ].
+
+%% @doc The options as a table in Markdown.
+-spec markdown() -> binary().
+markdown() ->
+    Rows = [
+        ["| `", atom_to_list(Name), "` | ", for_text(For), " | ", type_text(Type), " | ", default_text(Default), " | ", Doc, " |\n"]
+     || {Name, For, Type, Default, Doc} <- options_table()
+    ],
+    iolist_to_binary(["| option | mode | value | default | what it is |\n| --- | --- | --- | --- | --- |\n", Rows]).
+
+for_text({Mode, _Refusal}) -> atom_to_list(Mode);
+for_text(Mode) -> atom_to_list(Mode).
+
+type_text(atom) -> "an atom";
+type_text(node) -> "a full node name like 'convex_sidecar@127.0.0.1'";
+type_text(path) -> "a path";
+type_text(sections) -> "a list or map of sections";
+type_text(cookie) -> "an atom, or a fun that gives one";
+type_text({one_of, Choices}) -> lists:join(" or ", [atom_to_list(Choice) || Choice <- Choices]);
+type_text({integer, Min, Max}) -> io_lib:format("an integer from ~b to ~b", [Min, Max]).
+
+default_text({is, Value}) -> io_lib:format("`~tp`", [Value]);
+default_text({by_mode, Managed, External}) -> io_lib:format("`~tp`; external: `~tp`", [Managed, External]);
+default_text({made, Words, _Fun}) -> Words.
+
+%% @doc The name of the instance that these options make.
+-spec name(options() | [{atom(), term()}]) -> term().
+name(Given) ->
+    {name, _, _, {is, Default}, _} = lists:keyfind(name, 1, options_table()),
+    case Given of
+        #{name := Name} -> Name;
+        #{} -> Default;
+        _ -> proplists:get_value(name, Given, Default)
+    end.
 
 %% @doc Check the options of an instance and fill in what was left out.
 -spec options(options() | [{atom(), term()}]) -> {ok, checked()} | {error, {bad_option, atom(), binary()}}.
@@ -80,55 +123,72 @@ options(Given) ->
     end.
 
 complete(Given) ->
-    _ = [bad(Key, "is no option of convex_sidecar") || Key <- maps:keys(Given), not is_known(Key)],
-    Mode = one_of(mode, Given, [managed, external], managed),
-    Name = atom_of(name, Given, convex_sidecar),
-    Min = number(backoff_min_ms, Given, {1, ?MAX_MS}, default_backoff_min(Mode)),
-    Max = number(backoff_max_ms, Given, {1, ?MAX_MS}, max(Min, default_backoff_max(Mode))),
-    Max >= Min orelse bad(backoff_max_ms, "must not be less than backoff_min_ms"),
-    Registered = atom_of(registered_name, Given, convex_sidecar),
-    Drain = number(drain_ms, Given, {0, 600000}, ?DEFAULT_DRAIN_MS),
-    #{
-        name => Name,
-        mode => Mode,
-        dest => {Registered, node_name(Mode, Name, Given)},
-        program => program(Given),
-        config => config(Mode, Given, Registered, Drain),
-        cookie => cookie(Mode, Given),
-        drain_ms => Drain,
-        start_ms => number(start_ms, Given, {1, ?MAX_MS}, 10000),
-        backoff_min_ms => Min,
-        backoff_max_ms => Max,
-        dirty_limit => number(dirty_limit, Given, {1, 100000000}, 100000),
-        hint_limit => number(hint_limit, Given, {1, 100000000}, 100000),
-        batch_limit => number(batch_limit, Given, {1, 10000}, 512),
-        request_ms => number(request_ms, Given, {1, ?MAX_MS}, 10000)
+    Table = options_table(),
+    _ = [bad(Key, "is no option of convex_sidecar") || Key <- maps:keys(Given), not lists:keymember(Key, 1, Table)],
+    Mode = value(lists:keyfind(mode, 1, Table), managed, Given),
+    Values = maps:from_list([{element(1, Row), value(Row, Mode, Given)} || Row <- Table]),
+    #{registered_name := Registered, node := Node, config := Config, cookie := Cookie} = Values,
+    (maps:without([registered_name, node, store_dir], Values))#{
+        dest => {Registered, Node},
+        config := config(Mode, Config, Given),
+        cookie := as_fun(Cookie),
+        backoff_max_ms := longest(Values, Given)
     }.
 
-is_known(Key) ->
-    lists:member(Key, [
-        name, mode, program, config, node, cookie, registered_name, store_dir, drain_ms, start_ms,
-        backoff_min_ms, backoff_max_ms, dirty_limit, hint_limit, batch_limit, request_ms
-    ]).
+value({Name, For, Type, Default, _Doc}, Mode, Given) ->
+    case {Given, For} of
+        {#{Name := _}, {Only, Refusal}} when Only =/= Mode ->
+            bad(Name, Refusal);
+        {#{Name := Value}, _} ->
+            is_type(Type, Value) orelse bad(Name, ["must be ", type_text(Type)]),
+            Value;
+        {#{}, _} ->
+            default(Default, Mode, Given)
+    end.
 
-%% A program is heavier to start than a connection is to try.
-default_backoff_min(managed) -> 100;
-default_backoff_min(external) -> 50.
-default_backoff_max(managed) -> 5000;
-default_backoff_max(external) -> 2000.
+is_type(atom, Value) -> is_atom(Value) andalso Value =/= undefined andalso Value =/= nil;
+is_type(node, Value) -> is_atom(Value) andalso is_full(string:split(atom_to_list(Value), "@"));
+is_type(path, Value) -> (is_list(Value) andalso Value =/= []) orelse (is_binary(Value) andalso Value =/= <<>>);
+is_type(sections, Value) -> is_list(Value) orelse is_map(Value) orelse is_function(Value, 0);
+is_type(cookie, Value) -> is_atom(Value) orelse is_function(Value, 0);
+is_type({one_of, Choices}, Value) -> lists:member(Value, Choices);
+is_type({integer, Min, Max}, Value) -> is_integer(Value) andalso Value >= Min andalso Value =< Max.
 
-node_name(_Mode, _Name, #{node := Node}) ->
-    case is_atom(Node) andalso string:split(atom_to_list(Node), "@") of
-        [[_ | _], [_ | _]] -> Node;
-        _ -> bad(node, "must be a full node name like 'convex_sidecar@127.0.0.1'")
-    end;
-node_name(external, _Name, _Given) ->
+is_full([[_ | _], [_ | _]]) -> true;
+is_full(_) -> false.
+
+default({is, Value}, _Mode, _Given) -> Value;
+default({by_mode, Managed, _External}, managed, _Given) -> Managed;
+default({by_mode, _Managed, External}, external, _Given) -> External;
+default({made, _Words, Fun}, Mode, Given) -> Fun(Mode, Given).
+
+none(_Mode, _Given) -> undefined.
+
+program(_Mode, _Given) ->
+    case code:priv_dir(convex_sidecar) of
+        {error, bad_name} -> filename:join(["priv", "convex_sidecar"]);
+        Dir -> filename:join(Dir, "convex_sidecar")
+    end.
+
+node(external, _Given) ->
     bad(node, "must be given when mode is external: the node name of the running sidecar");
-node_name(managed, Name, _Given) ->
+node(managed, Given) ->
     case is_alive() of
-        true -> managed_node(Name);
+        true -> managed_node(name(Given));
         false -> undefined
     end.
+
+%% Who raises the shortest wait alone raises the longest with it.
+longest(#{backoff_min_ms := Min, backoff_max_ms := Max}, Given) ->
+    case is_map_key(backoff_max_ms, Given) of
+        true when Max < Min -> bad(backoff_max_ms, "must not be less than backoff_min_ms");
+        true -> Max;
+        false -> max(Min, Max)
+    end.
+
+as_fun(undefined) -> undefined;
+as_fun(Fun) when is_function(Fun) -> Fun;
+as_fun(Value) -> fun() -> Value end.
 
 %% @doc The node name of a managed sidecar whose options name none; for a VM with distribution.
 -spec managed_node(atom()) -> node().
@@ -151,43 +211,16 @@ no_distribution() ->
     "are remembered until it has; start it with --name app@127.0.0.1 (a release: "
     "RELEASE_DISTRIBUTION=name RELEASE_NODE=app@127.0.0.1), or call net_kernel:start/2".
 
-program(#{program := Program}) when is_list(Program), Program =/= []; is_binary(Program), Program =/= <<>> ->
-    Program;
-program(#{program := _}) ->
-    bad(program, "must be a path");
-program(_Given) ->
-    case code:priv_dir(convex_sidecar) of
-        {error, bad_name} -> filename:join(["priv", "convex_sidecar"]);
-        Dir -> filename:join(Dir, "convex_sidecar")
-    end.
-
-cookie(managed, #{cookie := _}) ->
-    bad(cookie, "is made fresh in managed mode; leave it out");
-cookie(_Mode, #{cookie := Cookie}) when is_function(Cookie, 0) ->
-    Cookie;
-cookie(_Mode, #{cookie := Cookie}) when is_atom(Cookie) ->
-    fun() -> Cookie end;
-cookie(_Mode, #{cookie := _}) ->
-    bad(cookie, "must be an atom, or a fun that gives one");
-cookie(_Mode, _Given) ->
-    undefined.
-
 %% The sections with what the owner itself decides.  They are rendered once here, so
 %% that a fault in them is an error of start_link and not of the program.
-config(external, #{config := _}, _Registered, _Drain) ->
-    bad(config, "is for managed mode; an external sidecar has its own file");
-config(external, _Given, _Registered, _Drain) ->
+config(external, _Config, _Given) ->
     fun() -> [] end;
-config(managed, Given, Registered, Drain) ->
-    Sections =
-        case maps:get(config, Given, []) of
-            Fun when is_function(Fun, 0) -> Fun;
-            Plain -> fun() -> Plain end
-        end,
+config(managed, Config, Given) ->
+    Sections = as_fun(Config),
     Own =
-        [{node, registered_name, Registered} || is_map_key(registered_name, Given)] ++
-            [{store, dir, maps:get(store_dir, Given)} || is_map_key(store_dir, Given)] ++
-            [{delivery, drain_ms, Drain} || is_map_key(drain_ms, Given)],
+        [{node, registered_name, Registered} || #{registered_name := Registered} <- [Given]] ++
+            [{store, dir, Dir} || #{store_dir := Dir} <- [Given]] ++
+            [{delivery, drain_ms, Drain} || #{drain_ms := Drain} <- [Given]],
     Whole = fun() -> lists:foldl(fun put_key/2, sections(Sections()), Own) end,
     Checked = Whole(),
     _ = render(Checked),
@@ -271,23 +304,6 @@ as_map(Option, Given) when is_list(Given) ->
     maps:from_list(Given);
 as_map(Option, _Given) ->
     bad(Option, "must be {Key, Value} pairs or a map").
-
-one_of(Key, Given, Choices, Default) ->
-    Value = maps:get(Key, Given, Default),
-    lists:member(Value, Choices) orelse
-        bad(Key, ["must be ", lists:join(" or ", [atom_to_list(C) || C <- Choices])]),
-    Value.
-
-atom_of(Key, Given, Default) ->
-    Value = maps:get(Key, Given, Default),
-    (is_atom(Value) andalso Value =/= undefined andalso Value =/= nil) orelse bad(Key, "must be an atom"),
-    Value.
-
-number(Key, Given, {Min, Max}, Default) ->
-    Value = maps:get(Key, Given, Default),
-    (is_integer(Value) andalso Value >= Min andalso Value =< Max) orelse
-        bad(Key, io_lib:format("must be an integer from ~b to ~b", [Min, Max])),
-    Value.
 
 -spec bad(atom(), iodata()) -> no_return().
 bad(Option, Why) when is_atom(Option) ->

@@ -28,14 +28,8 @@ start_link(Options) ->
 %% @doc For a supervisor of the application.
 -spec child_spec(convex_sidecar_config:options() | [{atom(), term()}]) -> supervisor:child_spec().
 child_spec(Options) ->
-    Name =
-        case Options of
-            #{name := Given} -> Given;
-            #{} -> convex_sidecar;
-            _ -> proplists:get_value(name, Options, convex_sidecar)
-        end,
     #{
-        id => {convex_sidecar, Name},
+        id => {convex_sidecar, convex_sidecar_config:name(Options)},
         start => {?MODULE, start_link, [Options]},
         type => supervisor,
         shutdown => infinity

@@ -38,6 +38,22 @@ defmodule ConvexSidecar.ConfigTest do
     assert why([:name]) =~ "pairs"
   end
 
+  test "the pages say of each option what the table says" do
+    table = :convex_sidecar_config.markdown()
+    assert length(String.split(table, "\n")) == 19
+    assert File.read!("docs/OPERATIONS.md") =~ table
+    assert {:docs_v1, _, _, _, %{"en" => doc}, _, _} = Code.fetch_docs(OpenAgentsRuntime.Convex.Sidecar)
+    assert doc =~ String.trim(table)
+  end
+
+  test "what is left out has the default that the table says" do
+    assert {:ok, %{dirty_limit: 100_000, backoff_min_ms: 100, backoff_max_ms: 5000}} = options([])
+    assert {:ok, %{backoff_min_ms: 50, backoff_max_ms: 2000}} = options(mode: :external, node: :a@b)
+    assert {:ok, %{backoff_min_ms: 9000, backoff_max_ms: 9000}} = options(backoff_min_ms: 9000)
+    assert why(store_dir: nil) =~ "store_dir must be a path"
+    assert why(request_ms: 0) =~ "request_ms must be an integer from 1 to 3600000"
+  end
+
   test "what the owner decides is no matter of the configuration" do
     assert why(config: [node: [cookie: "x"]]) =~ "[node] cookie is an option of its own"
     assert why(config: [node: [name: "x@y"]]) =~ "[node] name is an option of its own: node"

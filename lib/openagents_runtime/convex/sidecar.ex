@@ -10,8 +10,14 @@ defmodule OpenAgentsRuntime.Convex.Sidecar do
   | `convex_http_sink`: `base_url`, `admin_key`, `request_timeout_ms` | the same keys of `[sink]` |
   | ... `run_summary_mutation_path`, `codex_worker_summary_mutation_path` | `[kind.run_summary] mutation`, `[kind.codex_worker_summary] mutation`; one that is not the default also empties `[sink] batch_mutation`, so that it is called |
   | `convex_projection_version` | `[projection] version` |
-  | `convex_sidecar` | options of `:convex_sidecar_config.options()`: `store_dir`, `node`, `mode: :external`, `config` (sections, which win over the ones above), ..., and `catch_up` |
+  | `convex_sidecar` | the options below; sections in `config` win over the ones above |
   | `convex_sidecars` | see `OpenAgentsRuntime.Convex.Sidecars`: several of them |
+
+  ## Options
+
+  They are those of `:convex_sidecar.start_link/1`, and `catch_up` (`true` or `false`).
+
+  #{:convex_sidecar_config.markdown()}
 
   Start-up waits for nothing: until the program is ready, projections are answered
   `:unavailable`, and the asynchronous ones are remembered. So it is as well in a VM without
@@ -35,7 +41,6 @@ defmodule OpenAgentsRuntime.Convex.Sidecar do
     codex_worker_summary_mutation_path:
       {"kind.codex_worker_summary", "runtime:upsertCodexWorkerSummary"}
   ]
-  @default_name :convex_sidecar
 
   @doc "A child specification; `opts` win over the configuration `convex_sidecar`."
   @spec child_spec(keyword()) :: Supervisor.child_spec()
@@ -60,7 +65,7 @@ defmodule OpenAgentsRuntime.Convex.Sidecar do
   end
 
   defp catch_up(options) do
-    name = Map.get(options, :name, @default_name)
+    name = :convex_sidecar_config.name(options)
 
     for kind <- [:run_summary, :codex_worker_summary],
         do: :ok = Projector.project_all_async(kind, sidecar: name)
@@ -112,7 +117,7 @@ defmodule OpenAgentsRuntime.Convex.Sidecar do
     end
   end
 
-  defp name, do: env(:convex_sidecar, [])[:name] || @default_name
+  defp name, do: :convex_sidecar_config.name(env(:convex_sidecar, []))
 
   # Called when the program is started, so that a changed key is read by the next restart.
   defp config(given) do
