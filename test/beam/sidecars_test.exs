@@ -6,7 +6,12 @@ defmodule OpenAgentsRuntime.Convex.SidecarsTest do
   setup do
     configure(:convex_event_log, MemoryLog)
     configure(:convex_sidecars, nil)
-    on_exit(fn -> configure(:convex_sidecars, nil) end)
+
+    on_exit(fn ->
+      configure(:convex_sidecars, nil)
+      Sidecars.forget()
+    end)
+
     %{log: MemoryLog.new()}
   end
 
@@ -79,6 +84,16 @@ defmodule OpenAgentsRuntime.Convex.SidecarsTest do
     assert third |> elem(1) |> FakeSidecar.documents() |> Map.values() |> Enum.all?(&(&1.folded == 4 and &1.count == 4))
     assert Sidecars.members() == names(pairs)
     assert {:ok, %{moved: 0}} = Sidecars.put(names([first]), reproject: false)
+  end
+
+  test "what put/2 says counts until the application starts anew; the configuration stays as it is" do
+    configure(:convex_sidecars, [:x, :y])
+    assert {:ok, %{moved: 0}} = Sidecars.put([:y, :z], reproject: false)
+    assert Sidecars.members() == [:y, :z]
+    assert Application.get_env(:openagents_runtime, :convex_sidecars) == [:x, :y]
+    :ok = Application.stop(:convex_sidecar)
+    {:ok, _} = Application.ensure_all_started(:convex_sidecar)
+    assert Sidecars.members() == [:x, :y]
   end
 
   test "options: a list for one call, one name, and without configuration the one sidecar" do

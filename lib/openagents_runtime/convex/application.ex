@@ -4,8 +4,11 @@ defmodule OpenAgentsRuntime.Convex.Application do
   # started by the runtime, under a supervisor of its own (OpenAgentsRuntime.Convex.Sidecar).
   use Application
 
+  alias OpenAgentsRuntime.Convex.{Sidecars, SinkQueue}
+
   @impl true
-  def start(_type, _args) do
-    Supervisor.start_link([OpenAgentsRuntime.Convex.SinkQueue], strategy: :one_for_one)
-  end
+  def start(_type, _args), do: Supervisor.start_link([SinkQueue], strategy: :one_for_one)
+
+  @impl true
+  def stop(_state), do: Sidecars.forget()
 end

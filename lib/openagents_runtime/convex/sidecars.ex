@@ -15,6 +15,7 @@ defmodule OpenAgentsRuntime.Convex.Sidecars do
   members, for a machine that is gone for good, or new: what moves is projected again through
   its new sidecar, from the event log, so nothing depends on the old one's disk. The new
   sidecar has no fold of these entities; it answers `gap`, and is sent their whole history.
+  The configuration stays as it is, and counts again when the application starts anew.
 
   Two sidecars may hold versions of one document for a moment. The guard in Convex orders
   them by (seq, projected_at), so the newer event wins whoever writes last. At the same seq
@@ -49,13 +50,23 @@ defmodule OpenAgentsRuntime.Convex.Sidecars do
   def owner(members, document_id),
     do: Enum.max_by(members, &{:erlang.md5([inspect(place(&1)), 0, document_id]), &1})
 
-  @doc "The configured members, or nil: there is one sidecar."
+  @doc "The members that `put/2` or the configuration names, or nil: there is one sidecar."
   @spec configured() :: [member, ...] | nil
   def configured do
-    case Application.get_env(:openagents_runtime, :convex_sidecars) do
+    configuration = Application.get_env(:openagents_runtime, :convex_sidecars)
+
+    case :persistent_term.get(__MODULE__, configuration) do
       [_ | _] = members -> members
       none when none in [nil, []] -> nil
     end
+  end
+
+  # The application has stopped.
+  @doc false
+  @spec forget() :: :ok
+  def forget do
+    _ = :persistent_term.erase(__MODULE__)
+    :ok
   end
 
   @doc """
@@ -70,7 +81,7 @@ defmodule OpenAgentsRuntime.Convex.Sidecars do
   def put([_ | _] = members, opts \\ []) do
     before = members([])
     # First the members, then the sweep: see Projector.project_async.
-    Application.put_env(:openagents_runtime, :convex_sidecars, members)
+    :persistent_term.put(__MODULE__, members)
 
     if Keyword.get(opts, :reproject, true),
       do:
