@@ -15,7 +15,7 @@
 -module(convex_sidecar_instance).
 
 -export([open/2, close/1, lookup/1, destination/1, set_node/2, set_up/2, is_up/1]).
--export([health/1]).
+-export([health/1, with_tables/3]).
 -export([watch_name/1, port_name/1, conveyor_name/1, sup_name/1]).
 -export([hint/2, hint/3, remember/2, remember/4, forget/3]).
 -export([log/5]).
@@ -146,7 +146,7 @@ suffixed(Name, Suffix) -> list_to_atom(atom_to_list(Name) ++ Suffix).
 %% It is a hint: a wrong one costs one `gap' answer, never a wrong document.
 -spec hint(convex_sidecar:server(), convex_sidecar:kind(), binary()) -> non_neg_integer() | unknown.
 hint(Name, Kind, Id) when is_atom(Name) ->
-    with_hints(Name, unknown, fun(Info) -> hint(Info, {Kind, Id}) end);
+    with_tables(Name, unknown, fun(Info) -> hint(Info, {Kind, Id}) end);
 hint(_Elsewhere, _Kind, _Id) ->
     unknown.
 
@@ -168,7 +168,7 @@ remember(_Elsewhere, _Kind, _Id, _Seq) ->
 %% @doc The same for many.
 -spec remember(name(), [{{convex_sidecar:kind(), binary()}, non_neg_integer()}]) -> ok.
 remember(Name, Seqs) ->
-    with_hints(Name, ok, fun(#{hints := Hints, hint_limit := Limit}) ->
+    with_tables(Name, ok, fun(#{hints := Hints, hint_limit := Limit}) ->
         case ets:info(Hints, size) >= Limit of
             true -> ets:delete_all_objects(Hints);
             false -> true
@@ -179,15 +179,17 @@ remember(Name, Seqs) ->
 
 -spec forget(convex_sidecar:server(), convex_sidecar:kind(), binary()) -> ok.
 forget(Name, Kind, Id) when is_atom(Name) ->
-    with_hints(Name, ok, fun(#{hints := Hints}) ->
+    with_tables(Name, ok, fun(#{hints := Hints}) ->
         ets:delete(Hints, {Kind, Id}),
         ok
     end);
 forget(_Elsewhere, _Kind, _Id) ->
     ok.
 
-%% The tables vanish with a supervisor that stops; a hint is never worth a crash.
-with_hints(Name, Default, Fun) ->
+%% @doc What Fun gives for the instance; Default when there is none, or its tables have gone with the
+%% supervisor that stopped.
+-spec with_tables(name(), Default, fun((info()) -> Result)) -> Default | Result.
+with_tables(Name, Default, Fun) ->
     case lookup(Name) of
         {ok, Info} ->
             try

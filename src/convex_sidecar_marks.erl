@@ -82,17 +82,9 @@ mark_all(Name, Kind, Source) ->
     with_tables(Name, fun(Info) -> sweep(Info, Kind, Source, asked) end).
 
 with_tables(Name, Fun) ->
-    case convex_sidecar_instance:lookup(Name) of
-        {ok, Info} ->
-            try Fun(Info) of
-                busy -> {error, busy};
-                _ -> ok
-            catch
-                %% The instance was stopped: its tables are gone.
-                error:badarg -> {error, unavailable}
-            end;
-        error ->
-            {error, unavailable}
+    case convex_sidecar_instance:with_tables(Name, {error, unavailable}, Fun) of
+        {error, _} = Error -> Error;
+        _ -> ok
     end.
 
 %% `pending' over `sweeping': the sweep that is under way may have passed this id.
@@ -102,7 +94,7 @@ sweep(#{sweeps := Sweeps} = Info, Kind, Source, Why) ->
             ets:insert(Sweeps, {{Kind, Source}, Why}),
             wake(Info);
         false ->
-            busy
+            {error, busy}
     end.
 
 wake(#{name := Name, flags := Flags}) ->
@@ -120,18 +112,7 @@ wake(#{name := Name, flags := Flags}) ->
 -spec backlog(convex_sidecar_instance:name()) ->
     #{dirty := non_neg_integer(), in_flight := non_neg_integer(), sweeps := non_neg_integer()}.
 backlog(Name) ->
-    Nothing = #{dirty => 0, in_flight => 0, sweeps => 0},
-    case convex_sidecar_instance:lookup(Name) of
-        {ok, Info} ->
-            try
-                backlog_of(Info)
-            catch
-                %% The instance was stopped: its tables are gone.
-                error:badarg -> Nothing
-            end;
-        error ->
-            Nothing
-    end.
+    convex_sidecar_instance:with_tables(Name, #{dirty => 0, in_flight => 0, sweeps => 0}, fun backlog_of/1).
 
 backlog_of(#{dirty := Dirty, flight := Flight, sweeps := Sweeps}) ->
     {InFlight, Later} = ets:foldl(fun count_row/2, {0, 0}, Flight),

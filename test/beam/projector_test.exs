@@ -205,7 +205,7 @@ defmodule OpenAgentsRuntime.Convex.ProjectorTest do
     test "a worker's document; string keys; no events" do
       row = %{"worker_id" => "w.1", "status" => "starting", "latest_seq" => 4}
 
-      summary = Summary.codex_worker_summary(row, %{count: 0, latest: nil}, projection_version: "v2")
+      summary = Summary.summary(:codex_worker_summary, row, %{count: 0, latest: nil}, projection_version: "v2")
 
       assert Enum.sort(Map.keys(summary)) ==
                Enum.sort(~w(document_id kind worker_id status owner_user_id owner_guest_scope workspace_ref

@@ -42,6 +42,15 @@ defmodule OpenAgentsRuntime.Convex.EventLog do
               "(a module with the behaviour OpenAgentsRuntime.Convex.EventLog) or give the option :event_log"
   end
 
+  @doc "A column of a row or an event, whether its keys are atoms or strings."
+  @spec value(map(), atom()) :: term()
+  def value(map, key) do
+    case map do
+      %{^key => value} -> value
+      _ -> Map.get(map, Atom.to_string(key))
+    end
+  end
+
   @doc "All ids of a kind, or those behind `after_id`, page by page, lazily."
   @spec stream_ids(module(), kind, String.t() | nil) :: Enumerable.t()
   def stream_ids(log, kind, after_id \\ nil) do

@@ -76,7 +76,9 @@ defmodule OpenAgentsRuntime.Convex.Export do
     more? = length(events) == @page
     rest = if more?, do: Map.put(rest, "more", true), else: rest
     line = Map.merge(rest, %{"kind" => kind, "id" => id, "events" => Enum.map(events, &event/1)})
-    {{part, encode(line)}, if(more?, do: {:more, value(List.last(events), :seq)}, else: :done)}
+
+    {{part, encode(line)},
+     if(more?, do: {:more, EventLog.value(List.last(events), :seq)}, else: :done)}
   end
 
   defp encode(%{"kind" => kind, "id" => id} = line) do
@@ -86,8 +88,6 @@ defmodule OpenAgentsRuntime.Convex.Export do
   end
 
   defp event(event) do
-    for key <- [:seq, :event_type, :inserted_at], into: %{}, do: {key, value(event, key)}
+    for key <- [:seq, :event_type, :inserted_at], into: %{}, do: {key, EventLog.value(event, key)}
   end
-
-  defp value(map, key), do: Map.get(map, key) || Map.get(map, Atom.to_string(key))
 end

@@ -26,8 +26,7 @@ defmodule OpenAgentsRuntime.Convex.HttpSink do
 
   defp upsert(kind, document_id, summary, opts) do
     request = opts |> Keyword.take([:ack, :deadline_ms, :timeout, :wait]) |> Map.new()
-
-    server = opts |> Sidecars.members() |> Sidecars.owner(document_id)
+    server = Sidecars.owner_of(document_id, opts)
 
     case :convex_sidecar.upsert(server, kind, document_id, summary, request) do
       {:ok, _result} -> :ok

@@ -155,10 +155,10 @@ defmodule OpenAgentsRuntime.Convex.Projector do
   # sweep comes after the change, so it has missed this event only if the change is seen now.
   defp mark(kind, id, opts) do
     document_id = Summary.document_id(kind, id)
-    owner = opts |> Sidecars.members() |> Sidecars.owner(document_id)
+    owner = Sidecars.owner_of(document_id, opts)
     marked = :convex_sidecar.project_async(instance(owner), kind, id, source(opts, owner))
 
-    case opts |> Sidecars.members() |> Sidecars.owner(document_id) do
+    case Sidecars.owner_of(document_id, opts) do
       ^owner -> marked
       _moved -> mark(kind, id, opts)
     end
@@ -189,7 +189,7 @@ defmodule OpenAgentsRuntime.Convex.Projector do
 
   defp through_sidecar(kind, id, opts) do
     document_id = Summary.document_id(kind, id)
-    server = opts |> Sidecars.members() |> Sidecars.owner(document_id)
+    server = Sidecars.owner_of(document_id, opts)
     request = request(opts)
 
     answer =
@@ -198,8 +198,7 @@ defmodule OpenAgentsRuntime.Convex.Projector do
         else: :convex_sidecar_source.project(server, source(opts, server), kind, id, request)
 
     # The members changed meanwhile: what the old owner could not take is the new one's.
-    if opts |> Sidecars.members() |> Sidecars.owner(document_id) != server,
-      do: mark(kind, id, opts)
+    if Sidecars.owner_of(document_id, opts) != server, do: mark(kind, id, opts)
 
     case answer do
       {:ok, result} -> {:ok, result(result)}
@@ -229,13 +228,11 @@ defmodule OpenAgentsRuntime.Convex.Projector do
   end
 
   defp result(result) do
-    reason = Map.get(result, :reason)
-
     %{
       document_id: result.document_id,
       summary: Map.get(result, :summary),
-      write: to_string(result.write),
-      reason: if(reason in [nil, :undefined], do: nil, else: to_string(reason)),
+      write: result.write,
+      reason: Map.get(result, :reason),
       seq: Map.get(result, :seq),
       lag_events: Map.get(result, :lag_events, 0),
       projection_hash: Map.get(result, :projection_hash)
@@ -290,7 +287,7 @@ defmodule OpenAgentsRuntime.Convex.Projector do
       events ->
         latest = List.last(events)
         info = %{count: info.count + length(events), latest: latest}
-        last = Map.get(latest, :seq) || Map.fetch!(latest, "seq")
+        last = EventLog.value(latest, :seq)
         if length(events) < @page, do: info, else: events_info(log, kind, id, info, last)
     end
   end

@@ -50,6 +50,10 @@ defmodule OpenAgentsRuntime.Convex.Sidecars do
   def owner(members, document_id),
     do: Enum.max_by(members, &{:erlang.md5([inspect(place(&1)), 0, document_id]), &1})
 
+  @doc "The sidecar of these options that a document goes to."
+  @spec owner_of(String.t(), keyword()) :: member
+  def owner_of(document_id, opts), do: opts |> members() |> owner(document_id)
+
   @doc "The members that `put/2` or the configuration names, or nil: there is one sidecar."
   @spec configured() :: [member, ...] | nil
   def configured do

@@ -12,17 +12,13 @@ defmodule OpenAgentsRuntime.Convex.Source do
 
   alias OpenAgentsRuntime.Convex.{Sidecars, Summary, Telemetry}
 
-  @doc "The source that reads `log`."
-  @spec new(module()) :: :convex_sidecar.source()
-  def new(log) when is_atom(log), do: {__MODULE__, log}
-
   @doc """
-  The source for one of several sidecars. `:configured` members are looked up when ids are
-  read, so that a sweep that waits follows a change of the members.
+  The source that reads `log` for one of several sidecars. `:configured` members are looked up
+  when ids are read, so that a sweep that waits follows a change of the members.
   """
   @spec new(module(), Sidecars.member(), [Sidecars.member(), ...] | :configured) ::
           :convex_sidecar.source()
-  def new(log, _member, [_one]), do: new(log)
+  def new(log, _member, [_one]), do: {__MODULE__, log}
   def new(log, member, members), do: {__MODULE__, {log, member, members}}
 
   @impl :convex_sidecar_source

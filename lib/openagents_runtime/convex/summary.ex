@@ -6,6 +6,8 @@ defmodule OpenAgentsRuntime.Convex.Summary do
   (`OpenAgentsRuntime.Convex.Sink`), from the row and what is to be known of its events.
   """
 
+  import OpenAgentsRuntime.Convex.EventLog, only: [value: 2]
+
   @typedoc "What a document says about the events: how many, and which is the last."
   @type events_info :: %{count: non_neg_integer(), latest: map() | nil}
 
@@ -54,18 +56,7 @@ defmodule OpenAgentsRuntime.Convex.Summary do
     end
   end
 
-  @doc """
-  The `run_summary` document. Options: `:now` (a `DateTime`), `:projection_version`.
-  """
-  @spec run_summary(map(), events_info(), keyword()) :: map()
-  def run_summary(row, events, opts \\ []), do: summary(:run_summary, row, events, opts)
-
-  @doc "The `codex_worker_summary` document; options as for `run_summary/3`."
-  @spec codex_worker_summary(map(), events_info(), keyword()) :: map()
-  def codex_worker_summary(row, events, opts \\ []),
-    do: summary(:codex_worker_summary, row, events, opts)
-
-  @doc "The document of a kind."
+  @doc "The document of a kind. Options: `:now` (a `DateTime`), `:projection_version`."
   @spec summary(atom(), map(), events_info(), keyword()) :: map()
   def summary(kind, row, %{count: count, latest: latest}, opts) do
     %{entity: entity, id_key: id_key, columns: columns} = Map.fetch!(@kinds, kind)
@@ -118,9 +109,7 @@ defmodule OpenAgentsRuntime.Convex.Summary do
 
   defp projected_at(_other), do: {:error, :projected_at_missing}
 
-  @doc "Option `:projection_version`, the configured one, or the runtime's default."
-  @spec projection_version(keyword()) :: String.t()
-  def projection_version(opts) do
+  defp projection_version(opts) do
     Keyword.get(opts, :projection_version) ||
       Application.get_env(:openagents_runtime, :convex_projection_version) ||
       @default_projection_version
@@ -128,13 +117,6 @@ defmodule OpenAgentsRuntime.Convex.Summary do
 
   defp column(row, :metadata), do: value(row, :metadata) || %{}
   defp column(row, column), do: plain(value(row, column))
-
-  defp value(map, key) do
-    case map do
-      %{^key => value} -> value
-      _ -> Map.get(map, Atom.to_string(key))
-    end
-  end
 
   defp plain(%DateTime{} = time), do: DateTime.to_iso8601(time)
   defp plain(%NaiveDateTime{} = time), do: NaiveDateTime.to_iso8601(time)

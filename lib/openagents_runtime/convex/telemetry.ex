@@ -51,7 +51,7 @@ defmodule OpenAgentsRuntime.Convex.Telemetry do
   @doc "The events of one projection, from the sidecar's answer or a sink's."
   @spec projected(atom(), String.t(), {:ok, map()} | {:error, term()}, non_neg_integer()) :: :ok
   def projected(kind, document_id, {:ok, result}, duration_ms) do
-    reason = text(result[:reason])
+    reason = result[:reason]
     drift(kind, document_id, reason)
     label = if result[:write] == "skipped", do: "skipped", else: "ok"
     write(kind, document_id, label, reason, duration_ms, result[:lag_events] || 0)
@@ -120,8 +120,4 @@ defmodule OpenAgentsRuntime.Convex.Telemetry do
       }
     )
   end
-
-  defp text(nil), do: nil
-  defp text(:undefined), do: nil
-  defp text(reason), do: to_string(reason)
 end
