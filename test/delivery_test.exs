@@ -331,13 +331,38 @@ defmodule DeliveryTest do
     end
 
     test "without a sidecar it says so", c do
-      assert {out, 3} =
-               System.cmd(Application.app_dir(:convex_sidecar, "priv/convex_sidecar"), ["status", "--store", Path.join(c.dir, "elsewhere")],
-                 stderr_to_stdout: true,
-                 env: [{"CONVEX_SIDECAR_NODE_NAME", "nobody@127.0.0.1"}, {"CONVEX_SIDECAR_NODE_COOKIE", "c"}]
-               )
+      elsewhere = Path.join(c.dir, "elsewhere")
+      program = Application.app_dir(:convex_sidecar, "priv/convex_sidecar")
+      assert {out, 3} = System.cmd(program, ["status", "--store", elsewhere], stderr_to_stdout: true)
+      assert out =~ elsewhere and out =~ "there is no such store; give that of a sidecar on this machine"
+    end
 
-      assert out =~ "nobody@127.0.0.1"
+    test "the socket is its user's alone, and calls leave nothing in the log", c do
+      store = Path.join(c.dir, "store")
+      assert {:ok, %{type: :other, mode: mode}} = File.stat(Path.join(store, "control.sock"))
+      assert Bitwise.band(mode, 0o777) == 0o600
+      refute File.exists?(Path.join(store, "control"))
+      {:ok, %{metrics: before}} = :convex_sidecar.status(c.name)
+      watch_log()
+      for _ <- 1..3, do: assert({_, 0} = cli(c, ["status"]))
+      assert {_, 0} = cli(c, ["pause"])
+      assert_receive {:log, _, _, first}, 5_000
+      assert first =~ "dispatch.paused"
+      {:ok, %{metrics: later}} = :convex_sidecar.status(c.name)
+      assert later.peers == before.peers
+    end
+
+    test "another user is told that it is not permitted", c do
+      if System.cmd("id", ["-u"]) == {"0\n", 0} do
+        program = Application.app_dir(:convex_sidecar, "priv/convex_sidecar")
+        copy = Path.join(System.tmp_dir!(), "convex_sidecar_#{System.unique_integer([:positive])}")
+        on_exit(fn -> File.rm(copy) end)
+        File.cp!(program, copy)
+        File.chmod!(copy, 0o755)
+        args = ["--reuid=65534", "--regid=65534", "--clear-groups", copy, "status", "--store", Path.join(c.dir, "store")]
+        assert {out, 3} = System.cmd("setpriv", args, stderr_to_stdout: true)
+        assert out =~ "not permitted; run this as the sidecar's user or as root"
+      end
     end
 
     test "each word has a help text" do

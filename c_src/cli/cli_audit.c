@@ -118,19 +118,17 @@ static bool is_clean(term answer)
 static enum err take_answers(struct watch *w, unsigned ticket)
 {
     struct buf message = {0};
-    unsigned got = CLI_CLIENT_CALLS;
-    term answer;
+    struct cli_answer got = {0};
     enum err e = ERR_OK;
 
-    while (e == ERR_OK && got != ticket) {
-        message.len = 0;
-        e = cli_client_receive(w->client, left_ms(w), &message, &got, &answer, &w->fault);
-        if (e == ERR_OK && got == w->audit && w->status < 0) {
+    while (e == ERR_OK && got.ticket != ticket) {
+        e = cli_client_receive(w->client, left_ms(w), &message, &got, &w->fault);
+        if (e == ERR_OK && got.ticket == w->audit && w->status < 0) {
             end_bar(w);
-            bool is_ok = cli_print_answer(answer, w->json, stdout, stderr);
-            w->status = is_ok && is_clean(answer) ? CLI_DONE : CLI_ERROR;
+            bool is_ok = cli_print_answer(got.term, w->json, stdout, stderr);
+            w->status = is_ok && is_clean(got.term) ? CLI_DONE : CLI_ERROR;
         } else if (e == ERR_OK) {
-            show(w, answer);
+            show(w, got.term);
         }
     }
     buf_free(&message);
@@ -166,7 +164,7 @@ static enum err follow(struct watch *w)
     return e;
 }
 
-int cli_audit_run(const struct cli_peer *peer, struct slice request, int64_t timeout_ms, bool json)
+int cli_audit_run(const char *store_dir, struct slice request, int64_t timeout_ms, bool json)
 {
     struct watch w = {.until_ms = clock_mono_ms() + timeout_ms,
                       .shown_ms = clock_mono_ms(),
@@ -175,16 +173,14 @@ int cli_audit_run(const struct cli_peer *peer, struct slice request, int64_t tim
                       .status = -1};
 
     watch_signals();
-    enum err e = cli_client_open(peer, left_ms(&w), &w.client, &w.fault);
+    enum err e = cli_client_open(store_dir, left_ms(&w), &w.client, &w.fault);
     if (e == ERR_OK)
         e = cli_client_send(w.client, request, left_ms(&w), &w.audit, &w.fault);
     if (e == ERR_OK)
         e = follow(&w);
     if (e != ERR_OK && w.status < 0) {
         end_bar(&w);
-        fprintf(stderr, "convex_sidecar: no answer from %s: ", peer->node);
-        cli_print_text(slice_str(w.fault.why), stderr);
-        fputc('\n', stderr);
+        cli_print_absent(store_dir, &w.fault, stderr);
         w.status = CLI_ABSENT;
     }
     if (fflush(stdout) != 0 && w.status == CLI_DONE) {

@@ -7,15 +7,13 @@
 
 #include "ground/base.h"
 
-struct cli_peer;
-
 /**
- * cli_audit_run(peer, request, timeout_ms, json):
- * Have ${peer} do the audit of ${request} (an encoded term without version byte), show on standard
- * error how far it is, and print the report to standard output.  SIGINT cancels the audit.  Returns
- * the exit status: 0 all of it was compared and nothing differs, 1 something does, or it stopped,
- * or was refused, 3 the sidecar does not answer (any more).
+ * cli_audit_run(store_dir, request, timeout_ms, json):
+ * Have the sidecar whose store is ${store_dir} do the audit of ${request} (an encoded term without
+ * version byte), show on standard error how far it is, and print the report to standard output.
+ * SIGINT cancels the audit.  Returns the exit status: 0 all of it was compared and nothing differs,
+ * 1 something does, or it stopped, or was refused, 3 the sidecar does not answer (any more).
  */
-int cli_audit_run(const struct cli_peer *peer, struct slice request, int64_t timeout_ms, bool json);
+int cli_audit_run(const char *store_dir, struct slice request, int64_t timeout_ms, bool json);
 
 #endif

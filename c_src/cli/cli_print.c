@@ -71,6 +71,15 @@ void cli_print_text(struct slice text, FILE *out)
     buf_free(&b);
 }
 
+void cli_print_absent(const char *store_dir, const struct fault *fault, FILE *out)
+{
+    fputs("convex_sidecar: no sidecar answers in ", out);
+    cli_print_text(slice_str(store_dir), out);
+    fputs(": ", out);
+    cli_print_text(slice_str(fault->why), out);
+    fputc('\n', out);
+}
+
 /* Characters, not bytes. */
 static int width_of(struct slice text)
 {

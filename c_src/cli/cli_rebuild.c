@@ -330,16 +330,14 @@ static void receive(struct rebuild *r)
 {
     struct buf message = {0};
     struct fault fault = {0};
-    unsigned ticket;
-    term answer;
+    struct cli_answer got;
 
-    enum err e =
-        cli_client_receive(r->client, r->options->timeout_ms, &message, &ticket, &answer, &fault);
+    enum err e = cli_client_receive(r->client, r->options->timeout_ms, &message, &got, &fault);
     if (e != ERR_OK)
         fall_silent(r, e, fault.why);
     for (size_t i = 0; e == ERR_OK && i < WINDOW; i++)
-        if (r->batches[i].is_out && r->batches[i].ticket == ticket)
-            take_answer(r, &r->batches[i], answer);
+        if (r->batches[i].is_out && r->batches[i].ticket == got.ticket)
+            take_answer(r, &r->batches[i], got.term);
     buf_free(&message);
 }
 
@@ -448,7 +446,7 @@ static void watch_signals(void)
     sigaction(SIGTERM, &action, NULL);
 }
 
-int cli_rebuild_run(const struct cli_peer *peer, const struct cli_rebuild_options *options)
+int cli_rebuild_run(const char *store_dir, const struct cli_rebuild_options *options)
 {
     struct rebuild *r = base_alloc(sizeof *r);
     struct fault fault = {0};
@@ -459,8 +457,8 @@ int cli_rebuild_run(const struct cli_peer *peer, const struct cli_rebuild_option
     r->is_terminal = isatty(STDERR_FILENO);
     if (fd < 0)
         goto out;
-    if (cli_client_open(peer, options->timeout_ms, &r->client, &fault) != ERR_OK) {
-        fall_silent(r, ERR_CLOSED, fault.why);
+    if (cli_client_open(store_dir, options->timeout_ms, &r->client, &fault) != ERR_OK) {
+        cli_print_absent(store_dir, &fault, stderr);
         status = CLI_ABSENT;
         goto out;
     }

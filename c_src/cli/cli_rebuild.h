@@ -7,8 +7,6 @@
 
 #include "ground/base.h"
 
-struct cli_peer;
-
 struct cli_rebuild_options {
     const char *path;    /* "-": standard input */
     uint64_t first_line; /* from 1: lines before it are passed over */
@@ -18,11 +16,12 @@ struct cli_rebuild_options {
 };
 
 /**
- * cli_rebuild_run(peer, options):
- * Read the history and have ${peer} project each entity anew.  Progress and refusals go to
+ * cli_rebuild_run(store_dir, options):
+ * Read the history and have the sidecar whose store is
+ * ${store_dir} project each entity anew.  Progress and refusals go to
  * standard error, the summary to standard output.  Returns the exit status: 0 all was taken, 1 some
  * was not, or it was stopped by SIGINT or SIGTERM, 3 the sidecar does not answer (any more).
  */
-int cli_rebuild_run(const struct cli_peer *peer, const struct cli_rebuild_options *options);
+int cli_rebuild_run(const char *store_dir, const struct cli_rebuild_options *options);
 
 #endif

@@ -417,9 +417,9 @@ static void print_all(FILE *out)
             len--;
         fprintf(out, "  %-13s %.*s\n", words[i].name, len, does);
     }
-    fputs("\nconvex_sidecar WORD --help says more.  The words from status on speak to the sidecar "
-          "whose\n"
-          "store this is; it must be readable, so run them as the sidecar's user.\n",
+    fputs("\nconvex_sidecar WORD --help says more.  The words from status on speak to the running "
+          "sidecar\n"
+          "whose store this is: run them on its machine, as its user or root.\n",
           out);
 }
 

@@ -14,10 +14,13 @@
 
 #include "dist/caller.h"
 
+#include "dist/frame.h"
+
 /* The slices lie in bytes. */
 struct caller {
-    struct link *l; /* held */
-    struct slice self, name, from, tag;
+    struct link *l;                /* held */
+    struct slice self, name, from; /* empty: a guest of the control socket */
+    struct slice tag;              /* a guest's: its Ref */
     uint8_t bytes[];
 };
 
@@ -44,6 +47,22 @@ struct caller *caller_new(struct link *l, struct slice self, const struct messag
     return c;
 }
 
+struct caller *caller_new_guest(struct link *l, term ref)
+{
+    struct slice tag = term_raw(ref);
+    struct caller *c = base_alloc(sizeof *c + tag.len);
+    uint8_t *to = c->bytes;
+
+    c->l = link_hold(l);
+    c->tag = keep(&to, tag);
+    return c;
+}
+
+static bool is_guest(const struct caller *c)
+{
+    return c->from.len == 0;
+}
+
 static void caller_free(struct caller *c)
 {
     link_drop(c->l);
@@ -55,10 +74,50 @@ void caller_reply(struct caller *c, struct slice answer)
     struct buf *b = link_begin(c->l);
 
     if (b != NULL) {
-        message_put_reply(b, c->self, c->from, c->tag, answer);
+        if (is_guest(c))
+            frame_put_answer(b, "reply", c->tag, answer);
+        else
+            message_put_reply(b, c->self, c->from, c->tag, answer);
         link_end(c->l);
     }
     caller_free(c);
+}
+
+bool caller_part(struct caller *c, struct slice part)
+{
+    struct buf *b = is_guest(c) ? link_begin(c->l) : NULL;
+
+    if (b == NULL)
+        return false;
+    frame_put_answer(b, "more", c->tag, part);
+    link_end(c->l);
+    return true;
+}
+
+/* {error, Reason}, and {error, {invalid, <<>>, Why}}, where ${why} is given. */
+static void reply_error(struct caller *c, const char *reason, const char *why)
+{
+    struct buf b = {0};
+
+    term_put_tuple(&b, 2);
+    term_put_atom(&b, "error");
+    if (why != NULL)
+        term_put_tuple(&b, 3);
+    term_put_atom(&b, reason);
+    if (why != NULL) {
+        term_put_text(&b, "");
+        term_put_text(&b, why);
+    }
+    caller_reply(c, buf_view(&b));
+    buf_free(&b);
+}
+
+void caller_too_large(struct caller *c, size_t size, size_t max)
+{
+    char why[100];
+
+    snprintf(why, sizeof why, "message of %zu bytes; node.max_message_bytes is %zu", size, max);
+    reply_error(c, "invalid", why);
 }
 
 /* A tag without a reference belongs to no monitor: such a caller waits for its timeout. */
@@ -76,6 +135,10 @@ static void send_exit(struct link *l, struct slice name, struct slice from, term
 
 void caller_exit(struct caller *c, const char *reason)
 {
+    if (is_guest(c)) {
+        reply_error(c, reason, NULL);
+        return;
+    }
     send_exit(c->l, c->name, c->from, c->tag.data, reason);
     caller_free(c);
 }

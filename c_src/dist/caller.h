@@ -18,9 +18,17 @@ struct caller; /* opaque: dist.h gives it to its handler */
  */
 struct caller *caller_new(struct link *l, struct slice self, const struct message *m);
 
-/** caller_reply(c, answer), caller_exit(c, reason): What dist_reply and dist_exit promise. */
+/** caller_new_guest(l, ref): The same for {call, ${ref}, Request} over the control socket. */
+struct caller *caller_new_guest(struct link *l, term ref);
+
+/** caller_reply(c, answer), caller_part(c, part), caller_exit(c, reason): What dist_reply,
+ * dist_part and dist_exit promise. */
 void caller_reply(struct caller *c, struct slice answer);
+bool caller_part(struct caller *c, struct slice part);
 void caller_exit(struct caller *c, const char *reason);
+
+/** caller_too_large(c, size, max): The reply to a call of ${size} bytes where ${max} may come. */
+void caller_too_large(struct caller *c, size_t size, size_t max);
 
 /** caller_refuse(l, m, reason): caller_exit for a call that nobody takes. */
 void caller_refuse(struct link *l, const struct message *m, const char *reason);

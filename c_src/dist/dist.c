@@ -164,24 +164,6 @@ static bool on_message(void *arg, struct slice bytes)
     return true;
 }
 
-/* {error, {invalid, <<>>, Why}} */
-static void answer_too_large(struct peer *p, const struct message *m, size_t size)
-{
-    struct buf b = {0}, why = {0};
-
-    buf_printf(&why, "message of %zu bytes; node.max_message_bytes is %zu", size,
-               p->dist->link_options.max_message_bytes);
-    term_put_tuple(&b, 2);
-    term_put_atom(&b, "error");
-    term_put_tuple(&b, 3);
-    term_put_atom(&b, "invalid");
-    term_put_text(&b, "");
-    term_put_binary(&b, buf_view(&why));
-    dist_reply(new_caller(p, m), buf_view(&b));
-    buf_free(&why);
-    buf_free(&b);
-}
-
 static void on_oversized(void *arg, struct slice head, size_t size)
 {
     struct peer *p = arg;
@@ -191,7 +173,7 @@ static void on_oversized(void *arg, struct slice head, size_t size)
 
     metric_add(METRIC_MESSAGES, 1);
     if (is_call && term_is(m.name, p->dist->registered_name))
-        answer_too_large(p, &m, size);
+        caller_too_large(new_caller(p, &m), size, p->dist->link_options.max_message_bytes);
     else if (is_call)
         on_call(p, &m);
     else
@@ -544,6 +526,11 @@ bool dist_is_published(const struct dist *d)
 void dist_reply(struct caller *caller, struct slice answer)
 {
     caller_reply(caller, answer);
+}
+
+bool dist_part(struct caller *caller, struct slice part)
+{
+    return caller_part(caller, part);
 }
 
 void dist_exit(struct caller *caller, const char *reason)

@@ -62,6 +62,14 @@ bool dist_is_published(const struct dist *d);
  */
 void dist_reply(struct caller *caller, struct slice answer);
 
+/**
+ * dist_part(caller, part):
+ * Send ${part} of an answer that goes on; dist_reply ends it.  False: no more parts are wanted, as
+ * the connection is gone or the caller is a BEAM's, which takes one answer.  ${caller} stays the
+ * handler's.  Any thread; never waits: a caller that does not read loses its connection.
+ */
+bool dist_part(struct caller *caller, struct slice part);
+
 /** dist_exit(caller, reason): Make the call exit with the atom ${reason}; ${caller} is taken. */
 void dist_exit(struct caller *caller, const char *reason);
 

@@ -113,6 +113,11 @@ void link_drop(struct link *l)
     free(l);
 }
 
+bool link_is_waited_for(const struct link *l)
+{
+    return l->holders > 1;
+}
+
 /* The first reason counts.  Under lock. */
 static void end(struct link *l, const char *why)
 {

@@ -41,6 +41,9 @@ struct link *link_hold(struct link *l);
 /** link_drop(l): One holder less; the last one frees it.  NULL is harmless. */
 void link_drop(struct link *l);
 
+/** link_is_waited_for(l): Whether somebody but its owner holds it: a call is under way. */
+bool link_is_waited_for(const struct link *l);
+
 /**
  * link_run(l, events):
  * Read until the connection ends, then close it; returns why it ended (static text).  The calling

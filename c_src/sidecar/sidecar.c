@@ -2,7 +2,8 @@
  * sidecar.c - all the parts, wired together.
  *
  * The happy path: the parts are opened from the store outwards (outbox; sink, dispatch and audit;
- * control, intake and dist; observe), and closed the other way round.  Requests flow
+ * control, intake and dist; observe; the control socket), and closed the other way round.
+ * Requests flow
  *
  *     dist -> intake -> outbox -> dispatch -> sink
  *
@@ -13,8 +14,8 @@
  * What can go wrong: a part cannot be opened; those that are open are closed again.
  *
  * Opening and closing: the owner's thread.  Threads of the parts: dist has one to accept and one a
- * BEAM node; the outbox one, the store thread; dispatch one, the delivery thread; the audit one;
- * libmicrohttpd its own.
+ * BEAM node, the control socket one to accept and one a command; the outbox one, the store thread;
+ * dispatch one, the delivery thread; the audit one; libmicrohttpd its own.
  */
 
 #include "sidecar/sidecar.h"
@@ -22,6 +23,7 @@
 #include "audit/audit.h"
 #include "config/config.h"
 #include "delivery/dispatch.h"
+#include "dist/control_socket.h"
 #include "dist/dist.h"
 #include "ground/clock.h"
 #include "ground/log.h"
@@ -32,8 +34,6 @@
 #include "status/observe.h"
 #include "status/status.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <unistd.h>
 
 /* The open parts; NULL while closed. */
@@ -45,9 +45,9 @@ struct sidecar {
     struct control *control;
     struct intake *intake;
     struct dist *dist;
+    struct control_socket *control_socket;
     struct observe *observe;
     struct status status;
-    char control_file[4096];
 };
 
 /* ---- wires between the parts --------------------------------------------------- */
@@ -187,20 +187,16 @@ static enum err open_observe(struct sidecar *s, struct fault *fault)
                         &source, &s->observe, fault);
 }
 
-/* Node name and cookie for the command line, in the store's folder, readable by us alone. */
-static enum err write_control_file(struct sidecar *s, struct fault *fault)
+static void open_control_socket(struct sidecar *s)
 {
-    char part[4110];
+    const struct config *c = s->config;
+    const struct dist_handler handler = intake_handler(s->intake);
+    const struct control_socket_options options = {
+        .dir = c->store_dir,
+        .max_message_bytes = (size_t)c->node_max_message_bytes,
+        .max_unsent_bytes = (size_t)c->node_max_unsent_bytes};
 
-    snprintf(s->control_file, sizeof s->control_file, "%s/control", s->config->store_dir);
-    snprintf(part, sizeof part, "%s.new", s->control_file);
-    int fd = open(part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    bool good = fd >= 0 && dprintf(fd, "%s %s\n", s->config->node_name, s->config->node_cookie) > 0;
-    if (fd >= 0)
-        good = close(fd) == 0 && good;
-    if (good && rename(part, s->control_file) == 0)
-        return ERR_OK;
-    return fault_fail(fault, ERR_SYSTEM, s->control_file, "cannot be written: %s", strerror(errno));
+    s->control_socket = control_socket_open(&options, &handler);
 }
 
 static enum err open_all(struct sidecar *s, struct fault *fault)
@@ -216,7 +212,7 @@ static enum err open_all(struct sidecar *s, struct fault *fault)
     if (e == ERR_OK)
         e = open_observe(s, fault);
     if (e == ERR_OK)
-        e = write_control_file(s, fault);
+        open_control_socket(s);
     return e;
 }
 
@@ -283,14 +279,13 @@ uint64_t sidecar_close(struct sidecar *s, int64_t wait_ms)
     if (dispatch)
         dispatch_stop(dispatch, wait_ms); /* answers under way are still taken */
     outbox_stop(s->outbox);               /* commits them; every caller is answered */
+    control_socket_close(s->control_socket);
     dist_close(s->dist);
     intake_close(s->intake);
     control_free(s->control);
     audit_close(s->audit);
     outbox_close(s->outbox);
     dispatch_close(dispatch);
-    if (s->control_file[0])
-        unlink(s->control_file);
     free(s);
     return pending;
 }

@@ -1,174 +1,134 @@
 /*
- * cli_test.c - whole calls against a node in this process: ei's own listener and receiver, with an
- * epmd of the test's.
+ * cli_test.c - whole calls against a sidecar that is a script: a thread at a socket, with a list of
+ * what to say.
  */
 
 #include "cli/cli.h"
 
-#include "ground/buf.h"
+#include "cli/cli_client.h"
 #include "config/config.h"
+#include "dist/control_socket.h"
+#include "ground/buf.h"
+#include "ground/unix_socket.h"
 #include "term/term.h"
 #include "test.h"
 
-#include <arpa/inet.h>
-#include <ei.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <signal.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum behaviour { ANSWERS, SILENT, HANGS_UP, ENDS_CALL, TICKS_FIRST, SENDS_NONSENSE };
+#define NOBODY 65534
+
+enum behaviour {
+    ANSWERS,
+    MUTE,
+    REFUSES,
+    SILENT,
+    HANGS_UP,
+    TICKS_FIRST,
+    SENDS_NONSENSE,
+    SENDS_NEWS
+};
 
 struct fake {
-    char dir[64], node[64];
-    pid_t epmd;
-    int listener, published;
+    char dir[64];
+    int dir_fd, listener;
     enum behaviour behaviour;
     pthread_t thread;
     struct buf answer; /* a term without version byte */
-    char peer[300];    /* who called */
-    bool got_tock;
 };
 
-static int free_port(void)
-{
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t len = sizeof a;
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-    ck_assert_int_eq(bind(fd, (struct sockaddr *)&a, sizeof a), 0);
-    ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&a, &len), 0);
-    close(fd);
-    return ntohs(a.sin_port);
-}
-
-/* libei reads the variable once in a process, so each epmd of this one has the same port. */
-static void start_epmd(struct fake *f)
-{
-    static char port[20];
-    if (port[0] == '\0')
-        snprintf(port, sizeof port, "%d", free_port());
-    setenv("ERL_EPMD_PORT", port, 1);
-    f->epmd = fork();
-    ck_assert_int_ge(f->epmd, 0);
-    if (f->epmd == 0) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL); /* a test that fails leaves none behind */
-        execlp("epmd", "epmd", "-address", "127.0.0.1", "-port", port, (char *)NULL);
-        _exit(127);
-    }
-}
-
-static ei_cnode fake_ec;
-
-/* A frame by hand, ${what} of it after 'p'. */
 static void send_frame(int fd, const struct buf *what)
 {
     struct buf frame = {0};
-    buf_be32(&frame, (uint32_t)(what->len + 1));
-    buf_byte(&frame, 'p');
+    buf_be32(&frame, (uint32_t)what->len);
     buf_slice(&frame, buf_view(what));
     ck_assert_int_eq(send(fd, frame.data, frame.len, MSG_NOSIGNAL), (ssize_t)frame.len);
     buf_free(&frame);
 }
 
-/* Where the Pid and the Ref of {'$gen_call', {Pid, Ref}, Request} are in ${x}, encoded. */
-static void find_caller(const ei_x_buff *x, struct slice *pid, struct slice *ref)
+/* {${word}, ${ref}, ${value}}; {${word}, Text} when ${value} is NULL. */
+static void say(int fd, const char *word, int64_t ref, const struct buf *value)
 {
-    struct fault fault = {0};
-    term t;
-    ck_assert_int_eq(term_check(slice_of(x->buff, (size_t)x->index), &t, &fault), ERR_OK);
-    ck_assert(term_is(term_element(t, 0), "$gen_call"));
-    term from = term_element(t, 1);
-    *pid = term_raw(term_element(from, 0));
-    *ref = term_raw(term_element(from, 1));
+    struct buf b = {0};
+    term_put_version(&b);
+    term_put_tuple(&b, value ? 3 : 2);
+    term_put_atom(&b, word);
+    if (value) {
+        term_put_integer(&b, ref);
+        term_put_raw(&b, buf_view(value));
+    } else {
+        term_put_text(&b, "the moon is full");
+    }
+    send_frame(fd, &b);
+    buf_free(&b);
 }
 
-static void reply(int fd, struct fake *f, const ei_x_buff *x)
+/* The number of the call that comes next; 0: the client has left. */
+static int64_t take_call(int fd)
 {
-    static const uint8_t tick[4] = {0};
-    struct buf out = {0};
-    struct slice pid, ref;
-    uint8_t tock[4];
-    find_caller(x, &pid, &ref);
-    if (f->behaviour == TICKS_FIRST) {
-        ck_assert_int_eq(send(fd, tick, 4, MSG_NOSIGNAL), 4);
-        f->got_tock = recv(fd, tock, 4, MSG_WAITALL) == 4 && memcmp(tock, tick, 4) == 0;
-    }
-    term_put_version(&out);
-    if (f->behaviour == ENDS_CALL) {
-        term_put_tuple(&out, 5);
-        term_put_integer(&out, 21);
-        term_put_atom(&out, "nobody");
-        term_put_raw(&out, pid);
-        term_put_raw(&out, ref);
-        term_put_atom(&out, "noproc");
-    } else {
-        term_put_tuple(&out, 3);
-        term_put_integer(&out, 2);
-        term_put_atom(&out, "");
-        term_put_raw(&out, pid);
-        term_put_version(&out);
-        if (f->behaviour == SENDS_NONSENSE) {
-            buf_str(&out, "h\x05zzz"); /* a tuple of five that has none */
-        } else {
-            term_put_tuple(&out, 2);
-            term_put_raw(&out, ref);
-            term_put_raw(&out, buf_view(&f->answer));
-        }
-    }
-    send_frame(fd, &out);
-    buf_free(&out);
+    struct fault fault = {0};
+    struct buf b = {0};
+    uint8_t head[4];
+    int64_t ref = 0;
+    term t;
+    if (recv(fd, head, 4, MSG_WAITALL) != 4)
+        return 0;
+    buf_reserve(&b, be32(head));
+    b.len = be32(head);
+    ck_assert_int_eq(recv(fd, b.data, b.len, MSG_WAITALL), (ssize_t)b.len);
+    ck_assert_int_eq(term_check(buf_view(&b), &t, &fault), ERR_OK);
+    ck_assert(term_is(term_element(t, 0), "call") && term_arity(t) == 3);
+    ck_assert(term_integer(term_element(t, 1), &ref) && ref > 0);
+    buf_free(&b);
+    return ref;
+}
+
+static void reply(int fd, struct fake *f, int64_t ref)
+{
+    static const uint8_t ticks[8] = {0};
+    struct buf nonsense = {0};
+    if (f->behaviour == TICKS_FIRST)
+        ck_assert_int_eq(send(fd, ticks, 8, MSG_NOSIGNAL), 8);
+    buf_str(&nonsense, "\x83h\x05zzz"); /* a tuple of five that has none */
+    if (f->behaviour == SENDS_NONSENSE)
+        send_frame(fd, &nonsense);
+    else
+        say(fd, f->behaviour == SENDS_NEWS ? "news" : "reply", ref, &f->answer);
+    buf_free(&nonsense);
 }
 
 static void *serve(void *arg)
 {
     struct fake *f = arg;
-    ErlConnect peer;
-    erlang_msg msg;
-    ei_x_buff x;
-    int fd = ei_accept(&fake_ec, f->listener, &peer);
+    int fd = accept(f->listener, NULL, NULL);
     if (fd < 0)
         return NULL;
-    snprintf(f->peer, sizeof f->peer, "%s", peer.nodename);
-    ei_x_new(&x);
-    if (ei_xreceive_msg(fd, &msg, &x) == ERL_MSG) {
-        ck_assert_int_eq(msg.msgtype, ERL_REG_SEND);
-        ck_assert_str_eq(msg.toname, "convex_sidecar");
-        if (f->behaviour != SILENT && f->behaviour != HANGS_UP)
-            reply(fd, f, &x);
-        while (f->behaviour != HANGS_UP && ei_xreceive_msg(fd, &msg, &x) != ERL_ERROR)
-            continue; /* until the client leaves */
+    if (f->behaviour != MUTE)
+        say(fd, f->behaviour == REFUSES ? "refused" : "welcome", 0, NULL);
+    for (int64_t ref; f->behaviour != REFUSES && (ref = take_call(fd)) != 0;) {
+        if (f->behaviour == HANGS_UP)
+            break;
+        if (f->behaviour != SILENT)
+            reply(fd, f, ref);
     }
-    ei_x_free(&x);
-    ei_close_connection(fd);
+    close(fd);
     return NULL;
 }
 
 static struct fake *start_fake(enum behaviour behaviour)
 {
     struct fake *f = base_alloc(sizeof *f);
-    int port = 0;
     f->behaviour = behaviour;
     snprintf(f->dir, sizeof f->dir, "/tmp/cli_test.XXXXXX");
     ck_assert_ptr_nonnull(mkdtemp(f->dir));
-    snprintf(f->node, sizeof f->node, "fake_%d@127.0.0.1", (int)getpid());
-    start_epmd(f);
-    signal(SIGPIPE, SIG_IGN);
-    ei_init();
-    char alive[64];
-    snprintf(alive, sizeof alive, "fake_%d", (int)getpid());
-    ck_assert_int_eq(ei_connect_xinit(&fake_ec, "127.0.0.1", alive, f->node, NULL, "monster", 7),
-                     0);
-    f->listener = ei_listen(&fake_ec, &port, 5);
+    f->dir_fd = open(f->dir, O_RDONLY | O_DIRECTORY);
+    f->listener = unix_socket_listen(f->dir_fd, "control.sock");
     ck_assert_int_ge(f->listener, 0);
-    /* epmd takes a moment to listen. */
-    for (int i = 0; (f->published = ei_publish(&fake_ec, port)) < 0; i++) {
-        ck_assert_int_lt(i, 500);
-        usleep(10000);
-    }
     ck_assert_int_eq(pthread_create(&f->thread, NULL, serve, f), 0);
     return f;
 }
@@ -178,22 +138,23 @@ static void stop_fake(struct fake *f)
     shutdown(f->listener, SHUT_RDWR);
     pthread_join(f->thread, NULL);
     close(f->listener);
-    close(f->published);
-    kill(f->epmd, SIGTERM);
-    waitpid(f->epmd, NULL, 0);
-    unsetenv("ERL_EPMD_PORT");
+    ck_assert_int_eq(unlinkat(f->dir_fd, "control.sock", 0), 0);
+    close(f->dir_fd);
     ck_assert_int_eq(rmdir(f->dir), 0);
     buf_free(&f->answer);
     free(f);
 }
 
 /* cli_run with standard output and error caught, one after the other in ${said}. */
-static int run(struct config *c, const char *word, int argc, char **argv, char said[4096])
+static int run(const char *dir, const char *word, int argc, char **argv, char said[4096])
 {
+    struct config *c = config_new();
     char path[] = "/tmp/cli_test_out.XXXXXX";
     int fd = mkostemp(path, O_APPEND), out = dup(1), err = dup(2);
     unlink(path);
     fflush(NULL);
+    free(c->store_dir);
+    c->store_dir = base_strndup(dir, strlen(dir));
     dup2(fd, 1);
     dup2(fd, 2);
     int status = cli_run(c, word, argc, argv);
@@ -205,159 +166,204 @@ static int run(struct config *c, const char *word, int argc, char **argv, char s
     close(fd);
     close(out);
     close(err);
+    config_free(c);
     return status;
-}
-
-static void set_text(char **field, const char *text)
-{
-    free(*field);
-    *field = base_strndup(text, strlen(text));
-}
-
-static struct config *config_for(const struct fake *f, const char *cookie)
-{
-    struct config *c = config_new();
-    set_text(&c->store_dir, f->dir);
-    set_text(&c->node_name, f->node);
-    set_text(&c->node_cookie, cookie);
-    return c;
 }
 
 TEST(a_call_end_to_end)
 {
     struct fake *f = start_fake(ANSWERS);
-    struct config *c = config_for(f, "monster");
     char said[4096];
     term_put_tuple(&f->answer, 2);
     term_put_atom(&f->answer, "ok");
     term_put_atom(&f->answer, "paused");
-    ck_assert_int_eq(run(c, "pause", 0, NULL, said), 0);
+    ck_assert_int_eq(run(f->dir, "pause", 0, NULL, said), 0);
     ck_assert_str_eq(said, "paused\n");
     stop_fake(f);
-    config_free(c);
 }
 
-TEST(the_control_file_comes_first)
+TEST(signs_of_life_are_no_answer)
 {
     struct fake *f = start_fake(TICKS_FIRST);
-    struct config *c = config_for(f, "another");
-    char said[4096], path[100], *argv[] = {(char *)"--json"};
-    set_text(&c->node_name, "somebody_else@127.0.0.1");
-    snprintf(path, sizeof path, "%s/control", f->dir);
-    int fd = open(path, O_WRONLY | O_CREAT, 0600);
-    dprintf(fd, "%s monster\n", f->node);
-    close(fd);
+    char said[4096], *argv[] = {(char *)"--json"};
     term_put_tuple(&f->answer, 2);
     term_put_atom(&f->answer, "error");
     term_put_atom(&f->answer, "timeout");
-    int status = run(c, "drain", 1, argv, said);
-    unlink(path);
-    ck_assert_int_eq(status, 1);
+    ck_assert_int_eq(run(f->dir, "drain", 1, argv, said), 1);
     ck_assert_str_eq(said, "convex_sidecar: the sidecar answers: timeout: not all was delivered in "
                            "that time; `status` shows what waits and why\n"
                            "{\"error\":\"timeout\"}\n");
-    ck_assert(f->got_tock);
-    ck_assert_int_eq(strncmp(f->peer, "cli_", 4), 0);
-    ck_assert_ptr_nonnull(strstr(f->peer, "@127.0.0.1"));
     stop_fake(f);
-    config_free(c);
 }
 
-/* ${behaviour} ends a call with exit status 3 and ${why}. */
-static void assert_absent(enum behaviour behaviour, const char *cookie, const char *why)
+/* A call about ${dir} ends with exit status 3 and ${why}. */
+static void assert_absent(const char *dir, const char *why)
+{
+    char said[4096], wanted[1000], *argv[] = {(char *)"--timeout", (char *)"1"};
+    ck_assert_int_eq(run(dir, "status", 2, argv, said), 3);
+    snprintf(wanted, sizeof wanted, "convex_sidecar: no sidecar answers in %s: %s\n", dir, why);
+    ck_assert_str_eq(said, wanted);
+}
+
+static void assert_fails(enum behaviour behaviour, const char *why)
 {
     struct fake *f = start_fake(behaviour);
-    struct config *c = config_for(f, cookie);
-    char said[4096], wanted[400], *argv[] = {(char *)"--timeout", (char *)"1"};
-    ck_assert_int_eq(run(c, "status", 2, argv, said), 3);
-    snprintf(wanted, sizeof wanted, "convex_sidecar: no sidecar answers as %s: %s\n", f->node, why);
-    ck_assert_str_eq(said, wanted);
+    term_put_atom(&f->answer, "x");
+    assert_absent(f->dir, why);
     stop_fake(f);
-    config_free(c);
 }
 
 TEST(no_answer_in_time)
 {
-    assert_absent(SILENT, "monster", "it did not answer in time; --timeout SECONDS waits longer");
+    assert_fails(SILENT, "it did not answer in time; --timeout SECONDS waits longer");
+    assert_fails(MUTE, "it did not answer in time; --timeout SECONDS waits longer");
 }
 
 TEST(the_connection_ends)
 {
-    assert_absent(HANGS_UP, "monster", "the connection ended before the answer came; see its log");
+    assert_fails(HANGS_UP, "the connection ended before the answer came; see its log");
 }
 
-TEST(the_name_is_not_there)
+TEST(it_refuses)
 {
-    assert_absent(ENDS_CALL, "monster",
-                  "it ended the call (noproc): is node.registered_name \"convex_sidecar\" there?");
+    assert_fails(REFUSES, "the moon is full");
 }
 
 TEST(an_answer_that_is_no_term)
 {
-    assert_absent(SENDS_NONSENSE, "monster", "it sent a message that is no Erlang term");
+    assert_fails(SENDS_NONSENSE, "it sent a message that is no Erlang term");
 }
 
-TEST(another_cookie)
+TEST(an_answer_of_a_later_version)
 {
-    assert_absent(ANSWERS, "wrong",
-                  "it refused the connection: is the cookie the same, and does node.allow_nodes "
-                  "let cli_* in?");
+    assert_fails(SENDS_NEWS,
+                 "it sent a message this program does not know; use the program of its version");
 }
+
+#define NOT_RUNNING                                                                                \
+    "is it running? start it, or give another store (--store DIR or --config FILE); if it runs, "  \
+    "its log says why there is no control.sock"
 
 TEST(nobody_there)
 {
-    struct fake *f = start_fake(ANSWERS);
-    struct config *c = config_for(f, "monster");
-    char said[4096];
-    set_text(&c->node_name, "nobody@127.0.0.1");
-    ck_assert_int_eq(run(c, "status", 0, NULL, said), 3);
-    ck_assert_str_eq(said, "convex_sidecar: no sidecar answers as nobody@127.0.0.1: is it running? "
-                           "epmd does not know that name\n");
-    stop_fake(f);
-    config_free(c);
-    unsetenv("ERL_EPMD_PORT");
-    c = config_new();
-    char port[20];
-    snprintf(port, sizeof port, "%d", free_port()); /* no epmd at all */
-    setenv("ERL_EPMD_PORT", port, 1);
-    set_text(&c->store_dir, "/nonexistent");
-    set_text(&c->node_cookie, "x");
-    ck_assert_int_eq(run(c, "status", 0, NULL, said), 3);
-    ck_assert_ptr_nonnull(strstr(said, "is it running?"));
-    unsetenv("ERL_EPMD_PORT");
-    config_free(c);
+    char dir[] = "/tmp/cli_test.XXXXXX", target[100];
+    ck_assert_ptr_nonnull(mkdtemp(dir));
+    int dir_fd = open(dir, O_RDONLY | O_DIRECTORY);
+    assert_absent("/nonexistent/store",
+                  "there is no such store; give that of a sidecar on this machine (--store DIR or "
+                  "--config FILE); one elsewhere is asked from there, or from a BEAM node");
+    assert_absent(dir, NOT_RUNNING);
+    close(unix_socket_listen(dir_fd, "control.sock")); /* a sidecar that was killed */
+    assert_absent(dir, NOT_RUNNING);
+    close(openat(dir_fd, "control", O_WRONLY | O_CREAT, 0600)); /* then one of 0.1 was started */
+    for (int i = 0; i < 2; i++) {
+        assert_absent(dir,
+                      "a sidecar of version 0.1 runs there, or was killed; ask it with its own "
+                      "program, or start it anew with this version");
+        ck_assert_int_eq(unlinkat(dir_fd, i == 0 ? "control.sock" : "control", 0), 0);
+    }
+    snprintf(target, sizeof target, "%s/elsewhere", dir);
+    ck_assert_int_eq(symlinkat(target, dir_fd, "control.sock"), 0);
+    assert_absent(dir, "control.sock: Socket operation on non-socket; see the sidecar's log");
+    ck_assert_int_eq(unlinkat(dir_fd, "control.sock", 0), 0);
+    close(dir_fd);
+    rmdir(dir);
 }
 
-TEST(a_control_file_of_others_is_not_believed)
+/* What user ${uid} is told about ${dir}, on standard output of a child. */
+static void assert_refused(uid_t uid, const char *dir, const char *why)
 {
-    struct config *c = config_new();
-    char dir[] = "/tmp/cli_test.XXXXXX", path[100], said[4096];
+    int status;
+    pid_t pid = fork();
+    if (pid == 0) {
+        ck_assert_int_eq(setresuid(uid, uid, uid), 0);
+        assert_absent(dir, why);
+        _exit(0);
+    }
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "the child failed");
+}
+
+TEST(another_user_is_told_so)
+{
+    struct fake *f = start_fake(ANSWERS);
+    char path[100];
+    snprintf(path, sizeof path, "%s/control.sock", f->dir);
+    if (geteuid() == 0) {
+        assert_refused(NOBODY, f->dir, "not permitted; run this as the sidecar's user or as root");
+        ck_assert_int_eq(chmod(f->dir, 0755), 0);
+        ck_assert_int_eq(chmod(path, 0666), 0);
+        assert_refused(NOBODY, f->dir,
+                       "not permitted: it is user 0's; run this as that user or as root");
+    }
+    stop_fake(f);
+}
+
+/* --- against the real other end --- */
+
+static void on_call(void *arg, struct caller *caller, term request)
+{
+    struct buf b = {0};
+    (void)arg;
+    term_put_integer(&b, 1);
+    for (int i = 0; i < 3 && term_is(request, "count"); i++)
+        ck_assert(dist_part(caller, buf_view(&b)));
+    dist_reply(caller, term_raw(request));
+    buf_free(&b);
+}
+
+static void on_cast(void *arg, term request)
+{
+    (void)arg, (void)request;
+}
+
+static void on_gathered(void *arg)
+{
+    (void)arg;
+}
+
+TEST(parts_come_before_the_reply)
+{
+    char dir[] = "/tmp/cli_test.XXXXXX";
     ck_assert_ptr_nonnull(mkdtemp(dir));
-    set_text(&c->store_dir, dir);
-    snprintf(path, sizeof path, "%s/control", dir);
-    int fd = open(path, O_WRONLY | O_CREAT, 0600);
-    dprintf(fd, "evil@127.0.0.1 cookie\n");
-    ck_assert_int_eq(fchmod(fd, 0644), 0);
-    ck_assert_int_eq(run(c, "status", 0, NULL, said), 3);
-    ck_assert_ptr_nonnull(strstr(said, "it must be a file of this user's, mode 0600"));
-    ck_assert_int_eq(fchmod(fd, 0600), 0);
-    ck_assert_int_eq(ftruncate(fd, 5), 0);
-    ck_assert_int_eq(run(c, "status", 0, NULL, said), 3);
-    ck_assert_ptr_nonnull(strstr(said, "it is not \"NODE COOKIE\""));
-    close(fd);
-    unlink(path);
+    const struct dist_handler handler = {NULL, on_call, on_cast, on_gathered};
+    const struct control_socket_options options = {dir, 1 << 20, 1 << 20};
+    struct control_socket *s = control_socket_open(&options, &handler);
+    struct cli_client *c;
+    struct cli_answer a;
+    struct fault fault = {0};
+    struct buf message = {0}, request = {0};
+    unsigned first, second;
+    int parts = 0;
+    term answer;
+
+    ck_assert_int_eq(cli_client_open(dir, 10000, &c, &fault), ERR_OK);
+    term_put_atom(&request, "count");
+    ck_assert_int_eq(cli_client_send(c, buf_view(&request), 10000, &first, &fault), ERR_OK);
+    ck_assert_int_eq(cli_client_send(c, buf_view(&request), 10000, &second, &fault), ERR_OK);
+    ck_assert_uint_ne(first, second);
+    for (int replies = 0; replies < 2; parts += a.is_part, replies += !a.is_part) {
+        ck_assert_int_eq(cli_client_receive(c, 10000, &message, &a, &fault), ERR_OK);
+        ck_assert(a.ticket == (replies == 0 ? first : second));
+        ck_assert(a.is_part || term_is(a.term, "count"));
+    }
+    ck_assert_int_eq(parts, 6);
+    cli_client_close(c);
+    ck_assert_int_eq(cli_client_call(dir, buf_view(&request), 10000, &message, &answer, &fault),
+                     ERR_OK);
+    ck_assert(term_is(answer, "count")); /* a call that does not want parts passes over them */
+    control_socket_close(s);
+    buf_free(&message);
+    buf_free(&request);
     rmdir(dir);
-    config_free(c);
 }
 
 TEST(usage_is_status_2)
 {
-    struct config *c = config_new();
     char said[4096], *argv[] = {(char *)"x"};
-    ck_assert_int_eq(run(c, "status", 1, argv, said), 2);
+    ck_assert_int_eq(run("/nonexistent", "status", 1, argv, said), 2);
     ck_assert_str_eq(said, "convex_sidecar status: too many arguments; see convex_sidecar status "
                            "--help\n");
-    ck_assert_int_eq(run(c, "frob", 0, NULL, said), 2);
+    ck_assert_int_eq(run("/nonexistent", "frob", 0, NULL, said), 2);
     ck_assert_str_eq(said, "convex_sidecar: there is no word \"frob\"; --help lists them\n");
-    config_free(c);
 }
