@@ -7,7 +7,7 @@
 
 #include "ground/base.h"
 #include "ground/buf.h"
-#include "projection/decide.h"
+#include "outbox/decide.h"
 
 /* A pair of a result map: a key of our own and what stands behind it. */
 void answer_key_integer(struct buf *b, const char *key, int64_t v);

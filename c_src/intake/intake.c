@@ -27,7 +27,7 @@
 #include "intake/answer.h"
 #include "intake/control.h"
 #include "outbox/outbox.h"
-#include "projection/decide.h"
+#include "outbox/decide.h"
 #include "projection/projection.h"
 
 enum {

@@ -27,7 +27,7 @@
 #include "ground/log.h"
 #include "ground/metrics.h"
 #include "outbox/round_inside.h"
-#include "projection/decide.h"
+#include "outbox/decide.h"
 #include "projection/gate.h"
 #include "projection/projection.h"
 #include "store/store.h"
@@ -277,29 +277,29 @@ enum err round_checkpoint(struct round *r, struct slice id, struct checkpoint *c
     return e;
 }
 
-static struct version version_of(const struct outbox_version *v)
+static struct outbox_version version_of(const struct document *d)
 {
-    struct version out = {.seq = v->seq, .version = v->version};
+    struct outbox_version v = {.op = OUTBOX_UPSERT,
+                               .seq = d->seq,
+                               .event_count = d->event_count,
+                               .projected_at_us = d->projected_at_us,
+                               .version = d->version};
 
-    memcpy(out.hash, v->hash, sizeof out.hash);
-    return out;
+    memcpy(v.hash, d->hash, sizeof v.hash);
+    return v;
 }
 
 /* The decision table, and what it does not know: removals, and what a rebuild asks for. */
 static struct decision judge(const struct checkpoint_record *c, const struct document *d,
                              unsigned how)
 {
-    struct version pending = version_of(&c->cp.pending);
-    struct version delivered = version_of(&c->cp.delivered);
-    struct version incoming = {.seq = d->seq, .version = d->version};
-    bool waits = c->cp.has_pending && c->cp.pending.op == OUTBOX_UPSERT;
-    bool stands = c->cp.has_delivered && c->reset_revision == 0;
+    const struct outbox_version incoming = version_of(d), *standing = NULL;
 
-    memcpy(incoming.hash, d->hash, sizeof incoming.hash);
-    if (c->cp.has_pending && !waits)
-        stands = false; /* its removal is under way */
-    struct decision decision =
-        decide(waits ? &pending : NULL, stands ? &delivered : NULL, &incoming);
+    if (c->cp.has_pending) /* a removal under way leaves nothing */
+        standing = c->cp.pending.op == OUTBOX_UPSERT ? &c->cp.pending : NULL;
+    else if (c->cp.has_delivered && c->reset_revision == 0)
+        standing = &c->cp.delivered;
+    struct decision decision = decide(standing, &incoming);
     bool may_go_below = (how & PUT_RESET) && !(how & PUT_UNLESS_AHEAD);
     if (may_go_below && decision.reason == DECIDE_CHECKPOINT_AHEAD)
         decision.write = true;
@@ -338,16 +338,9 @@ static enum err keep_document(struct round *r, const struct document *d, bool re
     PRE(d->projected_at_us > c->cp.last_projected_us);
     if (is_too_much(r, c, d->json.len))
         return ERR_FULL;
-    struct pending p = {.id = d->id,
-                        .kind = slice_str(d->kind->name),
-                        .json = d->json,
-                        .version = {.op = OUTBOX_UPSERT,
-                                    .reset = may_go_below,
-                                    .seq = d->seq,
-                                    .event_count = d->event_count,
-                                    .projected_at_us = d->projected_at_us,
-                                    .version = d->version}};
-    memcpy(p.version.hash, d->hash, sizeof p.version.hash);
+    struct pending p = {
+        .id = d->id, .kind = slice_str(d->kind->name), .json = d->json, .version = version_of(d)};
+    p.version.reset = may_go_below;
     c->cp.kind = p.kind;
     c->cp.fold = d->fold;
     c->cp.last_projected_us = d->projected_at_us;

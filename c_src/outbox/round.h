@@ -6,7 +6,7 @@
 #define ROUND_H
 
 #include "ground/base.h"
-#include "projection/decide.h"
+#include "outbox/decide.h"
 #include "store/kept.h"
 
 struct document;

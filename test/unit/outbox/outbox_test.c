@@ -107,6 +107,21 @@ TEST(the_decision_table_holds_for_pending_and_delivered)
     house_close(&h);
 }
 
+TEST(what_waits_counts_before_what_was_delivered)
+{
+    struct house h = house_open();
+
+    do_put(h.o, A, 3, 1);
+    kit_done(h.o, A);
+    do_put(h.o, A, 6, 2);
+    check_decision(do_put(h.o, A, 6, 2), false, false, DECIDE_IDEMPOTENT, 0);
+    check_decision(do_put(h.o, A, 5, 1), false, false, DECIDE_CHECKPOINT_AHEAD, 0);
+    check_decision(do_put(h.o, A, 3, 1), false, false, DECIDE_CHECKPOINT_AHEAD,
+                   0); /* as delivered */
+    check_decision(do_put(h.o, A, 7, 1), true, true, DECIDE_NO_REASON, 1);
+    house_close(&h);
+}
+
 TEST(a_newer_version_takes_number_and_time_of_the_one_that_waits)
 {
     struct house h = house_open();

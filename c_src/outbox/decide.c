@@ -3,8 +3,7 @@
  *
  * The happy path: the incoming version is newer than what stands, so it is
  * written.  What stands is the version still waiting to be delivered, or, when
- * none waits, the one delivered last; a version that waits is replaced in its
- * place (coalesced), so that Convex sees at most one pending write a document.
+ * none waits, the one delivered last.
  *
  * Nothing can go wrong here: no memory, no I/O, no clock.  The order of the
  * tests is that of the table in docs/DESIGN.md, "Write or skip".  A version is compared
@@ -12,18 +11,16 @@
  * hash as well and is the better reason to give.  Runs on any thread.
  */
 
-#include "projection/decide.h"
+#include "outbox/decide.h"
 
 static struct decision skip(enum decide_reason reason)
 {
     return (struct decision){.write = false, .reason = reason};
 }
 
-struct decision decide(const struct version *pending, const struct version *checkpoint,
-                       const struct version *incoming)
+struct decision decide(const struct outbox_version *standing, const struct outbox_version *incoming)
 {
-    const struct version *standing = pending ? pending : checkpoint;
-    struct decision write = {.write = true, .coalesced = pending != NULL};
+    struct decision write = {.write = true};
 
     if (standing == NULL) {
         write.lag_events = incoming->seq;
@@ -49,7 +46,7 @@ struct decision decide(const struct version *pending, const struct version *chec
 const char *decide_reason_text(enum decide_reason r)
 {
     switch (r) {
-#define X(name, text, drift)                                                                       \
+#define X(name, text)                                                                              \
     case name:                                                                                     \
         return text;
         DECIDE_REASON_LIST(X)

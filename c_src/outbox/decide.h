@@ -1,0 +1,37 @@
+/* decide.h - write or skip: the decision table, a pure function. */
+
+#ifndef DECIDE_H
+#define DECIDE_H
+
+#include "store/kept.h"
+
+/* The reasons a decision gives, in the words of the runtime (reference: its checkpoint table). */
+#define DECIDE_REASON_LIST(X)                                                                      \
+    X(DECIDE_NO_REASON, NULL)                                                                      \
+    X(DECIDE_CHECKPOINT_AHEAD, "checkpoint_ahead")                                                 \
+    X(DECIDE_IDEMPOTENT, "idempotent")                                                             \
+    X(DECIDE_SUMMARY_HASH_MISMATCH, "summary_hash_mismatch")                                       \
+    X(DECIDE_PROJECTION_VERSION_CHANGED, "projection_version_changed")
+
+enum decide_reason {
+#define X(name, text) name,
+    DECIDE_REASON_LIST(X)
+#undef X
+};
+
+struct decision {
+    bool write;                /* else skip */
+    bool coalesced;            /* write, in the place of a version still pending: round_put knows */
+    enum decide_reason reason; /* why it is skipped, or which drift makes it written */
+    int64_t lag_events;        /* how far the incoming version is ahead of what stands */
+};
+
+/** decide(standing, incoming): What to do with ${incoming}, given what stands (NULL: nothing does).
+ */
+struct decision decide(const struct outbox_version *standing,
+                       const struct outbox_version *incoming);
+
+/** decide_reason_text(r): The reason's word, NULL for DECIDE_NO_REASON; static storage. */
+const char *decide_reason_text(enum decide_reason r);
+
+#endif
