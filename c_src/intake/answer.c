@@ -12,6 +12,7 @@
  */
 
 #include "intake/answer.h"
+
 #include "ground/hex.h"
 #include "json/json_read.h"
 #include "term/term.h"

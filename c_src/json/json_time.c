@@ -14,6 +14,7 @@
  */
 
 #include "json/json_time.h"
+
 #include "ground/time_text.h"
 
 #define MICROSECOND_DIGITS 6

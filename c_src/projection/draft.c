@@ -11,8 +11,8 @@
  * one thread at a time.
  */
 
-#include "json/json.h"
 #include "ground/time_text.h"
+#include "json/json.h"
 #include "projection/draft.h"
 #include "projection/fold.h"
 

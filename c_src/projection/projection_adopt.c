@@ -14,6 +14,7 @@
  */
 
 #include "json/json.h"
+#include "json/json_skip.h"
 #include "projection/draft.h"
 #include "projection/gate.h"
 #include "projection/kind_slot.h"
@@ -36,44 +37,17 @@ static const struct kind_slot adopted_slots[] = {
 };
 #define ADOPTED_SLOTS (sizeof adopted_slots / sizeof adopted_slots[0])
 
-static size_t string_end(const uint8_t *p, size_t i)
-{
-    for (i++; p[i] != '"'; i++)
-        if (p[i] == '\\')
-            i++;
-    return i + 1;
-}
-
-/* Behind the value that begins at ${i}, in JSON that json_put_term has made. */
-static size_t value_end(const uint8_t *p, size_t i)
-{
-    unsigned depth = 0;
-    do {
-        if (p[i] == '"') {
-            i = string_end(p, i);
-            continue;
-        }
-        if (p[i] == '{' || p[i] == '[')
-            depth++;
-        else if (p[i] == '}' || p[i] == ']')
-            depth--;
-        i++;
-    } while (depth > 0 || (p[i] != ',' && p[i] != '}'));
-    return i;
-}
-
 /* Cut the object ${all} around projected_at (which is there: draft_take_time will see it) and
  * around projection_hash, or the place where it belongs.  Its keys are in order as they stand: an
  * escape begins with a byte below any of our names', as do the bytes it stands for. */
 static void cut_parts(struct draft *d, struct piece all, struct piece *time)
 {
-    const uint8_t *p = d->text.data;
+    const struct slice text = buf_view(&d->text);
     size_t i = all.at + 1, head_end = 0, middle = 0, middle_end = 0, tail = 0;
     while (tail == 0) {
-        PRE(p[i] == '"'); /* projection_version comes before the end */
-        size_t value = string_end(p, i) + 1;
-        size_t end = value_end(p, value);
-        struct slice key = slice_of(p + i + 1, value - i - 3);
+        size_t value = json_skip_string(text, i) + 1, end = json_skip_value(text, value);
+        PRE(value > 1 && end > 0); /* projection_version comes before the end */
+        struct slice key = slice_of(text.data + i + 1, value - i - 3);
         if (slice_is(key, DRAFT_PROJECTED_AT)) {
             *time = (struct piece){value, end - value, 0};
             head_end = i;

@@ -10,20 +10,18 @@
  * broken, the document weighs more than Convex takes.  Then there is no
  * document, the fault says why, and the caller's fold stands as it was.
  *
- * Runs on the store thread; the hash context is the thread's own.
+ * Runs on the store thread.
  */
 
-#include "json/json.h"
 #include "ground/hex.h"
 #include "ground/time_text.h"
+#include "json/json.h"
+#include "projection/cut_hash.h"
 #include "projection/draft.h"
 #include "projection/fold.h"
 #include "projection/gate.h"
 #include "projection/kind_slot.h"
 #include "projection/projection.h"
-
-#include <openssl/evp.h>
-#include <pthread.h>
 
 #define RANGE_WEIGHT 20 /* an array (2) of two numbers (9): crates/value/src/size.rs */
 #define NO_HASH_YET  "\"0000000000000000000000000000000000000000000000000000000000000000\""
@@ -112,11 +110,6 @@ static enum err put_time(struct draft *d, int64_t after_us, int64_t now_us, int6
 
 /* ---- the bytes ------------------------------------------------------------------- */
 
-/* The two keys that the hash does not cover, each with the comma behind it. */
-struct cut {
-    size_t from, to;
-};
-
 static struct piece value_of(const struct draft *d, const struct kind_slot *slot)
 {
     return slot->value == SLOT_FIELD ? d->fields[slot->field] : d->values[slot->value];
@@ -146,7 +139,8 @@ static enum err measure(const struct draft *d, size_t *bytes, struct fault *faul
                      hundredths / 100, hundredths % 100);
 }
 
-/* Put all in place; returns the number of cuts, and where the hash belongs (0: left out). */
+/* Put all in place; returns the number of cuts (the keys that the hash does not cover, each with
+ * the comma after it), and where the hash belongs (0: left out). */
 static size_t assemble(struct draft *d, struct cut cuts[2], size_t *hash_at)
 {
     size_t count = 0;
@@ -167,48 +161,6 @@ static size_t assemble(struct draft *d, struct cut cuts[2], size_t *hash_at)
     return count;
 }
 
-static EVP_MD *sha256;
-static pthread_key_t hash_context;
-static pthread_once_t hash_once = PTHREAD_ONCE_INIT;
-
-static void free_context(void *context)
-{
-    EVP_MD_CTX_free(context);
-}
-
-/* Fetching an algorithm by name takes longer than hashing a document with it: once. */
-static void hash_start(void)
-{
-    sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
-    PRE(sha256 != NULL);
-    PRE(pthread_key_create(&hash_context, free_context) == 0);
-}
-
-static EVP_MD_CTX *thread_context(void)
-{
-    pthread_once(&hash_once, hash_start);
-    EVP_MD_CTX *context = pthread_getspecific(hash_context);
-    if (context == NULL) {
-        context = EVP_MD_CTX_new();
-        PRE(context != NULL);
-        PRE(pthread_setspecific(hash_context, context) == 0);
-    }
-    return context;
-}
-
-static void hash_without(struct slice json, const struct cut *cuts, size_t count, uint8_t hash[32])
-{
-    EVP_MD_CTX *context = thread_context();
-    size_t from = 0;
-    PRE(EVP_DigestInit_ex2(context, sha256, NULL) == 1);
-    for (size_t i = 0; i < count; i++) {
-        PRE(EVP_DigestUpdate(context, json.data + from, cuts[i].from - from) == 1);
-        from = cuts[i].to;
-    }
-    PRE(EVP_DigestUpdate(context, json.data + from, json.len - from) == 1);
-    PRE(EVP_DigestFinal_ex(context, hash, NULL) == 1);
-}
-
 static enum err put_json(struct draft *d, uint8_t hash[32], struct fault *fault)
 {
     struct cut cuts[2];
@@ -219,7 +171,7 @@ static enum err put_json(struct draft *d, uint8_t hash[32], struct fault *fault)
         return e;
     buf_reserve(&d->out, bytes + (size_t)2 * FOLD_MAX_TEXT);
     size_t count = assemble(d, cuts, &hash_at);
-    hash_without(buf_view(&d->out), cuts, count, hash);
+    cut_hash(buf_view(&d->out), cuts, count, hash);
     if (hash_at > 0) {
         hex_put(hash, 32, hex);
         memcpy(d->out.data + hash_at, hex, 64);
