@@ -14,6 +14,7 @@
  * raise the store's format version.  Runs on the store thread.
  */
 
+#include "ground/unpack.h"
 #include "json/json.h"
 #include "projection/fold.h"
 
@@ -66,56 +67,22 @@ static bool is_json_string(struct slice s)
     return true;
 }
 
-/* msgpack-c's own reader is not for a rotten disk: it allocates what an array claims to hold before
- * it has seen the elements.  Four values need no tree of objects anyway. */
-struct reader {
-    const uint8_t *p, *end;
-    bool bad;
-};
-
-/* A big-endian number of ${width} bytes. */
-static uint64_t read_be(struct reader *r, size_t width)
+/* From 1 to 2^53 - 1. */
+static int64_t read_seq(struct unpack *u)
 {
-    uint64_t v = 0;
-    if (r->bad || (size_t)(r->end - r->p) < width) {
-        r->bad = true;
-        return 0;
-    }
-    for (size_t i = 0; i < width; i++)
-        v = v << 8 | *r->p++;
-    return v;
-}
+    uint64_t v = unpack_uint(u);
 
-/* From 1 to 2^53 - 1, in any of the unsigned forms the packer chooses from. */
-static int64_t read_seq(struct reader *r)
-{
-    uint64_t v = read_be(r, 1);
-    if (v >= 0xcc && v <= 0xcf) /* uint 8, 16, 32, 64 */
-        v = read_be(r, (size_t)1 << (v - 0xcc));
-    else if (v > 0x7f) /* else a fixint is its own value */
-        r->bad = true;
     if (v < 1 || v > FOLD_MAX_SEQ)
-        r->bad = true;
-    return r->bad ? 0 : (int64_t)v;
+        unpack_spoil(u, "out of range");
+    return u->bad ? 0 : (int64_t)v;
 }
 
-static struct slice read_text(struct reader *r, bool may_be_null)
+static struct slice read_text(struct unpack *u, bool may_be_null)
 {
-    uint64_t len = read_be(r, 1);
-    if (len == 0xd9 || len == 0xda) /* str 8, 16; none is longer than FOLD_MAX_TEXT */
-        len = read_be(r, (size_t)1 << (len - 0xd9));
-    else if ((len & 0xe0) == 0xa0) /* fixstr */
-        len &= 0x1f;
-    else
-        r->bad = true;
-    if (r->bad || len > (uint64_t)(r->end - r->p)) {
-        r->bad = true;
-        return slice_of(NULL, 0);
-    }
-    struct slice text = slice_of(r->p, (size_t)len);
-    r->p += len;
+    struct slice text = unpack_str(u, FOLD_MAX_TEXT);
+
     if (!is_json_string(text) && !(may_be_null && slice_is(text, "null")))
-        r->bad = true;
+        unpack_spoil(u, "no JSON string");
     return text;
 }
 
@@ -125,22 +92,23 @@ enum err fold_read(struct slice bytes, struct fold *f, struct fault *fault)
     if (bytes.len == 0)
         return ERR_OK;
 
-    struct reader r = {.p = bytes.data, .end = bytes.data + bytes.len};
-    if (read_be(&r, 1) != (0x90 | FOLD_ELEMENTS))
+    struct unpack u = unpack_over(bytes);
+    unpack_array(&u, FOLD_ELEMENTS);
+    if (u.bad)
         return broken(fault, "no array of four");
-    f->seq = read_seq(&r);
-    if (r.bad)
+    f->seq = read_seq(&u);
+    if (u.bad)
         return broken(fault, "seq");
-    f->event_count = read_seq(&r);
-    if (r.bad || f->event_count > f->seq)
+    f->event_count = read_seq(&u);
+    if (u.bad || f->event_count > f->seq)
         return broken(fault, "event_count");
-    f->type_json = read_text(&r, false);
-    if (r.bad)
+    f->type_json = read_text(&u, false);
+    if (u.bad)
         return broken(fault, "event type");
-    f->inserted_at_json = read_text(&r, true);
-    if (r.bad)
+    f->inserted_at_json = read_text(&u, true);
+    if (u.bad)
         return broken(fault, "event time");
-    if (r.p != r.end)
+    if (!unpack_end(&u))
         return broken(fault, "bytes behind its end");
     return ERR_OK;
 }

@@ -1,0 +1,147 @@
+/*
+ * unpack.c - reading msgpack in place, from bytes that may be damaged.
+ *
+ * The happy path: a cursor goes over the bytes and gives slices of them; nothing is copied or
+ * allocated (msgpack-c builds a tree, and reserves what an array claims to hold before it saw it).
+ *
+ * What can go wrong: the bytes are not what was written.  The first thing that is wrong is
+ * remembered in `bad`, every later read answers zero or empty, and the end looks once.  No length
+ * is trusted.
+ *
+ * Any thread.
+ */
+
+#include "ground/unpack.h"
+
+void unpack_spoil(struct unpack *u, const char *bad)
+{
+    if (u->bad == NULL)
+        u->bad = bad;
+    u->at = u->end;
+}
+
+bool unpack_end(struct unpack *u)
+{
+    if (u->at != u->end)
+        unpack_spoil(u, "bytes are left over");
+    return u->bad == NULL;
+}
+
+/* The next ${n} bytes; when they are not there, as many zeros as any caller looks at. */
+static const uint8_t *take(struct unpack *u, size_t n)
+{
+    static const uint8_t zeros[8];
+
+    if ((size_t)(u->end - u->at) < n) {
+        unpack_spoil(u, "it ends too early");
+        return zeros;
+    }
+    u->at += n;
+    return u->at - n;
+}
+
+static uint64_t take_be(struct unpack *u, size_t n)
+{
+    const uint8_t *p = take(u, n);
+    uint64_t v = 0;
+
+    for (size_t i = 0; i < n; i++)
+        v = v << 8 | p[i];
+    return v;
+}
+
+uint64_t unpack_uint(struct unpack *u)
+{
+    uint8_t tag = *take(u, 1);
+
+    if (tag < 0x80)
+        return tag;
+    if (tag >= 0xcc && tag <= 0xcf)
+        return take_be(u, (size_t)1 << (tag - 0xcc));
+    unpack_spoil(u, "a count is no unsigned integer");
+    return 0;
+}
+
+int64_t unpack_int(struct unpack *u)
+{
+    uint8_t tag = u->at < u->end ? *u->at : 0;
+
+    if (tag >= 0xe0)
+        return (int8_t)*take(u, 1);
+    if (tag >= 0xd0 && tag <= 0xd3)
+        take(u, 1);
+    switch (tag) {
+    case 0xd0:
+        return (int8_t)take_be(u, 1);
+    case 0xd1:
+        return (int16_t)take_be(u, 2);
+    case 0xd2:
+        return (int32_t)take_be(u, 4);
+    case 0xd3:
+        return (int64_t)take_be(u, 8);
+    default:
+        break;
+    }
+    uint64_t v = unpack_uint(u);
+    if (v > INT64_MAX)
+        unpack_spoil(u, "a number is out of range");
+    return v > INT64_MAX ? 0 : (int64_t)v;
+}
+
+bool unpack_bool(struct unpack *u)
+{
+    uint8_t tag = *take(u, 1);
+
+    if (tag != 0xc2 && tag != 0xc3)
+        unpack_spoil(u, "a flag is neither true nor false");
+    return tag == 0xc3;
+}
+
+bool unpack_nil(struct unpack *u)
+{
+    if (u->at == u->end || *u->at != 0xc0)
+        return false;
+    u->at++;
+    return true;
+}
+
+void unpack_array(struct unpack *u, uint64_t fields)
+{
+    if (*take(u, 1) != (0x90 | fields))
+        unpack_spoil(u, "an array has not the fields it should have");
+}
+
+static struct slice get_body(struct unpack *u, uint64_t len)
+{
+    if (len > (uint64_t)(u->end - u->at)) {
+        unpack_spoil(u, "it ends too early");
+        return slice_of("", 0);
+    }
+    return slice_of(take(u, (size_t)len), (size_t)len);
+}
+
+struct slice unpack_str(struct unpack *u, size_t max)
+{
+    uint8_t tag = *take(u, 1);
+    uint64_t len = 0;
+
+    if (tag >= 0xa0 && tag <= 0xbf)
+        len = tag & 0x1f;
+    else if (tag >= 0xd9 && tag <= 0xdb)
+        len = take_be(u, (size_t)1 << (tag - 0xd9));
+    else
+        unpack_spoil(u, "a text is no text");
+    if (len > max)
+        unpack_spoil(u, "a text is too long");
+    return get_body(u, len);
+}
+
+struct slice unpack_bin(struct unpack *u)
+{
+    uint8_t tag = *take(u, 1);
+
+    if (tag >= 0xc4 && tag <= 0xc6)
+        return get_body(u, take_be(u, (size_t)1 << (tag - 0xc4)));
+    unpack_spoil(u, "bytes are no bytes");
+    return slice_of("", 0);
+}
