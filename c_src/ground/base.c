@@ -12,8 +12,6 @@
 
 #include "ground/base.h"
 
-#include <stdarg.h>
-
 #define PLACE_BYTES sizeof((struct fault *)NULL)->why
 _Static_assert(PLACE_BYTES == sizeof((struct fault *)NULL)->path, "put() fills either");
 
@@ -47,15 +45,20 @@ void fault_at(struct fault *f, const char *fmt, ...)
     va_end(args);
 }
 
+void fault_vsay(struct fault *f, const char *path, const char *fmt, va_list args)
+{
+    put(f->why, fmt, args);
+    if (path != NULL)
+        fault_at(f, "%s", path);
+}
+
 enum err fault_say(struct fault *f, const char *path, const char *fmt, ...)
 {
     va_list args;
 
     va_start(args, fmt);
-    put(f->why, fmt, args);
+    fault_vsay(f, path, fmt, args);
     va_end(args);
-    if (path != NULL)
-        fault_at(f, "%s", path);
     return ERR_INVALID;
 }
 
@@ -64,9 +67,7 @@ enum err fault_fail(struct fault *f, enum err e, const char *path, const char *f
     va_list args;
 
     va_start(args, fmt);
-    put(f->why, fmt, args);
+    fault_vsay(f, path, fmt, args);
     va_end(args);
-    if (path != NULL)
-        fault_at(f, "%s", path);
     return e;
 }

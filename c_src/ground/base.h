@@ -3,6 +3,7 @@
 #ifndef BASE_H
 #define BASE_H
 
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -155,6 +156,7 @@ enum err fault_say(struct fault *f, const char *path, const char *fmt, ...) PRIN
  */
 enum err fault_fail(struct fault *f, enum err e, const char *path, const char *fmt, ...)
     PRINTF(4, 5);
+void fault_vsay(struct fault *f, const char *path, const char *fmt, va_list args) PRINTF(3, 0);
 /** fault_at(f, fmt, ...): Say where, leave why. */
 void fault_at(struct fault *f, const char *fmt, ...) PRINTF(2, 3);
 

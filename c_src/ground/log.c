@@ -62,11 +62,6 @@ static bool is_journal(void)
 void log_open(enum log_level level)
 {
     atomic_store(&to_journal, is_journal());
-    log_set_level(level);
-}
-
-void log_set_level(enum log_level level)
-{
     atomic_store_explicit(&shown, level, memory_order_relaxed);
 }
 

@@ -15,7 +15,6 @@ enum log_level { LOG_ERROR, LOG_WARNING, LOG_INFO, LOG_DEBUG };
  * block.  Before log_open everything up to LOG_INFO is shown.
  */
 void log_open(enum log_level level);
-void log_set_level(enum log_level level);
 /** log_level_parse(text, level): Whether ${text} is error, warning, info or debug. */
 bool log_level_parse(const char *text, enum log_level *level);
 

@@ -55,9 +55,8 @@ static bool PRINTF(2, 3) refuse(struct writer *w, const char *fmt, ...)
 {
     va_list args;
 
-    *w->fault = (struct fault){0};
     va_start(args, fmt);
-    vsnprintf(w->fault->why, sizeof w->fault->why, fmt, args);
+    fault_vsay(w->fault, "", fmt, args);
     va_end(args);
     return false;
 }

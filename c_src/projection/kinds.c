@@ -81,8 +81,8 @@ static enum err refuse(struct fault *fault, const char *kind, const char *key, c
 {
     va_list args;
     va_start(args, why);
-    snprintf(fault->path, sizeof fault->path, "kind.%.100s.%.100s", kind, key);
-    vsnprintf(fault->why, sizeof fault->why, why, args);
+    fault_at(fault, "kind.%.100s.%.100s", kind, key);
+    fault_vsay(fault, NULL, why, args);
     va_end(args);
     return ERR_INVALID;
 }

@@ -35,11 +35,6 @@ void log_open(enum log_level level)
     (void)level;
 }
 
-void log_set_level(enum log_level level)
-{
-    (void)level;
-}
-
 bool log_level_parse(const char *text, enum log_level *level)
 {
     (void)text;

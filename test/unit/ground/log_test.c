@@ -53,7 +53,7 @@ TEST(a_line_is_level_event_and_values)
     log_event(LOG_INFO, "dist.up", "port=%d", 4711);
     log_event(LOG_ERROR, "sidecar.stopped", "%s", "");
     log_event(LOG_DEBUG, "not.shown", "x=1");
-    log_set_level(LOG_ERROR);
+    log_open(LOG_ERROR);
     log_event(LOG_WARNING, "not.shown", "x=2");
     release();
     char *text = contents(fd);
