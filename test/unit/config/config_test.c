@@ -146,10 +146,12 @@ TEST(bad_values_say_what_is_wanted)
                    "[sink] batch_bytes = -1k: a size from 64k to 15m is wanted");
     assert_refused("[projection]\nhash = maybe\n", 2,
                    "[projection] hash = maybe: true or false is wanted");
-    assert_refused("[sink]\ntype = htt\n", 2, "[sink] type = htt: one of noop|file|http is wanted");
-    assert_refused("[sink]\ntype =\n", 2, "[sink] type = : one of noop|file|http is wanted");
-    assert_refused("[sink]\ntype = noop|file\n", 2,
-                   "[sink] type = noop|file: one of noop|file|http is wanted");
+    assert_refused("[log]\nlevel = inf\n", 2,
+                   "[log] level = inf: one of error|warning|info|debug is wanted");
+    assert_refused("[log]\nlevel =\n", 2,
+                   "[log] level = : one of error|warning|info|debug is wanted");
+    assert_refused("[log]\nlevel = error|info\n", 2,
+                   "[log] level = error|info: one of error|warning|info|debug is wanted");
 }
 
 TEST(secrets_are_not_repeated_in_faults)
@@ -181,8 +183,8 @@ TEST(lines_that_are_none)
     assert_refused("[kind.aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa]\n", 1,
                    "a section's name has at most 49 bytes");
     /* The first fault counts. */
-    assert_refused("[sink]\ntype = x\nnonsense\n", 2,
-                   "[sink] type = x: one of noop|file|http is wanted");
+    assert_refused("[log]\nlevel = x\nnonsense\n", 2,
+                   "[log] level = x: one of error|warning|info|debug is wanted");
 }
 
 /* A text of one option whose line has ${len} bytes in all. */
