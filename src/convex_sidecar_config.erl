@@ -82,11 +82,12 @@ options_table() ->
 %% @doc The options as a table in Markdown.
 -spec markdown() -> binary().
 markdown() ->
+    Head = [["option", "mode", "value", "default", "what it is"], lists:duplicate(5, "---")],
     Rows = [
-        ["| `", atom_to_list(Name), "` | ", for_text(For), " | ", type_text(Type), " | ", default_text(Default), " | ", Doc, " |\n"]
+        [["`", atom_to_list(Name), "`"], for_text(For), type_text(Type), default_text(Default), Doc]
      || {Name, For, Type, Default, Doc} <- options_table()
     ],
-    iolist_to_binary(["| option | mode | value | default | what it is |\n| --- | --- | --- | --- | --- |\n", Rows]).
+    iolist_to_binary([["| ", lists:join(" | ", Row), " |\n"] || Row <- Head ++ Rows]).
 
 for_text({Mode, _Refusal}) -> atom_to_list(Mode);
 for_text(Mode) -> atom_to_list(Mode).
