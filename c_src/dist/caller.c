@@ -18,9 +18,9 @@
 
 /* The slices lie in bytes. */
 struct caller {
-    struct link *l;                /* held */
-    struct slice self, name, from; /* empty: a guest of the control socket */
-    struct slice tag;              /* a guest's: its Ref */
+    struct link *l;          /* held */
+    struct slice self, from; /* empty: a guest of the control socket */
+    struct slice tag;        /* a guest's: its Ref */
     uint8_t bytes[];
 };
 
@@ -35,13 +35,12 @@ static struct slice keep(uint8_t **to, struct slice s)
 
 struct caller *caller_new(struct link *l, struct slice self, const struct message *m)
 {
-    struct slice name = term_raw(m->name), from = term_raw(m->from), tag = term_raw(m->tag);
-    struct caller *c = base_alloc(sizeof *c + self.len + name.len + from.len + tag.len);
+    struct slice from = term_raw(m->from), tag = term_raw(m->tag);
+    struct caller *c = base_alloc(sizeof *c + self.len + from.len + tag.len);
     uint8_t *to = c->bytes;
 
     c->l = link_hold(l);
     c->self = keep(&to, self);
-    c->name = keep(&to, name);
     c->from = keep(&to, from);
     c->tag = keep(&to, tag);
     return c;
@@ -63,13 +62,7 @@ static bool is_guest(const struct caller *c)
     return c->from.len == 0;
 }
 
-static void caller_free(struct caller *c)
-{
-    link_drop(c->l);
-    free(c);
-}
-
-void caller_reply(struct caller *c, struct slice answer)
+void caller_reply(struct caller *c, struct cork *cork, struct slice answer)
 {
     struct buf *b = link_begin(c->l);
 
@@ -78,9 +71,10 @@ void caller_reply(struct caller *c, struct slice answer)
             frame_put_answer(b, "reply", c->tag, answer);
         else
             message_put_reply(b, c->self, c->from, c->tag, answer);
-        link_end(c->l);
+        link_end(c->l, cork);
     }
-    caller_free(c);
+    link_drop(c->l);
+    free(c);
 }
 
 bool caller_part(struct caller *c, struct slice part)
@@ -90,60 +84,34 @@ bool caller_part(struct caller *c, struct slice part)
     if (b == NULL)
         return false;
     frame_put_answer(b, "more", c->tag, part);
-    link_end(c->l);
+    link_end(c->l, NULL);
     return true;
 }
 
-/* {error, Reason}, and {error, {invalid, <<>>, Why}}, where ${why} is given. */
-static void reply_error(struct caller *c, const char *reason, const char *why)
+void caller_too_large(struct caller *c, struct cork *cork, size_t size, size_t max)
 {
     struct buf b = {0};
-
-    term_put_tuple(&b, 2);
-    term_put_atom(&b, "error");
-    if (why != NULL)
-        term_put_tuple(&b, 3);
-    term_put_atom(&b, reason);
-    if (why != NULL) {
-        term_put_text(&b, "");
-        term_put_text(&b, why);
-    }
-    caller_reply(c, buf_view(&b));
-    buf_free(&b);
-}
-
-void caller_too_large(struct caller *c, size_t size, size_t max)
-{
     char why[100];
 
     snprintf(why, sizeof why, "message of %zu bytes; node.max_message_bytes is %zu", size, max);
-    reply_error(c, "invalid", why);
+    term_put_tuple(&b, 2);
+    term_put_atom(&b, "error");
+    term_put_tuple(&b, 3);
+    term_put_atom(&b, "invalid");
+    term_put_text(&b, "");
+    term_put_text(&b, why);
+    caller_reply(c, cork, buf_view(&b));
+    buf_free(&b);
 }
 
 /* A tag without a reference belongs to no monitor: such a caller waits for its timeout. */
-static void send_exit(struct link *l, struct slice name, struct slice from, term tag,
-                      const char *reason)
+void caller_refuse(struct link *l, struct cork *cork, const struct message *m, const char *reason)
 {
-    struct slice ref = message_exit_ref(tag);
+    struct slice ref = message_exit_ref(m->tag);
     struct buf *b = ref.data != NULL ? link_begin(l) : NULL;
 
     if (b != NULL) {
-        message_put_exit(b, name, from, ref, reason);
-        link_end(l);
+        message_put_exit(b, term_raw(m->name), term_raw(m->from), ref, reason);
+        link_end(l, cork);
     }
-}
-
-void caller_exit(struct caller *c, const char *reason)
-{
-    if (is_guest(c)) {
-        reply_error(c, reason, NULL);
-        return;
-    }
-    send_exit(c->l, c->name, c->from, c->tag.data, reason);
-    caller_free(c);
-}
-
-void caller_refuse(struct link *l, const struct message *m, const char *reason)
-{
-    send_exit(l, term_raw(m->name), term_raw(m->from), m->tag, reason);
 }

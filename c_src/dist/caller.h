@@ -14,23 +14,24 @@ struct caller; /* opaque: dist.h gives it to its handler */
 /**
  * caller_new(l, self, m):
  * Who sent the MESSAGE_CALL ${m} over ${l} (held from now on) to the node whose pid is ${self}.
- * Copies what it needs.  caller_reply or caller_exit takes it.
+ * Copies what it needs.  caller_reply takes it.
  */
 struct caller *caller_new(struct link *l, struct slice self, const struct message *m);
 
 /** caller_new_guest(l, ref): The same for {call, ${ref}, Request} over the control socket. */
 struct caller *caller_new_guest(struct link *l, term ref);
 
-/** caller_reply(c, answer), caller_part(c, part), caller_exit(c, reason): What dist_reply,
- * dist_part and dist_exit promise. */
-void caller_reply(struct caller *c, struct slice answer);
+/** caller_reply(c, cork, answer), caller_part(c, part): What dist_reply and dist_part promise. */
+void caller_reply(struct caller *c, struct cork *cork, struct slice answer);
 bool caller_part(struct caller *c, struct slice part);
-void caller_exit(struct caller *c, const char *reason);
 
-/** caller_too_large(c, size, max): The reply to a call of ${size} bytes where ${max} may come. */
-void caller_too_large(struct caller *c, size_t size, size_t max);
+/** caller_too_large(c, cork, size, max): The reply to a call of ${size} bytes where ${max} may
+ * come.
+ */
+void caller_too_large(struct caller *c, struct cork *cork, size_t size, size_t max);
 
-/** caller_refuse(l, m, reason): caller_exit for a call that nobody takes. */
-void caller_refuse(struct link *l, const struct message *m, const char *reason);
+/** caller_refuse(l, cork, m, reason): Make the call ${m}, which nobody takes, exit with the atom
+ * ${reason}. */
+void caller_refuse(struct link *l, struct cork *cork, const struct message *m, const char *reason);
 
 #endif

@@ -22,6 +22,7 @@
 #include "dist/caller.h"
 #include "dist/frame.h"
 #include "dist/link.h"
+#include "dist/session.h"
 #include "ground/clock.h"
 #include "ground/log.h"
 #include "ground/metrics.h"
@@ -46,6 +47,7 @@ struct guest {
     pthread_t thread;              /* the accept thread's */
     _Atomic int64_t heard_ms;      /* of the last frame */
     int64_t logged_us;             /* its own thread's */
+    struct dist_session session;   /* likewise */
     /* under socket->lock */
     struct link *l;
     bool has_left; /* to be joined */
@@ -87,7 +89,7 @@ static bool on_message(void *arg, struct slice bytes)
                   fault.why);
         return false;
     }
-    h->call(h->arg, caller_new_guest(g->l, ref), request);
+    h->call(h->arg, &g->session, caller_new_guest(g->l, ref), request);
     return true;
 }
 
@@ -99,16 +101,16 @@ static void on_oversized(void *arg, struct slice head, size_t size)
 
     heard(g);
     if (frame_read_head(head, &ref))
-        caller_too_large(caller_new_guest(g->l, ref), size, max);
+        caller_too_large(caller_new_guest(g->l, ref), &g->session.cork, size, max);
     if (log_limited(&g->logged_us, QUIET_MS))
         log_event(LOG_WARNING, "control_socket.message_too_large", "bytes=%zu max=%zu", size, max);
 }
 
 static void on_gathered(void *arg)
 {
-    const struct dist_handler *h = &((struct guest *)arg)->socket->handler;
+    struct guest *g = arg;
 
-    h->gathered(h->arg);
+    g->socket->handler.gathered(g->socket->handler.arg, &g->session);
 }
 
 static void say(struct link *l, const char *word, const char *text)
@@ -117,7 +119,7 @@ static void say(struct link *l, const char *word, const char *text)
 
     if (b != NULL) {
         frame_put_text(b, word, text);
-        link_end(l);
+        link_end(l, NULL);
     }
 }
 
@@ -127,7 +129,7 @@ static void *guest_run(void *arg)
     const struct link_events events = {g, on_message, on_oversized, on_gathered};
 
     say(g->l, "welcome", SIDECAR_VERSION);
-    const char *why = link_run(g->l, &events);
+    const char *why = link_run(g->l, &g->session.cork, &events);
     log_event(LOG_DEBUG, "control_socket.left", "why=\"%s\"", why);
     pthread_mutex_lock(&g->socket->lock);
     link_drop(g->l);

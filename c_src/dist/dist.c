@@ -27,6 +27,7 @@
 #include "dist/message.h"
 #include "dist/node.h"
 #include "dist/publish.h"
+#include "dist/session.h"
 #include "ground/clock.h"
 #include "ground/log.h"
 #include "ground/metrics.h"
@@ -58,6 +59,7 @@ struct peer {
     /* its own thread; name before link is set */
     char name[NODE_NAME_MAX];
     int64_t logged_us;
+    struct dist_session session;
     /* under dist->lock */
     struct peer *next;
     int fd;         /* while it shakes hands, then -1 */
@@ -111,7 +113,7 @@ static void answer_ping(struct peer *p, const struct message *m)
     struct buf yes = {0};
 
     term_put_atom(&yes, "yes");
-    dist_reply(new_caller(p, m), buf_view(&yes));
+    dist_reply(new_caller(p, m), &p->session, buf_view(&yes));
     buf_free(&yes);
 }
 
@@ -120,12 +122,12 @@ static void on_call(struct peer *p, const struct message *m)
     struct dist *d = p->dist;
 
     if (term_is(m->name, d->registered_name)) {
-        d->handler.call(d->handler.arg, new_caller(p, m), m->request);
+        d->handler.call(d->handler.arg, &p->session, new_caller(p, m), m->request);
     } else if (is_ping(m)) {
         answer_ping(p, m);
     } else {
         metric_add(METRIC_MESSAGES_UNKNOWN, 1);
-        caller_refuse(p->l, m, "noproc");
+        caller_refuse(p->l, &p->session.cork, m, "noproc");
     }
 }
 
@@ -135,7 +137,7 @@ static void on_unlink(struct peer *p, const struct message *m)
 
     if (b != NULL) {
         message_put_unlinked(b, m);
-        link_end(p->l);
+        link_end(p->l, &p->session.cork);
     }
 }
 
@@ -156,7 +158,7 @@ static bool on_message(void *arg, struct slice bytes)
     if (m.kind == MESSAGE_CALL)
         on_call(p, &m);
     else if (m.kind == MESSAGE_CAST && term_is(m.name, d->registered_name))
-        d->handler.cast(d->handler.arg, m.request);
+        d->handler.cast(d->handler.arg, &p->session, m.request);
     else if (m.kind == MESSAGE_UNLINK)
         on_unlink(p, &m);
     else if (m.kind != MESSAGE_SIGNAL)
@@ -173,7 +175,8 @@ static void on_oversized(void *arg, struct slice head, size_t size)
 
     metric_add(METRIC_MESSAGES, 1);
     if (is_call && term_is(m.name, p->dist->registered_name))
-        caller_too_large(new_caller(p, &m), size, p->dist->link_options.max_message_bytes);
+        caller_too_large(new_caller(p, &m), &p->session.cork, size,
+                         p->dist->link_options.max_message_bytes);
     else if (is_call)
         on_call(p, &m);
     else
@@ -186,9 +189,9 @@ static void on_oversized(void *arg, struct slice head, size_t size)
 
 static void on_gathered(void *arg)
 {
-    const struct dist_handler *h = &((struct peer *)arg)->dist->handler;
+    struct peer *p = arg;
 
-    h->gathered(h->arg);
+    p->dist->handler.gathered(p->dist->handler.arg, &p->session);
 }
 
 /* --- a connection's life: its own thread --- */
@@ -287,7 +290,7 @@ static void serve(struct peer *p)
 
     log_event(LOG_INFO, "dist.peer_up", "node=%s address=%s", quoted(p, name),
               address_text(p, address));
-    const char *why = link_run(p->l, &events);
+    const char *why = link_run(p->l, &p->session.cork, &events);
     log_event(LOG_INFO, "dist.peer_down", "node=%s why=\"%s\"", quoted(p, name), why);
 }
 
@@ -523,9 +526,9 @@ bool dist_is_published(const struct dist *d)
 
 /* --- answers: any thread --- */
 
-void dist_reply(struct caller *caller, struct slice answer)
+void dist_reply(struct caller *caller, struct dist_session *session, struct slice answer)
 {
-    caller_reply(caller, answer);
+    caller_reply(caller, session != NULL ? &session->cork : NULL, answer);
 }
 
 bool dist_part(struct caller *caller, struct slice part)
@@ -533,17 +536,23 @@ bool dist_part(struct caller *caller, struct slice part)
     return caller_part(caller, part);
 }
 
-void dist_exit(struct caller *caller, const char *reason)
+void **dist_session_gathered(struct dist_session *s)
 {
-    caller_exit(caller, reason);
+    return &s->gathered;
 }
 
-void dist_cork(void)
+struct dist_session *dist_session_new(void)
 {
-    link_cork();
+    return base_alloc(sizeof(struct dist_session));
 }
 
-void dist_uncork(void)
+void dist_session_send(void *s)
 {
-    link_uncork();
+    link_uncork(&((struct dist_session *)s)->cork);
+}
+
+void dist_session_free(struct dist_session *s)
+{
+    PRE(s == NULL || s->cork.count == 0);
+    free(s);
 }

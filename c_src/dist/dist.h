@@ -9,6 +9,13 @@
 struct dist;   /* opaque */
 struct caller; /* opaque: somebody who waits for one answer; outlives its connection */
 
+/*
+ * Opaque: answers that one thread gives in one go, which leave together, one system call a
+ * connection.  Each connection has one for its reading thread: what is answered in it inside the
+ * handler's functions leaves after gathered.  dist_session_new makes one for another thread.
+ */
+struct dist_session;
+
 struct dist_options {
     const char *node; /* "convex_sidecar@127.0.0.1" */
     const char *cookie;
@@ -25,16 +32,17 @@ struct dist_options {
 /*
  * What dist hands over, on the reading thread of a connection.  Handlers never wait.
  * call    a gen_server:call to the registered name: ${caller} is taken and answered exactly once,
- *         by dist_reply or dist_exit, from any thread, at any time.  ${request} borrows the read
- *         buffer until the handler returns.
+ *         by dist_reply, from any thread, at any time.  ${request} borrows the read buffer until
+ *         the handler returns.
  * cast    a gen_server:cast to the registered name.
  * gathered  all messages of one read have been handed over: a good moment to submit them.
+ * ${session} is the connection's, for answers from inside them.
  */
 struct dist_handler {
     void *arg;
-    void (*call)(void *arg, struct caller *caller, term request);
-    void (*cast)(void *arg, term request);
-    void (*gathered)(void *arg);
+    void (*call)(void *arg, struct dist_session *session, struct caller *caller, term request);
+    void (*cast)(void *arg, struct dist_session *session, term request);
+    void (*gathered)(void *arg, struct dist_session *session);
 };
 
 /**
@@ -55,12 +63,13 @@ int dist_port(const struct dist *d);
 bool dist_is_published(const struct dist *d);
 
 /**
- * dist_reply(caller, answer):
+ * dist_reply(caller, session, answer):
  * Send {Tag, ${answer}} (an encoded term without version byte) to the alias in the tag, or to the
- * pid where the tag has none.  ${caller} is taken; its connection may be gone.  Any thread; never
- * waits: what the socket does not take is queued.
+ * pid where the tag has none: with ${session}, the calling thread's, when that is sent; NULL: at
+ * once.  ${caller} is taken; its connection may be gone.  Any thread; never waits: what the socket
+ * does not take is queued.
  */
-void dist_reply(struct caller *caller, struct slice answer);
+void dist_reply(struct caller *caller, struct dist_session *session, struct slice answer);
 
 /**
  * dist_part(caller, part):
@@ -70,16 +79,15 @@ void dist_reply(struct caller *caller, struct slice answer);
  */
 bool dist_part(struct caller *caller, struct slice part);
 
-/** dist_exit(caller, reason): Make the call exit with the atom ${reason}; ${caller} is taken. */
-void dist_exit(struct caller *caller, const char *reason);
+/** dist_session_gathered(s): A place for a pointer of the handler's own, from one call to the next;
+ * NULL at first, and again when gathered returns. */
+void **dist_session_gathered(struct dist_session *s);
 
-/**
- * dist_cork(), dist_uncork():
- * Answers that the calling thread gives between them are gathered and leave at dist_uncork, one
- * system call a connection: for a thread that answers many callers in one go.  Inside the handler
- * functions this is done already, until gathered returns.  May be nested.
- */
-void dist_cork(void);
-void dist_uncork(void);
+/** dist_session_new(): For one thread that is not dist's. */
+struct dist_session *dist_session_new(void);
+/** dist_session_send(s): Send what was answered in it; fits outbox_options.after_settled. */
+void dist_session_send(void *s);
+/** dist_session_free(s): After dist_session_send.  NULL is harmless. */
+void dist_session_free(struct dist_session *s);
 
 #endif

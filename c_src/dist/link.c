@@ -6,7 +6,7 @@
  * again.  Answers come from any thread: each is framed into the link's unsent
  * bytes under its lock and offered to the socket at once; what the socket does
  * not take, the reading thread sends when there is room (an eventfd wakes it).
- * Threads that send many answers cork, so that one system call takes them all.
+ * A thread that sends many answers gives a cork, so that one system call takes them all.
  * The BEAM's ticks (length 0) are answered through the same lock: four bytes in
  * the middle of somebody's message would end the connection.
  *
@@ -35,8 +35,7 @@
 
 #define BUFFER_BYTES    131072  /* the read buffer at rest */
 #define KEEP_BYTES      1048576 /* a buffer that grew beyond this is given back once it is empty */
-#define CORKED_BYTES    262144  /* so much gathered is sent although the thread is corked */
-#define CORKED_LINKS    64      /* links one corked thread gathers for; the rest is sent at once */
+#define CORKED_BYTES    262144  /* so much unsent is sent in spite of a cork */
 #define SIGN_OF_LIFE_MS 1000    /* a peer hears from us so often while it sends a long message */
 
 struct link {
@@ -59,13 +58,6 @@ struct link {
     int64_t sent_ms; /* when the socket last took something */
     const char *why; /* NULL while the connection is good */
 };
-
-/* The links a corked thread has to send for; each is held. */
-static _Thread_local struct {
-    unsigned depth;
-    size_t count;
-    struct link *links[CORKED_LINKS];
-} corked;
 
 struct link *link_new(int fd, const struct link_options *options)
 {
@@ -192,26 +184,26 @@ static void flush(struct link *l)
     }
 }
 
-/* Whether the calling thread gathers for ${l}: then its link_uncork sends. */
-static bool gathers(struct link *l)
+/* Whether ${cork} holds back what ${l} has to send, until link_uncork.  Under lock. */
+static bool holds_back(struct cork *cork, struct link *l)
 {
-    if (corked.depth == 0 || unsent(l) > CORKED_BYTES)
+    if (cork == NULL || unsent(l) > CORKED_BYTES)
         return false;
-    for (size_t i = 0; i < corked.count; i++)
-        if (corked.links[i] == l)
+    for (size_t i = 0; i < cork->count; i++)
+        if (cork->links[i] == l)
             return true;
-    if (corked.count == CORKED_LINKS)
+    if (cork->count == CORK_LINKS)
         return false;
-    corked.links[corked.count++] = link_hold(l);
+    cork->links[cork->count++] = link_hold(l);
     return true;
 }
 
-/* The message behind l->frame is complete.  Under lock. */
-static void send_or_gather(struct link *l)
+/* The message after l->frame is complete.  Under lock. */
+static void send_or_hold(struct link *l, struct cork *cork)
 {
     size_t bytes = l->out.len - l->frame;
 
-    if (gathers(l))
+    if (holds_back(cork, l))
         return;
     flush(l);
     /* One large answer is no fault of the peer; the ones before it, unread, are. */
@@ -233,7 +225,7 @@ struct buf *link_begin(struct link *l)
     return &l->out;
 }
 
-void link_end(struct link *l)
+void link_end(struct link *l, struct cork *cork)
 {
     size_t len = l->out.len - l->frame - 4;
     uint8_t *p = l->out.data + l->frame;
@@ -243,38 +235,30 @@ void link_end(struct link *l)
     p[1] = (uint8_t)(len >> 16);
     p[2] = (uint8_t)(len >> 8);
     p[3] = (uint8_t)len;
-    send_or_gather(l);
+    send_or_hold(l, cork);
     pthread_mutex_unlock(&l->lock);
 }
 
 /* A message of length 0: the answer to a tick, or a sign of life. */
-static void send_tick(struct link *l)
+static void send_tick(struct link *l, struct cork *cork)
 {
     if (link_begin(l) != NULL) {
-        send_or_gather(l);
+        send_or_hold(l, cork);
         pthread_mutex_unlock(&l->lock);
     }
 }
 
-void link_cork(void)
+void link_uncork(struct cork *cork)
 {
-    corked.depth++;
-}
-
-void link_uncork(void)
-{
-    PRE(corked.depth > 0);
-    if (--corked.depth > 0)
-        return;
-    for (size_t i = 0; i < corked.count; i++) {
-        struct link *l = corked.links[i];
+    for (size_t i = 0; i < cork->count; i++) {
+        struct link *l = cork->links[i];
         pthread_mutex_lock(&l->lock);
         if (l->fd >= 0)
             flush(l);
         pthread_mutex_unlock(&l->lock);
         link_drop(l);
     }
-    corked.count = 0;
+    cork->count = 0;
 }
 
 /* --- messages: the reading thread --- */
@@ -378,14 +362,14 @@ static void drain(struct link *l)
 }
 
 /* One step over the bytes read; the caller has seen to it that wanted(l) are there. */
-static bool take(struct link *l, const struct link_events *e, bool *handed_over)
+static bool take(struct link *l, struct cork *cork, const struct link_events *e, bool *handed_over)
 {
     size_t size = be32(l->in + l->start);
     struct slice bytes = slice_of(l->in + l->start + 4, size);
 
     if (size == 0) {
         l->start += 4;
-        send_tick(l);
+        send_tick(l, cork);
         return true;
     }
     *handed_over = true;
@@ -401,7 +385,7 @@ static bool take(struct link *l, const struct link_events *e, bool *handed_over)
 }
 
 /* Hand over all that is whole; false when something was malformed. */
-static bool hand_over(struct link *l, const struct link_events *e)
+static bool hand_over(struct link *l, struct cork *cork, const struct link_events *e)
 {
     bool handed_over = false, good = true;
 
@@ -409,7 +393,7 @@ static bool hand_over(struct link *l, const struct link_events *e)
         drain(l);
         if (!good || l->drain > 0 || l->end - l->start < wanted(l))
             break;
-        good = take(l, e, &handed_over);
+        good = take(l, cork, e, &handed_over);
     }
     if (handed_over)
         e->gathered(e->arg);
@@ -425,7 +409,7 @@ static void show_life(struct link *l)
     bool silent = clock_mono_ms() - l->sent_ms >= SIGN_OF_LIFE_MS && unsent(l) == 0;
     pthread_mutex_unlock(&l->lock);
     if (silent)
-        send_tick(l);
+        send_tick(l, NULL);
 }
 
 static const char *close_down(struct link *l)
@@ -440,15 +424,14 @@ static const char *close_down(struct link *l)
     return why;
 }
 
-const char *link_run(struct link *l, const struct link_events *events)
+const char *link_run(struct link *l, struct cork *cork, const struct link_events *events)
 {
     for (;;) {
         await(l);
         if (!receive(l))
             break;
-        link_cork();
-        bool good = hand_over(l, events);
-        link_uncork();
+        bool good = hand_over(l, cork, events);
+        link_uncork(cork);
         if (!good) {
             link_shutdown(l, "malformed message");
             break;

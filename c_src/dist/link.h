@@ -10,6 +10,17 @@
 
 struct link; /* opaque; counted: lives as long as somebody holds it */
 
+#define CORK_LINKS 64
+
+/*
+ * What one thread sends and wants to leave together, one system call a link: a list of links that
+ * have such messages, each held until link_uncork.  All zero: none.
+ */
+struct cork {
+    size_t count;
+    struct link *links[CORK_LINKS]; /* further links send at once */
+};
+
 /* Of a message that is too large, this much is looked at before the rest is drained. */
 #define LINK_HEAD_BYTES 4096
 
@@ -24,7 +35,7 @@ struct link_options {
  *            malformed, the connection ends.
  * oversized  a message of ${size} bytes is being drained; ${head} is its beginning.
  * gathered   all messages of one read have been handed over.
- * What is sent from inside them leaves together, after gathered.
+ * What they send with the cork of link_run leaves together, after gathered.
  */
 struct link_events {
     void *arg;
@@ -45,31 +56,28 @@ void link_drop(struct link *l);
 bool link_is_waited_for(const struct link *l);
 
 /**
- * link_run(l, events):
+ * link_run(l, cork, events):
  * Read until the connection ends, then close it; returns why it ended (static text).  The calling
- * thread is the reading thread.  It answers ticks, and sends what other threads left unsent.
+ * thread is the reading thread.  It answers ticks, and sends what other threads left unsent; after
+ * each read it uncorks ${cork}, which is empty at the end.
  */
-const char *link_run(struct link *l, const struct link_events *events);
+const char *link_run(struct link *l, struct cork *cork, const struct link_events *events);
 
 /** link_shutdown(l, why): Have link_run end with ${why} (static text).  Any thread. */
 void link_shutdown(struct link *l, const char *why);
 
 /**
- * link_begin(l), link_end(l):
+ * link_begin(l), link_end(l, cork):
  * One message to the peer: append its bytes (without length) to the buffer that link_begin
  * returns, then call link_end.  The link is locked in between.  NULL: the connection is gone, and
- * link_end must not be called.  Any thread; never waits: what the socket does not take is sent by
- * the reading thread.
+ * link_end must not be called.  With ${cork}, the calling thread's, the message leaves when that is
+ * uncorked; NULL: at once.  Any thread; never waits: what the socket does not take is sent by the
+ * reading thread.
  */
 struct buf *link_begin(struct link *l) MUST_CHECK;
-void link_end(struct link *l);
+void link_end(struct link *l, struct cork *cork);
 
-/**
- * link_cork(), link_uncork():
- * Between them, messages that the calling thread sends are gathered and leave at link_uncork, one
- * system call a link.  May be nested.
- */
-void link_cork(void);
-void link_uncork(void);
+/** link_uncork(cork): Send what waits; ${cork} is empty then. */
+void link_uncork(struct cork *cork);
 
 #endif

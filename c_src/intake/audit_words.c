@@ -23,9 +23,9 @@
 
 /* ---- answers -------------------------------------------------------------------------------- */
 
-static void answer_and_free(struct caller *caller, struct buf *b)
+static void answer_and_free(struct caller *caller, struct dist_session *session, struct buf *b)
 {
-    dist_reply(caller, buf_view(b));
+    dist_reply(caller, session, buf_view(b));
     buf_free(b);
 }
 
@@ -90,7 +90,7 @@ static void on_done(void *arg, const struct drift_report *r)
         put_failed(&b, r);
     else
         put_report(&b, r);
-    answer_and_free(arg, &b);
+    answer_and_free(arg, NULL, &b);
 }
 
 /* ---- reading the request -------------------------------------------------------------------- */
@@ -169,7 +169,7 @@ static enum err read_request(const struct kinds *kinds, term what, term opts,
 /* ---- the words ------------------------------------------------------------------------------ */
 
 static void take_audit(const struct audit_wires *w, const struct kinds *kinds,
-                       struct caller *caller, term request)
+                       struct dist_session *session, struct caller *caller, term request)
 {
     struct drift_request q;
     struct fault fault = {0};
@@ -185,10 +185,11 @@ static void take_audit(const struct audit_wires *w, const struct kinds *kinds,
         answer_error_atom(&b, "audit_running");
     else
         answer_error(&b, e, &fault, "");
-    answer_and_free(caller, &b);
+    answer_and_free(caller, session, &b);
 }
 
-static void take_status(const struct audit_wires *w, struct caller *caller)
+static void take_status(const struct audit_wires *w, struct dist_session *session,
+                        struct caller *caller)
 {
     struct drift_progress p;
     struct buf b = {0};
@@ -203,30 +204,31 @@ static void take_status(const struct audit_wires *w, struct caller *caller)
     term_put_float(&b, p.rate);
     key_seq(&b, "eta_s", p.eta_s >= 0, p.eta_s);
     answer_key_integer(&b, "took_ms", p.took_ms);
-    answer_and_free(caller, &b);
+    answer_and_free(caller, session, &b);
 }
 
-static void take_cancel(const struct audit_wires *w, struct caller *caller)
+static void take_cancel(const struct audit_wires *w, struct dist_session *session,
+                        struct caller *caller)
 {
     struct buf b = {0};
 
     answer_ok_atom(&b, w->cancel(w->arg) ? "cancelled" : "idle");
-    answer_and_free(caller, &b);
+    answer_and_free(caller, session, &b);
 }
 
-bool audit_words_take(const struct audit_wires *w, const struct kinds *kinds, struct caller *caller,
-                      term request)
+bool audit_words_take(const struct audit_wires *w, const struct kinds *kinds,
+                      struct dist_session *session, struct caller *caller, term request)
 {
     uint32_t arity = term_type(request) == TERM_TUPLE ? term_arity(request) : 0;
 
     if (!term_is(term_element(request, 0), "audit"))
         return false;
     if (arity == 2 && term_is(term_element(request, 1), "status"))
-        take_status(w, caller);
+        take_status(w, session, caller);
     else if (arity == 2 && term_is(term_element(request, 1), "cancel"))
-        take_cancel(w, caller);
+        take_cancel(w, session, caller);
     else if (arity == 3)
-        take_audit(w, kinds, caller, request);
+        take_audit(w, kinds, session, caller, request);
     else
         return false;
     return true;

@@ -22,11 +22,11 @@ struct audit_wires {
 };
 
 /**
- * audit_words_take(w, kinds, caller, request):
+ * audit_words_take(w, kinds, session, caller, request):
  * Whether ${request} is one of these words; then ${caller} is taken and will be answered: of an
  * audit at its end, from another thread.  ${w} and ${kinds} live until then.
  */
-bool audit_words_take(const struct audit_wires *w, const struct kinds *kinds, struct caller *caller,
-                      term request);
+bool audit_words_take(const struct audit_wires *w, const struct kinds *kinds,
+                      struct dist_session *session, struct caller *caller, term request);
 
 #endif

@@ -42,6 +42,7 @@ struct control {
     /* fixed after new */
     struct outbox *outbox;
     const struct kinds *kinds;
+    struct dist_session *answers; /* the store thread's */
     struct control_wires wires;
     /* any thread */
     atomic_bool draining;
@@ -88,23 +89,23 @@ static void order_set_id(struct order *d, struct slice id)
     d->id_len = id.len;
 }
 
-static void order_refuse(struct order *d, enum err e, const char *why)
+static void order_refuse(struct order *d, struct dist_session *session, enum err e, const char *why)
 {
     d->answer.len = 0;
     if (e == ERR_SINK)
         answer_error_atom(&d->answer, "timeout");
     else
         answer_error(&d->answer, e, &d->fault, why);
-    dist_reply(d->caller, buf_view(&d->answer));
+    dist_reply(d->caller, session, buf_view(&d->answer));
     order_free(d);
 }
 
-static void order_submit(struct order *d)
+static void order_submit(struct order *d, struct dist_session *session)
 {
     enum err e = outbox_submit(d->control->outbox, &d->intent, 1, 0);
 
     if (e != ERR_OK)
-        order_refuse(d, e, "");
+        order_refuse(d, session, e, "");
 }
 
 static enum err order_apply(struct intent *in, struct round *r)
@@ -120,15 +121,16 @@ static enum err order_apply(struct intent *in, struct round *r)
 static void order_settled(struct intent *in, enum err e, const char *why)
 {
     struct order *d = (struct order *)in;
+    struct dist_session *session = d->control->answers;
 
     if (e != ERR_OK) {
-        order_refuse(d, e, why);
+        order_refuse(d, session, e, why);
     } else if (d->again) {
         d->again = false;
         d->intent.next = NULL;
-        order_submit(d);
+        order_submit(d, session);
     } else {
-        dist_reply(d->caller, buf_view(&d->answer));
+        dist_reply(d->caller, session, buf_view(&d->answer));
         order_free(d);
     }
 }
@@ -147,17 +149,17 @@ static struct order *order_new(struct control *c, struct caller *caller,
 }
 
 /* Start an order about document ${id} (a checked text term). */
-static void order_about(struct control *c, struct caller *caller, term id,
-                        enum err (*work)(struct order *, struct round *))
+static void order_about(struct control *c, struct dist_session *session, struct caller *caller,
+                        term id, enum err (*work)(struct order *, struct round *))
 {
     struct order *d = order_new(c, caller, work);
     enum err e = gate_lookup(term_text(id), &d->fault);
 
     order_set_id(d, term_text(id));
     if (e == ERR_OK)
-        order_submit(d);
+        order_submit(d, session);
     else
-        order_refuse(d, e, "");
+        order_refuse(d, session, e, "");
 }
 
 static bool is_id(term t)
@@ -212,11 +214,12 @@ static enum err work_checkpoint(struct order *d, struct round *r)
     return ERR_OK;
 }
 
-static bool take_checkpoint(struct control *c, struct caller *caller, term words)
+static bool take_checkpoint(struct control *c, struct dist_session *session, struct caller *caller,
+                            term words)
 {
     if (!is_id(term_element(words, 1)))
         return false;
-    order_about(c, caller, term_element(words, 1), work_checkpoint);
+    order_about(c, session, caller, term_element(words, 1), work_checkpoint);
     return true;
 }
 
@@ -311,7 +314,8 @@ static enum err work_clear_many(struct order *d, struct round *r)
     return e;
 }
 
-static bool take_clear(struct control *c, struct caller *caller, term words)
+static bool take_clear(struct control *c, struct dist_session *session, struct caller *caller,
+                       term words)
 {
     term what = term_element(words, 1);
     term name = term_element(what, 1);
@@ -333,14 +337,14 @@ static bool take_clear(struct control *c, struct caller *caller, term words)
     order_set_id(d, is_id(what) ? term_text(what) : slice_str(""));
     enum err e = is_id(what) ? gate_document_id(kind, term_text(what), &d->fault) : ERR_OK;
     if (e != ERR_OK) {
-        order_refuse(d, e, "");
+        order_refuse(d, session, e, "");
     } else if (kind) {
-        order_submit(d);
+        order_submit(d, session);
     } else {
         struct slice text = term_text(name);
         snprintf(d->fault.path, sizeof d->fault.path, "%.*s",
                  (int)(text.len > 200 ? 200 : text.len), (const char *)text.data);
-        order_refuse(d, ERR_UNKNOWN_KIND, "");
+        order_refuse(d, session, ERR_UNKNOWN_KIND, "");
     }
     return true;
 }
@@ -353,12 +357,13 @@ static enum err work_flush(struct order *d, struct round *r)
     return round_hold_flushed(r, &d->intent, clock_mono_us() + d->wait_ms * 1000);
 }
 
-static void flush_submit(struct control *c, struct caller *caller, int64_t wait_ms)
+static void flush_submit(struct control *c, struct dist_session *session, struct caller *caller,
+                         int64_t wait_ms)
 {
     struct order *d = order_new(c, caller, work_flush);
 
     d->wait_ms = wait_ms;
-    order_submit(d);
+    order_submit(d, session);
 }
 
 static bool is_wait(term t, int64_t *ms)
@@ -366,24 +371,26 @@ static bool is_wait(term t, int64_t *ms)
     return t && term_integer(t, ms) && *ms >= 0 && *ms <= WAIT_MAX_MS;
 }
 
-static bool take_flush(struct control *c, struct caller *caller, term words)
+static bool take_flush(struct control *c, struct dist_session *session, struct caller *caller,
+                       term words)
 {
     int64_t ms;
 
     if (!is_wait(term_element(words, 1), &ms))
         return false;
-    flush_submit(c, caller, ms);
+    flush_submit(c, session, caller, ms);
     return true;
 }
 
-static bool take_drain(struct control *c, struct caller *caller, term words)
+static bool take_drain(struct control *c, struct dist_session *session, struct caller *caller,
+                       term words)
 {
     int64_t ms = DRAIN_MS;
 
     if (term_type(words) == TERM_TUPLE && !is_wait(term_element(words, 1), &ms))
         return false;
     control_drain(c, true);
-    flush_submit(c, caller, ms);
+    flush_submit(c, session, caller, ms);
     return true;
 }
 
@@ -482,16 +489,17 @@ static enum err work_dead_retry_all(struct order *d, struct round *r)
     return e;
 }
 
-static void order_from_start(struct control *c, struct caller *caller,
+static void order_from_start(struct control *c, struct dist_session *session, struct caller *caller,
                              enum err (*work)(struct order *, struct round *))
 {
     struct order *d = order_new(c, caller, work);
 
     order_set_id(d, slice_str(""));
-    order_submit(d);
+    order_submit(d, session);
 }
 
-static bool take_dead(struct control *c, struct caller *caller, term words)
+static bool take_dead(struct control *c, struct dist_session *session, struct caller *caller,
+                      term words)
 {
     static const struct {
         const char *word;
@@ -504,16 +512,16 @@ static bool take_dead(struct control *c, struct caller *caller, term words)
     term id = term_element(what, 1);
 
     if (term_is(what, "list")) {
-        order_from_start(c, caller, work_dead_list);
+        order_from_start(c, session, caller, work_dead_list);
         return true;
     }
     if (term_is(term_element(what, 0), "retry") && term_is(id, "all")) {
-        order_from_start(c, caller, work_dead_retry_all);
+        order_from_start(c, session, caller, work_dead_retry_all);
         return true;
     }
     for (size_t k = 0; k < sizeof about_one / sizeof about_one[0]; k++)
         if (term_is(term_element(what, 0), about_one[k].word) && is_id(id)) {
-            order_about(c, caller, id, about_one[k].work);
+            order_about(c, session, caller, id, about_one[k].work);
             return true;
         }
     return false;
@@ -521,41 +529,45 @@ static bool take_dead(struct control *c, struct caller *caller, term words)
 
 /* ---- at once --------------------------------------------------------------- */
 
-static void answer_now(struct caller *caller, const char *word)
+static void answer_now(struct dist_session *session, struct caller *caller, const char *word)
 {
     struct buf answer = {0};
 
     answer_ok_atom(&answer, word);
-    dist_reply(caller, buf_view(&answer));
+    dist_reply(caller, session, buf_view(&answer));
     buf_free(&answer);
 }
 
-static bool take_pause(struct control *c, struct caller *caller, term words)
+static bool take_pause(struct control *c, struct dist_session *session, struct caller *caller,
+                       term words)
 {
     (void)words;
     c->wires.pause(c->wires.arg);
-    answer_now(caller, "paused");
+    answer_now(session, caller, "paused");
     return true;
 }
 
-static bool take_resume(struct control *c, struct caller *caller, term words)
+static bool take_resume(struct control *c, struct dist_session *session, struct caller *caller,
+                        term words)
 {
     (void)words;
     control_drain(c, false);
     c->wires.resume(c->wires.arg);
-    answer_now(caller, "running");
+    answer_now(session, caller, "running");
     return true;
 }
 
-static bool take_reload(struct control *c, struct caller *caller, term words)
+static bool take_reload(struct control *c, struct dist_session *session, struct caller *caller,
+                        term words)
 {
     (void)words;
     c->wires.reload(c->wires.arg);
-    answer_now(caller, "reloaded");
+    answer_now(session, caller, "reloaded");
     return true;
 }
 
-static bool take_status(struct control *c, struct caller *caller, term words)
+static bool take_status(struct control *c, struct dist_session *session, struct caller *caller,
+                        term words)
 {
     struct buf answer = {0};
 
@@ -563,7 +575,7 @@ static bool take_status(struct control *c, struct caller *caller, term words)
     term_put_tuple(&answer, 2);
     term_put_atom(&answer, "ok");
     c->wires.status(c->wires.arg, &answer);
-    dist_reply(caller, buf_view(&answer));
+    dist_reply(caller, session, buf_view(&answer));
     buf_free(&answer);
     return true;
 }
@@ -574,7 +586,7 @@ static bool take_status(struct control *c, struct caller *caller, term words)
 static const struct word {
     const char *name;
     uint32_t arity;
-    bool (*take)(struct control *, struct caller *, term);
+    bool (*take)(struct control *, struct dist_session *, struct caller *, term);
 } words_known[] = {
     {"checkpoint", 2, take_checkpoint}, {"clear", 2, take_clear},
     {"status", 0, take_status},         {"flush", 2, take_flush},
@@ -583,29 +595,31 @@ static const struct word {
     {"reload", 0, take_reload},         {"dead", 2, take_dead},
 };
 
-bool control_take(struct control *c, struct caller *caller, term request)
+bool control_take(struct control *c, struct dist_session *session, struct caller *caller,
+                  term request)
 {
     bool is_tuple = term_type(request) == TERM_TUPLE;
     term name = is_tuple ? term_element(request, 0) : request;
     uint32_t arity = is_tuple ? term_arity(request) : 0;
 
-    if (audit_words_take(&c->wires.audit, c->kinds, caller, request))
+    if (audit_words_take(&c->wires.audit, c->kinds, session, caller, request))
         return true;
     for (size_t k = 0; k < sizeof words_known / sizeof words_known[0]; k++)
         if (words_known[k].arity == arity && term_is(name, words_known[k].name))
-            return words_known[k].take(c, caller, request);
+            return words_known[k].take(c, session, caller, request);
     return false;
 }
 
 /* ---- new and free ---------------------------------------------------------- */
 
 struct control *control_new(struct outbox *o, const struct kinds *kinds,
-                            const struct control_wires *wires)
+                            struct dist_session *answers, const struct control_wires *wires)
 {
     struct control *c = base_alloc(sizeof *c);
 
     c->outbox = o;
     c->kinds = kinds;
+    c->answers = answers;
     c->wires = *wires;
     return c;
 }

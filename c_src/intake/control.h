@@ -23,17 +23,20 @@ struct control_wires {
     struct audit_wires audit;
 };
 
+/** control_new(o, kinds, answers, wires): All borrowed but ${wires}; ${answers} is the session of
+ * the store thread, which is sent after it has settled. */
 struct control *control_new(struct outbox *o, const struct kinds *kinds,
-                            const struct control_wires *wires);
+                            struct dist_session *answers, const struct control_wires *wires);
 /** control_free(c): After the outbox is closed.  NULL is harmless. */
 void control_free(struct control *c);
 
 /**
- * control_take(c, caller, request):
+ * control_take(c, session, caller, request):
  * Whether ${request} is one of the words; then ${caller} is taken and will be answered.
  * Runs on the reading thread, never waits.
  */
-bool control_take(struct control *c, struct caller *caller, term request);
+bool control_take(struct control *c, struct dist_session *session, struct caller *caller,
+                  term request);
 
 /** control_drain(c, on): From now on new projections are refused (or not).  Any thread. */
 void control_drain(struct control *c, bool on);

@@ -73,11 +73,11 @@ struct job {
     struct request requests[];
 };
 
-/* What this reading thread has made and not yet submitted. */
-static _Thread_local struct gather {
+/* What was made in one session and is not yet submitted; hangs on the session. */
+struct gather {
     struct job *first, **last;
     size_t count, cost_bytes;
-} gather;
+};
 
 /* ---- answers --------------------------------------------------------------- */
 
@@ -110,7 +110,7 @@ static void put_answer(struct buf *b, const struct request *q)
 }
 
 /* All requests are settled: answer them and let the job go. */
-static void job_finish(struct job *j)
+static void job_finish(struct job *j, struct dist_session *session)
 {
     struct buf b = {0};
 
@@ -125,7 +125,7 @@ static void job_finish(struct job *j)
     if (j->caller && j->is_batch)
         term_put_nil(&b);
     if (j->caller)
-        dist_reply(j->caller, buf_view(&b));
+        dist_reply(j->caller, session, buf_view(&b));
     buf_free(&b);
     job_free(j);
 }
@@ -200,7 +200,7 @@ static void request_settled(struct intent *in, enum err e, const char *why)
         request_refuse(q, e, why);
     PRE(j->unsettled > 0);
     if (--j->unsettled == 0)
-        job_finish(j);
+        job_finish(j, j->intake->options.answers);
 }
 
 /* ---- submitting ------------------------------------------------------------ */
@@ -217,56 +217,67 @@ static struct intent **job_chain(struct job *j, struct intent **tail)
     return tail;
 }
 
-static void job_refuse(struct job *j, enum err e)
+static void job_refuse(struct job *j, struct dist_session *session, enum err e)
 {
     for (size_t i = 0; i < j->count; i++)
         if (j->requests[i].draft)
             request_refuse(&j->requests[i], e, "");
-    job_finish(j);
+    job_finish(j, session);
 }
 
-static void job_submit(struct job *j)
+static void job_submit(struct job *j, struct dist_session *session)
 {
     struct intent *first;
 
     job_chain(j, &first);
     enum err e = outbox_submit(j->intake->outbox, first, j->unsettled, j->cost_bytes);
     if (e != ERR_OK)
-        job_refuse(j, e);
+        job_refuse(j, session, e);
 }
 
 /* Submit what was gathered in one go; where that is too much for the queue, job by job. */
-static void gather_submit(struct intake *i)
+static void gather_submit(struct intake *i, struct dist_session *session)
 {
+    struct gather *g = *dist_session_gathered(session);
     struct intent *first = NULL, **tail = &first;
-    struct job *j = gather.first, *next;
 
-    for (struct job *k = j; k; k = k->next_gathered)
+    if (g == NULL)
+        return;
+    for (struct job *k = g->first; k; k = k->next_gathered)
         tail = job_chain(k, tail);
-    enum err e = gather.count == 0
-                     ? ERR_OK
-                     : outbox_submit(i->outbox, first, gather.count, gather.cost_bytes);
-    for (; e != ERR_OK && j; j = next) {
+    enum err e = outbox_submit(i->outbox, first, g->count, g->cost_bytes);
+    for (struct job *next, *j = g->first; e != ERR_OK && j; j = next) {
         next = j->next_gathered;
-        job_submit(j);
+        job_submit(j, session);
     }
-    gather = (struct gather){0};
+    free(g);
+    *dist_session_gathered(session) = NULL;
 }
 
-static void gather_job(struct job *j)
+static struct gather *gather_of(struct dist_session *session)
+{
+    void **at = dist_session_gathered(session);
+
+    if (*at == NULL) {
+        struct gather *g = *at = base_alloc(sizeof *g);
+        g->last = &g->first;
+    }
+    return *at;
+}
+
+static void gather_job(struct job *j, struct dist_session *session)
 {
     if (j->unsettled == 0) {
-        job_finish(j);
+        job_finish(j, session);
         return;
     }
-    if (gather.first == NULL)
-        gather.last = &gather.first;
-    *gather.last = j;
-    gather.last = &j->next_gathered;
-    gather.count += j->unsettled;
-    gather.cost_bytes += j->cost_bytes;
-    if (gather.count >= GATHER_MAX || gather.cost_bytes >= GATHER_BYTES)
-        gather_submit(j->intake);
+    struct gather *g = gather_of(session);
+    *g->last = j;
+    g->last = &j->next_gathered;
+    g->count += j->unsettled;
+    g->cost_bytes += j->cost_bytes;
+    if (g->count >= GATHER_MAX || g->cost_bytes >= GATHER_BYTES)
+        gather_submit(j->intake, session);
 }
 
 /* ---- reading a request ----------------------------------------------------- */
@@ -469,17 +480,19 @@ static term job_add(struct job *j, size_t index, term words)
     return end;
 }
 
-static void take_one(struct intake *i, struct caller *caller, term words)
+static void take_one(struct intake *i, struct dist_session *session, struct caller *caller,
+                     term words)
 {
     struct job *j = job_new(i, caller, 1, false);
 
     metric_add(METRIC_REQUESTS, 1);
     (void)job_add(j, 0, words);
-    gather_job(j);
+    gather_job(j, session);
 }
 
 /* false: the list is improper, which shows at its end; nothing is taken then. */
-static bool take_batch(struct intake *i, struct caller *caller, term words)
+static bool take_batch(struct intake *i, struct dist_session *session, struct caller *caller,
+                       term words)
 {
     term list = term_element(words, 1);
     uint32_t n = term_arity(list);
@@ -493,7 +506,7 @@ static bool take_batch(struct intake *i, struct caller *caller, term words)
         return false;
     }
     metric_add(METRIC_REQUESTS, n);
-    gather_job(j);
+    gather_job(j, session);
     return true;
 }
 
@@ -514,36 +527,35 @@ static bool is_document(term words)
 
 /* ---- what dist calls ------------------------------------------------------- */
 
-static void on_call(void *arg, struct caller *caller, term request)
+static void on_call(void *arg, struct dist_session *session, struct caller *caller, term request)
 {
     struct intake *i = arg;
 
     if (is_document(request)) {
-        take_one(i, caller, request);
-    } else if (!(is_batch(request) && take_batch(i, caller, request)) &&
-               !control_take(i->control, caller, request)) {
+        take_one(i, session, caller, request);
+    } else if (!(is_batch(request) && take_batch(i, session, caller, request)) &&
+               !control_take(i->control, session, caller, request)) {
         struct buf answer = {0};
         metric_add(METRIC_REFUSED, 1);
         answer_error_atom(&answer, "bad_request");
-        dist_reply(caller, buf_view(&answer));
+        dist_reply(caller, session, buf_view(&answer));
         buf_free(&answer);
     }
 }
 
-static void on_cast(void *arg, term request)
+static void on_cast(void *arg, struct dist_session *session, term request)
 {
     struct intake *i = arg;
 
     if (is_document(request))
-        take_one(i, NULL, request);
-    else if (!(is_batch(request) && take_batch(i, NULL, request)))
+        take_one(i, session, NULL, request);
+    else if (!(is_batch(request) && take_batch(i, session, NULL, request)))
         metric_add(METRIC_MESSAGES_UNKNOWN, 1);
 }
 
-static void on_gathered(void *arg)
+static void on_gathered(void *arg, struct dist_session *session)
 {
-    if (gather.first)
-        gather_submit(arg);
+    gather_submit(arg, session);
 }
 
 /* ---- open and close -------------------------------------------------------- */

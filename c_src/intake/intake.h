@@ -15,6 +15,7 @@ struct intake_options {
     const struct kinds *kinds;
     const char *projection_version; /* when a request names none */
     bool hash;                      /* add projection_hash */
+    struct dist_session *answers;   /* of the store thread, which is sent after it has settled */
 };
 
 /**

@@ -60,7 +60,8 @@ struct outbox {
     size_t queue_count, queue_bytes;
     void (*on_work)(void *);
     void *on_work_arg;
-    void (*before_settled)(void), (*after_settled)(void); /* or NULL */
+    void (*after_settled)(void *); /* or NULL */
+    void *after_settled_arg;
     struct store *store;
     struct kept_for kept_for;
     pthread_t thread;
@@ -262,6 +263,13 @@ static void settle_intents(struct outbox *o, struct intent *i, const char *failu
     }
 }
 
+/* What was settled up to now is answered. */
+static void send_answers(struct outbox *o)
+{
+    if (o->after_settled != NULL)
+        o->after_settled(o->after_settled_arg);
+}
+
 static void settle_settlements(struct outbox *o, struct settlement *s)
 {
     for (struct settlement *next; s != NULL; s = next) {
@@ -303,13 +311,10 @@ static void succeed(struct outbox *o, struct work *w)
     pthread_mutex_lock(&o->lock);
     o->tickets_settled = w->ticket;
     pthread_mutex_unlock(&o->lock);
-    if (o->before_settled != NULL)
-        o->before_settled();
     settle_settlements(o, w->settlements);
     waiting_release(o->waiting);
     settle_intents(o, w->intents, NULL);
-    if (o->after_settled != NULL)
-        o->after_settled();
+    send_answers(o); /* before delivery wakes */
     if ((brought_work || recovered) && o->on_work != NULL)
         o->on_work(o->on_work_arg);
 }
@@ -433,6 +438,7 @@ static void tick(struct outbox *o)
     int64_t now_us = clock_mono_us();
 
     waiting_expire(o->waiting, now_us);
+    send_answers(o); /* and those of a round that failed */
     if (now_us < o->next_tick_us)
         return;
     o->next_tick_us = now_us + TICK_US;
@@ -467,6 +473,7 @@ static void *run(void *arg)
         tick(o);
     }
     waiting_drain(o->waiting);
+    send_answers(o);
     return NULL;
 }
 
@@ -526,8 +533,8 @@ enum err outbox_open(const struct outbox_options *options, struct outbox **out, 
     o->queue_bytes = options->queue_bytes;
     o->on_work = options->on_work;
     o->on_work_arg = options->on_work_arg;
-    o->before_settled = options->before_settled;
     o->after_settled = options->after_settled;
+    o->after_settled_arg = options->after_settled_arg;
     o->retry_ms = 0;
     o->waiting = waiting_new();
     start_thread(o);

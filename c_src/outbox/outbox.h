@@ -39,8 +39,10 @@ struct outbox_options {
     size_t queue_bytes;       /* and their cost together */
     void (*on_work)(void *);  /* called on the store thread after a commit that brought work */
     void *on_work_arg;
-    void (*before_settled)(void); /* both on the store thread, around all the settled of a round: */
-    void (*after_settled)(void);  /* so that their answers can leave together; NULL: not wanted */
+    void (*after_settled)(
+        void *); /* called on the store thread when it has settled those that it
+                    could, so that their answers leave together; NULL: not wanted */
+    void *after_settled_arg;
 };
 
 /**

@@ -39,6 +39,7 @@
 /* The open parts; NULL while closed. */
 struct sidecar {
     const struct config *config;
+    struct dist_session *answers; /* of the store thread */
     struct outbox *outbox;
     struct dispatch *dispatch;
     struct audit *audit; /* NULL: the sink cannot be read back */
@@ -109,8 +110,8 @@ static enum err open_outbox(struct sidecar *s, struct fault *fault)
                                            .queue_bytes = (size_t)c->store_queue_bytes,
                                            .on_work = wire_work,
                                            .on_work_arg = s,
-                                           .before_settled = dist_cork,
-                                           .after_settled = dist_uncork};
+                                           .after_settled = dist_session_send,
+                                           .after_settled_arg = s->answers};
 
     return outbox_open(&options, &s->outbox, fault);
 }
@@ -142,10 +143,12 @@ static void open_intake(struct sidecar *s)
     const struct control_wires wires = {
         s,           wire_pause,  wire_resume,
         wire_reload, wire_status, {s->audit, audit_start, audit_cancel, audit_progress}};
-    const struct intake_options options = {
-        .kinds = c->kinds, .projection_version = c->projection_version, .hash = c->projection_hash};
+    const struct intake_options options = {.kinds = c->kinds,
+                                           .projection_version = c->projection_version,
+                                           .hash = c->projection_hash,
+                                           .answers = s->answers};
 
-    s->control = control_new(s->outbox, c->kinds, &wires);
+    s->control = control_new(s->outbox, c->kinds, s->answers, &wires);
     s->intake = intake_open(s->outbox, s->control, &options);
     s->status = (struct status){.node = c->node_name,
                                 .sink = c->sink_type,
@@ -221,6 +224,7 @@ enum err sidecar_open(const struct config *c, struct sidecar **s, struct fault *
     struct sidecar *new = base_alloc(sizeof *new);
 
     new->config = c;
+    new->answers = dist_session_new();
     enum err e = open_all(new, fault);
     if (e == ERR_OK)
         *s = new;
@@ -286,6 +290,7 @@ uint64_t sidecar_close(struct sidecar *s, int64_t wait_ms)
     audit_close(s->audit);
     outbox_close(s->outbox);
     dispatch_close(dispatch);
+    dist_session_free(s->answers);
     free(s);
     return pending;
 }

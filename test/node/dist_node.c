@@ -7,10 +7,9 @@
  * The cookie is the first line of standard input; the node ends when its standard input does.  It
  * writes "ready port=PORT pid=PID" when it can be called.  What it answers:
  *
- *   {echo, T}       T                        {exit, Atom}   the call exits with Atom
- *   {later, Ms, T}  T, from another thread   casts          the number of casts so far
- *   published       whether epmd has us      counters       {Messages, Unknown, Failed, Peers}
- *   anything else   bad_request
+ *   {echo, T}       T                        casts          the number of casts so far
+ *   {later, Ms, T}  T, from another thread   counters       {Messages, Unknown, Failed, Peers}
+ *   published       whether epmd has us      anything else  bad_request
  */
 
 #include "ground/buf.h"
@@ -37,9 +36,10 @@ static void *answer_later(void *arg)
     struct later *l = arg;
 
     usleep((useconds_t)(l->after_ms * 1000));
-    dist_cork();
-    dist_reply(l->caller, buf_view(&l->answer));
-    dist_uncork();
+    struct dist_session *session = dist_session_new();
+    dist_reply(l->caller, session, buf_view(&l->answer));
+    dist_session_send(session);
+    dist_session_free(session);
     buf_free(&l->answer);
     free(l);
     late--;
@@ -59,16 +59,16 @@ static void start_later(struct caller *caller, int64_t after_ms, term answer)
     pthread_detach(thread);
 }
 
-static void reply_atom(struct caller *caller, const char *name)
+static void reply_atom(struct caller *caller, struct dist_session *session, const char *name)
 {
     struct buf b = {0};
 
     term_put_atom(&b, name);
-    dist_reply(caller, buf_view(&b));
+    dist_reply(caller, session, buf_view(&b));
     buf_free(&b);
 }
 
-static void reply_counters(struct caller *caller)
+static void reply_counters(struct caller *caller, struct dist_session *session)
 {
     static const enum metric which[] = {METRIC_MESSAGES, METRIC_MESSAGES_UNKNOWN,
                                         METRIC_HANDSHAKES_FAILED, METRIC_PEERS};
@@ -77,20 +77,20 @@ static void reply_counters(struct caller *caller)
     term_put_tuple(&b, 4);
     for (size_t i = 0; i < 4; i++)
         term_put_integer(&b, (int64_t)metric_get(which[i]));
-    dist_reply(caller, buf_view(&b));
+    dist_reply(caller, session, buf_view(&b));
     buf_free(&b);
 }
 
-static void reply_casts(struct caller *caller)
+static void reply_casts(struct caller *caller, struct dist_session *session)
 {
     struct buf b = {0};
 
     term_put_integer(&b, casts);
-    dist_reply(caller, buf_view(&b));
+    dist_reply(caller, session, buf_view(&b));
     buf_free(&b);
 }
 
-static void call(void *arg, struct caller *caller, term request)
+static void call(void *arg, struct dist_session *session, struct caller *caller, term request)
 {
     term word = term_element(request, 0), second = word ? term_element(request, 1) : NULL;
     term third = word ? term_element(request, 2) : NULL;
@@ -98,33 +98,29 @@ static void call(void *arg, struct caller *caller, term request)
 
     (void)arg;
     if (second && term_is(word, "echo")) {
-        dist_reply(caller, term_raw(second));
-    } else if (second && term_is(word, "exit")) {
-        char *reason = base_strndup(term_text(second).data, term_text(second).len);
-        dist_exit(caller, reason);
-        free(reason);
+        dist_reply(caller, session, term_raw(second));
     } else if (third && term_is(word, "later") && term_integer(second, &ms)) {
         start_later(caller, ms, third);
     } else if (term_is(request, "casts")) {
-        reply_casts(caller);
+        reply_casts(caller, session);
     } else if (term_is(request, "counters")) {
-        reply_counters(caller);
+        reply_counters(caller, session);
     } else if (term_is(request, "published")) {
-        reply_atom(caller, dist_is_published(node) ? "true" : "false");
+        reply_atom(caller, session, dist_is_published(node) ? "true" : "false");
     } else {
-        reply_atom(caller, "bad_request");
+        reply_atom(caller, session, "bad_request");
     }
 }
 
-static void cast(void *arg, term request)
+static void cast(void *arg, struct dist_session *session, term request)
 {
-    (void)arg, (void)request;
+    (void)arg, (void)session, (void)request;
     casts++;
 }
 
-static void gathered(void *arg)
+static void gathered(void *arg, struct dist_session *session)
 {
-    (void)arg;
+    (void)arg, (void)session;
 }
 
 static void set_option(struct dist_options *o, char *word)

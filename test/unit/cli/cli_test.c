@@ -301,25 +301,25 @@ TEST(another_user_is_told_so)
 
 /* --- against the real other end --- */
 
-static void on_call(void *arg, struct caller *caller, term request)
+static void on_call(void *arg, struct dist_session *session, struct caller *caller, term request)
 {
     struct buf b = {0};
     (void)arg;
     term_put_integer(&b, 1);
     for (int i = 0; i < 3 && term_is(request, "count"); i++)
         ck_assert(dist_part(caller, buf_view(&b)));
-    dist_reply(caller, term_raw(request));
+    dist_reply(caller, session, term_raw(request));
     buf_free(&b);
 }
 
-static void on_cast(void *arg, term request)
+static void on_cast(void *arg, struct dist_session *session, term request)
 {
-    (void)arg, (void)request;
+    (void)arg, (void)session, (void)request;
 }
 
-static void on_gathered(void *arg)
+static void on_gathered(void *arg, struct dist_session *session)
 {
-    (void)arg;
+    (void)arg, (void)session;
 }
 
 TEST(parts_come_before_the_reply)

@@ -46,7 +46,7 @@ int64_t clock_wall_us(void)
 
 static _Atomic(struct caller *) kept;
 
-static void put_number(struct caller *c, int64_t n, bool is_part)
+static void put_number(struct caller *c, struct dist_session *session, int64_t n, bool is_part)
 {
     struct buf b = {0};
 
@@ -54,34 +54,32 @@ static void put_number(struct caller *c, int64_t n, bool is_part)
     if (is_part)
         ck_assert(dist_part(c, buf_view(&b)));
     else
-        dist_reply(c, buf_view(&b));
+        dist_reply(c, session, buf_view(&b));
     buf_free(&b);
 }
 
-static void on_call(void *arg, struct caller *caller, term request)
+static void on_call(void *arg, struct dist_session *session, struct caller *caller, term request)
 {
     (void)arg;
     if (term_is(request, "keep")) {
         kept = caller;
     } else if (term_is(request, "count")) {
         for (int64_t n = 1; n < 4; n++)
-            put_number(caller, n, true);
-        put_number(caller, 4, false);
-    } else if (term_is(request, "exit")) {
-        dist_exit(caller, "noproc");
+            put_number(caller, session, n, true);
+        put_number(caller, session, 4, false);
     } else {
-        dist_reply(caller, term_raw(request));
+        dist_reply(caller, session, term_raw(request));
     }
 }
 
-static void on_cast(void *arg, term request)
+static void on_cast(void *arg, struct dist_session *session, term request)
 {
-    (void)arg, (void)request;
+    (void)arg, (void)session, (void)request;
 }
 
-static void on_gathered(void *arg)
+static void on_gathered(void *arg, struct dist_session *session)
 {
-    (void)arg;
+    (void)arg, (void)session;
 }
 
 static struct control_socket *open_in(const char *dir)
@@ -232,10 +230,8 @@ TEST(calls_are_answered_by_their_number)
     call(other, 1, "c");
     ck_assert_hears(other, "reply 1 c");
     struct caller *caller = take_kept();
-    put_number(caller, 9, false);
+    put_number(caller, NULL, 9, false);
     ck_assert_hears(fd, "reply 1 9");
-    call(fd, 2, "exit");
-    ck_assert_hears(fd, "reply 2 error noproc");
     close(fd);
     close(other);
     control_socket_close(s);
@@ -271,7 +267,7 @@ TEST(a_stream_to_nobody_is_told_so)
     term_put_integer(&part, 1);
     for (int i = 0; dist_part(caller, buf_view(&part)); i++)
         ck_assert_int_lt(i, 1000000);
-    dist_reply(caller, buf_view(&part));
+    dist_reply(caller, NULL, buf_view(&part));
     buf_free(&part);
     control_socket_close(s);
     temp_dir_remove(&d);
@@ -291,7 +287,7 @@ TEST(a_stream_that_nobody_reads_ends_its_connection)
     term_put_binary(&part, buf_view(&text));
     for (int i = 0; dist_part(caller, buf_view(&part)); i++)
         ck_assert_int_lt(i, 1000); /* 10 MB; 1 MiB may wait beside what the socket takes */
-    dist_reply(caller, buf_view(&part));
+    dist_reply(caller, NULL, buf_view(&part));
     buf_free(&part);
     buf_free(&text);
     close(fd);
@@ -524,7 +520,7 @@ TEST(places_are_few_and_the_silent_give_way)
     late = enter(d.path);
     ck_assert_hears(fds[1], "refused other commands needed the place of one that was silent");
     ck_assert_hears(fds[1], "");
-    put_number(caller, 3, false);
+    put_number(caller, NULL, 3, false);
     ck_assert_hears(fds[0], "reply 1 3");
     /* One that leaves makes room at once. */
     close(fds[2]);
@@ -555,7 +551,7 @@ TEST(it_closes_whatever_is_under_way)
     struct caller *caller = take_kept();
     ck_assert_int_eq(send(half, "\0\0\1", 3, MSG_NOSIGNAL), 3);
     control_socket_close(s);
-    put_number(caller, 1, false); /* into the void */
+    put_number(caller, NULL, 1, false); /* into the void */
     ck_assert_hears(fd, "");
     ck_assert_hears(half, "");
     close(fd);

@@ -74,25 +74,25 @@ static void epmd_stop(void)
 static atomic_uint calls, casts;
 static struct caller *kept;
 
-static void on_call(void *arg, struct caller *caller, term request)
+static void on_call(void *arg, struct dist_session *session, struct caller *caller, term request)
 {
     (void)arg;
     if (term_is(request, "keep"))
         kept = caller;
     else
-        dist_reply(caller, term_raw(request));
+        dist_reply(caller, session, term_raw(request));
     calls++;
 }
 
-static void on_cast(void *arg, term request)
+static void on_cast(void *arg, struct dist_session *session, term request)
 {
-    (void)arg, (void)request;
+    (void)arg, (void)session, (void)request;
     casts++;
 }
 
-static void on_gathered(void *arg)
+static void on_gathered(void *arg, struct dist_session *session)
 {
-    (void)arg;
+    (void)arg, (void)session;
 }
 
 static enum err open_node(const char *node, const char *cookie, const char *address,
@@ -304,6 +304,33 @@ TEST(a_malformed_message_ends_that_connection_only)
     stop(d);
 }
 
+TEST(answers_of_a_session_leave_when_it_is_sent)
+{
+    struct dist *d = start();
+    struct dist_session *session = dist_session_new();
+    struct twin t;
+    char srv[] = "srv";
+    struct buf yes = {0};
+    unsigned before = calls;
+
+    ck_assert_int_ge(dial(&t, d, "asker", "secret"), 0);
+    ask(&t, srv, "keep");
+    for (int i = 0; i < 5000 && calls == before; i++)
+        poll(NULL, 0, 1);
+    term_put_atom(&yes, "yes");
+    dist_reply(kept, session, buf_view(&yes));
+    struct pollfd fd = {.fd = t.fd, .events = POLLIN};
+    ck_assert_int_eq(poll(&fd, 1, 0), 0);
+    dist_session_send(session);
+    ck_assert(answered(&t, "yes"));
+    dist_session_send(session);
+    dist_session_free(session);
+    dist_session_free(NULL);
+    buf_free(&yes);
+    ei_close_connection(t.fd);
+    stop(d);
+}
+
 TEST(an_answer_may_come_after_everything_is_gone)
 {
     struct dist *d = start();
@@ -321,7 +348,7 @@ TEST(an_answer_may_come_after_everything_is_gone)
     ck_assert(is_closed(t.fd));
     ei_close_connection(t.fd);
     term_put_atom(&yes, "yes");
-    dist_reply(kept, buf_view(&yes));
+    dist_reply(kept, NULL, buf_view(&yes));
     buf_free(&yes);
 }
 

@@ -23,6 +23,7 @@
 struct rig {
     struct link *l;
     int peer; /* the test's end */
+    struct cork cork;
     pthread_t thread;
     const char *why;
     /* under lock */
@@ -47,7 +48,7 @@ static bool on_message(void *arg, struct slice bytes)
     struct buf *b = r->echo ? link_begin(r->l) : NULL;
     if (b != NULL) {
         buf_slice(b, bytes);
-        link_end(r->l);
+        link_end(r->l, &r->cork);
     }
     return good;
 }
@@ -77,7 +78,7 @@ static void *run(void *arg)
     struct rig *r = arg;
     const struct link_events events = {r, on_message, on_oversized, on_gathered};
 
-    r->why = link_run(r->l, &events);
+    r->why = link_run(r->l, &r->cork, &events);
     return NULL;
 }
 
@@ -278,26 +279,25 @@ TEST(a_large_message_grows_the_buffer_and_small_ones_follow)
 struct writer {
     struct link *l;
     unsigned char letter;
-    bool cork;
+    bool is_corked;
 };
 
 static void *write_many(void *arg)
 {
     struct writer *w = arg;
+    struct cork cork = {0};
 
     for (size_t i = 0; i < 2000; i++) {
-        if (w->cork && i % 16 == 0)
-            link_cork();
         struct buf *b = link_begin(w->l);
         if (b != NULL) {
             size_t n = 1 + i % 300;
             buf_reserve(b, n);
             memset(b->data + b->len, w->letter, n);
             b->len += n;
-            link_end(w->l);
+            link_end(w->l, w->is_corked ? &cork : NULL);
         }
-        if (w->cork && i % 16 == 15)
-            link_uncork();
+        if (i % 16 == 15)
+            link_uncork(&cork);
     }
     return NULL;
 }
@@ -338,21 +338,20 @@ TEST(answers_of_many_threads_do_not_mix)
 TEST(corked_answers_leave_at_uncork)
 {
     struct rig r = {0};
+    struct cork cork = {0};
     uint8_t got[10];
 
     rig_start(&r, 1000, MEGA);
-    link_cork();
-    link_cork();
     for (int i = 0; i < 2; i++) {
         struct buf *b = link_begin(r.l);
         ck_assert_ptr_nonnull(b);
         buf_byte(b, (uint8_t)('a' + i));
-        link_end(r.l);
+        link_end(r.l, &cork);
     }
-    link_uncork();
     ck_assert_int_eq(recv(r.peer, got, sizeof got, MSG_DONTWAIT), -1);
     ck_assert_int_eq(errno, EAGAIN);
-    link_uncork();
+    link_uncork(&cork);
+    ck_assert_uint_eq(cork.count, 0);
     ck_assert_int_eq(recv(r.peer, got, sizeof got, MSG_DONTWAIT), 10);
     ck_assert_mem_eq(got, "\0\0\0\1a\0\0\0\1b", 10);
     rig_stop(&r);
@@ -367,7 +366,7 @@ static bool answer(struct rig *r, size_t size)
     buf_reserve(b, size);
     memset(b->data + b->len, 'y', size);
     b->len += size;
-    link_end(r->l);
+    link_end(r->l, NULL);
     return true;
 }
 
@@ -444,6 +443,22 @@ TEST(shutdown_ends_it_with_the_first_reason)
     ck_assert_str_eq(rig_stop(&r), "first");
 }
 
+TEST(what_a_cork_holds_of_a_connection_that_is_gone_goes_nowhere)
+{
+    struct rig r = {0};
+    struct cork cork = {0};
+
+    rig_start(&r, 1000, MEGA);
+    struct buf *b = link_begin(r.l);
+    ck_assert_ptr_nonnull(b);
+    buf_byte(b, 'a');
+    link_end(r.l, &cork);
+    ck_assert_uint_eq(cork.count, 1);
+    rig_stop(&r); /* the cork alone holds the link now */
+    link_uncork(&cork);
+    ck_assert_uint_eq(cork.count, 0);
+}
+
 TEST(answers_after_the_end_go_nowhere)
 {
     struct rig r = {0};
@@ -453,9 +468,6 @@ TEST(answers_after_the_end_go_nowhere)
     ck_assert_str_eq(rig_stop(&r), "closed by the peer");
     r.l = held;
     ck_assert(!answer(&r, 1));
-    link_cork();
-    ck_assert(!answer(&r, 1));
-    link_uncork();
     link_drop(held);
     link_drop(NULL);
 }

@@ -613,6 +613,55 @@ TEST(checkpoints_are_visited_by_prefix_in_order)
     house_close(&h);
 }
 
+/* ---- after settling -------------------------------------------------------- */
+
+/* What after_settled has seen settled: only then have the answers left. */
+static atomic_int sent;
+
+static void note_sent(void *arg)
+{
+    if (kit_is_settled(arg))
+        sent = 1;
+}
+
+static void check_sent(void)
+{
+    for (int i = 0; i < 20000 && !sent; i++)
+        usleep(1000);
+    ck_assert(sent);
+    sent = 0;
+}
+
+TEST(whatever_was_settled_is_followed_by_after_settled)
+{
+    struct temp_dir d = temp_dir_make();
+    struct op op = {.fn = fn_put, .id = A, .seq = 1};
+    struct outbox_options options = {.dir = d.path,
+                                     .limit_bytes = 1 << 20,
+                                     .queue_count = 100,
+                                     .queue_bytes = 1 << 20,
+                                     .after_settled = note_sent,
+                                     .after_settled_arg = &op};
+    struct outbox *o;
+    struct fault fault;
+
+    ck_assert_int_eq(outbox_open(&options, &o, &fault), ERR_OK);
+    ck_assert_int_eq(kit_do(o, &op), ERR_OK);
+    check_sent();
+    op = (struct op){.fn = fn_hold, .id = A, .until_us = soon_us(30)};
+    ck_assert_int_eq(kit_do(o, &op), ERR_SINK); /* its time is over */
+    check_sent();
+
+    op = (struct op){.fn = fn_hold, .id = A, .until_us = soon_us(60000)};
+    ck_assert_int_eq(kit_submit(o, &op), ERR_OK);
+    outbox_stop(o); /* held at the end */
+    ck_assert(kit_is_settled(&op));
+    ck_assert_int_eq(op.e, ERR_DRAINING);
+    check_sent();
+    outbox_close(o);
+    temp_dir_remove(&d);
+}
+
 /* ---- holding -------------------------------------------------------------- */
 
 TEST(an_intent_is_held_until_its_version_is_delivered)

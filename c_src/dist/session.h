@@ -1,0 +1,16 @@
+/* session.h - answers of one thread that leave together. */
+
+/* Private to dist/. */
+
+#ifndef SESSION_H
+#define SESSION_H
+
+#include "dist/link.h"
+
+/* dist.h says what it is for. */
+struct dist_session {
+    struct cork cork;
+    void *gathered; /* the handler's own */
+};
+
+#endif
