@@ -5,7 +5,7 @@
  * report comes back on the audit's thread and is the answer.  {audit, status} and {audit, cancel}
  * are answered at once.
  *
- * What can go wrong: an option that is none, a kind that is none, an audit that runs already, a
+ * What can go wrong: an unknown option, an unknown kind, an audit that runs already, a
  * sink that cannot be read back.  Each is the answer.  An audit that could not even begin to
  * compare is {error, {sink_read_failed, Why}}; one that stopped later answers what it has found.
  *
@@ -16,6 +16,7 @@
 
 #include "ground/buf.h"
 #include "intake/answer.h"
+#include "intake/arguments.h"
 #include "json/json.h"
 #include "projection/projection.h"
 
@@ -95,75 +96,36 @@ static void on_done(void *arg, const struct drift_report *r)
 
 /* ---- reading the request -------------------------------------------------------------------- */
 
-static enum err refuse(struct fault *fault, struct slice key, const char *why)
-{
-    snprintf(fault->path, sizeof fault->path, "opts.%.*s", (int)(key.len > 64 ? 64 : key.len),
-             (const char *)key.data);
-    snprintf(fault->why, sizeof fault->why, "%s", why);
-    return ERR_INVALID;
-}
+static const struct argument audit_arguments[] = {
+    {"repair", ARGUMENT_FLAG, offsetof(struct drift_request, repair),
+     .wanted = "true or false is wanted"},
+    {"after", ARGUMENT_ID, offsetof(struct drift_request, after),
+     .wanted = "a document id is wanted"},
+};
 
-static enum err read_option(struct drift_request *q, struct slice key, term value,
-                            struct fault *fault)
-{
-    if (slice_is(key, "repair")) {
-        q->repair = term_is(value, "true");
-        return q->repair || term_is(value, "false") ? ERR_OK
-                                                    : refuse(fault, key, "true or false is wanted");
-    }
-    if (slice_is(key, "after")) {
-        bool is_none = term_is_nil_atom(value);
-        if (!is_none && term_type(value) != TERM_BINARY)
-            return refuse(fault, key, "a document id is wanted");
-        q->after = is_none ? slice_of("", 0) : term_text(value);
-        return ERR_OK;
-    }
-    return refuse(fault, key, "there is no such option");
-}
+enum { AUDIT_ARGUMENTS = sizeof audit_arguments / sizeof *audit_arguments };
 
-/* Opts is a map or a proplist of pairs. */
-static enum err read_options(struct drift_request *q, term opts, struct fault *fault)
+static enum err refuse_after(struct fault *fault, const char *why)
 {
-    bool is_map = term_type(opts) == TERM_MAP;
-    bool is_list =
-        term_type(opts) == TERM_NIL || (term_type(opts) == TERM_LIST && term_is_proper(opts));
-    uint32_t count = term_arity(opts);
-    enum err e = ERR_OK;
-
-    if (!is_map && !is_list)
-        return refuse(fault, slice_str(""), "a map or a proplist is wanted");
-    term at = count > 0 ? term_items(opts) : NULL;
-    for (uint32_t i = 0; i < count && e == ERR_OK; i++) {
-        term key = is_map ? at : term_element(at, 0);
-        term value = is_map ? term_next(at) : term_element(at, 1);
-        if (key == NULL || value == NULL || term_text(key).data == NULL)
-            return refuse(fault, slice_str(""), "pairs of an option and its value are wanted");
-        e = read_option(q, term_text(key), value, fault);
-        at = term_next(is_map ? value : at);
-    }
-    return e;
+    return arguments_refuse(fault, slice_str("after"), why);
 }
 
 static enum err read_request(const struct kinds *kinds, term what, term opts,
                              struct drift_request *q, struct fault *fault)
 {
-    struct slice name = term_text(what);
+    enum err e = ERR_OK;
 
     *q = (struct drift_request){.after = slice_of("", 0)};
-    if (!slice_is(name, "all")) {
-        q->kind = name.data ? kinds_find(kinds, name) : NULL;
-        snprintf(fault->path, sizeof fault->path, "%.*s", (int)(name.len > 200 ? 200 : name.len),
-                 (const char *)(name.data ? name.data : slice_str("").data));
-        if (q->kind == NULL)
-            return ERR_UNKNOWN_KIND;
-    }
-    enum err e = read_options(q, opts, fault);
+    if (!term_is_text(what, "all"))
+        e = arguments_kind(kinds, what, &q->kind, fault);
+    if (e == ERR_OK)
+        e = arguments_options(opts, audit_arguments, AUDIT_ARGUMENTS, q, fault);
     if (e != ERR_OK || q->after.len == 0)
         return e;
     const struct kind *kind = kinds_of_id(kinds, q->after);
     if (kind == NULL || (q->kind && q->kind != kind))
-        return refuse(fault, slice_str("after"), "an id of the kind is wanted");
-    return json_is_utf8(q->after) ? ERR_OK : refuse(fault, slice_str("after"), "is not UTF-8");
+        return refuse_after(fault, "an id of the kind is wanted");
+    return json_is_utf8(q->after) ? ERR_OK : refuse_after(fault, "is not UTF-8");
 }
 
 /* ---- the words ------------------------------------------------------------------------------ */

@@ -23,6 +23,7 @@
 #include "ground/log.h"
 #include "ground/time_text.h"
 #include "intake/answer.h"
+#include "intake/arguments.h"
 #include "intake/audit_words.h"
 #include "outbox/outbox.h"
 #include "projection/fold.h"
@@ -317,35 +318,28 @@ static enum err work_clear_many(struct order *d, struct round *r)
 static bool take_clear(struct control *c, struct dist_session *session, struct caller *caller,
                        term words)
 {
-    term what = term_element(words, 1);
-    term name = term_element(what, 1);
+    term what = term_element(words, 1), name = term_element(what, 1);
     bool all = term_is(what, "all");
-    const struct kind *kind = NULL;
+    bool is_kind = term_is(term_element(what, 0), "kind") && name && term_text(name).data;
+    enum err e = ERR_OK;
 
-    if (all)
-        kind = kinds_at(c->kinds, 0);
-    else if (term_is(term_element(what, 0), "kind") && name && term_text(name).data)
-        kind = kinds_find(c->kinds, term_text(name));
-    else if (is_id(what))
-        kind = kinds_of_id(c->kinds, term_text(what));
-    else
+    if (!all && !is_kind && !is_id(what))
         return false;
-
     struct order *d = order_new(c, caller, is_id(what) ? work_clear_one : work_clear_many);
-    d->kind = kind;
     d->all = all;
     order_set_id(d, is_id(what) ? term_text(what) : slice_str(""));
-    enum err e = is_id(what) ? gate_document_id(kind, term_text(what), &d->fault) : ERR_OK;
-    if (e != ERR_OK) {
-        order_refuse(d, session, e, "");
-    } else if (kind) {
-        order_submit(d, session);
+    if (all) {
+        d->kind = kinds_at(c->kinds, 0);
+    } else if (is_kind) {
+        e = arguments_kind(c->kinds, name, &d->kind, &d->fault);
     } else {
-        struct slice text = term_text(name);
-        snprintf(d->fault.path, sizeof d->fault.path, "%.*s",
-                 (int)(text.len > 200 ? 200 : text.len), (const char *)text.data);
-        order_refuse(d, session, ERR_UNKNOWN_KIND, "");
+        d->kind = kinds_of_id(c->kinds, term_text(what));
+        e = gate_document_id(d->kind, term_text(what), &d->fault);
     }
+    if (e == ERR_OK)
+        order_submit(d, session);
+    else
+        order_refuse(d, session, e, "");
     return true;
 }
 

@@ -25,6 +25,7 @@
 #include "ground/clock.h"
 #include "ground/metrics.h"
 #include "intake/answer.h"
+#include "intake/arguments.h"
 #include "intake/control.h"
 #include "outbox/outbox.h"
 #include "outbox/decide.h"
@@ -282,155 +283,85 @@ static void gather_job(struct job *j, struct dist_session *session)
 
 /* ---- reading a request ----------------------------------------------------- */
 
-static enum err refuse_option(struct fault *fault, struct slice key, const char *why)
+/* Opts of a request. */
+struct request_options {
+    struct projection_options projection;
+    int64_t deadline_ms;
+    bool force, unless_ahead;
+    unsigned ack, answer; /* their choices; 0: not given */
+};
+
+enum { ACK_WRITTEN = 2, ANSWER_SUMMARY = 1, ANSWER_NONE = 2 };
+
+#define AT(member) offsetof(struct request_options, member)
+#define A_FLAG     "true or false is wanted"
+
+static const struct argument request_arguments[] = {
+    {"ack", ARGUMENT_CHOICE, AT(ack), .choices = "kept|written",
+     .wanted = "kept or written is wanted"},
+    {"now", ARGUMENT_TERM, AT(projection.now), .wanted = NULL},
+    {"projection_version", ARGUMENT_TEXT, AT(projection.version), .wanted = "a binary is wanted"},
+    {"seq_range", ARGUMENT_RANGE, AT(projection.range), .max = INT64_MAX,
+     .wanted = "{First, Last} with First =< Last is wanted"},
+    {"reset", ARGUMENT_FLAG, AT(projection.reset), .wanted = A_FLAG},
+    {"force", ARGUMENT_FLAG, AT(force), .wanted = A_FLAG},
+    {"unless_ahead", ARGUMENT_FLAG, AT(unless_ahead), .wanted = A_FLAG},
+    {"after_seq", ARGUMENT_NUMBER, AT(projection.after_seq), .max = INT64_MAX,
+     .wanted = "a seq is wanted"},
+    {"events_before", ARGUMENT_NUMBER, AT(projection.events_before), .max = INT64_MAX,
+     .wanted = "a number of events is wanted"},
+    {"deadline_ms", ARGUMENT_NUMBER, AT(deadline_ms), .max = DEADLINE_MAX_MS,
+     .wanted = "milliseconds from 0 to a day are wanted"},
+    {"return", ARGUMENT_CHOICE, AT(answer), .choices = "summary|none",
+     .wanted = "summary or none is wanted"},
+};
+
+enum { REQUEST_ARGUMENTS = sizeof request_arguments / sizeof *request_arguments };
+
+static enum err read_options(const struct intake *i, struct request *q, term opts,
+                             struct projection_options *projection)
 {
-    snprintf(fault->path, sizeof fault->path, "opts.%.*s", (int)(key.len > 64 ? 64 : key.len),
-             (const char *)key.data);
-    snprintf(fault->why, sizeof fault->why, "%s", why);
-    return ERR_INVALID;
-}
+    struct request_options o = {.projection = {.version = slice_str(i->options.projection_version),
+                                               .no_hash = !i->options.hash,
+                                               .range = {-1}},
+                                .deadline_ms = DEADLINE_MS};
+    enum err e = arguments_options(opts, request_arguments, REQUEST_ARGUMENTS, &o, q->fault);
 
-static bool read_range(term value, int64_t range[2])
-{
-    bool two = term_arity(value) == 2 && (term_type(value) == TERM_TUPLE ||
-                                          (term_type(value) == TERM_LIST && term_is_proper(value)));
-    if (term_type(value) == TERM_STRING && term_arity(value) == 2) {
-        struct slice bytes = term_raw(value); /* [1, 2] travels as STRING_EXT: tag, length, bytes */
-        range[0] = bytes.data[3];
-        range[1] = bytes.data[4];
-        return range[0] <= range[1];
-    }
-    return two && term_integer(term_items(value), &range[0]) &&
-           term_integer(term_next(term_items(value)), &range[1]) && range[0] >= 0 &&
-           range[0] <= range[1];
-}
-
-/* true or false, whether ${word} is among the ways in which the document is put. */
-static enum err read_how(struct request *q, struct slice key, term value, enum put_how word)
-{
-    if (!term_is(value, "true") && !term_is(value, "false"))
-        return refuse_option(q->fault, key, "true or false is wanted");
-    q->how = term_is(value, "true") ? q->how | word : q->how & ~(unsigned)word;
-    return ERR_OK;
-}
-
-static enum err read_option(struct request *q, struct projection_options *o, struct slice key,
-                            term value)
-{
-    if (slice_is(key, "ack")) {
-        q->wait_written = term_is_text(value, "written");
-        if (!q->wait_written && !term_is_text(value, "kept"))
-            return refuse_option(q->fault, key, "kept or written is wanted");
-    } else if (slice_is(key, "now")) {
-        o->now = term_is_nil_atom(value) ? NULL : value;
-    } else if (slice_is(key, "projection_version")) {
-        o->version = term_text(value);
-        if (o->version.data == NULL || term_is_nil_atom(value))
-            return refuse_option(q->fault, key, "a binary is wanted");
-    } else if (slice_is(key, "seq_range")) {
-        o->has_range = true;
-        if (!read_range(value, o->range))
-            return refuse_option(q->fault, key, "{First, Last} with First =< Last is wanted");
-    } else if (slice_is(key, "reset")) {
-        o->reset = term_is(value, "true");
-        return read_how(q, key, value, PUT_RESET);
-    } else if (slice_is(key, "force")) {
-        return read_how(q, key, value, PUT_FORCE);
-    } else if (slice_is(key, "unless_ahead")) {
-        return read_how(q, key, value, PUT_UNLESS_AHEAD);
-    } else if (slice_is(key, "after_seq")) {
-        if (!term_integer(value, &o->after_seq) || o->after_seq < 0)
-            return refuse_option(q->fault, key, "a seq is wanted");
-    } else if (slice_is(key, "events_before")) {
-        if (!term_integer(value, &o->events_before) || o->events_before < 0)
-            return refuse_option(q->fault, key, "a number of events is wanted");
-    } else if (slice_is(key, "deadline_ms")) {
-        if (!term_integer(value, &q->deadline_ms) || q->deadline_ms < 0 ||
-            q->deadline_ms > DEADLINE_MAX_MS)
-            return refuse_option(q->fault, key, "milliseconds from 0 to a day are wanted");
-    } else if (slice_is(key, "return")) {
-        q->want_summary = term_is_text(value, "summary");
-        q->want_nothing = term_is_text(value, "none");
-        if (!q->want_summary && !q->want_nothing)
-            return refuse_option(q->fault, key, "summary or none is wanted");
-    } else {
-        return refuse_option(q->fault, key, "there is no such option");
-    }
-    return ERR_OK;
-}
-
-/* Opts is a map or a proplist of pairs. */
-static enum err read_options(struct request *q, struct projection_options *o, term opts)
-{
-    bool is_map = term_type(opts) == TERM_MAP;
-    bool is_list =
-        term_type(opts) == TERM_NIL || (term_type(opts) == TERM_LIST && term_is_proper(opts));
-    uint32_t n = term_arity(opts);
-
-    if (!is_map && !is_list)
-        return refuse_option(q->fault, slice_str(""), "a map or a proplist is wanted");
-    term at = n ? term_items(opts) : NULL;
-    for (uint32_t k = 0; k < n; k++, at = term_next(at)) {
-        term key = at, value;
-        if (is_map) {
-            value = at = term_next(at);
-        } else {
-            if (term_type(at) != TERM_TUPLE || term_arity(at) != 2)
-                return refuse_option(q->fault, slice_str(""), "pairs {Option, Value} are wanted");
-            key = term_items(at);
-            value = term_next(key);
-        }
-        struct slice name = term_text(key);
-        if (name.data == NULL)
-            return refuse_option(q->fault, slice_str(""), "option names are atoms or binaries");
-        enum err e = read_option(q, o, name, value);
-        if (e != ERR_OK)
-            return e;
-    }
-    return ERR_OK;
-}
-
-static enum err find_kind(const struct intake *i, struct request *q, term name,
-                          const struct kind **kind)
-{
-    struct slice text = term_text(name);
-
-    *kind = text.data ? kinds_find(i->options.kinds, text) : NULL;
-    if (*kind)
-        return ERR_OK;
-    snprintf(q->fault->path, sizeof q->fault->path, "%.*s", (int)(text.len > 200 ? 200 : text.len),
-             text.data ? (const char *)text.data : "");
-    return ERR_UNKNOWN_KIND;
+    *projection = o.projection;
+    projection->has_range = o.projection.range[0] >= 0;
+    q->deadline_ms = o.deadline_ms;
+    q->how = (o.projection.reset ? PUT_RESET : 0u) | (o.force ? PUT_FORCE : 0u) |
+             (o.unless_ahead ? PUT_UNLESS_AHEAD : 0u);
+    q->wait_written = o.ack == ACK_WRITTEN;
+    q->want_summary = o.answer == ANSWER_SUMMARY;
+    q->want_nothing = o.answer == ANSWER_NONE;
+    return e;
 }
 
 /* {project, Kind, EntityId, Row, Events, Opts} or {upsert, Kind, DocumentId, Summary, Opts};
- * ${end} becomes what is behind it, where that was come by. */
+ * ${end} becomes what follows it, if it was parsed that far. */
 static enum err read_request(struct intake *i, struct request *q, term words, term *end)
 {
-    struct projection_options options = {.version = slice_str(i->options.projection_version),
-                                         .no_hash = !i->options.hash};
+    struct projection_options options;
     bool project = term_is(term_element(words, 0), "project") && term_arity(words) == 6;
     bool upsert = term_is(term_element(words, 0), "upsert") && term_arity(words) == 5;
     const struct kind *kind;
 
     if (!project && !upsert) {
-        snprintf(q->fault->why, sizeof q->fault->why, "neither {project, ...} nor {upsert, ...}");
-        return ERR_INVALID;
+        return fault_say(q->fault, NULL, "neither {project, ...} nor {upsert, ...}");
     }
     /* Each element is stepped over once: rows are long. */
     term name = term_element(words, 1), id_text = term_next(name), row = term_next(id_text);
     term events = term_next(row), opts = project ? term_next(events) : events;
     *end = term_next(opts);
-    enum err e = find_kind(i, q, name, &kind);
+    enum err e = arguments_kind(i->options.kinds, name, &kind, q->fault);
     if (e == ERR_OK)
-        e = read_options(q, &options, opts);
+        e = read_options(i, q, opts, &options);
     if (e != ERR_OK)
         return e;
     struct slice id = term_text(id_text);
     if (id.data == NULL) {
-        snprintf(q->fault->path, sizeof q->fault->path, "%s", upsert ? "document_id" : "entity_id");
-        snprintf(q->fault->why, sizeof q->fault->why, "is not text");
-        return ERR_INVALID;
+        return fault_say(q->fault, upsert ? "document_id" : "entity_id", "is not text");
     }
     if (upsert)
         return projection_adopt(kind, id, row, &options, &q->draft, q->fault);
@@ -462,7 +393,6 @@ static term job_add(struct job *j, size_t index, term words)
     fault_clear(&fault);
     q->job = j;
     q->fault = &fault;
-    q->deadline_ms = DEADLINE_MS;
     q->intent.apply = request_apply;
     q->intent.settled = request_settled;
     if (e == ERR_OK)
