@@ -3,9 +3,8 @@
  *
  * The happy path: a word is looked up in the table; pause, resume, reload and
  * status are done at once on the reading thread, through the wires sidecar has
- * connected; the others become an order, an intent of the outbox, so that they
- * see everything that was asked for before them.  order_apply does the work in
- * the round, order_settled sends the answer after the commit.
+ * connected; the others become an order (order.h), so that they see everything
+ * that was asked for before them.
  *
  * Words that concern many documents (clear all, dead retry all) go in portions
  * of PORTION documents a round, and submit themselves again until none is left,
@@ -25,6 +24,7 @@
 #include "intake/answer.h"
 #include "intake/arguments.h"
 #include "intake/audit_words.h"
+#include "intake/order.h"
 #include "outbox/outbox.h"
 #include "projection/fold.h"
 #include "projection/gate.h"
@@ -41,119 +41,22 @@ enum {
 
 struct control {
     /* fixed after new */
-    struct outbox *outbox;
-    const struct kinds *kinds;
-    struct dist_session *answers; /* the store thread's */
+    struct order_context orders;
     struct control_wires wires;
     /* any thread */
     atomic_bool draining;
 };
 
-/* One word under way that needs the store. */
-struct order {
-    struct intent intent; /* first: the outbox hands this back */
-    struct control *control;
-    struct caller *caller;
-    enum err (*work)(struct order *, struct round *);
-    char *id; /* the document, or where a portion begins */
-    size_t id_len;
-    const struct kind *kind;
-    size_t next_kind; /* of clear all */
-    uint64_t count;   /* documents done so far */
-    uint64_t refused; /* and those that cannot be, of many */
-    int64_t wait_ms;
-    bool all, again; /* again: another portion is to follow */
-    struct fault fault;
-    struct buf answer;
-};
-
-/* ---- orders ---------------------------------------------------------------- */
-
-static void order_free(struct order *d)
+static bool is_id(term t)
 {
-    free(d->id);
-    buf_free(&d->answer);
-    free(d);
-}
-
-static struct slice order_id(const struct order *d)
-{
-    return slice_of(d->id, d->id_len);
-}
-
-static void order_set_id(struct order *d, struct slice id)
-{
-    char *copy = base_strndup(id.data, id.len);
-
-    free(d->id);
-    d->id = copy;
-    d->id_len = id.len;
-}
-
-static void order_refuse(struct order *d, struct dist_session *session, enum err e, const char *why)
-{
-    d->answer.len = 0;
-    if (e == ERR_SINK)
-        answer_error_atom(&d->answer, "timeout");
-    else
-        answer_error(&d->answer, e, &d->fault, why);
-    dist_reply(d->caller, session, buf_view(&d->answer));
-    order_free(d);
-}
-
-static void order_submit(struct order *d, struct dist_session *session)
-{
-    enum err e = outbox_submit(d->control->outbox, &d->intent, 1, 0);
-
-    if (e != ERR_OK)
-        order_refuse(d, session, e, "");
-}
-
-static enum err order_apply(struct intent *in, struct round *r)
-{
-    struct order *d = (struct order *)in;
-    enum err e = d->work(d, r);
-
-    if (e == ERR_INVALID && d->fault.why[0] == '\0')
-        d->fault = *round_fault(r);
-    return e;
-}
-
-static void order_settled(struct intent *in, enum err e, const char *why)
-{
-    struct order *d = (struct order *)in;
-    struct dist_session *session = d->control->answers;
-
-    if (e != ERR_OK) {
-        order_refuse(d, session, e, why);
-    } else if (d->again) {
-        d->again = false;
-        d->intent.next = NULL;
-        order_submit(d, session);
-    } else {
-        dist_reply(d->caller, session, buf_view(&d->answer));
-        order_free(d);
-    }
-}
-
-static struct order *order_new(struct control *c, struct caller *caller,
-                               enum err (*work)(struct order *, struct round *))
-{
-    struct order *d = base_alloc(sizeof *d);
-
-    d->control = c;
-    d->caller = caller;
-    d->work = work;
-    d->intent.apply = order_apply;
-    d->intent.settled = order_settled;
-    return d;
+    return t && term_type(t) == TERM_BINARY;
 }
 
 /* Start an order about document ${id} (a checked text term). */
 static void order_about(struct control *c, struct dist_session *session, struct caller *caller,
-                        term id, enum err (*work)(struct order *, struct round *))
+                        term id, order_work *work)
 {
-    struct order *d = order_new(c, caller, work);
+    struct order *d = order_new(&c->orders, caller, work);
     enum err e = gate_lookup(term_text(id), &d->fault);
 
     order_set_id(d, term_text(id));
@@ -161,11 +64,6 @@ static void order_about(struct control *c, struct dist_session *session, struct 
         order_submit(d, session);
     else
         order_refuse(d, session, e, "");
-}
-
-static bool is_id(term t)
-{
-    return t && term_type(t) == TERM_BINARY;
 }
 
 /* ---- checkpoint ------------------------------------------------------------ */
@@ -304,8 +202,8 @@ static enum err work_clear_many(struct order *d, struct round *r)
         e = count_one(d, r, id, round_clear(r, id, slice_str(d->kind->name)));
     }
     d->again = portion.count == PORTION;
-    if (!d->again && d->all && ++d->next_kind < kinds_count(d->control->kinds)) {
-        d->kind = kinds_at(d->control->kinds, d->next_kind);
+    if (!d->again && d->all && ++d->next_kind < kinds_count(d->context->kinds)) {
+        d->kind = kinds_at(d->context->kinds, d->next_kind);
         order_set_id(d, slice_str(""));
         d->again = true;
     }
@@ -325,15 +223,15 @@ static bool take_clear(struct control *c, struct dist_session *session, struct c
 
     if (!all && !is_kind && !is_id(what))
         return false;
-    struct order *d = order_new(c, caller, is_id(what) ? work_clear_one : work_clear_many);
+    struct order *d = order_new(&c->orders, caller, is_id(what) ? work_clear_one : work_clear_many);
     d->all = all;
     order_set_id(d, is_id(what) ? term_text(what) : slice_str(""));
     if (all) {
-        d->kind = kinds_at(c->kinds, 0);
+        d->kind = kinds_at(c->orders.kinds, 0);
     } else if (is_kind) {
-        e = arguments_kind(c->kinds, name, &d->kind, &d->fault);
+        e = arguments_kind(c->orders.kinds, name, &d->kind, &d->fault);
     } else {
-        d->kind = kinds_of_id(c->kinds, term_text(what));
+        d->kind = kinds_of_id(c->orders.kinds, term_text(what));
         e = gate_document_id(d->kind, term_text(what), &d->fault);
     }
     if (e == ERR_OK)
@@ -354,7 +252,7 @@ static enum err work_flush(struct order *d, struct round *r)
 static void flush_submit(struct control *c, struct dist_session *session, struct caller *caller,
                          int64_t wait_ms)
 {
-    struct order *d = order_new(c, caller, work_flush);
+    struct order *d = order_new(&c->orders, caller, work_flush);
 
     d->wait_ms = wait_ms;
     order_submit(d, session);
@@ -484,9 +382,9 @@ static enum err work_dead_retry_all(struct order *d, struct round *r)
 }
 
 static void order_from_start(struct control *c, struct dist_session *session, struct caller *caller,
-                             enum err (*work)(struct order *, struct round *))
+                             order_work *work)
 {
-    struct order *d = order_new(c, caller, work);
+    struct order *d = order_new(&c->orders, caller, work);
 
     order_set_id(d, slice_str(""));
     order_submit(d, session);
@@ -497,7 +395,7 @@ static bool take_dead(struct control *c, struct dist_session *session, struct ca
 {
     static const struct {
         const char *word;
-        enum err (*work)(struct order *, struct round *);
+        order_work *work;
     } about_one[] = {{"list", work_dead_list},
                      {"show", work_dead_show},
                      {"retry", work_dead_retry},
@@ -596,7 +494,7 @@ bool control_take(struct control *c, struct dist_session *session, struct caller
     term name = is_tuple ? term_element(request, 0) : request;
     uint32_t arity = is_tuple ? term_arity(request) : 0;
 
-    if (audit_words_take(&c->wires.audit, c->kinds, session, caller, request))
+    if (audit_words_take(&c->wires.audit, c->orders.kinds, session, caller, request))
         return true;
     for (size_t k = 0; k < sizeof words_known / sizeof words_known[0]; k++)
         if (words_known[k].arity == arity && term_is(name, words_known[k].name))
@@ -611,9 +509,7 @@ struct control *control_new(struct outbox *o, const struct kinds *kinds,
 {
     struct control *c = base_alloc(sizeof *c);
 
-    c->outbox = o;
-    c->kinds = kinds;
-    c->answers = answers;
+    c->orders = (struct order_context){o, kinds, answers};
     c->wires = *wires;
     return c;
 }
