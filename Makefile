@@ -7,6 +7,7 @@
 # make torture    the promise under fire: CYCLES=20 kills among other faults; SEED=n repeats a run (SAN as below)
 # make check      folder plan, links, format, clang-tidy (SAN=address|undefined|thread: the unit tests with it as well)
 # make fuzz       every decoder under libFuzzer, 60 s each (FUZZ_SECONDS=n)
+# make kinds      write priv/convex/kinds.ts anew, after a change of priv/kinds.ini
 # make setup      only install what is missing (Debian packages, npm modules of test/convex)
 # make hooks      check plan, links and format before each commit
 # make compile_commands.json   for clangd
@@ -48,7 +49,7 @@ SOURCES := $(wildcard c_src/*.c c_src/*/*.c)
 OBJECTS := $(SOURCES:c_src/%.c=$(BUILD)/%.o)
 TESTS   := $(patsubst test/unit/%.c,$(BUILD)/%,$(wildcard test/unit/*/*_test.c))
 
-.PHONY: all c erl test demo check plan format unit unit-programs tidy hooks compile_commands.json setup clean help fuzz fuzz-programs torture torture-program soak scale bench bench-programs
+.PHONY: all c erl kinds test demo check plan format unit unit-programs tidy hooks compile_commands.json setup clean help fuzz fuzz-programs torture torture-program soak scale bench bench-programs
 all: c erl
 c: $(PROGRAM)
 erl: c
@@ -62,6 +63,12 @@ $(shell mkdir -p $(BUILD) && echo '$(EI) $(MALLOC)' | cmp -s - $(BUILD)/ei || ec
 $(BUILD)/%.o: c_src/%.c Makefile src/convex_sidecar.app.src $(BUILD)/ei
 	$(call say,CC,$<)
 	$(Q)mkdir -p $(@D) && $(CALL) -MMD -MP -c -o $@ $<
+# The kinds of priv/kinds.ini: for C at each build, for TypeScript when `make kinds` is run (types.mjs compares).
+$(BUILD)/projection/kinds.o: $(BUILD)/projection/kinds.inc
+$(BUILD)/projection/kinds.inc: priv/kinds.ini tools/kinds.awk
+	$(Q)mkdir -p $(@D) && awk -v to=c -f tools/kinds.awk $< >$@.new && mv -f $@.new $@
+kinds:
+	$(Q)awk -v to=ts -f tools/kinds.awk priv/kinds.ini >priv/convex/kinds.ts.new && mv -f priv/convex/kinds.ts.new priv/convex/kinds.ts
 $(BUILD)/sidecar.a: $(filter-out $(BUILD)/main.o,$(OBJECTS))
 	$(Q)rm -f $@ && ar rcs $@ $^
 $(BUILD)/%_test: test/unit/%_test.c test/unit/test.h $(wildcard test/unit/*/fake_*.c) $(BUILD)/sidecar.a
@@ -109,7 +116,7 @@ format:
 unit-programs: $(TESTS)
 unit: $(TESTS)
 	$(Q)tools/run-unit $(TESTS)
-tidy: compile_commands.json
+tidy: compile_commands.json $(BUILD)/projection/kinds.inc
 	$(Q)tools/tidy $(SOURCES)
 hooks:
 	$(Q)git config core.hooksPath tools/hooks && echo "hooks: tools/hooks/pre-commit runs before each commit"

@@ -427,7 +427,8 @@ void config_print_reference(FILE *out)
             if (strcmp(options[i].section, sections[s].name) == 0)
                 print_reference_of(&options[i], out);
     }
-    fputs("\n; A kind of document of your own; run_summary and codex_worker_summary are built in.\n"
+    fputs("\n; A kind of document of your own; those of kinds.ini, which lies beside this file, "
+          "are built in.\n"
           "; A field is a column of the row; NAME:map becomes {} when it is absent.\n"
           ";[kind.invoice_summary]\n"
           ";prefix = runtime/invoice_summary:\n"

@@ -26,7 +26,7 @@ struct config {
 #undef CHOICE
     bool is_sink_type_given; /* the default is noop, which must be meant where a deployment is named
                               */
-    struct kinds *kinds;     /* the runtime's two and those of [kind.NAME] sections */
+    struct kinds *kinds;     /* the runtime's own and those of [kind.NAME] sections */
     char *source;            /* the file's path, "" when there was none */
 };
 

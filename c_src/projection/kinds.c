@@ -1,8 +1,8 @@
 /*
  * kinds.c - the table of kinds: what a read model's documents are called and made of.
  *
- * The happy path: kinds_new fills in the runtime's two kinds, the configuration
- * changes or adds some key by key (kinds_set), kinds_finish checks the table and
+ * The happy path: kinds_new fills in the runtime's own kinds (priv/kinds.ini), the
+ * configuration changes or adds some key by key (kinds_set), kinds_finish checks the table and
  * lays out each kind's document once: its keys in canonical order, as slots
  * (kind_slot.h).  From then on the table is constant.
  *
@@ -31,21 +31,9 @@ struct kinds {
     bool is_finished;
 };
 
+/* Kind, key, value: the lines of priv/kinds.ini, by tools/kinds.awk. */
 static const char *const built_in[][3] = {
-    {"run_summary", "prefix", "runtime/run_summary:"},
-    {"run_summary", "entity", "run"},
-    {"run_summary", "id_field", "run_id"},
-    {"run_summary", "mutation", "runtime:upsertRunSummary"},
-    {"run_summary", "fields",
-     "thread_id status owner_user_id owner_guest_scope terminal_reason_class terminal_reason "
-     "terminal_at updated_at"},
-    {"codex_worker_summary", "prefix", "runtime/codex_worker_summary:"},
-    {"codex_worker_summary", "entity", "codex_worker"},
-    {"codex_worker_summary", "id_field", "worker_id"},
-    {"codex_worker_summary", "mutation", "runtime:upsertCodexWorkerSummary"},
-    {"codex_worker_summary", "fields",
-     "status owner_user_id owner_guest_scope workspace_ref codex_home_ref adapter metadata:map "
-     "started_at stopped_at last_heartbeat_at updated_at"},
+#include "projection/kinds.inc"
 };
 
 /* A key of a document, or of its runtime_source. */

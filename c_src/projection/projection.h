@@ -9,7 +9,7 @@
 
 /*
  * Kinds are data.  A kind says how documents of one read model are named and
- * which columns of the row they copy; the two of the runtime are built in,
+ * which columns of the row they copy; those of priv/kinds.ini are built in,
  * others come from configuration ([kind.NAME]).
  */
 #define KIND_MAX_FIELDS 64
@@ -34,7 +34,7 @@ struct kind {
 
 struct kinds; /* opaque: the table, fixed after start */
 
-/** kinds_new(): A table with the runtime's two kinds, run_summary and codex_worker_summary. */
+/** kinds_new(): A table with the runtime's own kinds: those of priv/kinds.ini. */
 struct kinds *kinds_new(void);
 void kinds_free(struct kinds *k);
 

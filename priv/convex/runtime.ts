@@ -8,9 +8,7 @@ import type { Doc } from "./_generated/dataModel.js";
 import { internalMutation, internalQuery, type MutationCtx, type QueryCtx } from "./_generated/server.js";
 import { paginationOptsValidator } from "convex/server";
 import { canonical, canonicalHash } from "./canonical.js";
-
-const RUN = "run_summary";
-const CODEX_WORKER = "codex_worker_summary";
+import { CODEX_WORKER_SUMMARY, RUN_SUMMARY } from "./kinds.js";
 
 // Everything but the document may be left out: then it is read from the summary itself, so that a
 // writer that sends {document_id, summary} alone (the runtime's HttpSink) is guarded just the same.
@@ -161,17 +159,12 @@ async function bury(ctx: MutationCtx, kind: string, item: Item): Promise<Outcome
 
 // ------------------------------------------------------------------------------------ writes ----
 
-export const upsertRunSummary = internalMutation({
-  args: itemFields,
-  returns: outcome,
-  handler: (ctx, args) => apply(ctx, RUN, args),
-});
+/** The mutation of one document of a kind, which the sidecar calls where sink.batch_mutation is "". */
+export const upsertOne = (kind: string) =>
+  internalMutation({ args: itemFields, returns: outcome, handler: (ctx, args) => apply(ctx, kind, args) });
 
-export const upsertCodexWorkerSummary = internalMutation({
-  args: itemFields,
-  returns: outcome,
-  handler: (ctx, args) => apply(ctx, CODEX_WORKER, args),
-});
+export const upsertRunSummary = upsertOne(RUN_SUMMARY);
+export const upsertCodexWorkerSummary = upsertOne(CODEX_WORKER_SUMMARY);
 
 /**
  * Whether `e` is about all that the call has read and written ("Too many bytes read in a single

@@ -9,12 +9,10 @@
 import { ConvexError, v } from "convex/values";
 import { paginationOptsValidator } from "convex/server";
 import { query, type QueryCtx } from "./_generated/server.js";
+import { CODEX_WORKER_SUMMARY, RUN_SUMMARY } from "./kinds.js";
 
 // All that is used of Node's types, so that @types/node is not needed.
 declare const process: { env: Record<string, string | undefined> };
-
-const RUN = "run_summary";
-const CODEX_WORKER = "codex_worker_summary";
 
 /** An issuer as Convex compares it with auth.config.ts: with a protocol, without slashes at the end. */
 const plain = (issuer: string) => (/^https?:\/\//.test(issuer) ? issuer : `https://${issuer}`).replace(/\/+$/, "");
@@ -34,45 +32,39 @@ async function reader(ctx: QueryCtx): Promise<string | null> {
   return identity.subject ? `user:${identity.subject}` : null;
 }
 
-/** The document, or null: one that is not there and one that is somebody else's look alike. */
-async function getOwn(ctx: QueryCtx, kind: string, document_id: string) {
-  const owner = await reader(ctx);
-  if (owner === null) return null;
-  const row = await ctx.db
-    .query("runtime_projections")
-    .withIndex("by_kind_document_id", (q) => q.eq("kind", kind).eq("document_id", document_id))
-    .unique();
-  return row === null || row.summary === null || row.owner !== owner ? null : row.summary;
-}
+/** The query of one document of a kind, or null: one that is not there and one that is somebody else's look alike. */
+export const getOwn = (kind: string) =>
+  query({
+    args: { document_id: v.string() },
+    handler: async (ctx, { document_id }) => {
+      const owner = await reader(ctx);
+      if (owner === null) return null;
+      const row = await ctx.db
+        .query("runtime_projections")
+        .withIndex("by_kind_document_id", (q) => q.eq("kind", kind).eq("document_id", document_id))
+        .unique();
+      return row === null || row.summary === null || row.owner !== owner ? null : row.summary;
+    },
+  });
 
-async function listOwn(ctx: QueryCtx, kind: string, paginationOpts: any) {
-  const owner = await reader(ctx);
-  if (owner === null) return { page: [], isDone: true, continueCursor: "" };
-  const page = await ctx.db
-    .query("runtime_projections")
-    .withIndex("by_owner_kind", (q) => q.eq("owner", owner).eq("kind", kind))
-    .order("desc")
-    .paginate(paginationOpts);
-  return { ...page, page: page.page.map((row) => row.summary) };
-}
+/** The query of the reader's own documents of a kind, the newest first, page by page (usePaginatedQuery). */
+export const listOwn = (kind: string) =>
+  query({
+    args: { paginationOpts: paginationOptsValidator },
+    handler: async (ctx, { paginationOpts }) => {
+      const owner = await reader(ctx);
+      if (owner === null) return { page: [], isDone: true, continueCursor: "" };
+      const page = await ctx.db
+        .query("runtime_projections")
+        .withIndex("by_owner_kind", (q) => q.eq("owner", owner).eq("kind", kind))
+        .order("desc")
+        .paginate(paginationOpts);
+      return { ...page, page: page.page.map((row) => row.summary) };
+    },
+  });
 
-export const getRun = query({
-  args: { document_id: v.string() },
-  handler: (ctx, { document_id }) => getOwn(ctx, RUN, document_id),
-});
+export const getRun = getOwn(RUN_SUMMARY);
+export const listRuns = listOwn(RUN_SUMMARY);
 
-export const getCodexWorker = query({
-  args: { document_id: v.string() },
-  handler: (ctx, { document_id }) => getOwn(ctx, CODEX_WORKER, document_id),
-});
-
-/** Own runs, the newest first, page by page (usePaginatedQuery). */
-export const listRuns = query({
-  args: { paginationOpts: paginationOptsValidator },
-  handler: (ctx, { paginationOpts }) => listOwn(ctx, RUN, paginationOpts),
-});
-
-export const listCodexWorkers = query({
-  args: { paginationOpts: paginationOptsValidator },
-  handler: (ctx, { paginationOpts }) => listOwn(ctx, CODEX_WORKER, paginationOpts),
-});
+export const getCodexWorker = getOwn(CODEX_WORKER_SUMMARY);
+export const listCodexWorkers = listOwn(CODEX_WORKER_SUMMARY);

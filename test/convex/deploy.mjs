@@ -51,7 +51,8 @@ const tables = ({ schema }) => schema.tables.map((t) => [t.tableName, t.indexes.
 const ok = (name, { status, text }) => eq(`${name}${status === 0 ? "" : `:\n${text}`}`, status, 0);
 
 // What the source says it exports, told apart from what the CLI makes of it.
-const written = (file) => [...readFileSync(join(priv, "convex", file), "utf8").matchAll(/^export const (\w+) = (internal)?(query|mutation)\(/gim)].map(([, name, internal, type]) => `${internal ? "internal" : "public"} ${type.replace(/^./, (c) => c.toUpperCase())} ${file.replace(".ts", "")}:${name}`);
+const makers = (text) => text.replace(/ = (get|list)Own\(/g, " = query(").replace(/ = upsertOne\(/g, " = internalMutation(");
+const written = (file) => [...makers(readFileSync(join(priv, "convex", file), "utf8")).matchAll(/^export const (\w+) = (internal)?(query|mutation)\(/gim)].map(([, name, internal, type]) => `${internal ? "internal" : "public"} ${type.replace(/^./, (c) => c.toUpperCase())} ${file.replace(".ts", "")}:${name}`);
 const ours = [...written("runtime.ts"), ...written("summaries.ts")].sort();
 for (const f of ["internal Mutation runtime:upsertBatch", "internal Query runtime:listDigests", "public Query summaries:getRun", "public Query summaries:listRuns"]) eq(`${f} is among ours`, ours.includes(f), true);
 eq("nothing public writes", ours.filter((f) => f.startsWith("public") && !f.startsWith("public Query")), []);
@@ -108,7 +109,7 @@ eq("the package is small", readdirSync(join(app, "node_modules/convex-sidecar-fu
 const a = await record();
 Object.assign(a.variables, settings);
 ok("deploy of the app", await run(app, a, cli, "deploy", ...typechecked));
-eq("both sides' functions", listed(a.deployed), [...ours, "public Mutation notes:add", "public Query notes:ofRun"].sort());
+eq("both sides' functions", listed(a.deployed), [...ours, "public Mutation notes:add", "public Query notes:ofRun", "public Query invoices:get", "public Query invoices:list"].sort());
 eq("both sides' tables and indexes", tables(a.deployed), [["notes", ["run"]], projections]);
 eq("both sides' auth providers", a.deployed.auth, [provider, { domain: "https://users.example", applicationID: "convex" }]);
 // The types arrive, too: what is wrong here is found.

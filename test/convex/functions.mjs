@@ -176,7 +176,7 @@ const byPath = async (path, body, auth) => {
 };
 const bearer = `Bearer ${await token({ sub: "42" })}`;
 for (const path of ["/api/mutation", "/api/action", "/api/query"])
-  for (const f of ["runtime:upsertBatch", "runtime.js:upsertBatch", "runtime:clear", "summaries:upsertBatch", "schema:default", "canonical:canonical", "_generated/server:mutation"])
+  for (const f of ["runtime:upsertBatch", "runtime.js:upsertBatch", "runtime:clear", "summaries:upsertBatch", "summaries:getOwn", "schema:default", "canonical:canonical", "_generated/server:mutation"])
     for (const auth of [bearer, undefined])
       eq(`${path} ${f} ${auth ? "by a user" : "by nobody"}`, /Could not find public function/.test(await byPath(path, { path: f, args: { items: [] } }, auth)), true);
 for (const auth of [bearer, undefined]) {

@@ -1,5 +1,5 @@
 // What a user meets before a deploy: the functions' types without @types/node, and the sentence that
-// an old Node gets instead of the CLI's stack trace.  Prints "N passed, N failed".
+// an old Node gets instead of the CLI's stack trace; and kinds.ts, which is written from kinds.ini.  Prints "N passed, N failed".
 import { spawnSync } from "node:child_process";
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -23,6 +23,10 @@ const check = (name, ok, seen) => {
 // ---- types
 const types = node("node_modules/typescript/bin/tsc", "-p", "tsconfig.deployed.json");
 check("the functions typecheck without @types/node", types.status === 0, types.text);
+
+// ---- kinds
+const kinds = spawnSync("awk", ["-v", "to=ts", "-f", "tools/kinds.awk", "priv/kinds.ini"], { encoding: "utf8", cwd: join(here, "../..") });
+check("priv/convex/kinds.ts is that of priv/kinds.ini; if not: make kinds", kinds.status === 0 && kinds.stdout === readFileSync(join(priv, "convex/kinds.ts"), "utf8"), kinds.stdout + kinds.stderr);
 
 // ---- which convex, on which Node
 const wants = JSON.parse(readFileSync(join(priv, "package.json")));
