@@ -13,14 +13,14 @@ defmodule Mix.Tasks.Runtime.Convex.Export do
   """
   use Mix.Task
 
-  alias OpenAgentsRuntime.Convex.Export
+  alias OpenAgentsRuntime.Convex.{Export, Kinds}
 
   @switches [to: :string, kind: :keep]
-  @kinds [run_summary: "run_summary", codex_worker_summary: "codex_worker_summary"]
   @step 10_000
 
   @impl Mix.Task
   def run(args) do
+    Mix.Task.run("app.config")
     {to, kinds} = parse(args)
     Mix.Task.run("app.start")
     {:ok, counts} = write(to, kinds: kinds, progress: &show/1)
@@ -31,14 +31,14 @@ defmodule Mix.Tasks.Runtime.Convex.Export do
   defp parse(args) do
     {opts, rest, invalid} = OptionParser.parse(args, strict: @switches)
     names = Keyword.get_values(opts, :kind)
-    unknown = names -- Keyword.values(@kinds)
+    unknown = Enum.reject(names, &Kinds.find/1)
 
     cond do
       rest != [] or invalid != [] -> Mix.raise("not understood: #{inspect(rest ++ invalid)}")
       opts[:to] in [nil, ""] -> Mix.raise("provide --to <file>, or --to - for standard output")
       unknown != [] -> Mix.raise("no kind of the event log: #{Enum.join(unknown, ", ")}")
-      names == [] -> {opts[:to], Keyword.keys(@kinds)}
-      true -> {opts[:to], for({kind, name} <- @kinds, name in names, do: kind)}
+      names == [] -> {opts[:to], Kinds.all()}
+      true -> {opts[:to], Enum.filter(Kinds.all(), &(Atom.to_string(&1) in names))}
     end
   end
 

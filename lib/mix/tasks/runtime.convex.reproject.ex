@@ -5,7 +5,8 @@ defmodule Mix.Tasks.Runtime.Convex.Reproject do
 
       mix runtime.convex.reproject --run-id run_123
       mix runtime.convex.reproject --worker-id codexw_123
-      mix runtime.convex.reproject --all [--concurrency 8] [--resume FILE]
+      mix runtime.convex.reproject --kind invoice_summary --id inv_123
+      mix runtime.convex.reproject --all [--kind run_summary] [--concurrency 8] [--resume FILE]
 
   `--all` shows how far it is: a bar on a terminal (count, rate, time left), a plain line every
   ten per cent or ten seconds elsewhere. The exit status is 1 when an entity failed, and each failed
@@ -17,10 +18,10 @@ defmodule Mix.Tasks.Runtime.Convex.Reproject do
   """
   use Mix.Task
 
-  alias OpenAgentsRuntime.Convex.Reprojection
+  alias OpenAgentsRuntime.Convex.{Kinds, Reprojection}
 
-  @switches [run_id: :string, worker_id: :string, all: :boolean] ++
-              [concurrency: :integer, resume: :string]
+  @switches [run_id: :string, worker_id: :string, id: :string, all: :boolean] ++
+              [kind: :string, concurrency: :integer, resume: :string]
   @signals [:sigterm, :sighup, :sigquit]
   @bar_cells 24
   @bar_ms 100
@@ -28,11 +29,13 @@ defmodule Mix.Tasks.Runtime.Convex.Reproject do
 
   @impl Mix.Task
   def run(args) do
+    Mix.Task.run("app.config")
     opts = parse(args)
     Mix.Task.run("app.start")
 
     cond do
-      opts[:all] -> all(Keyword.get(opts, :concurrency, 8), opts[:resume])
+      opts[:all] -> all(opts)
+      id = opts[:id] -> single(Reprojection.rebuild(kind(opts), id, waiting()))
       id = opts[:run_id] -> single(Reprojection.rebuild_run(id, waiting()))
       id = opts[:worker_id] -> single(Reprojection.rebuild_codex_worker(id, waiting()))
     end
@@ -41,18 +44,25 @@ defmodule Mix.Tasks.Runtime.Convex.Reproject do
   # Checked before the application is started.
   defp parse(args) do
     {opts, rest, invalid} = OptionParser.parse(args, strict: @switches)
-    chosen = Enum.count([:all, :run_id, :worker_id], &opts[&1])
+    chosen = Enum.count([:all, :run_id, :worker_id, :id], &opts[&1])
 
     cond do
       rest != [] or invalid != [] -> usage("not understood: #{inspect(rest ++ invalid)}")
-      chosen != 1 -> usage("one of the three is needed")
+      chosen != 1 -> usage("one of these is needed")
+      opts[:id] && !opts[:kind] -> usage("--id goes with --kind")
+      opts[:kind] && !(opts[:id] || opts[:all]) -> usage("--kind goes with --id or --all")
+      opts[:kind] && !Kinds.find(opts[:kind]) -> usage("no kind of the event log: #{opts[:kind]}")
       Keyword.get(opts, :concurrency, 8) not in 1..256 -> usage("--concurrency is 1 to 256")
       opts[:resume] && !opts[:all] -> usage("--resume goes with --all")
       true -> opts
     end
   end
 
-  defp usage(why), do: Mix.raise("#{why}: provide --run-id <id>, --worker-id <id>, or --all")
+  defp usage(why) do
+    Mix.raise("#{why}: provide --run-id <id>, --worker-id <id>, --kind <kind> --id <id>, or --all")
+  end
+
+  defp kind(opts), do: Kinds.find(opts[:kind]).name
 
   # The sidecar of an application that has just been started is not ready at once.
   defp waiting, do: [wait: true, timeout: 30_000]
@@ -64,15 +74,17 @@ defmodule Mix.Tasks.Runtime.Convex.Reproject do
     exit({:shutdown, 1})
   end
 
-  defp all(concurrency, resume) do
+  defp all(opts) do
+    resume = opts[:resume]
+    kinds = if opts[:kind], do: [kind(opts)]
     terminal? = OpenAgentsRuntime.Convex.Terminal.bar?()
     canceller = Reprojection.canceller()
 
     {:ok, summary} =
       until_signal(canceller, fn ->
         Reprojection.rebuild_all(
-          [progress: &show(&1, terminal?), max_concurrency: concurrency, resume: resume] ++
-            [canceller: canceller, results: :failed]
+          [progress: &show(&1, terminal?), max_concurrency: opts[:concurrency] || 8] ++
+            [kinds: kinds, resume: resume, canceller: canceller, results: :failed]
         )
       end)
 

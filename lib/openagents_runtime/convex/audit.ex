@@ -16,9 +16,9 @@ defmodule OpenAgentsRuntime.Convex.Audit do
   | `orphaned` | a document that the sidecar's store does not know |
   """
 
-  alias OpenAgentsRuntime.Convex.{Reprojection, Sidecar, Summary}
+  alias OpenAgentsRuntime.Convex.{Kinds, Reprojection, Sidecar}
 
-  @gone ~w(run_not_found worker_not_found)
+  @gone ~w(run_not_found worker_not_found entity_not_found)
   @sums ~w(checked missing stale ahead altered orphaned second_look unsettled repaired took_ms)a
 
   @type finding :: %{
@@ -119,20 +119,14 @@ defmodule OpenAgentsRuntime.Convex.Audit do
   defp rebuild(finding, opts) do
     opts = opts |> Keyword.delete(:timeout) |> Keyword.merge(clear: false)
 
-    case finding.kind do
-      "run_summary" ->
-        Reprojection.rebuild_run(entity(:run_summary, finding), opts)
+    case Kinds.find(finding.kind) do
+      %{name: kind, prefix: prefix} ->
+        Reprojection.rebuild(kind, String.replace_prefix(finding.document_id, prefix, ""), opts)
 
-      "codex_worker_summary" ->
-        Reprojection.rebuild_codex_worker(entity(:codex_worker_summary, finding), opts)
-
-      _other ->
+      nil ->
         {:error, :not_of_this_runtime}
     end
   end
-
-  defp entity(kind, %{document_id: id}),
-    do: String.replace_prefix(id, Summary.document_id(kind, ""), "")
 
   defp reason(%{reason: reason}), do: reason
   defp reason(reason), do: reason

@@ -19,11 +19,11 @@ defmodule OpenAgentsRuntime.Convex.DiskEventLog do
 
   @behaviour OpenAgentsRuntime.Convex.EventLog
 
+  alias OpenAgentsRuntime.Convex.Kinds
+
   @rows __MODULE__.Rows
   @events __MODULE__.Events
   @max_group 1000
-  @run :run_summary
-  @worker :codex_worker_summary
 
   @type error :: {:error, :exists | :not_found | {:store, term()}}
 
@@ -34,44 +34,55 @@ defmodule OpenAgentsRuntime.Convex.DiskEventLog do
   def start_link(opts),
     do: GenServer.start_link(__MODULE__, Keyword.fetch!(opts, :dir), name: __MODULE__)
 
+  @doc "A new entity of a kind, with these columns."
+  @spec create(atom(), String.t(), map()) :: :ok | error
+  def create(kind, id, columns) do
+    columns = Map.put(columns, Kinds.fetch!(kind).id_field, id)
+    write({:create, {kind, id}, columns, DateTime.utc_now()})
+  end
+
+  @doc """
+  Append an event to an entity of a kind; its `seq` is the answer. Options: `:inserted_at`, and
+  `:row`, columns that change with the event.
+  """
+  @spec append(atom(), String.t(), String.t(), map(), keyword()) :: {:ok, pos_integer()} | error
+  def append(kind, id, type, payload \\ %{}, opts \\ []) do
+    at = Keyword.get_lazy(opts, :inserted_at, &DateTime.utc_now/0)
+
+    event = %{
+      Kinds.fetch!(kind).id_field => id,
+      event_type: type,
+      payload: payload,
+      inserted_at: at
+    }
+
+    write({:append, {kind, id}, event, Keyword.get(opts, :row, %{})})
+  end
+
   @doc "A new run with these columns."
   @spec create_run(String.t(), map()) :: :ok | error
   def create_run(run_id, columns \\ %{}),
-    do: create(@run, run_id, Map.put(columns, :run_id, run_id))
+    do: create(:run_summary, run_id, columns)
 
   @doc "A new codex worker with these columns."
   @spec create_worker(String.t(), map()) :: :ok | error
   def create_worker(worker_id, columns \\ %{}),
-    do: create(@worker, worker_id, Map.put(columns, :worker_id, worker_id))
+    do: create(:codex_worker_summary, worker_id, columns)
 
-  @doc """
-  Append an event to a run; its `seq` is the answer. Options: `:inserted_at`, and `:row`,
-  columns that change with the event.
-  """
+  @doc "Append an event to a run; as `append/5`."
   @spec append_event(String.t(), String.t(), map(), keyword()) :: {:ok, pos_integer()} | error
   def append_event(run_id, type, payload \\ %{}, opts \\ []),
-    do: append(@run, run_id, type, payload, opts)
+    do: append(:run_summary, run_id, type, payload, opts)
 
   @doc "Append an event to a codex worker."
   @spec append_worker_event(String.t(), String.t(), map(), keyword()) ::
           {:ok, pos_integer()} | error
   def append_worker_event(worker_id, type, payload \\ %{}, opts \\ []),
-    do: append(@worker, worker_id, type, payload, opts)
+    do: append(:codex_worker_summary, worker_id, type, payload, opts)
 
   @doc "Change columns of a row (a heartbeat, say) without an event."
   @spec update_row(atom(), String.t(), map()) :: :ok | error
   def update_row(kind, id, columns), do: write({:update, {kind, id}, columns, DateTime.utc_now()})
-
-  defp create(kind, id, columns), do: write({:create, {kind, id}, columns, DateTime.utc_now()})
-
-  defp append(kind, id, type, payload, opts) do
-    at = Keyword.get_lazy(opts, :inserted_at, &DateTime.utc_now/0)
-
-    write(
-      {:append, {kind, id}, %{event_type: type, payload: payload, inserted_at: at},
-       Keyword.get(opts, :row, %{})}
-    )
-  end
 
   defp write(change), do: GenServer.call(__MODULE__, change, :infinity)
 
@@ -206,11 +217,10 @@ defmodule OpenAgentsRuntime.Convex.DiskEventLog do
     end
   end
 
-  defp change({:append, {_kind, id} = key, event, columns}, rows) do
+  defp change({:append, key, event, columns}, rows) do
     with {:ok, row} <- found(key, rows) do
       seq = row.latest_seq + 1
-      id_key = if elem(key, 0) == @run, do: :run_id, else: :worker_id
-      event = Map.merge(event, %{:seq => seq, id_key => id})
+      event = Map.put(event, :seq, seq)
       row = row |> Map.merge(%{updated_at: event.inserted_at}) |> Map.merge(columns)
       row = Map.put(row, :latest_seq, seq)
       {{:event, key, event, row}, {:ok, seq}, key, row}

@@ -14,7 +14,7 @@ defmodule OpenAgentsRuntime.Convex.EventLog do
   columns named as in the documents; what a document does not need is not sent.
   """
 
-  @typedoc "`:run_summary`, `:codex_worker_summary`, or a kind of your own."
+  @typedoc "One of `OpenAgentsRuntime.Convex.Kinds.all/0`: the runtime's own, and those you have configured."
   @type kind :: atom()
 
   @doc "The entity's row, or `:error` when there is none."

@@ -12,12 +12,11 @@ defmodule OpenAgentsRuntime.Convex.Export do
   leaves what is newer alone.
   """
 
-  alias OpenAgentsRuntime.Convex.{CanonicalJson, EventLog, Summary}
+  alias OpenAgentsRuntime.Convex.{CanonicalJson, EventLog, Kinds, Summary}
 
-  @kinds [:run_summary, :codex_worker_summary]
   @page 5000
 
-  @doc "The lines, lazily. Options: `:event_log`, and `:kinds` (both of the runtime's)."
+  @doc "The lines, lazily. Options: `:event_log`, and `:kinds` (all)."
   @spec lines(keyword()) :: Enumerable.t()
   def lines(opts \\ []), do: opts |> pages() |> Stream.map(fn {_part, line} -> line end)
 
@@ -48,7 +47,7 @@ defmodule OpenAgentsRuntime.Convex.Export do
     log = EventLog.module!(opts)
 
     opts
-    |> Keyword.get(:kinds, @kinds)
+    |> Keyword.get_lazy(:kinds, &Kinds.all/0)
     |> Stream.flat_map(fn kind ->
       log |> EventLog.stream_ids(kind) |> Stream.flat_map(&pages_of(log, kind, &1))
     end)

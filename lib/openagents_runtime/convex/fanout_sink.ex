@@ -9,19 +9,12 @@ defmodule OpenAgentsRuntime.Convex.FanoutSink do
         convex_projection_sink: OpenAgentsRuntime.Convex.FanoutSink,
         convex_fanout_sinks: [OpenAgentsRuntime.Convex.HttpSink, MyApp.AuditSink]
   """
-  @behaviour OpenAgentsRuntime.Convex.Sink
+  use OpenAgentsRuntime.Convex.Sink
 
   alias OpenAgentsRuntime.Convex.Sink
 
   @impl true
-  def upsert_run_summary(document_id, summary, opts),
-    do: fan_out(:run_summary, document_id, summary, opts)
-
-  @impl true
-  def upsert_codex_worker_summary(document_id, summary, opts),
-    do: fan_out(:codex_worker_summary, document_id, summary, opts)
-
-  defp fan_out(kind, document_id, summary, opts) do
+  def upsert(kind, document_id, summary, opts) do
     {sinks, common} =
       Keyword.pop_lazy(opts, :sinks, fn ->
         Application.get_env(:openagents_runtime, :convex_fanout_sinks, [])

@@ -12,19 +12,12 @@ defmodule OpenAgentsRuntime.Convex.HttpSink do
   `:timeout`, `:wait` (see `:convex_sidecar.project/6`) and `:sidecar`, the instance, or a
   list of them (see `OpenAgentsRuntime.Convex.Sidecars`).
   """
-  @behaviour OpenAgentsRuntime.Convex.Sink
+  use OpenAgentsRuntime.Convex.Sink
 
   alias OpenAgentsRuntime.Convex.Sidecars
 
   @impl true
-  def upsert_run_summary(document_id, summary, opts),
-    do: upsert(:run_summary, document_id, summary, opts)
-
-  @impl true
-  def upsert_codex_worker_summary(document_id, summary, opts),
-    do: upsert(:codex_worker_summary, document_id, summary, opts)
-
-  defp upsert(kind, document_id, summary, opts) do
+  def upsert(kind, document_id, summary, opts) do
     request = opts |> Keyword.take([:ack, :deadline_ms, :timeout, :wait]) |> Map.new()
     server = Sidecars.owner_of(document_id, opts)
 

@@ -1,6 +1,7 @@
 defmodule OpenAgentsRuntime.Convex.Projector do
   @moduledoc """
-  Projects runs and codex workers into their Convex documents.
+  Projects runs and codex workers into their Convex documents, and entities of any kind of
+  `OpenAgentsRuntime.Convex.Kinds` (`project/3`, `project_async/3`).
 
       runtime/run_summary:<run_id>
       runtime/codex_worker_summary:<worker_id>
@@ -35,7 +36,7 @@ defmodule OpenAgentsRuntime.Convex.Projector do
   a sink of your own, has confirmed it) or `"skipped"`, and `reason` is `nil` or one of the
   words of the decision table. Or `{:error, reason}`:
 
-    * `:run_not_found`, `:worker_not_found`
+    * `:run_not_found`, `:worker_not_found`, of other kinds `:entity_not_found`
     * `{:sink_write_failed, reason}` - the sidecar's words (`:unavailable`, `:timeout`, `:busy`,
       `:draining`, `{:store, why}`, ...) or the sink's. What the sidecar could not take at the
       moment is handed to the asynchronous form as well, so it is not lost.
@@ -118,7 +119,7 @@ defmodule OpenAgentsRuntime.Convex.Projector do
   Convex, and with `clear: true` the document is removed first.
   """
   @spec project(atom(), String.t(), keyword()) :: {:ok, result()} | {:error, term()}
-  def project(kind, id, opts) do
+  def project(kind, id, opts \\ []) do
     started_at = System.monotonic_time(:millisecond)
 
     outcome =
@@ -137,7 +138,7 @@ defmodule OpenAgentsRuntime.Convex.Projector do
   was never started must not fail either, that is told as a failure.
   """
   @spec project_async(atom(), String.t(), keyword()) :: :ok
-  def project_async(kind, id, opts) do
+  def project_async(kind, id, opts \\ []) do
     marked =
       case route(opts) do
         :sidecar -> mark(kind, id, opts)

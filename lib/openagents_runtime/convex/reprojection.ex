@@ -16,9 +16,7 @@ defmodule OpenAgentsRuntime.Convex.Reprojection do
   until theirs is written.
   """
 
-  alias OpenAgentsRuntime.Convex.{EventLog, Projector, RebuildState, Summary, Telemetry}
-
-  @kinds [:run_summary, :codex_worker_summary]
+  alias OpenAgentsRuntime.Convex.{EventLog, Kinds, Projector, RebuildState, Summary, Telemetry}
 
   @type replay_result :: %{
           scope: String.t(),
@@ -53,6 +51,25 @@ defmodule OpenAgentsRuntime.Convex.Reprojection do
   def rebuild_codex_worker(worker_id, opts \\ []) when is_binary(worker_id),
     do: rebuild(:codex_worker_summary, worker_id, opts)
 
+  @doc "Rebuild one entity of any kind."
+  @spec rebuild(atom(), String.t(), keyword()) :: {:ok, replay_result()} | {:error, replay_result()}
+  def rebuild(kind, id, opts \\ []) when is_binary(id) do
+    started_at = now_ms()
+    outcome = projected(kind, id, opts)
+    duration_ms = now_ms() - started_at
+    entry = %{scope: Summary.scope(kind), entity_id: id, duration_ms: duration_ms}
+
+    case outcome do
+      {:ok, %{write: write, reason: reason}} ->
+        Telemetry.replayed(entry.scope, "ok", nil, duration_ms)
+        {:ok, Map.merge(entry, %{result: "ok", write: write, reason: reason})}
+
+      {:error, reason} ->
+        Telemetry.replayed(entry.scope, "error", reason, duration_ms)
+        {:error, Map.merge(entry, %{result: "error", write: nil, reason: word(reason)})}
+    end
+  end
+
   @doc "What `cancel/1` takes; give it to `rebuild_all/1` as `:canceller`."
   @spec canceller() :: canceller()
   def canceller, do: :atomics.new(1, [])
@@ -62,10 +79,11 @@ defmodule OpenAgentsRuntime.Convex.Reprojection do
   def cancel(canceller), do: :atomics.put(canceller, 1, 1)
 
   @doc """
-  Rebuild all runs and workers of the event log, or those of `:run_ids` and `:worker_ids`.
+  Rebuild every entity of the event log, of all kinds or of `:kinds`; of runs and workers those of
+  `:run_ids` and `:worker_ids` where these are given.
 
-  When only one of the two lists is given, the other kind is rebuilt whole, as ever; give
-  `[]` to leave it out. Runs come first, each kind in the order of the log or the list. Options of
+  What has no list is rebuilt whole, as ever; give `[]` to leave it out. Kinds come in the order of
+  `Kinds.all/0` (runs first), each in the order of the log or the list. Options of
   the projector go along; unless they say otherwise an entity waits (`wait: true, timeout: 30_000`),
   since a long history on the link makes the next one's call `:busy`. And:
 
@@ -90,15 +108,16 @@ defmodule OpenAgentsRuntime.Convex.Reprojection do
     {own, opts} =
       Keyword.split(
         Keyword.merge([wait: true, timeout: 30_000], opts),
-        [:run_ids, :worker_ids, :progress, :max_concurrency] ++
+        [:kinds, :run_ids, :worker_ids, :progress, :max_concurrency] ++
           [:resume, :after, :canceller, :results]
       )
 
+    kinds = own[:kinds] || Kinds.all()
     lists = %{run_summary: ids(own[:run_ids]), codex_worker_summary: ids(own[:worker_ids])}
-    selection = :erlang.phash2({lists, opts[:projection_version]})
+    selection = selection(own[:kinds], {lists, opts[:projection_version]})
     state = RebuildState.open(own[:resume], selection, own[:after])
     canceller = Keyword.get_lazy(own, :canceller, &canceller/0)
-    entities = Stream.concat(again(state), behind(state.position, lists, opts))
+    entities = Stream.concat(again(state), behind(state.position, kinds, lists, opts))
 
     tally = %{
       state: state,
@@ -126,17 +145,21 @@ defmodule OpenAgentsRuntime.Convex.Reprojection do
     |> ended(cancelled?(canceller))
   end
 
+  # What a state file belongs to; of all kinds, as it was before there was a choice.
+  defp selection(nil, rest), do: :erlang.phash2(rest)
+  defp selection(kinds, rest), do: :erlang.phash2({kinds, rest})
+
   defp ids(nil), do: nil
   defp ids(ids), do: ids |> List.wrap() |> Enum.uniq() |> Enum.filter(&is_binary/1)
 
   defp again(state), do: for(entity <- state.failed, do: {:again, entity})
 
   # Lazily, kind after kind: there may be millions.
-  defp behind(position, lists, opts) do
-    {begun, at} = position || {hd(@kinds), nil}
-    begun in @kinds || raise ArgumentError, "there is no kind #{inspect(begun)} to go on from"
+  defp behind(position, kinds, lists, opts) do
+    {begun, at} = position || {hd(kinds), nil}
+    begun in kinds || raise ArgumentError, "there is no kind #{inspect(begun)} to go on from"
 
-    @kinds
+    kinds
     |> Enum.drop_while(&(&1 != begun))
     |> Stream.flat_map(fn kind ->
       kind
@@ -205,23 +228,6 @@ defmodule OpenAgentsRuntime.Convex.Reprojection do
   end
 
   # ---- one entity
-
-  defp rebuild(kind, id, opts) do
-    started_at = now_ms()
-    outcome = projected(kind, id, opts)
-    duration_ms = now_ms() - started_at
-    entry = %{scope: Summary.scope(kind), entity_id: id, duration_ms: duration_ms}
-
-    case outcome do
-      {:ok, %{write: write, reason: reason}} ->
-        Telemetry.replayed(entry.scope, "ok", nil, duration_ms)
-        {:ok, Map.merge(entry, %{result: "ok", write: write, reason: reason})}
-
-      {:error, reason} ->
-        Telemetry.replayed(entry.scope, "error", reason, duration_ms)
-        {:error, Map.merge(entry, %{result: "error", write: nil, reason: word(reason)})}
-    end
-  end
 
   # An event log that fails for one entity must not end the rebuild of the others.
   defp projected(kind, id, opts) do

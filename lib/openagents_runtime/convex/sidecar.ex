@@ -8,7 +8,8 @@ defmodule OpenAgentsRuntime.Convex.Sidecar do
   | --- | --- |
   | `convex_projection_sink` | `NoopSink` or none: `[sink] type = noop` (none beside a `[sink] base_url` or key in `config` is an error); else `type = http` (a sink of your own is called in the VM, and may call `HttpSink`) |
   | `convex_http_sink`: `base_url`, `admin_key`, `request_timeout_ms` | the same keys of `[sink]` |
-  | ... `run_summary_mutation_path`, `codex_worker_summary_mutation_path` | `[kind.run_summary] mutation`, `[kind.codex_worker_summary] mutation`; one that is not the default also empties `[sink] batch_mutation`, so that it is called |
+  | ... `KIND_mutation_path` (`run_summary_mutation_path`, `codex_worker_summary_mutation_path`) | `[kind.KIND] mutation`; one that is not the kind's own also empties `[sink] batch_mutation`, so that it is called |
+  | `convex_kinds` | sections `[kind.KIND]`: kinds of your own (`OpenAgentsRuntime.Convex.Kinds`) |
   | `convex_projection_version` | `[projection] version` |
   | `convex_sidecar` | the options below; sections in `config` win over the ones above |
   | `convex_sidecars` | see `OpenAgentsRuntime.Convex.Sidecars`: several of them |
@@ -32,15 +33,11 @@ defmodule OpenAgentsRuntime.Convex.Sidecar do
   until the next event of its entity, say `catch_up: false`.
   """
 
-  alias OpenAgentsRuntime.Convex.{HttpSink, NoopSink, Projector, Sidecars}
+  alias OpenAgentsRuntime.Convex.{HttpSink, Kinds, NoopSink, Projector, Sidecars}
+
+  require Logger
 
   @http_keys [:base_url, :admin_key, :request_timeout_ms]
-  # Each path: its kind, and its default, which the batch mutation does as well (c_src/projection/kinds.c).
-  @paths [
-    run_summary_mutation_path: {"kind.run_summary", "runtime:upsertRunSummary"},
-    codex_worker_summary_mutation_path:
-      {"kind.codex_worker_summary", "runtime:upsertCodexWorkerSummary"}
-  ]
 
   @doc "A child specification; `opts` win over the configuration `convex_sidecar`."
   @spec child_spec(keyword()) :: Supervisor.child_spec()
@@ -58,7 +55,9 @@ defmodule OpenAgentsRuntime.Convex.Sidecar do
   def start_link(opts \\ []) do
     {catch_up, options} = opts |> options() |> Map.pop(:catch_up, has_event_log?())
 
-    with {:ok, pid} <- :convex_sidecar.start_link(options) do
+    with :ok <- Kinds.check(),
+         {:ok, pid} <- :convex_sidecar.start_link(options) do
+      warn_of_kinds(own(opts)[:config])
       if catch_up, do: catch_up(options)
       {:ok, pid}
     end
@@ -67,8 +66,19 @@ defmodule OpenAgentsRuntime.Convex.Sidecar do
   defp catch_up(options) do
     name = :convex_sidecar_config.name(options)
 
-    for kind <- [:run_summary, :codex_worker_summary],
-        do: :ok = Projector.project_all_async(kind, sidecar: name)
+    for kind <- Kinds.all(), do: :ok = Projector.project_all_async(kind, sidecar: name)
+  end
+
+  # What is given to the program alone is not what rebuilds, export and the rows' columns go by.
+  defp warn_of_kinds(config) do
+    for {"kind." <> name, %{} = keys} <- by_name(given(config)),
+        Map.keys(keys) -- ["mutation"] != [] do
+      Logger.warning(
+        "convex_sidecar: config [kind.#{name}] reaches the program alone; move it to " <>
+          "config :openagents_runtime, convex_kinds: [#{name}: [...]], so that the projector, " <>
+          "rebuilds, the audit's repair and export know it too"
+      )
+    end
   end
 
   defp has_event_log?, do: Application.get_env(:openagents_runtime, :convex_event_log) != nil
@@ -109,23 +119,27 @@ defmodule OpenAgentsRuntime.Convex.Sidecar do
   @doc "The options for `:convex_sidecar.start_link/1`, from the configuration and `opts`."
   @spec options(keyword()) :: map()
   def options(opts \\ []) do
-    own = Map.merge(Map.new(env(:convex_sidecar, [])), Map.new(opts))
-
-    case own do
-      %{mode: :external} -> own
-      %{} -> Map.put(own, :config, fn -> config(Map.get(own, :config, [])) end)
+    case own(opts) do
+      %{mode: :external} = own -> own
+      own -> Map.put(own, :config, fn -> config(own[:config]) end)
     end
   end
+
+  defp own(opts), do: Map.merge(Map.new(env(:convex_sidecar, [])), Map.new(opts))
 
   defp name, do: :convex_sidecar_config.name(env(:convex_sidecar, []))
 
   # Called when the program is started, so that a changed key is read by the next restart.
   defp config(given) do
-    given = if is_function(given, 0), do: given.(), else: given
+    given = given(given)
     sink = env(:convex_projection_sink, nil)
     if sink == nil, do: check_sink_type(by_name(given)["sink"] || %{})
-    merge(sink(sink) ++ projection(), given)
+    with {:error, bad} <- Kinds.check(), do: throw(bad)
+    Kinds.sections() |> merge(sink(sink) ++ projection()) |> merge(given)
   end
+
+  defp given(fun) when is_function(fun, 0), do: fun.()
+  defp given(given), do: given || []
 
   # NoopSink is the default, but not for who names a deployment.
   defp check_sink_type(%{"type" => _}), do: :ok
@@ -163,10 +177,10 @@ defmodule OpenAgentsRuntime.Convex.Sidecar do
 
   defp http_sink(http) do
     paths =
-      for {key, {kind, default}} <- @paths,
-          path = http[key],
-          path != default,
-          do: {kind, [mutation: path]}
+      for kind <- Kinds.all(),
+          path = http[:"#{kind}_mutation_path"],
+          path != Kinds.fetch!(kind).mutation,
+          do: {"kind.#{kind}", [mutation: path]}
 
     singly = if paths == [], do: [], else: [batch_mutation: ""]
     keys = for key <- @http_keys, value = http[key], do: {key, value}

@@ -23,9 +23,7 @@ defmodule OpenAgentsRuntime.Convex.Sidecars do
   that share documents must agree better than rows change (NTP; see docs/OPERATIONS.md).
   """
 
-  alias OpenAgentsRuntime.Convex.{EventLog, Projector, Sidecar, Summary}
-
-  @kinds [:run_summary, :codex_worker_summary]
+  alias OpenAgentsRuntime.Convex.{EventLog, Kinds, Projector, Sidecar, Summary}
 
   @typedoc "A member, as `convex_sidecars` names it."
   @type member :: :convex_sidecar.server()
@@ -93,7 +91,7 @@ defmodule OpenAgentsRuntime.Convex.Sidecars do
          %{
            moved:
              opts
-             |> Keyword.get(:kinds, @kinds)
+             |> Keyword.get_lazy(:kinds, &Kinds.all/0)
              |> Enum.map(&move(&1, before, members, opts))
              |> Enum.sum()
          }},

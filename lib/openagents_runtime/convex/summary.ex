@@ -1,6 +1,6 @@
 defmodule OpenAgentsRuntime.Convex.Summary do
   @moduledoc """
-  The two documents as pure functions, and what is known about their kinds.
+  Documents as pure functions, of any kind of `OpenAgentsRuntime.Convex.Kinds`.
 
   The sidecar makes documents itself; this module makes the same ones for sinks of your own
   (`OpenAgentsRuntime.Convex.Sink`), from the row and what is to be known of its events.
@@ -8,72 +8,61 @@ defmodule OpenAgentsRuntime.Convex.Summary do
 
   import OpenAgentsRuntime.Convex.EventLog, only: [value: 2]
 
+  alias OpenAgentsRuntime.Convex.Kinds
+
   @typedoc "What a document says about the events: how many, and which is the last."
   @type events_info :: %{count: non_neg_integer(), latest: map() | nil}
 
   @default_projection_version "convex_summary_v1"
 
-  @run_columns ~w(thread_id status owner_user_id owner_guest_scope terminal_reason_class
-                  terminal_reason terminal_at updated_at)a
-  @worker_columns ~w(status owner_user_id owner_guest_scope workspace_ref codex_home_ref adapter
-                     metadata started_at stopped_at last_heartbeat_at updated_at)a
-
-  @kinds %{
-    run_summary: %{entity: "run", id_key: :run_id, columns: @run_columns},
-    codex_worker_summary: %{
-      entity: "codex_worker",
-      id_key: :worker_id,
-      columns: @worker_columns
-    }
-  }
-
   @doc "The document id of an entity."
   @spec document_id(atom(), String.t()) :: String.t()
-  def document_id(kind, id) when is_binary(id), do: "runtime/#{kind}:#{id}"
+  def document_id(kind, id) when is_binary(id) do
+    case Kinds.find(kind) do
+      %{prefix: prefix} -> prefix <> id
+      nil -> "runtime/#{kind}:#{id}"
+    end
+  end
 
   @doc "`runtime_source.entity` of a kind, which is also the scope of its rebuilds."
   @spec scope(atom()) :: String.t()
   def scope(kind) do
-    case @kinds do
-      %{^kind => %{entity: entity}} -> entity
-      _ -> to_string(kind)
+    case Kinds.find(kind) do
+      %{entity: entity} -> entity
+      nil -> to_string(kind)
     end
   end
 
   @doc """
-  What of a row the sidecar needs: for the two kinds of the runtime the columns of the
-  document and `latest_seq`; of any other kind everything but a struct's own fields.
+  What of a row the sidecar needs: the columns of the kind's document, its id and `latest_seq`;
+  of a kind that only the sidecar knows, everything but a struct's own fields.
   """
   @spec columns(atom(), map()) :: map()
   def columns(kind, row) do
-    case @kinds do
-      %{^kind => %{columns: columns, id_key: id_key}} ->
-        atoms = [id_key, :latest_seq | columns]
-        Map.take(row, atoms ++ Enum.map(atoms, &Atom.to_string/1))
-
-      _ ->
-        Map.drop(row, [:__struct__, :__meta__])
+    case Kinds.find(kind) do
+      %{columns: columns} -> Map.take(row, columns)
+      nil -> Map.drop(row, [:__struct__, :__meta__])
     end
   end
 
   @doc "The document of a kind. Options: `:now` (a `DateTime`), `:projection_version`."
   @spec summary(atom(), map(), events_info(), keyword()) :: map()
   def summary(kind, row, %{count: count, latest: latest}, opts) do
-    %{entity: entity, id_key: id_key, columns: columns} = Map.fetch!(@kinds, kind)
-    id = value(row, id_key)
+    %{entity: entity, id_field: id_field, fields: fields, maps: maps} = Kinds.fetch!(kind)
+    id = value(row, id_field)
     seq = if latest, do: value(latest, :seq), else: value(row, :latest_seq) || 0
 
-    columns
-    |> Map.new(fn column -> {Atom.to_string(column), column(row, column)} end)
+    fields
+    |> Map.new(fn field -> {Atom.to_string(field), column(row, field, field in maps)} end)
     |> Map.merge(%{
       "document_id" => document_id(kind, id),
       "kind" => Atom.to_string(kind),
-      Atom.to_string(id_key) => id,
+      Atom.to_string(id_field) => id,
       "latest_seq" => seq,
       "event_count" => count,
       "latest_event_type" => latest && value(latest, :event_type),
       "latest_event_at" => latest && plain(value(latest, :inserted_at)),
-      "runtime_source" => %{"entity" => entity, Atom.to_string(id_key) => id, "seq" => seq},
+      "runtime_source" => %{"entity" => entity, Atom.to_string(id_field) => id, "seq" => seq},
       "projection_version" => projection_version(opts),
       "projected_at" => plain(Keyword.get(opts, :now) || DateTime.utc_now())
     })
@@ -115,8 +104,8 @@ defmodule OpenAgentsRuntime.Convex.Summary do
       @default_projection_version
   end
 
-  defp column(row, :metadata), do: value(row, :metadata) || %{}
-  defp column(row, column), do: plain(value(row, column))
+  defp column(row, field, true), do: value(row, field) || %{}
+  defp column(row, field, false), do: plain(value(row, field))
 
   defp plain(%DateTime{} = time), do: DateTime.to_iso8601(time)
   defp plain(%NaiveDateTime{} = time), do: NaiveDateTime.to_iso8601(time)

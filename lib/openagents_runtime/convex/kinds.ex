@@ -1,0 +1,194 @@
+defmodule OpenAgentsRuntime.Convex.Kinds do
+  @moduledoc """
+  The kinds of documents, as data: the runtime's own, and yours.
+
+  The runtime's own stand in `priv/kinds.ini`, which the C program is built with as well. A kind
+  of your own is one entry of configuration in the same words:
+
+      config :openagents_runtime,
+        convex_kinds: [
+          invoice_summary: [
+            prefix: "billing/invoice:",
+            entity: "invoice",
+            id_field: "invoice_id",
+            mutation: "runtime:upsertInvoiceSummary",
+            fields: "status amount metadata:map"
+          ]
+        ]
+
+  | key | says |
+  | --- | --- |
+  | `prefix` | what the document id begins with; the entity's id comes after it |
+  | `entity` | `runtime_source.entity`, and the scope that rebuilds tell |
+  | `id_field` | the name of the entity's id, in rows and documents |
+  | `mutation` | the function that writes one document; called only where `[sink] batch_mutation` is empty |
+  | `fields` | the columns of the row that the document copies; `name:map` becomes `{}` when it is absent |
+
+  From this one place it reaches a managed sidecar (as its section `[kind.invoice_summary]`) and all of
+  this VM: `Projector.project/3` and `project_async/3`, the look at everything after a start, rebuilds,
+  audit and repair, export, `Sidecars`, `DiskEventLog`, the mix tasks. The event log is then asked
+  for that kind too. An entry of the name of one of the runtime's kinds changes the keys it gives. An
+  external sidecar needs the same section in its own file.
+
+  A bad entry is an `ArgumentError` that says what is wrong, and keeps
+  `OpenAgentsRuntime.Convex.Sidecar` from starting.
+  """
+
+  @type t :: %{
+          name: atom(),
+          prefix: String.t(),
+          entity: String.t(),
+          id_field: atom(),
+          mutation: String.t(),
+          # the document's columns; of those in `maps` nil becomes %{}
+          fields: [atom()],
+          maps: [atom()],
+          # what of a row a document is made from, as atoms and as strings
+          columns: [atom() | String.t()]
+        }
+
+  @keys ~w(prefix entity id_field mutation fields)
+  @name ~r/\A[A-Za-z_][A-Za-z0-9_]{0,62}\z/
+
+  # [{kind, %{key => value}}] of priv/kinds.ini, whose lines tools/kinds.awk has checked for C.
+  @ini Path.expand("../../../priv/kinds.ini", __DIR__)
+  @external_resource @ini
+  @own @ini
+       |> File.read!()
+       |> String.split("\n", trim: true)
+       |> Enum.reject(&String.starts_with?(&1, ";"))
+       |> Enum.reduce([], fn
+         "[kind." <> rest, kinds ->
+           [{String.trim_trailing(rest, "]"), %{}} | kinds]
+
+         line, [{name, keys} | kinds] ->
+           [key, value] = String.split(line, " = ", parts: 2)
+           [{name, Map.put(keys, key, value)} | kinds]
+       end)
+       |> Enum.reverse()
+
+  @doc "The names of all kinds: the runtime's own, then those of the configuration."
+  @spec all() :: [atom()]
+  def all, do: elem(table(), 0)
+
+  @doc "The kind of that name, an atom or its text; `nil` when there is none."
+  @spec find(atom() | String.t()) :: t() | nil
+  def find(name) when is_atom(name), do: Map.get(elem(table(), 1), name)
+
+  def find(name) do
+    {names, kinds} = table()
+
+    with found when found != nil <- Enum.find(names, &(Atom.to_string(&1) == name)),
+         do: kinds[found]
+  end
+
+  @doc "The kind of that name; raises `ArgumentError` when there is none."
+  @spec fetch!(atom()) :: t()
+  def fetch!(name) do
+    find(name) ||
+      raise ArgumentError,
+            "there is no kind #{inspect(name)}, only #{Enum.map_join(all(), ", ", &inspect/1)}; name it in " <>
+              "config :openagents_runtime, convex_kinds: [...] (see #{inspect(__MODULE__)})"
+  end
+
+  @doc "Whether the configured kinds can be used; if not, why, as the options of a sidecar say it."
+  @spec check() :: :ok | {:error, {:bad_option, :convex_kinds, String.t()}}
+  def check do
+    _ = table()
+    :ok
+  rescue
+    e in ArgumentError -> {:error, {:bad_option, :convex_kinds, e.message}}
+  end
+
+  @doc "The configured kinds as sections of the sidecar's configuration."
+  @spec sections() :: [{String.t(), %{String.t() => String.t()}}]
+  def sections, do: for({name, keys} <- read(given()), do: {"kind." <> name, keys})
+
+  # ---- the table: the names in order, and the kinds by name; made once for each configuration
+
+  defp table do
+    given = given()
+
+    case :persistent_term.get(__MODULE__, nil) do
+      {^given, table} ->
+        table
+
+      _none_or_of_before ->
+        table = build(read(given))
+        :persistent_term.put(__MODULE__, {given, table})
+        table
+    end
+  end
+
+  defp given, do: Application.get_env(:openagents_runtime, :convex_kinds) || []
+
+  defp build(configured) do
+    kinds =
+      configured
+      |> Enum.reduce(@own, fn {name, keys}, kinds ->
+        {_name, own} = List.keyfind(kinds, name, 0, {name, %{}})
+        List.keystore(kinds, name, 0, {name, Map.merge(own, keys)})
+      end)
+      |> Enum.map(fn {name, keys} -> kind(name, keys) end)
+
+    {Enum.map(kinds, & &1.name), Map.new(kinds, &{&1.name, &1})}
+  end
+
+  defp kind(name, keys) do
+    for key <- @keys, not is_map_key(keys, key), do: bad(name, "has no #{key}")
+    fields = for word <- String.split(keys["fields"]), do: field(name, word)
+    id_field = String.to_atom(keys["id_field"])
+    atoms = [id_field, :latest_seq | for({column, _map?} <- fields, do: column)]
+
+    %{
+      name: String.to_atom(name),
+      prefix: keys["prefix"],
+      entity: keys["entity"],
+      id_field: id_field,
+      mutation: keys["mutation"],
+      fields: for({column, _map?} <- fields, do: column),
+      maps: for({column, true} <- fields, do: column),
+      columns: atoms ++ Enum.map(atoms, &Atom.to_string/1)
+    }
+  end
+
+  defp field(name, word) do
+    {column, map?} =
+      case String.split(word, ":", parts: 2) do
+        [column] -> {column, false}
+        [column, "map"] -> {column, true}
+        _ -> bad(name, "fields: #{inspect(word)} is neither NAME nor NAME:map")
+      end
+
+    if column =~ @name,
+      do: {String.to_atom(column), map?},
+      else: bad(name, "fields: #{inspect(word)} is no name")
+  end
+
+  # ---- the configuration, as texts
+
+  defp read(given) do
+    pairs(given, "convex_kinds must be a list of NAME: [prefix: ..., ...]")
+    |> Enum.map(fn {name, keys} ->
+      name = to_string(name)
+      name =~ @name || bad(name, "a name is 1 to 63 letters, digits and _, no digit first")
+      keys = pairs(keys, "convex_kinds: #{name} must be a list of #{Enum.join(@keys, ", ")}")
+      {name, Map.new(keys, fn {key, value} -> text(name, to_string(key), value) end)}
+    end)
+  end
+
+  defp pairs(given, wanted) do
+    given = if is_map(given), do: Map.to_list(given), else: given
+    named? = &match?({name, _} when is_atom(name) or is_binary(name), &1)
+    if is_list(given) and Enum.all?(given, named?), do: given, else: raise(ArgumentError, wanted)
+  end
+
+  defp text(name, key, value) do
+    key in @keys || bad(name, "#{key} is no key of a kind: they are #{Enum.join(@keys, ", ")}")
+    is_binary(value) || bad(name, "#{key} must be text, is #{inspect(value)}")
+    {key, value}
+  end
+
+  @spec bad(String.t(), String.t()) :: no_return()
+  defp bad(name, why), do: raise(ArgumentError, "convex_kinds: #{name}: #{why}")
+end
