@@ -17,7 +17,8 @@ defmodule SidecarCase do
   setup do
     keys =
       [:convex_projection_sink, :convex_projection_version, :convex_http_sink] ++
-        [:convex_sidecar, :convex_event_log, :convex_telemetry_handler, :convex_fanout_sinks]
+        [:convex_sidecar, :convex_event_log, :convex_telemetry_handler, :convex_fanout_sinks] ++
+        [:convex_kinds]
 
     before = for key <- keys, do: {key, Application.get_env(:openagents_runtime, key)}
     on_exit(fn -> Enum.each(before, fn {key, value} -> configure(key, value) end) end)
