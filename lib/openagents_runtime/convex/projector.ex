@@ -119,7 +119,7 @@ defmodule OpenAgentsRuntime.Convex.Projector do
   Convex, and with `clear: true` the document is removed first.
   """
   @spec project(atom(), String.t(), keyword()) :: {:ok, result()} | {:error, term()}
-  def project(kind, id, opts \\ []) do
+  def project(kind, id, opts \\ []) when is_binary(id) do
     started_at = System.monotonic_time(:millisecond)
 
     outcome =
@@ -138,7 +138,7 @@ defmodule OpenAgentsRuntime.Convex.Projector do
   was never started must not fail either, that is told as a failure.
   """
   @spec project_async(atom(), String.t(), keyword()) :: :ok
-  def project_async(kind, id, opts \\ []) do
+  def project_async(kind, id, opts \\ []) when is_binary(id) do
     marked =
       case route(opts) do
         :sidecar -> mark(kind, id, opts)
@@ -155,13 +155,20 @@ defmodule OpenAgentsRuntime.Convex.Projector do
   # Between the choice of the owner and the mark, Sidecars.put may have moved the entity; its
   # sweep comes after the change, so it has missed this event only if the change is seen now.
   defp mark(kind, id, opts) do
-    document_id = Summary.document_id(kind, id)
-    owner = Sidecars.owner_of(document_id, opts)
+    owner = owner(kind, id, opts)
     marked = :convex_sidecar.project_async(instance(owner), kind, id, source(opts, owner))
 
-    case Sidecars.owner_of(document_id, opts) do
+    case owner(kind, id, opts) do
       ^owner -> marked
       _moved -> mark(kind, id, opts)
+    end
+  end
+
+  # An append pays for the document id only where there is a choice.
+  defp owner(kind, id, opts) do
+    case Sidecars.members(opts) do
+      [one] -> one
+      members -> Sidecars.owner(members, Summary.document_id(kind, id))
     end
   end
 
@@ -189,8 +196,7 @@ defmodule OpenAgentsRuntime.Convex.Projector do
   # ---- through the sidecar
 
   defp through_sidecar(kind, id, opts) do
-    document_id = Summary.document_id(kind, id)
-    server = Sidecars.owner_of(document_id, opts)
+    server = owner(kind, id, opts)
     request = request(opts)
 
     answer =
@@ -199,7 +205,7 @@ defmodule OpenAgentsRuntime.Convex.Projector do
         else: :convex_sidecar_source.project(server, source(opts, server), kind, id, request)
 
     # The members changed meanwhile: what the old owner could not take is the new one's.
-    if Sidecars.owner_of(document_id, opts) != server, do: mark(kind, id, opts)
+    if owner(kind, id, opts) != server, do: mark(kind, id, opts)
 
     case answer do
       {:ok, result} -> {:ok, result(result)}
