@@ -78,7 +78,7 @@ static enum err move_all(struct cli_client *c, short direction, uint8_t *at, siz
 static enum err receive_frame(struct cli_client *c, struct buf *message, term *t)
 {
     struct fault ignored;
-    uint8_t head[4];
+    uint8_t head[4] = {0};
     uint32_t len = 0;
     enum err e = ERR_OK;
 
