@@ -280,20 +280,14 @@ static void settle_settlements(struct outbox *o, struct settlement *s)
     }
 }
 
-static void set_well(struct outbox *o, bool is_well)
+/* A round is committed: how it has left the store. */
+static void set_well(struct outbox *o)
 {
-    o->is_well = is_well;
-    metric_set(METRIC_STORE_OK, is_well);
-}
-
-/* What a committed round has left. */
-static void take_levels(struct outbox *o)
-{
-    const struct round_levels *l = &o->round.levels;
-
-    o->pending = l->pending;
-    o->checkpoints = l->checkpoints;
-    o->oldest_kept_at_us = l->oldest_kept_at_us;
+    o->pending = o->round.levels.pending;
+    o->checkpoints = o->round.levels.checkpoints;
+    o->oldest_kept_at_us = o->round.levels.oldest_kept_at_us;
+    o->is_well = true;
+    metric_set(METRIC_STORE_OK, 1);
 }
 
 /* The round is on disk: E1 -> E2 for intents, E4 -> E5 or E6 for settlements. */
@@ -304,8 +298,7 @@ static void succeed(struct outbox *o, struct work *w)
     o->retry_ms = 0;
     o->retry_at_us = 0;
     o->next_tick_us = 0;
-    take_levels(o);
-    set_well(o, true);
+    set_well(o);
     if (recovered && log_limited(&o->recovery_logged_us, LOG_PERIOD_MS))
         log_event(LOG_INFO, "outbox.store_recovered", "%s", "");
     pthread_mutex_lock(&o->lock);
@@ -326,7 +319,8 @@ static void fail(struct outbox *o, struct work *w)
 
     round_abort(&o->round);
     metric_add(METRIC_STORE_FAILURES, 1);
-    set_well(o, false);
+    o->is_well = false;
+    metric_set(METRIC_STORE_OK, 0);
     if (log_limited(&o->failure_logged_us, LOG_PERIOD_MS))
         log_event(LOG_ERROR, "outbox.store_failed", "why=\"%s\"", why);
     o->retry_ms = backoff_next(o->retry_ms, RETRY_MIN_MS, RETRY_MAX_MS);
@@ -505,8 +499,7 @@ static enum err first_round(struct outbox *o, struct fault *fault)
     if (e == ERR_OK)
         e = round_commit(&o->round);
     if (e == ERR_OK) {
-        take_levels(o);
-        set_well(o, true);
+        set_well(o);
         return ERR_OK;
     }
     round_abort(&o->round);
