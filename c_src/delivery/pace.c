@@ -47,6 +47,7 @@ int64_t pace_backoff_ms(const struct pace_options *options, uint64_t failures, u
 
     for (uint64_t i = 1; i < failures && top < max; i++)
         top = backoff_next(top, min, max);
+    PRE(top > 0);
     return 1 + (int64_t)(pace_random(random) % (uint64_t)top);
 }
 

@@ -52,22 +52,12 @@ void fault_vsay(struct fault *f, const char *path, const char *fmt, va_list args
         fault_at(f, "%s", path);
 }
 
-enum err fault_say(struct fault *f, const char *path, const char *fmt, ...)
+struct fault *fault_fill(struct fault *f, const char *path, const char *fmt, ...)
 {
     va_list args;
 
     va_start(args, fmt);
     fault_vsay(f, path, fmt, args);
     va_end(args);
-    return ERR_INVALID;
-}
-
-enum err fault_fail(struct fault *f, enum err e, const char *path, const char *fmt, ...)
-{
-    va_list args;
-
-    va_start(args, fmt);
-    fault_vsay(f, path, fmt, args);
-    va_end(args);
-    return e;
+    return f;
 }

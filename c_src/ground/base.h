@@ -147,15 +147,20 @@ static inline void fault_clear(struct fault *f)
 }
 
 /**
- * fault_say(f, path, fmt, ...):
+ * fault_fail(f, e, path, fmt, ...):
  * Fill ${f}: ${path} says where (NULL: as it stands), the rest why.  Either may be made of what
- * ${f} says so far, and is cut to its place.  Return ERR_INVALID, so that a refusal is one line.
+ * ${f} says so far, and is cut to its place.  The value is ${e}, so that a refusal is one line; a
+ * macro, so that the compiler and the analyser see which error it is.
  */
-enum err fault_say(struct fault *f, const char *path, const char *fmt, ...) PRINTF(3, 4);
-/** fault_fail(f, e, path, fmt, ...): The same for an error of another name, ${e}, which it returns.
- */
-enum err fault_fail(struct fault *f, enum err e, const char *path, const char *fmt, ...)
-    PRINTF(4, 5);
+#define fault_fail(f, e, ...) fault_as((e), fault_fill((f), __VA_ARGS__))
+/** fault_say(f, path, fmt, ...): The same for ERR_INVALID. */
+#define fault_say(f, ...) fault_fail(f, ERR_INVALID, __VA_ARGS__)
+struct fault *fault_fill(struct fault *f, const char *path, const char *fmt, ...) PRINTF(3, 4);
+static inline enum err fault_as(enum err e, const struct fault *filled)
+{
+    (void)filled;
+    return e;
+}
 void fault_vsay(struct fault *f, const char *path, const char *fmt, va_list args) PRINTF(3, 0);
 /** fault_at(f, fmt, ...): Say where, leave why. */
 void fault_at(struct fault *f, const char *fmt, ...) PRINTF(2, 3);
