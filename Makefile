@@ -116,14 +116,14 @@ format:
 unit-programs: $(TESTS)
 unit: $(TESTS)
 	$(Q)tools/run-unit $(TESTS)
-tidy: compile_commands.json $(BUILD)/projection/kinds.inc
+tidy: compile_commands.json
 	$(Q)tools/tidy $(SOURCES)
 hooks:
 	$(Q)git config core.hooksPath tools/hooks && echo "hooks: tools/hooks/pre-commit runs before each commit"
 # Through the environment: the flags hold quotes of every sort.
 compile_commands.json: export COMPILE = $(CALL)
 compile_commands.json: export TEST_FLAGS = -Itest/unit -Wno-conversion
-compile_commands.json:
+compile_commands.json: $(BUILD)/projection/kinds.inc
 	$(Q)tools/compile-commands $(SOURCES) $(wildcard test/unit/*/*.c test/fuzz/*.c test/bench/*.c test/node/*.c) >$@
 
 # Every decoder under libFuzzer, FUZZ_SECONDS each; what it learned stays in build/fuzz/corpus.

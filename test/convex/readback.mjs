@@ -11,16 +11,22 @@ import { makeFunctionReference as ref } from "convex/server";
 
 const [historyFile, summaryFile] = process.argv.slice(2);
 const info = JSON.parse(readFileSync(join(process.env.STANDIN_STATE, "ready.json")));
-const KINDS = {
-  run_summary: { prefix: "runtime/run_summary:", entity: "run", id: "run_id", fields: ["thread_id", "status", "owner_user_id", "owner_guest_scope", "terminal_reason_class", "terminal_reason", "terminal_at", "updated_at"] },
-  codex_worker_summary: { prefix: "runtime/codex_worker_summary:", entity: "codex_worker", id: "worker_id", fields: ["status", "owner_user_id", "owner_guest_scope", "workspace_ref", "codex_home_ref", "adapter", "metadata", "started_at", "stopped_at", "last_heartbeat_at", "updated_at"] },
-};
+// What a kind is made of, from priv/kinds.ini; how, is written here once more.
+const KINDS = {};
+for (const line of readFileSync(new URL("../../priv/kinds.ini", import.meta.url), "utf8").split("\n")) {
+  const [, kind, key, value] = line.match(/^\[kind\.(\w+)\]|^(\w+) = (.*)/) ?? [];
+  if (kind) KINDS[kind] = {};
+  else if (key) Object.values(KINDS).at(-1)[key] = value;
+}
 
 export function expected({ kind, id, row, events }, version = "convex_summary_v1") {
   const k = KINDS[kind], last = events.at(-1), seq = last?.seq ?? row.latest_seq ?? 0;
-  const doc = { document_id: k.prefix + id, kind, [k.id]: id };
-  for (const f of k.fields) doc[f] = row[f] ?? (f === "metadata" ? {} : null);
-  return { ...doc, latest_seq: seq, event_count: events.length, latest_event_type: last?.event_type ?? null, latest_event_at: last?.inserted_at ?? null, runtime_source: { entity: k.entity, [k.id]: id, seq }, projection_version: version };
+  const doc = { document_id: k.prefix + id, kind, [k.id_field]: id };
+  for (const field of k.fields.split(/\s+/)) {
+    const [name, type] = field.split(":");
+    doc[name] = row[name] ?? (type === "map" ? {} : null);
+  }
+  return { ...doc, latest_seq: seq, event_count: events.length, latest_event_type: last?.event_type ?? null, latest_event_at: last?.inserted_at ?? null, runtime_source: { entity: k.entity, [k.id_field]: id, seq }, projection_version: version };
 }
 const canonical = (v) => Array.isArray(v) ? `[${v.map(canonical)}]` : v !== null && typeof v === "object" ? `{${Object.keys(v).sort().map((key) => `${JSON.stringify(key)}:${canonical(v[key])}`)}}` : JSON.stringify(v);
 const hash = (doc) => createHash("sha256").update(canonical(doc)).digest("hex");
