@@ -1,7 +1,7 @@
 // The live page (demo/page) in a real Chromium, fed by the real sidecar from a real BEAM: `make demo SERVE=1` runs, and
 // the browser looks. With PICTURE=file it leaves a picture there (the README's is demo/live.png).
 //
-// Runs with BROWSER=1 or CI=true, and installs Debian's chromium then; wants a built project (make). Prints "N passed, N failed".
+// Runs with BROWSER=1 or CI=true, and installs Debian's chromium then. Prints "N passed, N failed".
 import { spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -18,9 +18,9 @@ program("chromium", "chromium", { install: true, test });
 const { eq, finish } = counter();
 const root = fileURLToPath(new URL("../..", import.meta.url));
 const profile = mkdtempSync(join(tmpdir(), "live-page-"));
-const { STANDIN_STATE, ...environment } = process.env;
-// A group of its own: demo/run, the stand-in, the VM, the page's server end together.
-const demo = spawn("demo/run", [], { cwd: root, detached: true, env: { ...environment, SERVE: "1" }, stdio: ["ignore", "pipe", "pipe"] });
+const { STANDIN_STATE, MAKEFLAGS, ...environment } = process.env;
+// What a person types, in a group of its own: the stand-in, the VM, the page's server end together.
+const demo = spawn("make", ["-s", "demo", "SERVE=1"], { cwd: root, detached: true, env: environment, stdio: ["ignore", "pipe", "pipe"] });
 let said = "", ended = false;
 for (const out of [demo.stdout, demo.stderr]) out.on("data", (chunk) => { said += chunk; });
 const over = new Promise((resolve) => demo.on("close", () => { ended = true; resolve(); }));
@@ -35,7 +35,7 @@ const why = (e) => { console.log(`FAIL ${e.message}\n${said.slice(-2000)}`); };
 
 try {
   const page = await (async () => {
-    await until(() => /^The live page: /m.test(said) || ended, 60000);
+    await until(() => /^The live page: /m.test(said) || ended, 240000); // it builds first
     const url = /^The live page: (.*)$/m.exec(said)?.[1];
     if (!url) throw new Error("the demo did not begin");
     context = await chromium.launchPersistentContext(profile, {
