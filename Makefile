@@ -27,8 +27,9 @@ endif
 # With PATH spelled out: make 4.3 exports to recipes, not to $(shell).
 EI      := $(shell PATH='$(PATH)' erl -noshell -eval 'io:put_chars(code:lib_dir(erl_interface)), halt().' 2>/dev/null)
 EI_DIRS := $(wildcard $(EI) $(EI)/../../usr)
-# msgpack-c is called msgpack before its version 6
-PKGS    := $(shell pkg-config --exists msgpack-c 2>/dev/null && echo msgpack-c || echo msgpack) lmdb libcurl jansson libmicrohttpd libcrypto inih libsystemd
+PKGS    := lmdb libcurl jansson libmicrohttpd libcrypto inih
+# Its headers alone: what writes msgpack is inline.  msgpack-c is called msgpack before its version 6.
+MSGPACK := $(shell pkg-config --exists msgpack-c 2>/dev/null && echo msgpack-c || echo msgpack)
 
 CC      ?= gcc
 WARN    := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes
@@ -36,7 +37,7 @@ CFLAGS  ?= -O2 -g
 HARDEN  := $(if $(SAN),,-D_FORTIFY_SOURCE=2) -fstack-protector-strong -fPIE
 SANFLAG := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=undefined)
 CPPALL  := -D_GNU_SOURCE -DSIDECAR_VERSION='"$(VERSION)"' -Ic_src -I$(BUILD) \
-           $(EI_DIRS:%=-isystem %/include) $(shell pkg-config --cflags-only-I $(PKGS) 2>/dev/null)
+           $(EI_DIRS:%=-isystem %/include) $(shell pkg-config --cflags-only-I $(PKGS) $(MSGPACK) 2>/dev/null)
 CALL     = $(CC) -std=c11 $(CFLAGS) $(WARN) $(HARDEN) $(SANFLAG) $(CPPALL) -pthread
 LIBS    := -pie -Wl,-z,relro,-z,now $(EI_DIRS:%=-L%/lib) -lei $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm
 
@@ -60,7 +61,10 @@ $(PROGRAM): $(OBJECTS)
 	$(Q)mkdir -p $(@D) && $(CALL) -o $@.new $^ $(PROGRAM_LIBS) && mv -f $@.new $@
 # Which OTP's ei and whose allocator it is built with: another OTP_ROOT or MALLOC builds anew.
 $(shell mkdir -p $(BUILD) && echo '$(EI) $(MALLOC)' | cmp -s - $(BUILD)/ei || echo '$(EI) $(MALLOC)' >$(BUILD)/ei)
-$(BUILD)/%.o: c_src/%.c Makefile src/convex_sidecar.app.src $(BUILD)/ei
+# What is missing is named before the first compilation, all of it at once.
+$(BUILD)/needs: tools/needs $(BUILD)/ei
+	$(Q)CC='$(firstword $(CC))' CPPFLAGS='$(filter -I% -isystem /%,$(CPPALL))' MALLOC='$(MALLOC)' tools/needs && touch $@
+$(BUILD)/%.o: c_src/%.c Makefile src/convex_sidecar.app.src $(BUILD)/ei | $(BUILD)/needs
 	$(call say,CC,$<)
 	$(Q)mkdir -p $(@D) && $(CALL) -MMD -MP -c -o $@ $<
 # The kinds of priv/kinds.ini: for C at each build, for TypeScript when `make kinds` is run (types.mjs compares).

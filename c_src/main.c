@@ -117,7 +117,7 @@ static void wait_for_end(struct sidecar *s, int signals, bool managed)
     for (;;) {
         int n = poll(fds, 2, watchdog_ms);
         if (watchdog_ms >= 0)
-            service_alive();
+            service_alive(NULL);
         if (n <= 0)
             continue;
         if ((fds[0].revents && take_signal(s, signals)) || (fds[1].revents && stdin_ended()))
@@ -155,8 +155,10 @@ static int run(const struct config *c, bool managed)
     int signals = open_signals();
     enum err e = sidecar_open(c, &s, &fault);
     if (e == ERR_OK) {
+        char status[300];
+        snprintf(status, sizeof status, "%s, sink %s", c->node_name, c->sink_type);
         sidecar_say_ready(s);
-        service_ready(c->node_name, c->sink_type);
+        service_ready(status);
         wait_for_end(s, signals, managed);
         int64_t left_ms = drain(s, signals, c->delivery_drain_ms);
         uint64_t pending = sidecar_close(s, left_ms);

@@ -9,13 +9,18 @@
  * all that follows does nothing.  Before any thread. */
 void service_forget(void);
 
-/** service_ready(node, sink): Started, and how it shows in the manager's status. */
-void service_ready(const char *node, const char *sink);
+/** service_is_managed(): Whether a manager wants to hear anything. */
+bool service_is_managed(void);
+
+/** service_ready(status): Started; ${status} is how it stands, a sentence for the manager's own
+ * status. */
+void service_ready(const char *status);
 /** service_stopping(): The end has begun. */
 void service_stopping(void);
 
 /** service_watchdog_ms(): How often service_alive is wanted; -1: never. */
 int service_watchdog_ms(void);
-void service_alive(void);
+/** service_alive(status): At work; ${status} as for service_ready, NULL: as before. */
+void service_alive(const char *status);
 
 #endif
