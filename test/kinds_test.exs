@@ -69,14 +69,19 @@ defmodule KindsTest do
 
   defp timeless(json), do: Regex.replace(~r/"(projected_at|projection_hash)":"[^"]*",/, json, "")
 
-  # A mutation of the stand-in, past the sidecar.
-  defp mutate(c, path, args) do
-    headers = [{~c"authorization", String.to_charlist("Convex " <> c.standin.admin_key)}]
+  # A function of the stand-in, past the sidecar: its answer.
+  defp call(c, what, path, args, authorization) do
+    headers = [{~c"authorization", String.to_charlist(authorization)}]
     body = ~s({"path":"#{path}","format":"json","args":#{args}})
-    request = {String.to_charlist(c.standin.url <> "/api/mutation"), headers, ~c"application/json", body}
+    request = {String.to_charlist(c.standin.url <> "/api/#{what}"), headers, ~c"application/json", body}
     {:ok, {{_, 200, _}, _, answer}} = :httpc.request(:post, request, [timeout: 30_000], body_format: :binary)
     assert answer =~ ~s("status":"success")
+    answer
   end
+
+  # What a signed-in user is given of an invoice (test/convex/convex/invoices.ts).
+  defp read_as(c, user, id),
+    do: call(c, "query", "invoices:get", ~s({"document_id":"#{@prefix}#{id}"}), "Bearer " <> Standin.token(c.standin, user))
 
   describe "a kind that is configured" do
     setup :start
@@ -99,6 +104,12 @@ defmodule KindsTest do
 
       assert Projector.project(:invoice_summary, "nobody") == {:error, :entity_not_found}
       assert [%{invoice_id: "i1", seq: 1} | _] = DiskEventLog.events_after(:invoice_summary, "i1", 0, 9)
+    end
+
+    test "is read through one query, by its owner alone", c do
+      assert Map.keys(documents(c)) == [@prefix <> "early"]
+      assert read_as(c, "7", "early") =~ ~s("amount":12)
+      assert read_as(c, "8", "early") =~ ~s("value":null)
     end
 
     test "is rebuilt, alone and among all, also by mix", c do
@@ -131,7 +142,7 @@ defmodule KindsTest do
 
       Standin.reset(c.standin)
       foreign = ~s({"document_id":"#{@prefix}gone","kind":"invoice_summary","summary":{},"seq":1})
-      mutate(c, "runtime:upsertBatch", ~s({"items":[#{foreign}]}))
+      call(c, "mutation", "runtime:upsertBatch", ~s({"items":[#{foreign}]}), "Convex " <> c.standin.admin_key)
 
       assert {:ok, %{missing: 2, orphaned: 1, reprojected: 2, failed: []}} = Audit.audit(:invoice_summary, repair: true)
       assert documents(c) == wanted()

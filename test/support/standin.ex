@@ -108,6 +108,9 @@ defmodule Standin do
   def reset(standin), do: request(standin, :post, "reset", "")
   def config(standin, json), do: request(standin, :post, "config", json)
 
+  @doc "A token of the user whose id is `sub`."
+  def token(standin, sub), do: standin |> request(:post, "jwt", ~s({"sub":"#{sub}"})) |> field("token")
+
   @doc "A number of /__standin/stats."
   def stat(standin, name) do
     [n] = Regex.run(~r/"#{name}":(\d+)/, request(standin, :get, "stats", ""), capture: :all_but_first)
