@@ -236,6 +236,14 @@ static bool add(struct sink_call *c, const struct pending *p)
     return c->owner->batch_opening.len ? add_to_batch(c, p) : add_single(c, p);
 }
 
+/* No functions known so far understand a control (docs/adr/0011). */
+static bool add_control(struct sink_call *c, struct slice kind)
+{
+    (void)c;
+    (void)kind;
+    return false;
+}
+
 /* ---- sending and answers --------------------------------------------------------------------- */
 
 static void answer_here(struct sink_call *c, enum verdict_kind kind, const char *why)
@@ -300,6 +308,17 @@ static void on_probe_answer(void *arg, const struct http_answer *http)
     free(p);
 }
 
+static void ask(struct sink *base, enum sink_question question, struct slice kind, sink_told *told,
+                void *arg)
+{
+    struct verdict none = {.kind = VERDICT_NONE, .why = "no control is known"};
+
+    (void)base;
+    (void)question;
+    (void)kind;
+    told(arg, &none);
+}
+
 /* Without a key (the mutations are public then) check_admin_key would say no for ever. */
 static void probe(struct sink *base, sink_probed *probed, void *arg)
 {
@@ -338,7 +357,9 @@ static void close_sink(struct sink *base)
 static const struct sink_ops ops = {
     .begin = begin,
     .add = add,
+    .add_control = add_control,
     .send = send_call,
+    .ask = ask,
     .probe = probe,
     .reload = reload,
     .wait = wait_for,

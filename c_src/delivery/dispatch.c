@@ -295,6 +295,7 @@ static void tell_pace(struct dispatch *d, const struct courier_report *r, int64_
         break;
     case VERDICT_REFUSED:
     case VERDICT_STOP:
+    case VERDICT_NONE:
         pace_answered(&d->pace, r->trial);
         break;
     }

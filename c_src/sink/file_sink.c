@@ -168,6 +168,13 @@ static bool file_add(struct sink_call *c, const struct pending *p)
     return true;
 }
 
+static bool file_add_control(struct sink_call *c, struct slice kind)
+{
+    (void)c;
+    (void)kind;
+    return false;
+}
+
 static void file_send(struct sink_call *c, sink_answered *answered, void *arg)
 {
     struct file_sink *f = c->sink;
@@ -177,6 +184,7 @@ static void file_send(struct sink_call *c, sink_answered *answered, void *arg)
 
     if (!append(f, slice_of(c->lines.data + skip, c->lines.len - skip))) {
         answer.overall.kind = VERDICT_AGAIN;
+        answer.overall.is_endpoints = true;
         snprintf(answer.overall.why, sizeof answer.overall.why, "%.120s: %s", f->path,
                  strerror(errno));
     }
@@ -184,6 +192,17 @@ static void file_send(struct sink_call *c, sink_answered *answered, void *arg)
     buf_free(&c->lines);
     free(c);
     answered(arg, &answer);
+}
+
+static void file_ask(struct sink *s, enum sink_question question, struct slice kind,
+                     sink_told *told, void *arg)
+{
+    struct verdict verdict = {.kind = VERDICT_DONE};
+
+    (void)s;
+    (void)question;
+    (void)kind;
+    told(arg, &verdict);
 }
 
 static void file_probe(struct sink *s, sink_probed *probed, void *arg)
@@ -227,7 +246,9 @@ enum err file_sink_open(const char *path, struct sink **sink, struct fault *faul
     static const struct sink_ops ops = {
         .begin = file_begin,
         .add = file_add,
+        .add_control = file_add_control,
         .send = file_send,
+        .ask = file_ask,
         .probe = file_probe,
         .reload = file_reload,
         .wait = file_wait,

@@ -25,7 +25,8 @@ struct sink_call {
 
 static struct verdict verdict_of(const struct noop_sink *n)
 {
-    struct verdict v = {.kind = n->stop_why != NULL ? VERDICT_STOP : VERDICT_DONE};
+    struct verdict v = {.kind = n->stop_why != NULL ? VERDICT_STOP : VERDICT_DONE,
+                        .is_endpoints = true};
 
     if (n->stop_why != NULL)
         snprintf(v.why, sizeof v.why, "%s", n->stop_why);
@@ -49,12 +50,29 @@ static bool noop_add(struct sink_call *c, const struct pending *p)
     return true;
 }
 
+static bool noop_add_control(struct sink_call *c, struct slice kind)
+{
+    (void)c;
+    (void)kind;
+    return false;
+}
+
 static void noop_send(struct sink_call *c, sink_answered *answered, void *arg)
 {
     struct sink_answer answer = {.overall = verdict_of(c->sink), .count = c->count};
 
     free(c);
     answered(arg, &answer);
+}
+
+static void noop_ask(struct sink *s, enum sink_question question, struct slice kind,
+                     sink_told *told, void *arg)
+{
+    struct verdict verdict = verdict_of((const struct noop_sink *)s);
+
+    (void)question;
+    (void)kind;
+    told(arg, &verdict);
 }
 
 static void noop_probe(struct sink *s, sink_probed *probed, void *arg)
@@ -87,7 +105,9 @@ struct sink *noop_sink_open(const char *stop_why)
     static const struct sink_ops ops = {
         .begin = noop_begin,
         .add = noop_add,
+        .add_control = noop_add_control,
         .send = noop_send,
+        .ask = noop_ask,
         .probe = noop_probe,
         .reload = noop_reload,
         .wait = noop_wait,

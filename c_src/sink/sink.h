@@ -13,13 +13,15 @@ enum verdict_kind {
     VERDICT_UNKNOWN, /* nobody knows whether it was written: send it again, the guard makes it safe
                       */
     VERDICT_REFUSED, /* not written and never will be, as it is */
-    VERDICT_STOP     /* not written, because of how things are set up: stop and say so */
+    VERDICT_STOP,    /* not written, because of how things are set up: stop and say so */
+    VERDICT_NONE     /* of ask only: nothing was asked, for there is nothing to ask with */
 };
 
 struct verdict {
     enum verdict_kind kind;
-    int64_t after_ms; /* AGAIN: the other side asked for this wait (Retry-After); 0: it did not */
-    char why[200];    /* one line for logs, status and dead letters; "" when DONE */
+    bool is_endpoints; /* by nature about the other side, not about what was in the call */
+    int64_t after_ms;  /* AGAIN: the other side asked for this wait (Retry-After); 0: it did not */
+    char why[200];     /* one line for logs, status and dead letters; "" when DONE */
 };
 
 /* The answer to a call; borrowed by the callee until it returns. */
@@ -27,8 +29,19 @@ struct sink_answer {
     struct verdict overall;     /* for the call as a whole */
     const struct verdict *each; /* one a document, in the order of add; NULL: overall for all */
     size_t count;
-    struct slice body; /* what was said, as far as it was read; may be empty */
+    const struct verdict *control; /* of the control in it; NULL: there was none */
+    struct slice body;             /* what was said, as far as it was read; may be empty */
     int64_t took_us;
+};
+
+/* What can be asked of the other side without a document. */
+enum sink_question {
+    /* Write what stands for a document of a kind: the same way, the same checks, read by nobody.
+     * DONE: such a document would be accepted now.  NONE: no control is known here. */
+    SINK_CONTROL,
+    /* Which functions, which deployment, what it knows of us.  The sink keeps what it learns; DONE:
+     * it has learnt.  NONE: there is nobody to ask. */
+    SINK_ATTACH
 };
 
 struct sink;
@@ -36,10 +49,11 @@ struct sink_call; /* opaque: one call being filled or in flight */
 
 typedef void sink_answered(void *arg, const struct sink_answer *answer);
 typedef void sink_probed(void *arg, const struct verdict *verdict);
+typedef void sink_told(void *arg, const struct verdict *verdict);
 
 /*
  * Everything here runs on the delivery thread.  A sink may answer from inside
- * send.  Each call is answered exactly once, whatever happens.
+ * send or ask.  Each call and each question is answered exactly once, whatever happens.
  */
 struct sink_ops {
     /* A new, empty call, which is sent: at least one document is added first. */
@@ -47,8 +61,16 @@ struct sink_ops {
     /* Copy ${p} into the call; false (and nothing changed) when it does not fit any more.
      * The first document always fits. */
     bool (*add)(struct sink_call *c, const struct pending *p);
+    /* Put a control for ${kind} into the call, before its first document: it is written in the same
+     * transaction and has a verdict of its own (sink_answer.control).  False: none is known, or
+     * calls have one verdict for all. */
+    bool (*add_control)(struct sink_call *c, struct slice kind);
     /* Send it (taken); ${answered} is called once, now or out of wait. */
     void (*send)(struct sink_call *c, sink_answered *answered, void *arg);
+    /* Ask ${question}, of documents of ${kind} (borrowed; empty: of any kind).  Any verdict may
+     * come; one that is neither DONE nor NONE means of the question what it means of a document. */
+    void (*ask)(struct sink *s, enum sink_question question, struct slice kind, sink_told *told,
+                void *arg);
     /* Ask, without writing, whether the other side would take documents. */
     void (*probe)(struct sink *s, sink_probed *probed, void *arg);
     /* Read keys and the like again; ERR_INVALID says what is wrong with them. */
