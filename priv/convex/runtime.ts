@@ -1,203 +1,114 @@
 /**
- * What the sidecar calls: writes with a guard, and the audit. All of it is internal: reachable over
- * HTTP only with `Authorization: Convex <admin key>`; to everybody else it does not exist. What
- * signed-in clients may call is in summaries.ts.
+ * What the sidecar calls, version 2: writes with a guard, and the audit. All of it is internal:
+ * reachable over HTTP only with `Authorization: Convex <admin key>`; to everybody else it does not
+ * exist. What signed-in clients may call is in summaries.ts; the guard itself is in guard.ts.
  */
 import { ConvexError, getDocumentSize, v } from "convex/values";
 import type { Doc } from "./_generated/dataModel.js";
-import { internalMutation, internalQuery, type MutationCtx, type QueryCtx } from "./_generated/server.js";
+import { internalMutation, internalQuery, type MutationCtx } from "./_generated/server.js";
 import { paginationOptsValidator } from "convex/server";
-import { canonical, canonicalHash } from "./canonical.js";
+import { canonicalHash } from "./canonical.js";
+import * as guard from "./guard.js";
 import { CODEX_WORKER_SUMMARY, RUN_SUMMARY } from "./kinds.js";
 
-// Everything but the document may be left out: then it is read from the summary itself, so that a
-// writer that sends {document_id, summary} alone (the runtime's HttpSink) is guarded just the same.
-const itemFields = {
-  document_id: v.string(),
-  summary: v.optional(v.any()),
-  seq: v.optional(v.number()),
-  projected_at: v.optional(v.string()),
-  content_hash: v.optional(v.string()),
-  // History was corrected: this version may go below what stands, ordered by projected_at alone.
-  reset: v.optional(v.boolean()),
-};
+const FUNCTIONS = 2;
 
-type Item = {
-  document_id: string;
-  summary?: any;
-  seq?: number;
-  projected_at?: string;
-  content_hash?: string;
-  reset?: boolean;
-};
+/** What one call may read: the caller goes on from where it stopped. */
+const PAGE_ROWS = 1000;
+const PAGE_BYTES = 2 << 20;
 
-const outcome = v.object({
-  outcome: v.union(
-    v.literal("inserted"),
-    v.literal("updated"),
-    v.literal("unchanged"),
-    v.literal("stale"),
-    v.literal("removed"),
-  ),
-  // What stands after the call.
-  seq: v.number(),
+// ------------------------------------------------------------------------------- who is there ----
+
+const raise = v.object({ from: v.union(v.number(), v.null()), to: v.number() });
+const mark = v.union(v.number(), v.null());
+
+/**
+ * Which functions these are, which deployment this is, and what it knows of the store that asks
+ * (docs/adr/0011). The first one to ask names the deployment; `raise` is a comparison.
+ */
+export const attach = internalMutation({
+  args: { store: v.string(), propose: v.string(), raise: v.optional(raise) },
+  returns: v.object({ functions: v.number(), deployment: v.string(), controls: v.array(v.string()), mark }),
+  handler: async (ctx, args) => ({
+    functions: FUNCTIONS,
+    deployment: await guard.nameDeployment(ctx, args.propose),
+    // The mutations that take `control: true`.
+    controls: ["runtime:upsertRunSummary", "runtime:upsertCodexWorkerSummary"],
+    mark: await guard.markOf(ctx, args.store, args.raise),
+  }),
 });
-type Outcome = {
-  outcome: "inserted" | "updated" | "unchanged" | "stale" | "removed";
-  seq: number;
+
+// A caller that numbers its calls is told the number again, and who answered; nobody else sees a
+// difference to version 1.
+const callFields = { call: v.optional(v.number()), store: v.optional(v.string()) };
+const echoFields = {
+  functions: v.optional(v.number()),
+  call: v.optional(v.number()),
+  deployment: v.optional(v.string()),
+  mark: v.optional(mark),
 };
 
-/** An ISO 8601 time as a key that sorts as the time does, to the nanosecond; "" for none. */
-function instant(text: unknown, document_id: string): string {
-  if (text === undefined || text === null) return "";
-  const m = typeof text === "string" && /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?(Z|[+-]\d\d:\d\d)$/.exec(text);
-  const ms = m ? Date.parse(m[1] + m[3]) : NaN;
-  if (!m || Number.isNaN(ms) || ms < 0) throw new ConvexError({ code: "BAD_PROJECTED_AT", document_id });
-  return String(ms / 1000).padStart(12, "0") + "." + (m[2] ?? "").padEnd(9, "0").slice(0, 9);
-}
+type Call = { call?: number; store?: string; raise?: guard.Raise };
 
-function ownerOf(summary: any): string | undefined {
-  const user = summary?.owner_user_id;
-  if (typeof user === "number" || typeof user === "bigint" || typeof user === "string") return `user:${user}`;
-  const scope = summary?.owner_guest_scope;
-  return typeof scope === "string" && scope !== "" ? `guest:${scope}` : undefined;
-}
-
-const find = (ctx: Pick<QueryCtx, "db">, kind: string, document_id: string) =>
-  ctx.db
-    .query("runtime_projections")
-    .withIndex("by_kind_document_id", (q) => q.eq("kind", kind).eq("document_id", document_id))
-    .unique();
-
-type Content = { content_hash?: string; owner?: string; summary: any };
-
-/** A summary as its hash sees it. */
-function content(summary: any): string {
-  const { projected_at: _at, projection_hash: _hash, ...rest } = summary;
-  return canonical(rest);
-}
-
-/**
- * Whether `next` stands in `row` already. An equal hash is a promise that the content itself keeps:
- * what was altered behind the writer's back is different, and is put right by a rebuild.
- */
-function stands(row: Content, next: Content): boolean {
-  if (next.content_hash === undefined || row.content_hash === undefined) return canonical(next.summary) === canonical(row.summary);
-  return next.content_hash === row.content_hash && next.owner === row.owner && content(next.summary) === content(row.summary);
-}
-
-/** Whether the row's own columns are what its document says: an edit of one of them alone shows here. */
-function intact(row: Doc<"runtime_projections">): boolean {
-  const { summary } = row;
-  const seq = summary?.runtime_source?.seq;
-  if ((typeof seq === "number" && seq !== row.seq) || row.owner !== ownerOf(summary)) return false;
-  try {
-    return summary?.projected_at === undefined || instant(summary.projected_at, row.document_id) === row.projected_at;
-  } catch {
-    return false;
-  }
-}
-
-/**
- * The guard: whatever is replayed, repeated, reordered or late, the newest version stands, and
- * writing the current one again writes nothing (no revision, no conflict, no client re-render).
- */
-async function apply(ctx: MutationCtx, kind: string, item: Item): Promise<Outcome> {
-  const { document_id, summary } = item;
-  if (summary === undefined || summary === null) throw new ConvexError({ code: "BAD_SUMMARY", document_id });
-  const given = item.seq ?? summary.runtime_source?.seq;
-  if (given !== undefined && !(Number.isSafeInteger(given) && given >= 0)) {
-    throw new ConvexError({ code: "BAD_SEQ", document_id });
-  }
-  const at = instant(item.projected_at ?? summary.projected_at, document_id);
-  const hash: string | undefined = item.content_hash ?? summary.projection_hash;
-  const row = await find(ctx, kind, document_id);
-  const seq = given ?? row?.seq ?? 0;
-  const next = {
-    kind,
-    document_id,
-    seq,
-    projected_at: at,
-    ...(item.reset ? { floor: at } : row?.floor === undefined ? {} : { floor: row.floor }),
-    ...(hash === undefined ? {} : { content_hash: hash }),
-    summary,
-    ...(ownerOf(summary) === undefined ? {} : { owner: ownerOf(summary) }),
-    updated_at_ms: Date.now(),
-  };
-  if (row === null) {
-    await ctx.db.insert("runtime_projections", next);
-    return { outcome: "inserted", seq };
-  }
-  const stale: Outcome = { outcome: "stale", seq: row.seq };
-  if (at !== "" && row.floor !== undefined && at < row.floor) return stale;
-  if (row.summary !== null) {
-    // A reset is how an edited row is put right, so it may not pass for what it should be.
-    if (seq === row.seq && stands(row, next) && !(item.reset && !intact(row))) return { outcome: "unchanged", seq };
-    if (item.reset && at < row.projected_at) return stale;
-    if (!item.reset && seq < row.seq) return stale;
-    if (!item.reset && seq === row.seq && at !== "" && at < row.projected_at) return stale;
-  }
-  await ctx.db.replace("runtime_projections", row._id, next);
-  return { outcome: "updated", seq };
-}
-
-/**
- * A removed document leaves a tombstone, so that a call whose outcome was unknown and which commits
- * late cannot bring it back: everything projected before `projected_at` stays refused.
- */
-async function bury(ctx: MutationCtx, kind: string, item: Item): Promise<Outcome> {
-  const { document_id } = item;
-  const row = await find(ctx, kind, document_id);
-  const at = instant(item.projected_at, document_id);
-  const grave = { kind, document_id, seq: row?.seq ?? item.seq ?? 0, projected_at: at, floor: at, summary: null, updated_at_ms: Date.now() };
-  if (row === null) await ctx.db.insert("runtime_projections", grave);
-  else if (at !== "" && at < row.projected_at) return { outcome: "stale", seq: row.seq };
-  else if (row.summary === null && row.floor === at) return { outcome: "unchanged", seq: row.seq };
-  else await ctx.db.replace("runtime_projections", row._id, grave);
-  return { outcome: "removed", seq: grave.seq };
+async function echo(ctx: MutationCtx, { call, store, raise }: Call) {
+  if (call === undefined) return {};
+  const mark = store === undefined ? null : await guard.markOf(ctx, store, raise);
+  return { functions: FUNCTIONS, call, deployment: await guard.deploymentOf(ctx), mark };
 }
 
 // ------------------------------------------------------------------------------------ writes ----
 
-/** The mutation of one document of a kind, which the sidecar calls where sink.batch_mutation is "". */
+/**
+ * The mutation of one document of a kind, which the sidecar calls where sink.batch_mutation is "".
+ * With `control` it writes what shows whether such a document would be taken.
+ */
 export const upsertOne = (kind: string) =>
-  internalMutation({ args: itemFields, returns: outcome, handler: (ctx, args) => apply(ctx, kind, args) });
+  internalMutation({
+    args: { ...guard.itemFields, ...callFields, control: v.optional(v.literal(true)) },
+    returns: v.object({ ...guard.outcomeFields, ...echoFields }),
+    handler: async (ctx, { call, store, control, ...item }) => ({
+      ...(await guard.apply(ctx, control ? guard.CONTROL : kind, item)),
+      ...(await echo(ctx, { call, store })),
+    }),
+  });
 
 export const upsertRunSummary = upsertOne(RUN_SUMMARY);
 export const upsertCodexWorkerSummary = upsertOne(CODEX_WORKER_SUMMARY);
 
-/**
- * Whether `e` is about all that the call has read and written ("Too many bytes read in a single
- * function execution"), not about the item at which the measure was full.
- */
-const isOfWholeCall = (e: unknown) => e instanceof Error && e.message.includes(" in a single function execution");
+type Result = guard.Outcome | { outcome: "rejected"; error: string };
 
 /**
- * Many documents in one transaction, results in the order of the items. An item that the database
- * refuses (over 1 MiB, nested over 16) is reported and the rest commit. A fault in the *arguments*
- * (a bad field name, an array over 8192) fails the call before it starts, and one of the whole
- * transaction (16 MiB read: each item reads its standing row twice) fails it half-way: nothing is
- * written, and the sidecar halves the call. How many items and bytes it sends is sink.batch_documents
- * (64, at most 1024) and sink.batch_bytes (1 MiB).
+ * Many documents in one transaction, results in the order of the items. An item at fault itself
+ * (guard.ts, itemFault) is reported and the rest commit. Everything else fails the call, and nothing
+ * is written: a fault in the *arguments* (a bad field name, an array over 8192) before it starts, one
+ * of the whole transaction (16 MiB read: each item reads its standing row twice; 1 s of time), or a
+ * bug, half-way. How many items and bytes the sidecar sends is sink.batch_documents (64, at most
+ * 1024) and sink.batch_bytes (1 MiB).
  */
 export const upsertBatch = internalMutation({
   args: {
-    items: v.array(v.object({ kind: v.string(), op: v.optional(v.literal("remove")), ...itemFields })),
+    items: v.array(v.object({ kind: v.string(), op: v.optional(v.literal("remove")), ...guard.itemFields })),
+    ...callFields,
+    raise: v.optional(raise),
   },
   returns: v.object({
-    results: v.array(v.union(outcome, v.object({ outcome: v.literal("rejected"), error: v.string() }))),
+    results: v.array(
+      v.union(v.object(guard.outcomeFields), v.object({ outcome: v.literal("rejected"), error: v.string() })),
+    ),
+    ...echoFields,
   }),
-  handler: async (ctx, { items }) => {
-    const results: (Outcome | { outcome: "rejected"; error: string })[] = [];
+  handler: async (ctx, { items, ...call }) => {
+    const results: Result[] = [];
     for (const { kind, op, ...item } of items) {
       try {
-        results.push(await (op === "remove" ? bury : apply)(ctx, kind, item));
+        results.push(await (op === "remove" ? guard.bury : guard.apply)(ctx, kind, item));
       } catch (e) {
-        if (isOfWholeCall(e)) throw e;
-        results.push({ outcome: "rejected", error: e instanceof Error ? e.message : String(e) });
+        const error = guard.itemFault(e);
+        if (error === null) throw e;
+        results.push({ outcome: "rejected", error });
       }
     }
-    return { results };
+    return { results, ...(await echo(ctx, call)) };
   },
 });
 
@@ -208,34 +119,54 @@ export const remove = internalMutation({
     document_id: v.string(),
     projected_at: v.optional(v.string()),
     seq: v.optional(v.number()),
+    ...callFields,
   },
-  returns: outcome,
-  handler: (ctx, { kind, ...item }) => bury(ctx, kind, item),
+  returns: v.object({ ...guard.outcomeFields, ...echoFields }),
+  handler: async (ctx, { kind, call, store, ...item }) => ({
+    ...(await guard.bury(ctx, kind, item)),
+    ...(await echo(ctx, { call, store })),
+  }),
 });
 
+type Rows = AsyncIterable<Doc<"runtime_projections">>;
+
+/** Delete what `rows` has, up to `limit` rows and 2 MiB of them. */
+async function deletePage(ctx: MutationCtx, rows: Rows, limit: number) {
+  let deleted = 0;
+  let bytes = 0;
+  for await (const row of rows) {
+    if (deleted >= Math.min(limit, PAGE_ROWS) || bytes > PAGE_BYTES) return { deleted, is_done: false };
+    bytes += getDocumentSize(row);
+    await ctx.db.delete("runtime_projections", row._id);
+    deleted += 1;
+  }
+  return { deleted, is_done: true };
+}
+
 /**
- * Wipe rows and tombstones alike, up to `limit` rows (and ~2 MiB of them) a call; call until is_done.
- * For an operator who starts over (docs/OPERATIONS.md): the sidecar itself clears one document at a
- * time, with tombstones.
+ * Wipe rows and tombstones alike, and what marks there are; call until is_done. For an operator who
+ * starts over (docs/OPERATIONS.md): the sidecar itself clears one document at a time, with tombstones.
  */
 export const clear = internalMutation({
   args: { kind: v.optional(v.string()), limit: v.optional(v.number()) },
   returns: v.object({ deleted: v.number(), is_done: v.boolean() }),
   handler: async (ctx, { kind, limit }) => {
-    const max = Math.min(limit ?? 256, 1000);
-    let deleted = 0;
-    let bytes = 0;
-    const rows =
-      kind === undefined
-        ? ctx.db.query("runtime_projections")
-        : ctx.db.query("runtime_projections").withIndex("by_kind_document_id", (q) => q.eq("kind", kind));
-    for await (const row of rows) {
-      if (deleted >= max || bytes > 2 << 20) return { deleted, is_done: false };
-      bytes += getDocumentSize(row);
-      await ctx.db.delete("runtime_projections", row._id);
-      deleted += 1;
-    }
-    return { deleted, is_done: true };
+    await guard.forgetSidecars(ctx);
+    const table = ctx.db.query("runtime_projections");
+    const rows = kind === undefined ? table : table.withIndex("by_kind_document_id", (q) => q.eq("kind", kind));
+    return deletePage(ctx, rows, limit ?? PAGE_ROWS);
+  },
+});
+
+/** Tombstones of `kind` whose removal lies before `before` (ms) have had their time; call until is_done. */
+export const sweep = internalMutation({
+  args: { kind: v.string(), before: v.number(), limit: v.optional(v.number()) },
+  returns: v.object({ deleted: v.number(), is_done: v.boolean() }),
+  handler: (ctx, { kind, before, limit }) => {
+    const graves = ctx.db
+      .query("runtime_projections")
+      .withIndex("by_owner_kind_updated", (q) => q.eq("owner", guard.REMOVED).eq("kind", kind).lt("updated_at_ms", before));
+    return deletePage(ctx, graves, limit ?? PAGE_ROWS);
   },
 });
 
@@ -244,11 +175,11 @@ export const clear = internalMutation({
 /** Pages of whole rows, for operators; tombstones (summary null) included. */
 export const listProjections = internalQuery({
   args: { kind: v.string(), paginationOpts: paginationOptsValidator },
-  handler: (ctx, { kind, paginationOpts }) =>
+  handler: (ctx, { kind, paginationOpts: { numItems, ...opts } }) =>
     ctx.db
       .query("runtime_projections")
       .withIndex("by_kind_document_id", (q) => q.eq("kind", kind))
-      .paginate(paginationOpts),
+      .paginate({ ...opts, numItems: Math.min(numItems, PAGE_ROWS), maximumBytesRead: PAGE_BYTES }),
 });
 
 /** One row, as the drift audit looks at it. */
@@ -256,9 +187,9 @@ async function digestOf(row: Doc<"runtime_projections">, verify: boolean) {
   const { document_id, seq, summary } = row;
   const at = row.floor !== undefined && row.floor > row.projected_at ? row.floor : row.projected_at;
   if (summary === null) return { document_id, seq, content_hash: null, removed: true, projected_at: at };
-  const content_hash = row.content_hash ?? null;
+  const content_hash = guard.promised(row) ?? null;
   if (!verify) return { document_id, seq, content_hash };
-  return { document_id, seq, content_hash, projected_at: at, actual_hash: await canonicalHash(summary), intact: intact(row) };
+  return { document_id, seq, content_hash, projected_at: at, actual_hash: await canonicalHash(summary), intact: guard.intact(row) };
 }
 
 /**
@@ -294,16 +225,15 @@ export const listDigests = internalQuery({
     next: v.union(v.string(), v.null()),
   }),
   handler: async (ctx, { kind, after, limit, verify, document_ids }) => {
-    const max = Math.min(limit ?? 500, 4096);
+    const max = Math.min(limit ?? 500, PAGE_ROWS);
     const digests: Awaited<ReturnType<typeof digestOf>>[] = [];
     let seen = 0;
     let bytes = 0;
-    // Rows are read whole (16 MiB a call at most), so stop early.
-    const isFull = () => seen >= max || bytes > 8 << 20;
+    const isFull = () => seen >= max || bytes > PAGE_BYTES;
     if (document_ids !== undefined) {
       if (document_ids.length > 200) throw new ConvexError({ code: "TOO_MANY_IDS" });
       for (const document_id of document_ids) {
-        const row = await find(ctx, kind, document_id);
+        const row = await guard.find(ctx, kind, document_id);
         if (row !== null) digests.push(await digestOf(row, verify ?? false));
         seen += 1;
         bytes += row === null ? 0 : getDocumentSize(row);

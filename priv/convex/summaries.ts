@@ -47,7 +47,7 @@ export const getOwn = (kind: string) =>
     },
   });
 
-/** The query of the reader's own documents of a kind, the newest first, page by page (usePaginatedQuery). */
+/** The query of the reader's own documents of a kind, the last changed first, page by page (usePaginatedQuery). */
 export const listOwn = (kind: string) =>
   query({
     args: { paginationOpts: paginationOptsValidator },
@@ -56,7 +56,7 @@ export const listOwn = (kind: string) =>
       if (owner === null) return { page: [], isDone: true, continueCursor: "" };
       const page = await ctx.db
         .query("runtime_projections")
-        .withIndex("by_owner_kind", (q) => q.eq("owner", owner).eq("kind", kind))
+        .withIndex("by_owner_kind_updated", (q) => q.eq("owner", owner).eq("kind", kind))
         .order("desc")
         .paginate(paginationOpts);
       return { ...page, page: page.page.map((row) => row.summary) };

@@ -1,5 +1,5 @@
-// Bundles the deployable functions (../../priv/convex), those of the stand-in alone (convex/) and a
-// lightly patched convex-test into .build/ (no vitest, no import.meta.glob).
+// Bundles the deployable functions (../../priv/convex; v1/ has those of 0.1), those of the stand-in
+// alone (convex/) and a lightly patched convex-test into .build/ (no vitest, no import.meta.glob).
 import * as esbuild from "esbuild";
 import { readFileSync, readdirSync, rmSync } from "node:fs";
 import { join, dirname } from "node:path";
@@ -66,6 +66,8 @@ function patch(src) {
             keyed.sort(([a], [b]) => { for (let i = 0; i < a.length; i++) { const v = quick(a[i], b[i]); if (v !== 0) return v * sign; } return 0; });
             for (let i = 0; i < keyed.length; i++) results[i] = keyed[i][1];
         }`);
+  // a deploy puts other functions and another schema over the same rows
+  swap("        this._componentPath = componentPath;\n        this.validateSchema();", "        this._componentPath = componentPath;\n        globalThis.__standinDb = this;\n        this.validateSchema();");
   // the backend's own document checks (size, nesting, system fields) run first
   swap("    _validate(tableName, doc) {", "    _validate(tableName, doc) {\n        globalThis.__standinCheckDocument?.(tableName, doc);");
   return src;
@@ -73,16 +75,25 @@ function patch(src) {
 
 const sources = (dir) => readdirSync(dir).filter((f) => /\.[tj]s$/.test(f) && !f.endsWith(".d.ts")).map((f) => join(dir, f));
 
+const generated = join(root, "../../priv/convex/_generated");
+
+/** {out, versions}: of each version of the deployed functions, its modules by name: {1: {runtime: path, ...}, 2: ...}. */
 export async function build(deployed = join(root, "../../priv/convex"), own = join(root, "convex")) {
   const out = join(root, process.env.STANDIN_BUILD ?? ".build");
   rmSync(out, { recursive: true, force: true });
-  const bundle = (entryPoints, outbase) => esbuild.build({ sourcemap: true, entryPoints, outbase, outdir: join(out, "convex"), bundle: true, splitting: true, format: "esm", platform: "node", target: "node18", packages: "external", logLevel: "error" });
-  await bundle([...sources(deployed), join(deployed, "_generated/api.js")], deployed);
-  await bundle(sources(own), own);
+  // what `convex codegen` writes is not kept a second time beside v1/
+  const codegen = { name: "generated", setup(b) { b.onResolve({ filter: /^\.\/_generated\// }, (a) => ({ path: join(generated, a.path.slice("./_generated/".length)) })); } };
+  const bundle = (entryPoints, outbase, folder) => esbuild.build({ sourcemap: true, entryPoints, outbase, outdir: join(out, folder), bundle: true, splitting: true, format: "esm", platform: "node", target: "node18", packages: "external", logLevel: "error", plugins: [codegen] });
+  const names = (dir) => sources(dir).map((f) => f.split("/").pop().replace(/\.[tj]s$/, ""));
+  const modules = (dir, folder) => Object.fromEntries(names(dir).filter((m) => m !== "auth.config").map((m) => [m, join(out, folder, `${m}.js`)]));
+  const v1 = join(root, "v1");
+  await bundle([...sources(deployed), join(generated, "api.js")], deployed, "convex");
+  await bundle(sources(own), own, "convex");
+  await bundle(sources(v1), v1, "v1/convex");
   await esbuild.build({
     entryPoints: [join(root, "node_modules/convex-test/dist/index.js")], outfile: join(out, "convex-test.mjs"), bundle: true, format: "esm", platform: "node", target: "node18", packages: "external", logLevel: "error",
     plugins: [{ name: "patch", setup(b) { b.onLoad({ filter: /convex-test\/dist\/index\.js$/ }, (a) => ({ contents: patch(readFileSync(a.path, "utf8")), loader: "js" })); } }],
   });
-  const modules = [...sources(deployed), ...sources(own)].map((f) => f.split("/").pop().replace(/\.[tj]s$/, "")).filter((m) => m !== "auth.config");
-  return { out, modules: [...modules, "_generated/api"] };
+  const common = { ...modules(own, "convex"), "_generated/api": join(out, "convex/_generated/api.js") };
+  return { out, versions: { 1: { ...modules(v1, "v1/convex"), ...common }, 2: { ...modules(deployed, "convex"), ...common } } };
 }

@@ -70,12 +70,14 @@ eq("its late write", await put({ ...doc(1, 29), document_id: "ghost" }), "stale"
 // ---- a limit of the whole transaction (16 MiB read, each row twice) is no item's fault
 const batch = (items) => admin.mutation(ref("runtime:upsertBatch"), { items });
 const rows = (kind, n, seq, bytes, from = 0) => Array.from({ length: n }, (_, i) => ({ kind, document_id: `${kind}${from + i}`, seq, projected_at: at(seq), summary: { seq, text: "x".repeat(bytes) } }));
-const seqs = async (kind) => (await admin.query(ref("runtime:listDigests"), { kind, limit: 16 })).digests.map((d) => d.seq);
+const pages = async (kind, limit) => { const all = []; let after = null; do { const page = await admin.query(ref("runtime:listDigests"), { kind, limit, after }); all.push(page.digests); after = page.next; } while (after !== null); return all; };
+const seqs = async (kind) => (await pages(kind)).flat().map((d) => d.seq);
 await control("POST", "config", { MAX_BYTES_WRITTEN_PER_SECOND: 1 << 30 });
 for (let i = 0; i < 24; i += 8) await batch(rows("large", 8, 1, 450_000, i));
 const tooMuch = /Uncaught Error: Too many bytes read in a single function execution/;
 await refused("small versions of 24 large rows at once", batch(rows("large", 24, 2, 1)), tooMuch);
-eq("nothing of it was written", await seqs("large"), Array(16).fill(1));
+eq("nothing of it was written", await seqs("large"), Array(24).fill(1));
+eq("a page is 2 MiB of rows", (await pages("large")).map((p) => p.length), [5, 5, 5, 5, 4]);
 const removals = rows("large", 24, 2, 0).map(({ summary: _, ...item }) => ({ ...item, op: "remove" }));
 await refused("their removal at once", batch(removals), tooMuch);
 eq("half of them", (await batch(rows("large", 12, 2, 1))).results.filter((r) => r.outcome === "updated").length, 12);
@@ -122,6 +124,103 @@ for (const patch of [{ owner: "user:666" }, { projected_at: key(1) }, { summary:
 }
 eq("the same reset again writes nothing", await mend(3), "unchanged");
 
+// ---- what is not an item's fault fails the call; what is, is told beside the rest
+const standing = async (kind) => (await control("GET", "docs?all")).filter((row) => row.kind === kind);
+const refusing = async (what, fault, work) => { await control("POST", "faults", fault); try { await work(); } finally { await control("DELETE", "faults"); } };
+await refusing("an index", { kind: "index_building" }, () =>
+  refused("an index that is being built", batch(rows("faults", 2, 1, 1)), /Uncaught Error: Index runtime_projections.by_kind_document_id is currently backfilling/));
+await refusing("a text that is not on the list", { kind: "refuse_item", message: "Something new went wrong", match: { document_id: "faults1" } }, () =>
+  refused("a fault that is not known", batch(rows("faults", 2, 1, 1)), /Uncaught Error: Something new went wrong/));
+await refusing("the schema", { kind: "refuse_item", match: { document_id: "faults1" } }, async () =>
+  eq("against the schema", (await batch(rows("faults", 3, 1, 1))).results.map((r) => r.error ?? r.outcome), ["inserted", 'Failed to insert or update a document in table "runtime_projections" because it does not match the schema: this document is refused', "inserted"]));
+const deep = JSON.parse(`${"[".repeat(16)}1${"]".repeat(16)}`);
+const bad = (await batch([{ ...rows("faults", 1, 1, 1)[0], summary: { deep } }, { kind: "faults", document_id: "no-summary" }, { kind: "faults", document_id: "no-seq", seq: 1.5, summary: {} }, { kind: "faults", document_id: "no-time", projected_at: "now", summary: {} }, { kind: "_faults", document_id: "reserved", summary: {} }, { kind: "_sidecar", op: "remove", document_id: "deployment", projected_at: at(1) }])).results;
+eq("faults of items", bad.map((r) => r.outcome === "rejected" && /too nested|[A-Z]+_[A-Z_]+/.exec(r.error)[0]), ["too nested", "BAD_SUMMARY", "BAD_SEQ", "BAD_PROJECTED_AT", "RESERVED_KIND", "RESERVED_KIND"]);
+
+// ---- attach: which functions, which deployment, what mark
+const store = "0123456789abcdef0123456789abcdef", other = store.replace("0", "f");
+const attach = (more) => admin.mutation(ref("runtime:attach"), { store, propose: "first", ...more });
+const controls = ["runtime:upsertRunSummary", "runtime:upsertCodexWorkerSummary"];
+eq("the first attach names the deployment", await attach(), { controls, deployment: "first", functions: 2, mark: null });
+eq("the next one does not", await attach({ propose: "second" }), { controls, deployment: "first", functions: 2, mark: null });
+const marks = async (...raises) => { const seen = []; for (const [from, to] of raises) seen.push((await attach({ raise: { from, to } })).mark); return seen; };
+eq("a raise is a comparison", await marks([3, 4], [null, 1], [null, 5], [1, 2], [1, 2], [1, 3]), [null, 1, 1, 2, 2, 2]);
+eq("a mark is of its store", (await attach({ store: other })).mark, null);
+await refused("a store that is none", attach({ store: "deployment" }), /BAD_STORE/);
+
+// ---- a call that is numbered is told so; one that is not sees version 1
+const call = 2 ** 53 - 1;
+eq("a batch", await admin.mutation(ref("runtime:upsertBatch"), { items: rows("calls", 1, 1, 1), call, store, raise: { from: 2, to: 7 } }), { call, deployment: "first", functions: 2, mark: 7, results: [{ outcome: "inserted", seq: 1 }] });
+eq("one document", await admin.mutation(ref("runtime:upsertRunSummary"), { document_id: "c", summary: plain(1, 1), call, store }), { call, deployment: "first", functions: 2, mark: 7, outcome: "inserted", seq: 1 });
+eq("a removal", await admin.mutation(ref("runtime:remove"), { kind: "run_summary", document_id: "c", projected_at: at(9), call, store: other }), { call, deployment: "first", functions: 2, mark: null, outcome: "removed", seq: 1 });
+eq("without a number", [await batch(rows("calls", 1, 1, 1)), await admin.mutation(ref("runtime:upsertRunSummary"), { document_id: "e", summary: plain(1, 1) })], [{ results: [{ outcome: "unchanged", seq: 1 }] }, { outcome: "inserted", seq: 1 }]);
+
+// ---- controls are written each time, and are nobody's document
+const controlItem = (s) => ({ kind: "_control", document_id: store, projected_at: at(s), summary: { kind: "run_summary" } });
+const controlled = async (s) => (await batch([controlItem(s)])).results[0].outcome;
+eq("controls in a batch", [await controlled(1), await controlled(2)], ["inserted", "updated"]);
+const { kind: _kind, ...asOne } = controlItem(3);
+eq("by the kind's own mutation", (await admin.mutation(ref("runtime:upsertRunSummary"), { ...asOne, control: true })).outcome, "updated");
+eq("one row", (await standing("_control")).map((row) => [row.document_id, row.summary.kind]), [[store, "run_summary"]]);
+eq("among no documents", (await control("GET", "docs")).filter((row) => row.kind.startsWith("_")), []);
+
+// ---- lists: the last changed first, by the log's own times, whatever the order of delivery
+const listed = async () => (await client(await token({ sub: "77" })).query(ref("summaries:listRuns"), { paginationOpts: { numItems: 10, cursor: null } })).page.map((s) => s.id);
+const dated = (id, changed, more) => ({ kind: "run_summary", document_id: id, seq: 1, content_hash: `${id}${changed}`, summary: { id, owner_user_id: 77, projected_at: at(50), latest_event_at: at(changed), ...more } });
+await batch([dated("second", 2), dated("first", 3), dated("third", 1)]);
+eq("by the last event", await listed(), ["first", "second", "third"]);
+await batch([{ ...dated("third", 1, { updated_at: at(4), projected_at: at(51) }), content_hash: "third4" }]);
+eq("or the last update, if it is later", await listed(), ["third", "first", "second"]);
+eq("in ms, with a fraction", (await put({ ...dated("fine", 5), summary: { owner_user_id: 78, projected_at: at(50), latest_event_at: "2026-02-19T20:00:05.123456Z" } })) && (await standing("run_summary")).find((row) => row.document_id === "fine").updated_at_ms, Date.parse(at(5)) + 123.456);
+eq("the same once more", await put(dated("first", 3)), "unchanged");
+
+// ---- a hash stands once
+const hashes = async (id) => { const row = (await standing("run_summary")).find((r) => r.document_id === id); return [row.content_hash ?? null, row.summary.projection_hash ?? null]; };
+const once = (id, content_hash, projection_hash) => put({ kind: "run_summary", document_id: id, seq: 1, content_hash, summary: { projected_at: at(1), ...(projection_hash && { projection_hash }) } });
+await once("h1", "same", "same"), await once("h2", "beside"), await once("h3", "another", "own");
+eq("only where the summary does not have it", [await hashes("h1"), await hashes("h2"), await hashes("h3")], [[null, "same"], ["beside", null], ["another", "own"]]);
+const told = (await admin.query(ref("runtime:listDigests"), { kind: "run_summary", document_ids: ["h1", "h2", "h3"] })).digests.map((d) => d.content_hash);
+eq("digests tell it all the same", told, ["same", "beside", "another"]);
+
+// ---- sweeping: tombstones that had their time
+const bury = (id, s) => ({ kind: "graves", op: "remove", document_id: id, projected_at: at(s) });
+await batch([...rows("graves", 1, 1, 1), bury("old", 10), bury("older", 9), bury("young", 30)]);
+const sweep = (more) => admin.mutation(ref("runtime:sweep"), { kind: "graves", before: Date.parse(at(20)), ...more });
+eq("a page of them", await sweep({ limit: 1 }), { deleted: 1, is_done: false });
+eq("the rest", await sweep(), { deleted: 1, is_done: true });
+eq("what stays", (await standing("graves")).map((row) => [row.document_id, row.owner ?? null]).sort(), [["graves0", null], ["young", "removed"]]);
+
+// ---- pages have an end: rows and bytes
+const many = (from, n) => rows("many", n, 1, 1, from);
+for (let from = 0; from < 1200; from += 600) await batch(many(from, 600));
+eq("digests", (await pages("many", 5000)).map((p) => p.length), [1000, 200]);
+eq("whole rows", (await admin.query(ref("runtime:listProjections"), { kind: "many", paginationOpts: { numItems: 5000, cursor: null } })).page.length, 1000);
+const clear = (args) => admin.mutation(ref("runtime:clear"), args);
+eq("clear", [await clear({ kind: "many", limit: 5000 }), await clear({ kind: "many" })], [{ deleted: 1000, is_done: false }, { deleted: 200, is_done: true }]);
+eq("marks go with what is cleared", [await standing("_sidecar"), await standing("_control"), (await attach({ propose: "third" }))], [[], [], { controls, deployment: "third", functions: 2, mark: null }]);
+await control("POST", "snapshot");
+eq("a mark after a backup", await marks([null, 1]), [1]);
+await control("POST", "restore");
+eq("is not in it", (await attach()).mark, null);
+
+// ---- versions 1 and 2 over each other's rows
+const deploy = (functions) => control("POST", "deploy", { functions });
+const aged = { kind: "run_summary", document_id: "aged", seq: 3, content_hash: "aa", summary: { id: "aged", owner_user_id: 80, projected_at: at(3), projection_hash: "aa", latest_event_at: at(3) } };
+const grave = { kind: "run_summary", op: "remove", document_id: "grave", projected_at: at(9) };
+const aging = async () => [await put(aged), await put(grave)];
+const shape = async (id) => { const row = (await standing("run_summary")).find((r) => r.document_id === id); return Object.keys(row).filter((k) => ["content_hash", "owner", "floor"].includes(k)).sort(); };
+eq("version 1 takes over", await deploy(1), { functions: 1 });
+await refused("it knows no attach", attach(), /Could not find public function for 'runtime:attach'/);
+await refused("and no call", admin.mutation(ref("runtime:upsertBatch"), { items: [], call }), /ArgumentValidationError: Object contains extra field `call`/);
+eq("rows of version 2 stand", [await put(dated("first", 3)), await put({ ...dated("first", 2), seq: 0 })], ["unchanged", "stale"]);
+eq("and are listed", (await listed()).sort(), ["first", "second", "third"]);
+eq("a removal of version 2", await put({ ...rows("graves", 1, 1, 1)[0], document_id: "young" }), "stale");
+eq("its own rows", [await aging(), await aging(), await shape("aged"), await shape("grave")], [["inserted", "removed"], ["unchanged", "unchanged"], ["content_hash", "owner"], ["floor"]]);
+eq("version 2 again", await deploy(2), { functions: 2 });
+eq("the mark is as it was", (await attach({ propose: "fourth" })).deployment, "third");
+eq("the guard stands", [await put({ ...aged, seq: 2 }), await put({ ...aged, document_id: "grave", summary: { projected_at: at(8) } })], ["stale", "stale"]);
+eq("a row of version 1 is written once, with its order", [await aging(), await aging(), await shape("aged"), await shape("grave")], [["updated", "removed"], ["unchanged", "unchanged"], ["owner"], ["floor", "owner"]]);
+
 // ---- who may read what
 const owned = (id, more) => ({ kind: "run_summary", document_id: id, seq: 1, summary: { id, projected_at: at(1), ...more } });
 await admin.mutation(ref("runtime:upsertBatch"), { items: [owned("mine", { owner_user_id: 42 }), owned("theirs", { owner_user_id: 43 }), owned("guests", { owner_guest_scope: "g1" }), owned("nobodys", {})] });
@@ -165,7 +264,7 @@ await refused("expired", get(client(await token({ sub: "42", exp: now - 60 })), 
 await refused("foreign issuer", get(client(await token({ sub: "42", iss: "https://elsewhere.test" })), "mine"), /NoAuthProvider/);
 await refused("wrong audience", get(client(await token({ sub: "42", aud: "another-app" })), "mine"), /NoAuthProvider/);
 await refused("tampered", get(client((await token({ sub: "42" })).replace(/\.[^.]*\./, `.${Buffer.from(JSON.stringify({ sub: "43", iss: "https://issuer.standin.test", aud: "standin-app", exp: now + 60 })).toString("base64url")}.`)), "mine"), /InvalidAuthHeader/);
-for (const f of ["upsertRunSummary", "upsertCodexWorkerSummary", "upsertBatch", "remove", "clear"])
+for (const f of ["attach", "upsertRunSummary", "upsertCodexWorkerSummary", "upsertBatch", "remove", "clear", "sweep"])
   for (const [who, c] of [["a user", user], ["anonymous", client()]])
     await refused(`${who} cannot call ${f}`, c.mutation(ref(`runtime:${f}`), { document_id: "mine", kind: "run_summary", summary: {}, items: [] }), /Could not find public function/);
 const digestsOf = async () => JSON.stringify(await admin.query(ref("runtime:listDigests"), { kind: "run_summary", verify: true }));

@@ -25,7 +25,7 @@ STANDIN_STATE=.state STANDIN_BUILD=.build   folders, so that several stand-ins c
 STANDIN_LIFELINE=1               end when standard input does
 STANDIN_LATENCY_MS=0 | 5 | 5-40  time each function holds its permit
 REDACT_LOGS_TO_CLIENT, UDF_404_ON_BAD_PATH, and the knobs of crates/common/src/knobs.rs by name
-control plane: GET /__standin/{stats,docs,history?after=n}, POST /__standin/{faults,reset,config,away}`);
+control plane: GET /__standin/{stats,docs,history?after=n}, POST /__standin/{faults,reset,config,away,deploy,state,snapshot,restore,wipe}`);
   process.exit(0);
 }
 
@@ -72,37 +72,64 @@ if (issuer) {
 globalThis.crypto ??= webcrypto; // Node 18, Debian 12's, has it under another name
 
 // ------------------------------------------------------------ functions ----
-const { out, modules } = await build();
+const { out, versions } = await build();
 // Beside the deployed provider a second one, as an app with users of its own has: it signs in, and owns nothing here.
 const second = jwt.makeIssuer({ issuer: "https://second.standin.test", kid: "second", algorithm: "ES256" });
 const providers = [...(await import(join(out, "convex/auth.config.js"))).default.providers, second.provider];
 const { convexTest } = await import(join(out, "convex-test.mjs"));
 const { convexToJson, jsonToConvex } = await import("convex/values");
-const schema = (await import(join(out, "convex/schema.js"))).default;
-const loaded = {};
-for (const m of modules) loaded[m] = await import(join(out, `convex/${m}.js`));
-const functions = new Map(); // "runtime.js:upsertRunSummary" -> {type, internal, args, fn}
 const run = new AsyncLocalStorage();
-for (const [m, mod] of Object.entries(loaded)) {
-  if (m.startsWith("_generated") || m === "schema") continue;
-  for (const [name, fn] of Object.entries(mod)) {
-    const type = fn?.isQuery ? "Query" : fn?.isMutation ? "Mutation" : fn?.isAction ? "Action" : null;
-    if (!type) continue;
-    const handler = fn._handler;
-    fn._handler = async (ctx, args) => {
-      const t0 = performance.now(), store = run.getStore(), sys0 = store?.sys ?? 0;
-      const r = await handler(ctx, args);
-      const limit = K.DATABASE_UDF_USER_TIMEOUT_SECONDS; // user time: the database's share does not count
-      if (type !== "Action" && performance.now() - t0 - ((store?.sys ?? 0) - sys0) > limit * 1000) throw new SystemLimit(`Function execution timed out (maximum duration: ${limit}s)`);
-      return r;
-    };
-    functions.set(`${m}.js:${name}`, { type, internal: !!fn.isInternal, args: JSON.parse(fn.exportArgs()) });
+
+const timed = new Set(); // functions whose time is counted; those of the stand-in are in every version
+/** {schema, modules, functions: Map "runtime.js:upsertRunSummary" -> {type, internal, args}} */
+async function load(paths) {
+  const loaded = {}, functions = new Map();
+  for (const [m, path] of Object.entries(paths)) loaded[m] = await import(path);
+  for (const [m, mod] of Object.entries(loaded)) {
+    if (m.startsWith("_generated") || m === "schema") continue;
+    for (const [name, fn] of Object.entries(mod)) {
+      const type = fn?.isQuery ? "Query" : fn?.isMutation ? "Mutation" : fn?.isAction ? "Action" : null;
+      if (!type) continue;
+      if (!timed.has(fn)) {
+        timed.add(fn);
+        const handler = fn._handler;
+        fn._handler = async (ctx, args) => {
+          const t0 = performance.now(), store = run.getStore(), sys0 = store?.sys ?? 0;
+          const r = await handler(ctx, args);
+          const limit = K.DATABASE_UDF_USER_TIMEOUT_SECONDS; // user time: the database's share does not count
+          if (type !== "Action" && performance.now() - t0 - ((store?.sys ?? 0) - sys0) > limit * 1000) throw new SystemLimit(timedOut());
+          return r;
+        };
+      }
+      functions.set(`${m}.js:${name}`, { type, internal: !!fn.isInternal, args: JSON.parse(fn.exportArgs()) });
+    }
   }
+  const { schema: { default: schema }, ...modules } = loaded;
+  return { schema, functions, modules: Object.fromEntries(Object.entries({ ...modules, schema: loaded.schema }).map(([m, mod]) => [`./convex/${m}.js`, async () => mod])) };
 }
+const timedOut = () => `Function execution timed out (maximum duration: ${K.DATABASE_UDF_USER_TIMEOUT_SECONDS}s)`;
 class SystemLimit extends Error {} // a JsError made by the backend, not thrown by JS
-const globModules = Object.fromEntries(Object.entries(loaded).map(([m, mod]) => [`./convex/${m}.js`, async () => mod]));
-let t;
-const fresh = () => { t = convexTest({ schema, modules: globModules, transactionLimits: true }); };
+const releases = Object.fromEntries(await Promise.all(Object.entries(versions).map(async ([v, paths]) => [v, await load(paths)])));
+let version, functions, t, db;
+const empty = (release) => { t = convexTest({ schema: release.schema, modules: release.modules, transactionLimits: true }); db = globalThis.__standinDb; };
+/** Other functions and another schema over the rows that stand; throws when a row does not fit. */
+function deploy(v) {
+  const release = releases[v];
+  if (release === undefined) throw new Error(`there are functions ${Object.keys(releases)}`);
+  const rows = db === undefined ? {} : db._documents;
+  for (const { _id, _creationTime, ...row } of Object.values(rows)) {
+    const m = V.validate(release.schema.tables.runtime_projections.export().documentType, convexToJson(row));
+    if (m !== null) throw new Error(`Schema validation failed.\nDocument with ID "${_id}" in table "runtime_projections" does not match the schema: ${m}`);
+  }
+  const { _nextDocId, _lastCreationTime } = db ?? {};
+  empty(release);
+  if (_nextDocId !== undefined) Object.assign(db, { _documents: rows, _nextDocId, _lastCreationTime });
+  [version, functions] = [Number(v), release.functions];
+}
+/** Rows as they were: a restored backup, or (none) a deployment made anew. */
+const putRows = (rows) => { const { _nextDocId, _lastCreationTime } = db; empty(releases[version]); Object.assign(db, { _documents: rows, _nextDocId, _lastCreationTime }); };
+const fresh = () => { db = undefined; deploy(version ?? 2); };
+let kept = {}; // by the control `snapshot`
 fresh();
 
 // convex-test counts what a transaction reads and writes as the backend does, but says it in other words
@@ -119,23 +146,32 @@ const inConvexWords = (e) => { for (const [re, f] of LIMIT_TEXT) { const m = re.
   const inner = globalThis.Convex, WRITES = new Set(["1.0/insert", "1.0/shallowMerge", "1.0/replace", "1.0/remove"]);
   globalThis.Convex = {
     syscall: (...a) => { const s = run.getStore(), t0 = performance.now(); try { return inner.syscall(...a); } catch (e) { throw inConvexWords(e); } finally { if (s) s.sys += performance.now() - t0; } },
-    asyncSyscall: async (...a) => { const s = run.getStore(), t0 = performance.now(); if (s && WRITES.has(a[0])) s.wrote = true; try { return await inner.asyncSyscall(...a); } catch (e) { throw inConvexWords(e); } finally { if (s) s.sys += performance.now() - t0; } },
+    asyncSyscall: async (...a) => { const s = run.getStore(), t0 = performance.now(); if (s && WRITES.has(a[0])) s.wrote = true; if (s && a[0] === "1.0/queryStreamNext" || s && a[0] === "1.0/queryPage") indexFault(); try { return await inner.asyncSyscall(...a); } catch (e) { throw inConvexWords(e); } finally { if (s) s.sys += performance.now() - t0; } },
     get jsSyscall() { return inner.jsSyscall; },
   };
 }
 
+// faults that are met inside a function: at a document that is written, at an index that is read
+const notSchema = (why) => `Failed to insert or update a document in table "runtime_projections" because it does not match the schema: ${why}`;
+const INSIDE = new Set(["refuse_item", "index_building"]);
+const meet = (f) => { bump(stats.faults, f.kind); return f; };
+function indexFault() {
+  const f = standing().find((f) => f.kind === "index_building");
+  if (f) throw new Error(`Index runtime_projections.${meet(f).index ?? "by_kind_document_id"} is currently backfilling and not available to query yet.`);
+}
 globalThis.__standinCheckDocument = (table, doc) => {
-  const f = faults.find((f) => f.kind === "refuse_item" && globMatch(f.match?.document_id ?? "*", doc.document_id));
-  if (f) { bump(stats.faults, f.kind); throw new Error(f.message ?? "this document is refused"); }
+  const f = standing().find((f) => f.kind === "refuse_item" && globMatch(f.match?.document_id ?? "*", doc.document_id ?? "") && globMatch(f.match?.kind ?? "*", doc.kind ?? ""));
+  if (f) throw new Error(meet(f).message ?? notSchema("this document is refused"));
   const full = convexToJson({ ...doc, _id: "x".repeat(32), _creationTime: 1.5 });
   const { size, nesting } = V.measure(full);
   for (const k of Object.keys(doc)) if (k.startsWith("_")) throw new Error(`${V.display(full)} isn't a valid document: Field '${k}' starts with an underscore, which is only allowed for system fields like '_id'`);
   if (nesting > V.MAX_DOCUMENT_NESTING) throw new Error(`${V.display(full).slice(0, 200)} isn't a valid document: Document is too nested (nested ${nesting} levels deep > maximum nesting ${V.MAX_DOCUMENT_NESTING})`);
   if (size > V.MAX_USER_SIZE) throw new Error(`Value is too large (${V.human(size)} > maximum size ${V.human(V.MAX_USER_SIZE)})`);
-  const s = run.getStore(); if (s && doc.document_id !== undefined) s.writes.push({ kind: doc.kind, document_id: doc.document_id, seq: doc.seq, projected_at: doc.projected_at, content_hash: doc.content_hash ?? null, removed: doc.summary === null });
+  const s = run.getStore(); if (s && doc.document_id !== undefined && isDocument(doc)) s.writes.push({ kind: doc.kind, document_id: doc.document_id, seq: doc.seq, projected_at: doc.projected_at, content_hash: doc.content_hash ?? null, removed: doc.summary === null });
   if (s) s.bytes += size + 3 * 80; // the document, by_id, by_creation_time, by_kind_document_id
 };
 
+const isDocument = (row) => !row.kind?.startsWith("_"); // and no mark or control
 // console.log inside functions -> logLines
 const show = (x) => typeof x === "string" ? `'${x}'` : typeof x === "bigint" ? `${x}n` : Array.isArray(x) ? `[ ${x.map(show).join(", ")} ]` : x && typeof x === "object" ? `{ ${Object.entries(x).map(([k, y]) => `${k}: ${show(y)}`).join(", ")} }` : String(x);
 for (const [m, tag] of [["log", "LOG"], ["info", "INFO"], ["warn", "WARN"], ["error", "ERROR"], ["debug", "DEBUG"]]) {
@@ -308,6 +344,7 @@ const render = (err, requestId) => `[Request ID: ${requestId}] Server Error` + (
  */
 async function execute(want, path, argsText, identity, held = false) {
   const js = (message) => ({ err: { message }, logs: [] });
+  if (state !== "running") return js(STATES[state]);
   const f = functions.get(path.full);
   const missing = () => { const m = want === null ? `Could not find function for '${path.stripped}'. Did you forget to run \`npx convex dev\`?` : `Could not find public function for '${path.stripped}'.`; if (K.UDF_404_ON_BAD_PATH && want !== null) throw new Http(404, "FunctionPathNotFound", m); return js(m); };
   if (!f) return missing();
@@ -357,15 +394,30 @@ async function execute(want, path, argsText, identity, held = false) {
   }
 }
 
+// crates/udf/src/validation.rs: what a deployment that does not run says, whatever is asked
+const STATES = {
+  running: "",
+  paused: "Cannot run functions while this deployment is paused. Resume the deployment in the dashboard settings to allow functions to run.",
+  suspended: "Cannot run functions while this deployment is suspended. Please contact Convex if you believe this is a mistake.",
+  disabled: "You have exceeded the free plan limits, so your deployments have been disabled. Please upgrade to a Pro plan or reach out to us at support@convex.dev for help.",
+  disabled_paid: "You have exceeded your spending limits, so your deployments have been disabled. Please increase your spending limit on the Convex dashboard or wait until limits reset.",
+  usage_limit: "This deployment has been disabled because it exceeded a configured usage limit. Update or disable the usage limit in the Convex dashboard in deployment settings to resume function execution.",
+};
+let state = "running";
+
 // --------------------------------------------------------------- faults ----
-// {kind, match?: {path?, document_id?}, times?: n (default 1, 0 = for ever), p?: probability, ms?}
+// {kind, match?: {path?, document_id?, kind?, text?}, times?: n (default 1, 0 = for ever), for_ms?, p?: probability, ms?}
 let faults = [];
+const standing = () => (faults = faults.filter((f) => f.until === undefined || Date.now() < f.until));
+const injected = (f) => { const times = f.times ?? (f.for_ms === undefined && !INSIDE.has(f.kind) ? 1 : 0); return { ...f, times, left: times, ...(f.for_ms === undefined ? {} : { until: Date.now() + f.for_ms }) }; };
 const globMatch = (pat, s) => new RegExp(`^${String(pat).replace(/[.+?^${}()|[\]\\]/g, "\\$&").replace(/\*/g, ".*")}$`).test(s);
 function takeFault(path, argsText) {
-  for (const f of faults) {
-    if (f.kind === "refuse_item") continue; // met at the document, not at the call
+  for (const f of standing()) {
+    if (INSIDE.has(f.kind)) continue;
     if (f.match?.path !== undefined && !globMatch(f.match.path, path)) continue;
     if (f.match?.document_id !== undefined && !argsText?.includes(JSON.stringify(f.match.document_id))) continue;
+    if (f.match?.kind !== undefined && !argsText?.includes(`"kind":${JSON.stringify(f.match.kind)}`)) continue;
+    if (f.match?.text !== undefined && !argsText?.includes(f.match.text)) continue;
     if (f.p !== undefined && Math.random() >= f.p) continue;
     if (f.times !== 0 && --f.left <= 0) faults = faults.filter((x) => x !== f);
     bump(stats.faults, f.kind);
@@ -418,14 +470,24 @@ async function callRoute(req, res, url, type) {
 
   const fault = takeFault(path.stripped, body.argsText);
   const kind = fault?.kind;
-  if (fault?.ms && kind !== "slow_body") await sleep(fault.ms);
+  if (fault?.ms && !["slow_body", "stall", "late", "twice"].includes(kind)) await sleep(fault.ms);
   if (kind === "reset_before") { bump(stats.byStatus, "reset"); return void req.socket.resetAndDestroy(); }
   if (kind === "close_before") { bump(stats.byStatus, "closed"); return void req.socket.destroy(); }
   if (kind && E[kind]) throw E[kind]();
   if (kind === "html502") return send(res, 502, "<html><head><title>502 Bad Gateway</title></head><body><center><h1>502 Bad Gateway</h1></center></body></html>", { "content-type": "text/html" });
   if (kind === "retry_after") return send(res, 429, '{"code":"TooManyConcurrentRequests","message":"from a proxy"}', { "retry-after": String(fault.seconds ?? 1) });
-  if (kind === "paused") return send(res, 200, response({ err: { message: "Cannot run functions while this deployment is paused. Resume the deployment in the dashboard settings to allow functions to run." }, logs: [] }, V.encodeText, requestId));
-  if (kind === "function_error") return send(res, 200, response({ err: { message: `Uncaught Error: ${fault.message ?? "injected"}`, frames: [] }, logs: [] }, V.encodeText, requestId));
+  const says = (message) => send(res, 200, response({ err: { message, frames: [] }, logs: [] }, V.encodeText, requestId));
+  if (kind in STATES) return says(STATES[kind]);
+  if (kind === "function_error") return says(`Uncaught Error: ${fault.message ?? "injected"}`);
+  if (kind === "says") return says(fault.message ?? "injected");
+  if (kind === "not_deployed") return says(`Could not find public function for '${path.stripped}'. Did you forget to run \`npx convex dev\` or \`npx convex deploy\`?`);
+  if (kind === "status") return send(res, fault.status ?? 403, fault.body ?? "<html><body>Request blocked.</body></html>", { "content-type": fault.type ?? "text/html" });
+  if (kind === "stall") { // a function that hangs: it holds its permit, then Convex ends it
+    const limiter = limiters[type ?? "Mutation"];
+    await limiter.acquire();
+    try { await sleep(fault.ms ?? K.DATABASE_UDF_USER_TIMEOUT_SECONDS * 1000); } finally { limiter.release(); }
+    return says(timedOut());
+  }
 
   const timer = setTimeout(() => { if (!res.headersSent) send(res, 408, ""); }, K.HTTP_SERVER_TIMEOUT_SECONDS * 1000);
   const r = await execute(type, path, body.argsText, identity).finally(() => clearTimeout(timer));
@@ -436,6 +498,11 @@ async function callRoute(req, res, url, type) {
   if (kind === "reset_after") { bump(stats.byStatus, "reset"); return void req.socket.resetAndDestroy(); }
   if (kind === "close_after") { bump(stats.byStatus, "closed"); return void req.socket.destroy(); }
   if (kind === "hang") { bump(stats.byStatus, "hang"); return; }
+  if (kind === "late") await sleep(fault.ms ?? 1000);
+  if (kind === "twice") { // the same answer once more, on the same connection, that nobody asked for
+    const { socket } = req, again = `HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(text)}\r\n\r\n${text}`;
+    res.once("finish", () => setTimeout(() => socket.writable && socket.write(again), fault.ms ?? 0));
+  }
   if (kind === "internal_after") throw E.internal();
   if (kind === "truncate") { bump(stats.byStatus, "truncated"); res.writeHead(200, { ...CORS, "content-type": "application/json", "content-length": Buffer.byteLength(text) }); res.write(text.slice(0, text.length >> 1)); return void setTimeout(() => req.socket.destroy(), 20); }
   if (kind === "garbage") return send(res, 200, text.slice(0, -1) + "!");
@@ -445,7 +512,7 @@ async function callRoute(req, res, url, type) {
   send(res, 200, text);
 }
 
-async function dump() { return await t.run(async (ctx) => await ctx.db.query("runtime_projections").collect()); }
+async function dump(all = true) { return (await serially(() => t.run(async (ctx) => await ctx.db.query("runtime_projections").collect()))).filter((row) => all || isDocument(row)); }
 
 async function route(req, res) {
   const url = new URL(req.url, "http://standin");
@@ -495,13 +562,23 @@ async function route(req, res) {
 async function control(req, res, url) {
   const body = async () => JSON.parse((await readBody(req)).toString() || "{}");
   switch (`${req.method} ${url.pathname}`) {
-    case "GET /__standin/stats": return send(res, 200, JSON.stringify({ ...stats, pendingFaults: faults, peakConcurrency: Object.fromEntries(Object.entries(limiters).map(([k, l]) => [k, l.peak])), latency, sync: sync.stats, knobs: K, rss: process.memoryUsage().rss }));
-    case "POST /__standin/faults": { const b = await body(); for (const f of Array.isArray(b) ? b : [b]) faults.push({ ...f, left: f.times ?? 1 }); return send(res, 200, JSON.stringify({ pending: faults.length })); }
+    case "GET /__standin/stats": return send(res, 200, JSON.stringify({ ...stats, pendingFaults: faults, peakConcurrency: Object.fromEntries(Object.entries(limiters).map(([k, l]) => [k, l.peak])), latency, functions_version: version, state, sync: sync.stats, knobs: K, rss: process.memoryUsage().rss }));
+    case "POST /__standin/faults": { const b = await body(); faults.push(...[b].flat().map(injected)); return send(res, 200, JSON.stringify({ pending: faults.length })); }
     case "DELETE /__standin/faults": faults = []; return send(res, 200, "{}");
-    case "POST /__standin/reset": fresh(); sync.changed(); faults = []; history.length = 0; Object.assign(stats, { requests: 0, documentsWritten: 0, byStatus: {}, byCode: {}, functions: {}, commits: 0, faults: {} }); writes.log = []; writes.total = 0; for (const l of Object.values(limiters)) l.peak = l.running; return send(res, 200, "{}");
+    case "POST /__standin/reset": version = 2; fresh(); sync.changed(); faults = []; kept = {}; state = "running"; history.length = 0; Object.assign(stats, { requests: 0, documentsWritten: 0, byStatus: {}, byCode: {}, functions: {}, commits: 0, faults: {} }); writes.log = []; writes.total = 0; for (const l of Object.values(limiters)) l.peak = l.running; return send(res, 200, "{}");
     case "POST /__standin/config": { const b = await body(); if (b.latency !== undefined) latency = b.latency; for (const k of Object.keys(K)) if (b[k] !== undefined) K[k] = b[k]; limiters.Mutation.permits = K.APPLICATION_MAX_CONCURRENT_MUTATIONS; limiters.Query.permits = K.APPLICATION_MAX_CONCURRENT_QUERIES; return send(res, 200, JSON.stringify({ latency, ...K })); }
     case "GET /__standin/history": return send(res, 200, `[${history.slice(Number(url.searchParams.get("after") ?? 0)).map((w) => JSON.stringify(w)).join(",\n")}]`);
-    case "GET /__standin/docs": return send(res, 200, `[${(await dump()).map((d) => V.cleanText(convexToJson(d))).join(",\n")}]`);
+    case "POST /__standin/deploy": { // the index is built first, over `ms`; then the functions change
+      const { functions: v, ms = 0 } = await body();
+      await sleep(ms);
+      try { await serially(() => deploy(v)); } catch (e) { return send(res, 400, JSON.stringify({ code: "SchemaDefinitionError", message: e.message })); }
+      sync.changed();
+      return send(res, 200, JSON.stringify({ functions: version }));
+    }
+    case "POST /__standin/state": { const b = await body(); if (!(b.state in STATES)) return send(res, 400, JSON.stringify(Object.keys(STATES))); state = b.state; return send(res, 200, "{}"); }
+    case "POST /__standin/snapshot": await serially(() => { kept = { ...db._documents }; }); return send(res, 200, JSON.stringify({ rows: Object.keys(kept).length }));
+    case "POST /__standin/restore": case "POST /__standin/wipe": await serially(() => putRows(url.pathname.endsWith("wipe") ? {} : { ...kept })); sync.changed(); return send(res, 200, "{}");
+    case "GET /__standin/docs": return send(res, 200, `[${(await dump(url.searchParams.has("all"))).map((d) => V.cleanText(convexToJson(d))).join(",\n")}]`);
     case "POST /__standin/away": { // a restart as clients see it: connections cut, new ones refused; what is under way commits unheard
       const { ms = 500 } = await body(), { port } = server.address();
       send(res, 200, "{}");

@@ -73,7 +73,7 @@ const ferr = async (name, path, args, re, headers = admin) => { const r = await 
 await ferr("missing function", "runtime:nope", {}, /^\[Request ID: [0-9a-f]{16}\] Server Error\nCould not find public function for 'runtime:nope'\.\n$/);
 await ferr("default export", "runtime", {}, /Could not find public function for 'runtime'\.\n/);
 await ferr("wrong type", "runtime:listDigests", { kind: "x" }, /\nTrying to execute runtime\.js:listDigests as Mutation, but it is defined as Query\.\n$/);
-await ferr("missing field", "runtime:upsertRunSummary", { summary: {} }, /\nArgumentValidationError: Object is missing the required field `document_id`\. Consider wrapping the field validator in `v\.optional\(\.\.\.\)` if this is expected\.\n\nObject: \{summary: \{\}\}\nValidator: v\.object\(\{content_hash: v\.optional\(v\.string\(\)\), document_id: v\.string\(\), projected_at: v\.optional\(v\.string\(\)\), reset: v\.optional\(v\.boolean\(\)\), seq: v\.optional\(v\.float64\(\)\), summary: v\.optional\(v\.any\(\)\)\}\)\n$/);
+await ferr("missing field", "runtime:upsertRunSummary", { summary: {} }, /\nArgumentValidationError: Object is missing the required field `document_id`\. Consider wrapping the field validator in `v\.optional\(\.\.\.\)` if this is expected\.\n\nObject: \{summary: \{\}\}\nValidator: v\.object\(\{call: v\.optional\(v\.float64\(\)\), content_hash: v\.optional\(v\.string\(\)\), control: v\.optional\(v\.literal\(true\)\), document_id: v\.string\(\), projected_at: v\.optional\(v\.string\(\)\), reset: v\.optional\(v\.boolean\(\)\), seq: v\.optional\(v\.float64\(\)\), store: v\.optional\(v\.string\(\)\), summary: v\.optional\(v\.any\(\)\)\}\)\n$/);
 await ferr("extra field", "runtime:upsertRunSummary", { document_id: "a", summary: {}, nope: 1 }, /ArgumentValidationError: Object contains extra field `nope` that is not in the validator\.\n\nObject: \{document_id: "a", nope: 1\.0, summary: \{\}\}/);
 await ferr("wrong type of field", "diag:typed", { s: 1, n: 2 }, /ArgumentValidationError: Value does not match validator\.\nPath: \.s\nValue: 1\.0\nValidator: v\.string\(\)\n$/);
 await ferr("null is not optional", "runtime:upsertRunSummary", { document_id: "a", summary: {}, seq: null }, /Path: \.seq\nValue: null\nValidator: v\.float64\(\)/);
@@ -142,6 +142,37 @@ eq("... and it did not commit", (await c.mutation(up, { document_id: "lost2", su
 await fault({ kind: "chunked" }); r = await post("/api/mutation", ok, admin); eq("chunked", r.json.status, "success");
 await fault({ kind: "truncate" }); await throws("truncate", post("/api/mutation", ok, admin), () => pass++);
 await fault({ kind: "html502" }); r = await post("/api/mutation", ok, admin); eq("html502", [r.status, r.json], [502, undefined]);
+
+// ---- faults of later learning: what is said, and whether it was committed
+const one = (id, more) => ({ ...ok, args: { document_id: id, summary: {}, ...more } });
+const outcomes = async (id) => (await c.mutation(up, { document_id: id, summary: {} })).outcome;
+for (const state of ["paused", "suspended", "disabled", "disabled_paid", "usage_limit"]) {
+  await fault({ kind: state }); const { errorMessage } = (await post("/api/mutation", ok, admin)).json;
+  await ctl("POST", "state", { state }); eq(`${state} says it whatever is asked`, (await post("/api/query", { path: "runtime:listDigests", args: { kind: "x" } }, admin)).json.errorMessage.split("\n")[1], errorMessage.split("\n")[1]);
+}
+like("a usage limit", (await post("/api/mutation", ok, admin)).json.errorMessage, /\nThis deployment has been disabled because it exceeded a configured usage limit\./);
+await ctl("POST", "state", { state: "running" });
+await fault({ kind: "status", status: 406, body: "no", match: { text: "DROP TABLE" }, times: 0 });
+r = await post("/api/mutation", one("wall", { summary: { s: "DROP TABLE" } }), admin); eq("a firewall refuses by content", [r.status, r.text], [406, "no"]);
+eq("and nothing else", await outcomes("wall"), "inserted");
+await ctl("DELETE", "faults");
+await fault({ kind: "not_deployed" }); like("not deployed", (await post("/api/mutation", ok, admin)).json.errorMessage, /\nCould not find public function for 'runtime:upsertRunSummary'\. Did you forget/);
+await fault({ kind: "says", message: "Uncaught TypeError: x is not a function", for_ms: 400 });
+const says = async () => (await post("/api/mutation", ok, admin)).json.status;
+eq("a deploy that is bad for a while", [await says(), await says()], ["error", "error"]);
+await new Promise((done) => setTimeout(done, 450)); eq("and is mended", await says(), "success");
+await fault({ kind: "stall", ms: 50 }); like("a function that hangs", (await post("/api/mutation", one("stalled"), admin)).json.errorMessage, /\nFunction execution timed out \(maximum duration: 1s\)/);
+eq("has written nothing", await outcomes("stalled"), "inserted");
+const late0 = performance.now(); await fault({ kind: "late", ms: 200 }); eq("a late answer", [(await post("/api/mutation", ok, admin)).json.status, performance.now() - late0 >= 199], ["success", true]);
+await ctl("POST", "config", { REDACT_LOGS_TO_CLIENT: true });
+await fault({ kind: "function_error" }); like("redacted", (await post("/api/mutation", ok, admin)).json.errorMessage, /^\[Request ID: \w+\] Server Error$/);
+await ctl("POST", "config", { REDACT_LOGS_TO_CLIENT: false });
+await fault({ kind: "twice", ms: 20 });
+await new Promise((done) => {
+  const s = net.connect(new URL(info.url).port, "127.0.0.1"), b = JSON.stringify(ok); let buf = "";
+  s.write(`POST /api/mutation HTTP/1.1\r\nHost: x\r\nAuthorization: ${admin.authorization}\r\nContent-Type: application/json\r\nContent-Length: ${b.length}\r\n\r\n${b}`);
+  s.on("data", (d) => { buf += d; if (buf.split("HTTP/1.1 200").length === 3) { const [first, second] = buf.match(/\{"status".*?\}\}/g); eq("an answer sent twice", first, second); s.end(); done(); } });
+});
 
 // ---- keep-alive and pipelining on one socket
 await new Promise((done) => {
