@@ -343,6 +343,7 @@ defmodule DeliveryTest do
       assert Bitwise.band(mode, 0o777) == 0o600
       refute File.exists?(Path.join(store, "control"))
       {:ok, %{metrics: before}} = :convex_sidecar.status(c.name)
+      wait_until(fn -> match?({:ok, %{functions: 2}}, :convex_sidecar.status(c.name)) end)
       watch_log()
       for _ <- 1..3, do: assert({_, 0} = cli(c, ["status"]))
       assert {_, 0} = cli(c, ["pause"])

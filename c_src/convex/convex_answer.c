@@ -263,10 +263,10 @@ static bool take_done_outcome(struct slice *s)
     return false;
 }
 
-/* {"outcome":"updated","seq":7}, as the functions of priv/convex answer; 7.0 as well. */
+/* {"outcome":"updated","seq":7} after the brace, as priv/convex answers; 7.0 as well. */
 static bool take_done_result(struct slice *s)
 {
-    if (!take(s, "{\"outcome\":\"") || !take_done_outcome(s))
+    if (!take(s, "\"outcome\":\"") || !take_done_outcome(s))
         return false;
     bool has_seq = take(s, ",\"seq\":");
     if (has_seq && (!take_digits(s) || (take(s, ".") && !take_digits(s))))
@@ -274,20 +274,72 @@ static bool take_done_result(struct slice *s)
     return take(s, "}");
 }
 
+/* A count, 7 or 7.0, below 10^16. */
+static bool take_count(struct slice *s, uint64_t *n)
+{
+    size_t digits = 0;
+
+    *n = 0;
+    while (digits < s->len && digits <= 16 && s->data[digits] >= '0' && s->data[digits] <= '9')
+        *n = *n * 10 + (uint64_t)(s->data[digits++] - '0');
+    *s = slice_of(s->data + digits, s->len - digits);
+    (void)take(s, ".0");
+    return digits > 0 && digits <= 16;
+}
+
+/* A text without escapes, and its closing quote. */
+static bool take_text(struct slice *s, char *out, size_t size)
+{
+    size_t n = 0;
+
+    while (n < s->len && n < size && s->data[n] >= ' ' && s->data[n] < 0x7f && s->data[n] != '"' &&
+           s->data[n] != '\\')
+        n++;
+    if (n == size)
+        return false;
+    memcpy(out, s->data, n);
+    out[n] = 0;
+    *s = slice_of(s->data + n, s->len - n);
+    return take(s, "\"");
+}
+
+/* What functions of version 2 say first: keys stand in their order, as Convex writes objects. */
+static bool take_echo(struct slice *s, struct convex_echo *e)
+{
+    uint64_t functions = 0, mark = 0;
+
+    if (!take(s, "{\"call\":") || !take_count(s, &e->call) || !take(s, ",\"deployment\":\"") ||
+        !take_text(s, e->deployment, sizeof e->deployment) || !take(s, ",\"functions\":") ||
+        !take_count(s, &functions) || functions > 1000 || !take(s, ",\"mark\":"))
+        return false;
+    e->functions = (int)functions;
+    if (!take(s, "null") && !take_count(s, &mark))
+        return false;
+    e->mark = mark > 0 ? (int64_t)mark : -1;
+    return take(s, ",");
+}
+
 /*
  * What nearly every answer is, told without a tree of it: exactly the text that Convex makes of a
- * success of all the documents.  Whatever else it is, jansson says.
+ * success of all the documents.  Whatever else it is, jansson says.  ${echo} is NULL where the call
+ * had no number.
  */
-static bool is_plain_success(struct slice body, enum convex_call call, size_t count)
+static bool is_plain_success(struct slice body, enum convex_call call, size_t count,
+                             struct convex_echo *echo)
 {
     if (!take(&body, "{\"status\":\"success\",\"value\":"))
         return false;
+    if (call == CONVEX_SINGLE && echo == NULL && take(&body, "null"))
+        return slice_eq(body, slice_str("}"));
+    if ((call != CONVEX_SINGLE && call != CONVEX_BATCH) ||
+        !(echo ? take_echo(&body, echo) : take(&body, "{")))
+        return false;
     if (call == CONVEX_SINGLE)
-        return (take(&body, "null") || take_done_result(&body)) && slice_eq(body, slice_str("}"));
-    if (call != CONVEX_BATCH || !take(&body, "{\"results\":["))
+        return take_done_result(&body) && slice_eq(body, slice_str("}"));
+    if (!take(&body, "\"results\":["))
         return false;
     for (size_t i = 0; i < count; i++)
-        if ((i > 0 && !take(&body, ",")) || !take_done_result(&body))
+        if ((i > 0 && !take(&body, ",")) || !take(&body, "{") || !take_done_result(&body))
             return false;
     return slice_eq(body, slice_str("]}}"));
 }
@@ -338,27 +390,94 @@ static bool judge_batch(const json_t *value, struct verdict *overall, struct ver
     return false;
 }
 
-bool convex_answer_judge(const struct http_answer *answer, enum convex_call call,
-                         struct verdict *overall, struct verdict *each, size_t count)
+/* ---- who answered ---------------------------------------------------------------------------- */
+
+static uint64_t count_of(const json_t *object, const char *key)
+{
+    double v = json_number_value(json_object_get(object, key));
+
+    return v >= 0 && v <= 9007199254740991.0 ? (uint64_t)v : 0;
+}
+
+static void read_echo(const json_t *value, struct convex_echo *e)
+{
+    uint64_t mark = count_of(value, "mark"), functions = count_of(value, "functions");
+
+    e->call = count_of(value, "call");
+    e->functions = functions > 1000 ? 0 : (int)functions;
+    e->mark = mark > 0 ? (int64_t)mark : -1;
+    copy_line(e->deployment, sizeof e->deployment, text_of(value, "deployment"));
+}
+
+/* A success that does not say the number of its call is the answer to something else. */
+static bool is_answer_to(uint64_t number, const struct convex_echo *echo, struct verdict *overall)
+{
+    if (number == 0 || echo->call == number)
+        return true;
+    *overall = (struct verdict){.kind = VERDICT_UNKNOWN};
+    if (echo->call == 0)
+        snprintf(overall->why, sizeof overall->why, "the answer does not say to which call it is");
+    else
+        snprintf(overall->why, sizeof overall->why, "the answer is to another call");
+    return false;
+}
+
+bool convex_answer_judge_numbered(const struct http_answer *answer, enum convex_call call,
+                                  uint64_t number, struct convex_echo *echo,
+                                  struct verdict *overall, struct verdict *each, size_t count)
 {
     struct facts f;
     const struct row *r;
     bool has_each = false;
 
+    *echo = (struct convex_echo){.mark = -1};
     if (answer->end == HTTP_ANSWERED && answer->status == 200 &&
-        is_plain_success(answer->body, call, count)) {
+        is_plain_success(answer->body, call, count, number ? echo : NULL)) {
         *overall = (struct verdict){.kind = VERDICT_DONE};
+        (void)is_answer_to(number, echo, overall);
         return false;
     }
+    *echo = (struct convex_echo){.mark = -1};
     read_facts(&f, answer, call);
     r = find_row(&f);
     *overall = (struct verdict){.kind = r->verdict};
     if (r->verdict == VERDICT_AGAIN || r->verdict == VERDICT_UNKNOWN)
         overall->after_ms = answer->retry_after_ms;
+    if (r->verdict == VERDICT_DONE && number)
+        read_echo(f.value, echo);
     if (r->verdict != VERDICT_DONE)
         explain(r, &f, overall->why, sizeof overall->why);
-    else if (call == CONVEX_BATCH)
+    else if (is_answer_to(number, echo, overall) && call == CONVEX_BATCH)
         has_each = judge_batch(f.value, overall, each, count);
     json_decref(f.root);
     return has_each;
+}
+
+bool convex_answer_judge(const struct http_answer *answer, enum convex_call call,
+                         struct verdict *overall, struct verdict *each, size_t count)
+{
+    struct convex_echo echo;
+
+    return convex_answer_judge_numbered(answer, call, 0, &echo, overall, each, count);
+}
+
+bool convex_answer_attached(const struct http_answer *answer, struct convex_echo *echo,
+                            char (*controls)[CONVEX_PATH_BYTES], size_t max, size_t *count)
+{
+    struct facts f;
+    const json_t *names, *name;
+    size_t i;
+
+    *echo = (struct convex_echo){.mark = -1};
+    *count = 0;
+    read_facts(&f, answer, CONVEX_SINGLE);
+    read_echo(f.value, echo);
+    names = json_object_get(f.value, "controls");
+    json_array_foreach(names, i, name)
+    {
+        if (*count < max && json_is_string(name))
+            copy_line(controls[(*count)++], CONVEX_PATH_BYTES, json_string_value(name));
+    }
+    json_decref(f.root);
+    return echo->functions >= 2 && echo->deployment[0] != 0;
 }

@@ -24,4 +24,32 @@ enum convex_call {
 bool convex_answer_judge(const struct http_answer *answer, enum convex_call call,
                          struct verdict *overall, struct verdict *each, size_t count);
 
+/* What functions of version 2 say of themselves in a success. */
+struct convex_echo {
+    uint64_t call;       /* the number that the call had; 0: none is there */
+    int functions;       /* 0: nothing is there */
+    int64_t mark;        /* -1: none */
+    char deployment[65]; /* "": none */
+};
+
+/**
+ * convex_answer_judge_numbered(answer, call, number, echo, overall, each, count):
+ * As convex_answer_judge, for a call that had a number (> 0): a success that does not say it again
+ * is VERDICT_UNKNOWN, for it is the answer to something else.  ${echo} is what it says, all of it 0
+ * unless it is a success.
+ */
+bool convex_answer_judge_numbered(const struct http_answer *answer, enum convex_call call,
+                                  uint64_t number, struct convex_echo *echo,
+                                  struct verdict *overall, struct verdict *each, size_t count);
+
+#define CONVEX_PATH_BYTES 160 /* of a function, with its end */
+
+/**
+ * convex_answer_attached(answer, echo, controls, max, count):
+ * Whether the success ${answer} is that of attach, version 2 or later: ${echo} says which, and
+ * ${controls} gets the first ${count} <= ${max} mutations that take a control.
+ */
+bool convex_answer_attached(const struct http_answer *answer, struct convex_echo *echo,
+                            char (*controls)[CONVEX_PATH_BYTES], size_t max, size_t *count);
+
 #endif

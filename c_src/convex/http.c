@@ -391,6 +391,28 @@ static void describe(const struct call *c, enum http_end end, CURLcode code, cha
                  c->error[0] ? c->error : curl_easy_strerror(code));
 }
 
+/* The connection that the answer came on; NULL: curl closed it. */
+static const struct wire *connection_of(const struct call *c)
+{
+    char *ip = NULL;
+    long local_port = 0;
+
+    PRE(curl_easy_getinfo(c->easy, CURLINFO_PRIMARY_IP, &ip) == CURLE_OK);
+    PRE(curl_easy_getinfo(c->easy, CURLINFO_LOCAL_PORT, &local_port) == CURLE_OK);
+    return ip ? wire_find(c->owner->wires, ip, (int)local_port) : NULL;
+}
+
+void http_distrust(struct http *h, const struct http_answer *answer)
+{
+    const struct wire *w = answer->connection;
+
+    if (log_limited(&h->unasked_us, 10000))
+        log_event(LOG_WARNING, "http.foreign_answer",
+                  "why=\"the answer to another call came\" then=\"closed the connection\"");
+    if (w != NULL)
+        wire_shut(w);
+}
+
 /* The call is over: tell, and use its handle again.  It has left curl's hands. */
 static void finish(struct call *c, enum http_end end, CURLcode code)
 {
@@ -398,12 +420,14 @@ static void finish(struct call *c, enum http_end end, CURLcode code)
     struct http_answer answer = {
         .end = end,
         .body = buf_view(&c->answer),
+        .request = slice_of(c->body, c->body_len),
         .took_us = clock_mono_us() - c->began_us,
     };
 
     if (end == HTTP_ANSWERED) {
         PRE(curl_easy_getinfo(c->easy, CURLINFO_RESPONSE_CODE, &answer.status) == CURLE_OK);
         answer.retry_after_ms = retry_after_ms(c->easy);
+        answer.connection = connection_of(c);
     }
     describe(c, end, code, answer.detail, sizeof answer.detail);
     DL_DELETE(h->active, c);

@@ -36,12 +36,14 @@ enum http_end {
 /* Borrowed by the callback until it returns. */
 struct http_answer {
     enum http_end end;
-    long status;         /* HTTP status, 0 unless HTTP_ANSWERED */
-    struct slice body;   /* as far as it was read */
-    long retry_after_ms; /* Retry-After in milliseconds (seconds or date, RFC 9110 10.2.3); 0: none
-                          */
+    long status;          /* HTTP status, 0 unless HTTP_ANSWERED */
+    struct slice body;    /* as far as it was read */
+    struct slice request; /* what was posted */
+    long retry_after_ms;  /* Retry-After in milliseconds (seconds or date, RFC 9110 10.2.3); 0: none
+                           */
     int64_t took_us;
-    char detail[160]; /* for people: curl's error, terminated */
+    char detail[160];       /* for people: curl's error, terminated */
+    const void *connection; /* for http_distrust; NULL: there is none any more */
 };
 
 typedef void http_done(void *arg, const struct http_answer *answer);
@@ -76,6 +78,13 @@ void http_post_json(struct http *h, const char *path, struct slice body, http_do
                     void *arg);
 /** http_get(h, path, done, arg): GET base_url + ${path}. */
 void http_get(struct http *h, const char *path, http_done *done, void *arg);
+
+/**
+ * http_distrust(h, answer):
+ * What came is the answer to something else: the connection that brought it is used no more.  Only
+ * from within the callback that has ${answer}.
+ */
+void http_distrust(struct http *h, const struct http_answer *answer);
 
 /**
  * http_wait(h, wake_fd, timeout_ms):

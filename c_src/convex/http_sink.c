@@ -9,6 +9,9 @@
  * Two shapes: a batch of items to the batch mutation, or, without one, a call a document, with
  * exactly the body of the runtime's own HttpSink.
  *
+ * http_calls.c sends them, with a number where the functions take one, and asks which functions
+ * there are.
+ *
  * What can go wrong: whatever http or Convex say is a verdict (convex_answer.def).  Three things
  * are answered from inside send, without asking: a document whose kind is no longer configured
  * (STOP: nothing is thrown away for a slip in the configuration), a body over Convex's limit
@@ -21,48 +24,21 @@
  */
 
 #include "convex/admin_key.h"
-#include "convex/convex_answer.h"
-#include "convex/http_sink.h"
-#include "ground/buf.h"
+#include "convex/bodies.h"
+#include "convex/http_sink_inside.h"
+#include "ground/clock.h"
 #include "ground/hex.h"
 #include "ground/log.h"
-#include "ground/time_text.h"
-#include "json/json.h"
 #include "projection/projection.h"
+
+#include <sys/random.h>
 
 #ifndef SIDECAR_VERSION
 #define SIDECAR_VERSION "0.0.0" /* built without the Makefile, which knows */
 #endif
 
-/* Convex's own limit (crates/common/src/knobs.rs, MAX_BACKEND_PUBLIC_API_REQUEST_SIZE). */
-#define MAX_BODY_BYTES (16777216 + 2000)
-#define MAX_DOCUMENTS  1024
-#define MUTATION_PATH  "/api/mutation"
-#define BATCH_END      "]}}"
-
-struct http_sink {
-    struct sink sink;
-    /* fixed after open */
-    struct http *http;
-    const struct kinds *kinds;
-    struct buf batch_opening; /* the body up to the first item; empty: one call a document */
-    char *remove_mutation, *key_file;
-    size_t batch_bytes;
-    /* of the delivery thread */
-    size_t usual_bytes; /* of the last body: the next one is likely as long, and grows once */
-    bool has_key, closing;
-    int64_t key_failed_us; /* log_limited's memory */
-};
-
-struct sink_call {
-    struct http_sink *owner;
-    struct buf body;
-    size_t count;
-    struct verdict fault; /* STOP: answered from inside send */
-    bool has_fault;
-    sink_answered *answered;
-    void *arg;
-};
+#define MAX_BATCH_BYTES (16777216 + 2000) /* more than Convex takes makes no sense */
+#define MAX_DOCUMENTS   1024
 
 struct probe {
     struct http_sink *owner;
@@ -91,15 +67,16 @@ static enum err reload(struct sink *base, struct fault *fault)
 {
     struct http_sink *s = sink_of(base);
 
+    s->attach.is_due = true;
     return s->key_file ? read_key_file(s, fault) : ERR_OK;
 }
 
 /* Convex does not know the key: perhaps it was replaced and the file knows the new one. */
-static void reload_after_401(struct http_sink *s)
+void http_sink_reload_after_401(struct http_sink *s)
 {
     struct fault fault = {0};
 
-    if (s->closing || reload(&s->sink, &fault) == ERR_OK)
+    if (s->closing || s->key_file == NULL || read_key_file(s, &fault) == ERR_OK)
         return;
     if (log_limited(&s->key_failed_us, 60000))
         log_event(LOG_WARNING, "http_sink.key_unreadable", "why=\"%s %s\"", fault.path, fault.why);
@@ -107,75 +84,38 @@ static void reload_after_401(struct http_sink *s)
 
 /* ---- filling a call -------------------------------------------------------------------------- */
 
-static struct sink_call *begin(struct sink *base)
+struct sink_call *http_sink_begin(struct sink *base)
 {
     struct sink_call *c = base_alloc(sizeof *c);
 
     c->owner = sink_of(base);
+    c->path = c->owner->batch_mutation;
     buf_reserve(&c->body, c->owner->usual_bytes);
     buf_slice(&c->body, buf_view(&c->owner->batch_opening));
+    c->number = c->path != NULL ? functions_number(c->owner->functions, c->path) : 0;
     return c;
 }
 
-static void call_free(struct sink_call *c)
+void http_sink_free_call(struct sink_call *c)
 {
     buf_free(&c->body);
+    buf_free(&c->said);
     free(c);
-}
-
-static void put_key(struct buf *b, const char *opening_and_key)
-{
-    buf_str(b, opening_and_key);
-    buf_byte(b, ':');
-}
-
-static void put_projected_at(struct buf *b, const struct pending *p)
-{
-    char time[32];
-
-    time_text_put(p->version.projected_at_us, time);
-    put_key(b, ",\"projected_at\"");
-    json_put_string(b, slice_str(time));
-}
-
-static void put_item(struct buf *b, const struct pending *p)
-{
-    char hash[65];
-
-    put_key(b, "{\"kind\"");
-    json_put_string(b, p->kind);
-    put_key(b, ",\"document_id\"");
-    json_put_string(b, p->id);
-    put_key(b, ",\"seq\"");
-    json_put_integer(b, p->version.seq);
-    if (p->version.op == OUTBOX_REMOVE) {
-        buf_str(b, ",\"op\":\"remove\"");
-        put_projected_at(b, p);
-    } else {
-        hex_put(p->version.hash, 32, hash);
-        put_key(b, ",\"content_hash\"");
-        json_put_string(b, slice_str(hash));
-        if (p->version.reset)
-            buf_str(b, ",\"reset\":true");
-        put_key(b, ",\"summary\"");
-        buf_slice(b, p->json);
-    }
-    buf_byte(b, '}');
 }
 
 static bool add_to_batch(struct sink_call *c, const struct pending *p)
 {
     const struct http_sink *s = c->owner;
-    size_t before = c->body.len;
+    const size_t before = c->body.len, end = c->number ? NUMBER_BYTES : sizeof "]}}" - 1;
 
     if (c->count >= s->sink.max_documents)
         return false;
     if (c->count && before + p->json.len > s->batch_bytes) /* spares a large copy in vain */
         return false;
-    if (c->count)
+    if (c->count || c->control_end)
         buf_byte(&c->body, ',');
-    put_item(&c->body, p);
-    if (c->count && c->body.len + sizeof BATCH_END - 1 > s->batch_bytes) {
+    body_put_item(&c->body, p);
+    if (c->count && c->body.len + end > s->batch_bytes) {
         c->body.len = before;
         return false;
     }
@@ -183,30 +123,11 @@ static bool add_to_batch(struct sink_call *c, const struct pending *p)
     return true;
 }
 
-/* The whole body for one document: what the runtime's HttpSink sends, and no field more. */
-static void put_single(struct buf *b, const char *path, const struct pending *p)
+static void put_single(struct sink_call *c, const char *path, const struct pending *p)
 {
-    put_key(b, "{\"path\"");
-    json_put_string(b, slice_str(path));
-    buf_str(b, ",\"format\":\"convex_encoded_json\",\"args\":[{");
-    if (p->version.op == OUTBOX_REMOVE) {
-        put_key(b, "\"kind\"");
-        json_put_string(b, p->kind);
-        buf_byte(b, ',');
-    }
-    put_key(b, "\"document_id\"");
-    json_put_string(b, p->id);
-    if (p->version.op == OUTBOX_REMOVE) {
-        put_projected_at(b, p);
-        put_key(b, ",\"seq\"");
-        json_put_integer(b, p->version.seq);
-    } else {
-        put_key(b, ",\"summary\"");
-        buf_slice(b, p->json);
-        if (p->version.reset)
-            buf_str(b, ",\"reset\":true");
-    }
-    buf_str(b, "}]}");
+    c->path = path;
+    c->number = functions_number(c->owner->functions, path);
+    body_put_single(&c->body, path, p);
 }
 
 static bool add_single(struct sink_call *c, const struct pending *p)
@@ -218,9 +139,9 @@ static bool add_single(struct sink_call *c, const struct pending *p)
         return false;
     c->count = 1;
     if (p->version.op == OUTBOX_REMOVE) {
-        put_single(&c->body, s->remove_mutation, p);
+        put_single(c, s->remove_mutation, p);
     } else if (kind && kind->mutation && kind->mutation[0]) {
-        put_single(&c->body, kind->mutation, p);
+        put_single(c, kind->mutation, p);
     } else {
         c->has_fault = true;
         c->fault.kind = VERDICT_STOP;
@@ -233,67 +154,28 @@ static bool add_single(struct sink_call *c, const struct pending *p)
 static bool add(struct sink_call *c, const struct pending *p)
 {
     PRE(p->version.op == OUTBOX_REMOVE || p->json.len > 0);
-    return c->owner->batch_opening.len ? add_to_batch(c, p) : add_single(c, p);
+    return http_sink_is_batch(c->owner) ? add_to_batch(c, p) : add_single(c, p);
 }
 
-/* No functions known so far understand a control (docs/adr/0011). */
-static bool add_control(struct sink_call *c, struct slice kind)
+/* Later than any before, so that it is written each time. */
+int64_t http_sink_control_time(struct http_sink *s)
 {
-    (void)c;
-    (void)kind;
-    return false;
+    int64_t now_us = clock_wall_us();
+
+    s->control_us = now_us > s->control_us ? now_us : s->control_us + 1;
+    return s->control_us;
 }
 
-/* ---- sending and answers --------------------------------------------------------------------- */
-
-static void answer_here(struct sink_call *c, enum verdict_kind kind, const char *why)
-{
-    struct sink_answer answer = {.overall.kind = kind, .count = c->count};
-
-    snprintf(answer.overall.why, sizeof answer.overall.why, "%s", why);
-    c->answered(c->arg, &answer);
-    call_free(c);
-}
-
-static void on_answer(void *arg, const struct http_answer *http)
-{
-    struct sink_call *c = arg;
-    bool is_batch = c->owner->batch_opening.len > 0;
-    struct verdict *each = base_alloc(c->count * sizeof *each);
-    struct sink_answer answer = {.count = c->count, .body = http->body, .took_us = http->took_us};
-
-    if (http->end == HTTP_ANSWERED && http->status == 401)
-        reload_after_401(c->owner);
-    if (convex_answer_judge(http, is_batch ? CONVEX_BATCH : CONVEX_SINGLE, &answer.overall, each,
-                            c->count))
-        answer.each = each;
-    c->answered(c->arg, &answer);
-    free(each);
-    call_free(c);
-}
-
-static void send_call(struct sink_call *c, sink_answered *answered, void *arg)
+bool http_sink_add_control(struct sink_call *c, struct slice kind)
 {
     struct http_sink *s = c->owner;
-    struct slice body;
 
-    PRE(c->count > 0);
-    c->answered = answered;
-    c->arg = arg;
-    if (s->batch_opening.len)
-        buf_str(&c->body, BATCH_END);
-    if (s->closing) {
-        answer_here(c, VERDICT_UNKNOWN, "the sink is closing");
-    } else if (c->has_fault) {
-        answer_here(c, c->fault.kind, c->fault.why);
-    } else if (c->body.len > MAX_BODY_BYTES) {
-        answer_here(c, VERDICT_REFUSED, "larger than the 16 MiB that Convex takes in one call");
-    } else {
-        body = buf_view(&c->body);
-        s->usual_bytes = body.len;
-        c->body = (struct buf){0}; /* http has the bytes now */
-        http_post_json(s->http, MUTATION_PATH, body, on_answer, c);
-    }
+    PRE(c->count == 0 && c->control_end == 0);
+    if (!http_sink_is_batch(s) || !c->number || !functions_has_batch_control(s->functions, c->path))
+        return false;
+    body_put_control_item(&c->body, s->sink.us.id, kind, http_sink_control_time(s));
+    c->control_end = c->body.len;
+    return true;
 }
 
 static void on_probe_answer(void *arg, const struct http_answer *http)
@@ -302,21 +184,10 @@ static void on_probe_answer(void *arg, const struct http_answer *http)
     struct verdict verdict;
 
     if (http->end == HTTP_ANSWERED && http->status == 401)
-        reload_after_401(p->owner);
+        http_sink_reload_after_401(p->owner);
     (void)convex_answer_judge(http, p->call, &verdict, NULL, 0);
     p->probed(p->arg, &verdict);
     free(p);
-}
-
-static void ask(struct sink *base, enum sink_question question, struct slice kind, sink_told *told,
-                void *arg)
-{
-    struct verdict none = {.kind = VERDICT_NONE, .why = "no control is known"};
-
-    (void)base;
-    (void)question;
-    (void)kind;
-    told(arg, &none);
 }
 
 /* Without a key (the mutations are public then) check_admin_key would say no for ever. */
@@ -337,7 +208,15 @@ static void probe(struct sink *base, sink_probed *probed, void *arg)
 
 static void wait_for(struct sink *base, int wake_fd, int timeout_ms)
 {
-    http_wait(sink_of(base)->http, wake_fd, timeout_ms);
+    struct http_sink *s = sink_of(base);
+
+    http_calls_attach_if_due(s);
+    http_wait(s->http, wake_fd, timeout_ms);
+}
+
+static void peer(struct sink *base, struct sink_peer *out)
+{
+    *out = *functions_peer(sink_of(base)->functions);
 }
 
 /* ---- open and close -------------------------------------------------------------------------- */
@@ -348,21 +227,24 @@ static void close_sink(struct sink *base)
 
     s->closing = true;
     http_close(s->http);
+    functions_free(s->functions);
     buf_free(&s->batch_opening);
+    free(s->batch_mutation);
     free(s->remove_mutation);
     free(s->key_file);
     free(s);
 }
 
 static const struct sink_ops ops = {
-    .begin = begin,
+    .begin = http_sink_begin,
     .add = add,
-    .add_control = add_control,
-    .send = send_call,
-    .ask = ask,
+    .add_control = http_sink_add_control,
+    .send = http_calls_send,
+    .ask = http_calls_ask,
     .probe = probe,
     .reload = reload,
     .wait = wait_for,
+    .peer = peer,
     .close = close_sink,
 };
 
@@ -397,35 +279,43 @@ static enum err first_key(struct http_sink *s, const struct http_sink_options *o
     return read_key_file(s, fault);
 }
 
-static void put_batch_opening(struct buf *b, const char *batch_mutation)
+/* Until a store says who we are: somebody that nobody knows. */
+static void make_up_store(struct sink_store *us)
 {
-    put_key(b, "{\"path\"");
-    json_put_string(b, slice_str(batch_mutation));
-    buf_str(b, ",\"format\":\"json\",\"args\":{\"items\":[");
+    uint8_t bytes[16];
+
+    PRE(getrandom(bytes, sizeof bytes, 0) == (ssize_t)sizeof bytes);
+    hex_put(bytes, sizeof bytes, us->id);
 }
 
 enum err http_sink_open(const struct http_sink_options *options, struct sink **sink,
                         struct fault *fault)
 {
     struct http_sink *s;
-    bool is_batch = is_given(options->batch_mutation);
+    const bool batches = is_given(options->batch_mutation);
+    const char *most_called = batches ? options->batch_mutation : options->remove_mutation;
 
     *fault = (struct fault){0};
     if (!is_given(options->http.base_url))
         return fault_say(fault, "base_url", "is missing");
     if (!is_given(options->remove_mutation))
         return fault_say(fault, "remove_mutation", "is missing");
-    if (is_batch && (options->batch_documents < 1 || options->batch_documents > MAX_DOCUMENTS))
+    if (batches && (options->batch_documents < 1 || options->batch_documents > MAX_DOCUMENTS))
         return fault_say(fault, "batch_documents", "must be 1 to 1024");
-    if (is_batch && (options->batch_bytes < 1 || options->batch_bytes > MAX_BODY_BYTES))
+    if (batches && (options->batch_bytes < 1 || options->batch_bytes > MAX_BATCH_BYTES))
         return fault_say(fault, "batch_bytes", "must be 1 to 16779216");
     s = base_alloc(sizeof *s);
-    s->sink = (struct sink){&ops, is_batch ? options->batch_documents : 1};
+    s->sink = (struct sink){.ops = &ops, .max_documents = batches ? options->batch_documents : 1};
+    make_up_store(&s->sink.us);
     s->kinds = options->kinds;
     s->batch_bytes = options->batch_bytes;
     s->remove_mutation = base_strndup(options->remove_mutation, strlen(options->remove_mutation));
-    if (is_batch)
-        put_batch_opening(&s->batch_opening, options->batch_mutation);
+    s->functions = functions_new(most_called);
+    s->attach.is_due = true;
+    if (batches) {
+        s->batch_mutation = base_strndup(options->batch_mutation, strlen(options->batch_mutation));
+        body_put_opening(&s->batch_opening, options->batch_mutation);
+    }
     if (open_http(s, &options->http, fault) != ERR_OK || first_key(s, options, fault) != ERR_OK) {
         close_sink(&s->sink);
         return ERR_INVALID;

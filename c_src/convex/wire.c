@@ -17,7 +17,8 @@
  * on its way, it is believed.
  *
  * What is left: bytes written after the other kernel (or that of a proxy between) took the request,
- * and before its program read it.  Only an answer that echoes a number of its call can tell.
+ * and before its program read it.  Only an answer that echoes the number of its call can tell, as
+ * functions of version 2 do (functions.c).
  *
  * One thread: that of its owner.
  */
@@ -122,6 +123,11 @@ void wire_use(struct wire *w)
 bool wire_is_kept(const struct wire *w)
 {
     return w->is_kept;
+}
+
+void wire_shut(const struct wire *w)
+{
+    (void)shutdown(w->fd, SHUT_RDWR); /* it may be gone already */
 }
 
 bool wire_has_input(const struct wire *w)

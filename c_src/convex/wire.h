@@ -33,6 +33,9 @@ void wire_use(struct wire *w);
 /** wire_is_kept(w): Whether a request began to leave on ${w} before. */
 bool wire_is_kept(const struct wire *w);
 
+/** wire_shut(w): Both ends are told that nothing more comes; its owner still closes it. */
+void wire_shut(const struct wire *w);
+
 /** wire_has_input(w): Whether ${w} holds bytes that nobody read. */
 bool wire_has_input(const struct wire *w);
 /** wire_is_drained(w): Whether the other end acknowledged every byte that was written to ${w}. */

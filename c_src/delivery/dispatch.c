@@ -151,7 +151,9 @@ static void move(struct dispatch *d, enum dispatch_state to, const char *why)
 static void show(struct dispatch *d)
 {
     unsigned in_flight = courier_in_flight(d->courier);
+    struct sink_peer peer;
 
+    sink_peer(d->sink, &peer);
     metric_set(METRIC_IN_FLIGHT, in_flight);
     metric_set(METRIC_CONCURRENCY_LIMIT, d->pace.limit);
     pthread_mutex_lock(&d->lock);
@@ -159,7 +161,8 @@ static void show(struct dispatch *d)
                                         .since_us = d->since_us,
                                         .limit = d->pace.limit,
                                         .in_flight = in_flight,
-                                        .failures = d->pace.failures};
+                                        .failures = d->pace.failures,
+                                        .peer = peer};
     memcpy(d->shown.why, d->why, sizeof d->why);
     pthread_mutex_unlock(&d->lock);
 }

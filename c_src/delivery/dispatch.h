@@ -30,6 +30,7 @@ struct dispatch_status {
     int64_t since_us; /* wall clock: since when in this state */
     unsigned limit, in_flight;
     uint64_t failures; /* in a row */
+    struct sink_peer peer;
 };
 
 /** dispatch_open(o, sink, options): Start the delivery thread; ${sink} is taken. */

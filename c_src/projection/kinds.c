@@ -303,6 +303,9 @@ enum err kinds_set(struct kinds *k, const char *name, const char *key, const cha
     if (!is_name(name, strlen(name)))
         return refuse(fault, name, key,
                       "a kind's name is 1 to 63 letters, digits and _, no digit first");
+    if (name[0] == '_')
+        return refuse(fault, name, key,
+                      "kinds that begin with _ are the functions' own: marks and controls");
     if (find(k, slice_str(name)) == NULL && k->count == MAX_KINDS)
         return refuse(fault, name, key, "more than %d kinds", MAX_KINDS);
     if (strcmp(key, "fields") == 0)

@@ -1,5 +1,5 @@
 /*
- * sink.c - what all sinks share: waiting, for those without I/O of their own.
+ * sink.c - what sinks share: waiting, and a peer, for those that have neither.
  *
  * A sink that answers from inside send has nothing to wait for but the wake of
  * the delivery thread and the time.  An interrupted wait is a short wait: the
@@ -19,4 +19,11 @@ void sink_wait_plain(int wake_fd, int timeout_ms)
 
     if (poll(&fd, 1, timeout_ms) < 0)
         PRE(errno == EINTR || errno == ENOMEM || errno == EAGAIN);
+}
+
+void sink_peer(struct sink *s, struct sink_peer *out)
+{
+    *out = (struct sink_peer){.mark = -1};
+    if (s->ops->peer != NULL)
+        s->ops->peer(s, out);
 }

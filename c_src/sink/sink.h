@@ -24,6 +24,22 @@ struct verdict {
     char why[200];     /* one line for logs, status and dead letters; "" when DONE */
 };
 
+/* What our store is called on the other side, and the mark that is to stand there (docs/adr/0010).
+ */
+struct sink_store {
+    char id[33]; /* 32 hex digits */
+    /* A raise that is due rides on the next call: to ${to}, which was never used before, where
+     * ${from} stands (-1: nothing).  to = 0: none is. */
+    int64_t from, to;
+};
+
+/* What the other side said of itself last. */
+struct sink_peer {
+    int functions;       /* version of what is deployed: 0 unknown, 1 or one's own, 2 */
+    char deployment[65]; /* "": unknown */
+    int64_t mark;        /* of our store; -1: nothing stands there, or it did not say */
+};
+
 /* The answer to a call; borrowed by the callee until it returns. */
 struct sink_answer {
     struct verdict overall;     /* for the call as a whole */
@@ -31,6 +47,7 @@ struct sink_answer {
     size_t count;
     const struct verdict *control; /* of the control in it; NULL: there was none */
     struct slice body;             /* what was said, as far as it was read; may be empty */
+    const struct sink_peer *peer; /* who answered, in the same transaction; NULL: it does not say */
     int64_t took_us;
 };
 
@@ -78,6 +95,8 @@ struct sink_ops {
     /* Do I/O until an answer came, ${wake_fd} is readable, or ${timeout_ms} are over (-1: no
      * limit). The caller empties wake_fd. */
     void (*wait)(struct sink *s, int wake_fd, int timeout_ms);
+    /* What is known of the other side.  NULL: nothing ever is. */
+    void (*peer)(struct sink *s, struct sink_peer *out);
     /* Answer every call still in flight with VERDICT_UNKNOWN, then free the sink. */
     void (*close)(struct sink *s);
 };
@@ -85,7 +104,11 @@ struct sink_ops {
 struct sink {
     const struct sink_ops *ops;
     size_t max_documents; /* in one call */
+    struct sink_store us; /* set by delivery, between calls; id "": the sink makes one up */
 };
+
+/** sink_peer(s, out): What is known of the other side; nothing of a sink that has none. */
+void sink_peer(struct sink *s, struct sink_peer *out);
 
 /** sink_wait_plain(wake_fd, timeout_ms): wait for sinks without I/O of their own (poll(2)). */
 void sink_wait_plain(int wake_fd, int timeout_ms);

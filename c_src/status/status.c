@@ -51,12 +51,22 @@ static void put_metrics(struct buf *b)
     }
 }
 
+/* What the deployed functions said of themselves last. */
+static void put_peer(struct buf *b, const struct sink_peer *peer)
+{
+    term_put_atom(b, "functions");
+    term_put_integer(b, peer->functions);
+    put_text(b, "deployment", peer->deployment);
+    term_put_atom(b, "mark");
+    term_put_integer(b, peer->mark > 0 ? peer->mark : 0);
+}
+
 void status_put_term(const struct status *s, struct buf *b)
 {
     struct dispatch_status d;
 
     dispatch_status(s->dispatch, &d);
-    term_put_map(b, 16);
+    term_put_map(b, 19);
     put_text(b, "node", s->node);
     put_text(b, "version", SIDECAR_VERSION);
     term_put_atom(b, "pid");
@@ -69,6 +79,7 @@ void status_put_term(const struct status *s, struct buf *b)
     put_text(b, "sink", s->sink);
     put_flag(b, "batching", s->batch_mutation[0] != '\0');
     put_text(b, "batch_mutation", s->batch_mutation);
+    put_peer(b, &d.peer);
     put_text(b, "store", s->store);
     put_flag(b, "draining", control_is_draining(s->control));
     put_flag(b, "published", s->dist && dist_is_published(s->dist));

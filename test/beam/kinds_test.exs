@@ -63,6 +63,7 @@ defmodule OpenAgentsRuntime.Convex.KindsTest do
           {[{1, []}], "must be a list of NAME"},
           {[invoice: [:prefix]], "invoice must be a list of prefix, entity"},
           {["in-voice": @invoice], "in-voice: a name is"},
+          {[_control: @invoice], "_control: names that begin with _"},
           {[invoice: Keyword.delete(@invoice, :prefix)], "invoice: has no prefix"},
           {[invoice: @invoice ++ [prefx: "x:"]], "invoice: prefx is no key of a kind"},
           {[invoice: Keyword.put(@invoice, :fields, ~w(a b))], "invoice: fields must be text"},

@@ -167,7 +167,7 @@ globalThis.__standinCheckDocument = (table, doc) => {
   for (const k of Object.keys(doc)) if (k.startsWith("_")) throw new Error(`${V.display(full)} isn't a valid document: Field '${k}' starts with an underscore, which is only allowed for system fields like '_id'`);
   if (nesting > V.MAX_DOCUMENT_NESTING) throw new Error(`${V.display(full).slice(0, 200)} isn't a valid document: Document is too nested (nested ${nesting} levels deep > maximum nesting ${V.MAX_DOCUMENT_NESTING})`);
   if (size > V.MAX_USER_SIZE) throw new Error(`Value is too large (${V.human(size)} > maximum size ${V.human(V.MAX_USER_SIZE)})`);
-  const s = run.getStore(); if (s && doc.document_id !== undefined && isDocument(doc)) s.writes.push({ kind: doc.kind, document_id: doc.document_id, seq: doc.seq, projected_at: doc.projected_at, content_hash: doc.content_hash ?? null, removed: doc.summary === null });
+  const s = run.getStore(); if (s && doc.document_id !== undefined && isDocument(doc)) s.writes.push({ kind: doc.kind, document_id: doc.document_id, seq: doc.seq, projected_at: doc.projected_at, content_hash: doc.content_hash ?? doc.summary?.projection_hash ?? null, removed: doc.summary === null });
   if (s) s.bytes += size + 3 * 80; // the document, by_id, by_creation_time, by_kind_document_id
 };
 
@@ -385,7 +385,7 @@ async function execute(want, path, argsText, identity, held = false) {
       const json = convexToJson(value === undefined ? null : value);
       const n = V.measure(json).size;
       if (n > K.FUNCTION_MAX_RESULT_SIZE) return { err: { message: `Function ${path.full} return value is too large (actual: ${V.human(n)}, limit: ${V.human(K.FUNCTION_MAX_RESULT_SIZE)})` }, logs: store.logs };
-      if (f.type === "Mutation") { stats.commits++; stats.documentsWritten += store.writes.length; for (const w of store.writes) if (history.length < HISTORY_MAX) history.push(w); if (store.bytes) recordWrite(store.bytes); if (store.wrote) sync.changed(); }
+      if (f.type === "Mutation") { if (!path.full.endsWith(":attach")) stats.commits++; stats.documentsWritten += store.writes.length; for (const w of store.writes) if (history.length < HISTORY_MAX) history.push(w); if (store.bytes) recordWrite(store.bytes); if (store.wrote) sync.changed(); }
       return { ok: json, logs: store.logs };
     } catch (e) {
       if (e instanceof Http) throw e;
@@ -414,7 +414,7 @@ const globMatch = (pat, s) => new RegExp(`^${String(pat).replace(/[.+?^${}()|[\]
 function takeFault(path, argsText) {
   for (const f of standing()) {
     if (INSIDE.has(f.kind)) continue;
-    if (f.match?.path !== undefined && !globMatch(f.match.path, path)) continue;
+    if (f.match?.path !== undefined ? !globMatch(f.match.path, path) : path.endsWith(":attach")) continue;
     if (f.match?.document_id !== undefined && !argsText?.includes(JSON.stringify(f.match.document_id))) continue;
     if (f.match?.kind !== undefined && !argsText?.includes(`"kind":${JSON.stringify(f.match.kind)}`)) continue;
     if (f.match?.text !== undefined && !argsText?.includes(f.match.text)) continue;

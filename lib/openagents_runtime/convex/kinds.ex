@@ -172,6 +172,10 @@ defmodule OpenAgentsRuntime.Convex.Kinds do
     |> Enum.map(fn {name, keys} ->
       name = to_string(name)
       name =~ @name || bad(name, "a name is 1 to 63 letters, digits and _, no digit first")
+
+      String.starts_with?(name, "_") &&
+        bad(name, "names that begin with _ are the functions' own: marks and controls")
+
       keys = pairs(keys, "convex_kinds: #{name} must be a list of #{Enum.join(@keys, ", ")}")
       {name, Map.new(keys, fn {key, value} -> text(name, to_string(key), value) end)}
     end)

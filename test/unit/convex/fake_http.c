@@ -11,7 +11,7 @@
 #define FAKE_HTTP_CALLS 64
 
 static struct {
-    unsigned opened, closed, waits;
+    unsigned opened, closed, waits, distrusted;
     bool closing;
     char base_url[200], extra_header[100], user_agent[100];
     char authorization[5000]; /* "" for none */
@@ -47,9 +47,13 @@ enum err http_open(const struct http_options *options, struct http **h, struct f
 
 static void fake_http_answer_with(unsigned i, const struct http_answer *answer)
 {
+    struct http_answer whole = *answer;
+
     PRE(i < fake_http.count && !fake_http.calls[i].answered);
     fake_http.calls[i].answered = true;
-    fake_http.calls[i].done(fake_http.calls[i].arg, answer);
+    if (fake_http.calls[i].body)
+        whole.request = slice_str(fake_http.calls[i].body);
+    fake_http.calls[i].done(fake_http.calls[i].arg, &whole);
 }
 
 /* Answer call ${i}: status 0 is a connection that broke. */
@@ -115,6 +119,12 @@ void http_get(struct http *h, const char *path, http_done *done, void *arg)
 {
     (void)h;
     fake_http_note(path, NULL, done, arg);
+}
+
+void http_distrust(struct http *h, const struct http_answer *answer)
+{
+    (void)h, (void)answer;
+    fake_http.distrusted++;
 }
 
 void http_wait(struct http *h, int wake_fd, int timeout_ms)

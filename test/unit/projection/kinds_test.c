@@ -199,6 +199,7 @@ TEST(bad_settings_are_refused_and_change_nothing)
     refused(k, "job", "prefx", "a:", "kind.job.prefx");
     refused(k, "", "prefix", "a:", "kind..prefix");
     refused(k, "jo-b", "prefix", "a:", "kind.jo-b.prefix");
+    refused(k, "_control", "prefix", "a:", "kind._control.prefix");
     refused(k, "1job", "prefix", "a:", "kind.1job.prefix");
     ck_assert_int_eq(kinds_set(k, long_name, "prefix", "a:", &(struct fault){0}), ERR_INVALID);
     refused(k, "job", "prefix", "", "kind.job.prefix");

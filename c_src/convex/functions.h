@@ -1,0 +1,49 @@
+/* functions.h - what the deployed functions know: their version, and what a call of ours carries.
+ */
+
+/* Private to convex/. */
+
+#ifndef FUNCTIONS_H
+#define FUNCTIONS_H
+
+#include "convex/convex_answer.h"
+#include "ground/buf.h"
+#include "sink/sink.h"
+
+#define FUNCTIONS_CONTROLS 32 /* of attach's answer; more are not looked at */
+
+struct functions; /* opaque; one thread */
+
+/**
+ * functions_new(mutation):
+ * Nothing is known yet.  ${mutation} is the one that is called most: attach and whatever else is
+ * ours are looked for in its module ("runtime" of "runtime:upsertBatch").
+ */
+struct functions *functions_new(const char *mutation);
+void functions_free(struct functions *f);
+
+/** functions_peer(f): What is known of the other side. */
+const struct sink_peer *functions_peer(const struct functions *f);
+
+/** functions_number(f, path): The number of a call of ${path}; 0: it takes no number. */
+uint64_t functions_number(struct functions *f, const char *path);
+/** functions_has_control(f, path): Whether the mutation takes `control: true`. */
+bool functions_has_control(const struct functions *f, const char *path);
+/** functions_has_batch_control(f, path): Whether it takes items of the kind _control. */
+bool functions_has_batch_control(const struct functions *f, const char *path);
+
+/** functions_put_attach(f, us, b): The body of the question. */
+void functions_put_attach(const struct functions *f, const struct sink_store *us, struct buf *b);
+/** functions_put_number(number, us, raise, b): What follows the arguments of a numbered call. */
+void functions_put_number(uint64_t number, const struct sink_store *us, bool raise, struct buf *b);
+
+/**
+ * functions_learn(f, answer):
+ * Take what attach was answered.  False: nothing was learnt, what was known stays: it was not
+ * answered by Convex.
+ */
+bool functions_learn(struct functions *f, const struct http_answer *answer);
+/** functions_hear(f, echo, heard): A numbered call was answered so, by ${heard}. */
+void functions_hear(struct functions *f, const struct convex_echo *echo, struct sink_peer *heard);
+
+#endif

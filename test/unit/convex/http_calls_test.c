@@ -1,0 +1,579 @@
+/* http_calls_test.c - numbered calls: attach, echoes, controls, marks, and functions rolled back.
+ */
+
+#include "test.h"
+
+#include "convex/fake_http.c"
+#include "convex/http_sink.h"
+#include "projection/projection.h"
+
+/* ---- helpers --------------------------------------------------------------------------------- */
+
+static struct kinds *kinds;
+static struct sink *sink;
+
+static void open_sink(const char *batch_mutation)
+{
+    struct fault fault = {0};
+
+    kinds = kinds_new();
+    ck_assert_int_eq(kinds_finish(kinds, &fault), ERR_OK);
+    struct http_sink_options o = {.http = {.base_url = "http://127.0.0.1:3210"},
+                                  .kinds = kinds,
+                                  .batch_mutation = batch_mutation,
+                                  .remove_mutation = "runtime:remove",
+                                  .batch_documents = 64,
+                                  .batch_bytes = 100000};
+    ck_assert_int_eq(http_sink_open(&o, &sink, &fault), ERR_OK);
+    ck_assert_uint_eq(strlen(sink->us.id), 32); /* until somebody knows better */
+    snprintf(sink->us.id, sizeof sink->us.id, "00112233445566778899aabbccddeeff");
+}
+
+static void close_sink(void)
+{
+    sink->ops->close(sink);
+    kinds_free(kinds);
+    fake_http_reset();
+}
+
+#define STORE "\"store\":\"00112233445566778899aabbccddeeff\""
+
+#define ATTACHED(more)                                                                             \
+    "{\"status\":\"success\",\"value\":{\"controls\":[\"runtime:upsertRunSummary\"],"              \
+    "\"deployment\":\"d1\",\"functions\":2.0,\"mark\":null" more "}}"
+#define NOT_FOUND                                                                                  \
+    "{\"status\":\"error\",\"errorMessage\":\"[Request ID: 1] Server Error\\nCould not find "      \
+    "public function for 'runtime:attach'.\"}"
+#define EXTRA_FIELD                                                                                \
+    "{\"status\":\"error\",\"errorMessage\":\"[Request ID: 1] Server Error\\n"                     \
+    "ArgumentValidationError: Object contains extra field `call`\"}"
+
+/* The last call that was made. */
+static unsigned last(void)
+{
+    ck_assert_uint_gt(fake_http.count, 0);
+    return fake_http.count - 1;
+}
+
+static const char *body(void)
+{
+    return fake_http.calls[last()].body;
+}
+
+static void attach_with(const char *answer)
+{
+    sink->ops->wait(sink, -1, 0);
+    ck_assert_ptr_nonnull(strstr(body(), "\"path\":\"runtime:attach\""));
+    fake_http_answer(last(), 200, answer);
+}
+
+static struct sink_peer peer_now(void)
+{
+    struct sink_peer peer;
+
+    sink_peer(sink, &peer);
+    return peer;
+}
+
+struct told {
+    unsigned count;
+    struct verdict overall, each, control;
+    bool has_each, has_control, has_peer;
+    char body[200];
+    struct sink_peer peer;
+};
+
+static void on_answer(void *arg, const struct sink_answer *a)
+{
+    struct told *t = arg;
+
+    t->count++;
+    t->overall = a->overall;
+    t->has_each = a->each != NULL;
+    t->has_control = a->control != NULL;
+    t->has_peer = a->peer != NULL;
+    snprintf(t->body, sizeof t->body, "%.*s", SLICE_ARG(a->body));
+    if (a->each)
+        t->each = a->each[0];
+    if (a->control)
+        t->control = *a->control;
+    if (a->peer)
+        t->peer = *a->peer;
+}
+
+static void on_told(void *arg, const struct verdict *v)
+{
+    struct told *t = arg;
+
+    t->count++;
+    t->overall = *v;
+}
+
+static const struct pending document = {.id = {(const uint8_t *)"d", 1},
+                                        .kind = {(const uint8_t *)"run_summary", 11},
+                                        .json = {(const uint8_t *)"{}", 2},
+                                        .version = {.op = OUTBOX_UPSERT, .seq = 1}};
+
+static void send_one(struct told *told, bool with_control)
+{
+    struct sink_call *call = sink->ops->begin(sink);
+
+    *told = (struct told){0};
+    if (with_control)
+        ck_assert(sink->ops->add_control(call, document.kind));
+    ck_assert(sink->ops->add(call, &document));
+    sink->ops->send(call, on_answer, told);
+}
+
+/* The number of the last call; 0: it has none. */
+static uint64_t number(void)
+{
+    const char *at = strstr(body(), "\"call\":");
+
+    return at ? strtoull(at + 7, NULL, 10) : 0;
+}
+
+/* Answer the last call as functions 2 do; ${results} with or without its array. */
+static void answer_echo(uint64_t call, const char *deployment, const char *mark,
+                        const char *results)
+{
+    char text[1000];
+
+    snprintf(text, sizeof text,
+             "{\"status\":\"success\",\"value\":{\"call\":%llu.0,\"deployment\":\"%s\","
+             "\"functions\":2.0,\"mark\":%s,%s}}",
+             (unsigned long long)call, deployment, mark, results);
+    fake_http_answer(last(), 200, text);
+}
+
+#define DONE           "{\"outcome\":\"updated\",\"seq\":1.0}"
+#define REJECTED       "{\"error\":\"no\",\"outcome\":\"rejected\"}"
+#define RESULTS(items) "\"results\":[" items "]"
+
+/* ---- which functions there are --------------------------------------------------------------- */
+
+TEST(attach_is_asked_at_start_and_tells_who_is_there)
+{
+    open_sink("runtime:upsertBatch");
+    ck_assert_int_eq(peer_now().functions, 0);
+    sink->ops->wait(sink, -1, 0);
+    ck_assert_uint_eq(fake_http.count, 1);
+    ck_assert_str_eq(fake_http.calls[0].path, "/api/mutation");
+    ck_assert_ptr_nonnull(strstr(body(),
+                                 "{\"path\":\"runtime:attach\",\"format\":\"json\",\"args\":{" STORE
+                                 ",\"propose\":\""));
+    ck_assert_ptr_null(strstr(body(), "raise"));
+    fake_http_answer(0, 200, ATTACHED());
+    ck_assert_int_eq(peer_now().functions, 2);
+    ck_assert_str_eq(peer_now().deployment, "d1");
+    ck_assert_int_eq(peer_now().mark, -1);
+    sink->ops->wait(sink, -1, 0);
+    ck_assert_uint_eq(fake_http.count, 1);
+    close_sink();
+}
+
+TEST(whatever_is_no_attach_is_version_1)
+{
+    static const struct {
+        long status;
+        const char *body;
+        int functions;
+    } answers[] = {
+        {200, NOT_FOUND, 1},
+        {404, "{\"code\":\"FunctionPathNotFound\",\"message\":\"m\"}", 1},
+        {200, "{\"status\":\"error\",\"errorMessage\":\"[Request ID: 1] Server Error\"}", 1},
+        {200, "{\"status\":\"success\",\"value\":null}", 1},
+        {200, "{\"status\":\"success\",\"value\":{\"functions\":1,\"deployment\":\"d\"}}", 1},
+        {200, "{\"status\":\"success\",\"value\":{\"functions\":2.0,\"deployment\":7}}", 1},
+        {200, "<html>", 0},
+        {401, "{\"code\":\"BadAdminKey\",\"message\":\"m\"}", 0},
+        {503, "{\"code\":\"Full\",\"message\":\"m\"}", 0},
+        {0, "", 0},
+    };
+    struct told told;
+
+    for (size_t i = 0; i < sizeof answers / sizeof *answers; i++) {
+        open_sink("runtime:upsertBatch");
+        sink->ops->wait(sink, -1, 0);
+        fake_http_answer(0, answers[i].status, answers[i].body);
+        ck_assert_int_eq(peer_now().functions, answers[i].functions);
+        send_one(&told, false);
+        ck_assert_uint_eq(number(), 0);
+        struct sink_call *call = sink->ops->begin(sink);
+        ck_assert(!sink->ops->add_control(call, document.kind));
+        ck_assert(sink->ops->add(call, &document));
+        sink->ops->send(call, on_answer, &told);
+        close_sink();
+    }
+}
+
+TEST(attach_without_an_answer_is_asked_again_when_something_is_done)
+{
+    struct told told;
+
+    open_sink("runtime:upsertBatch");
+    sink->ops->wait(sink, -1, 0);
+    fake_http_answer(0, 0, "");
+    for (int i = 0; i < 3; i++)
+        sink->ops->wait(sink, -1, 0);
+    ck_assert_uint_eq(fake_http.count, 1); /* nothing came through since */
+    send_one(&told, false);
+    fake_http_answer(1, 200, "{\"status\":\"success\",\"value\":{\"results\":[" DONE "]}}");
+    sink->ops->wait(sink, -1, 0);
+    ck_assert_uint_eq(fake_http.count, 2); /* not within the second */
+    struct fault fault;
+    ck_assert_int_eq(sink->ops->reload(sink, &fault), ERR_OK);
+    sink->ops->wait(sink, -1, 0);
+    ck_assert_uint_eq(fake_http.count, 3); /* but after a reload */
+    close_sink();
+}
+
+TEST(functions_of_another_module_are_asked_there)
+{
+    struct told told;
+
+    open_sink("own/projections:upsertBatch");
+    sink->ops->wait(sink, -1, 0);
+    ck_assert_ptr_nonnull(strstr(body(), "\"path\":\"own/projections:attach\""));
+    fake_http_answer(0, 200, ATTACHED());
+    send_one(&told, false);
+    ck_assert_uint_gt(number(), 0);
+    close_sink();
+    open_sink("runtime:myOwnBatch");
+    attach_with(ATTACHED());
+    send_one(&told, false);
+    ck_assert_uint_eq(number(), 0); /* that one is not ours */
+    close_sink();
+}
+
+/* ---- numbers --------------------------------------------------------------------------------- */
+
+TEST(a_numbered_call_is_these_bytes_and_its_answer_says_who_answered)
+{
+    struct told told;
+    char wanted[400];
+
+    open_sink("runtime:upsertBatch");
+    attach_with(ATTACHED());
+    send_one(&told, false);
+    uint64_t first = number();
+    ck_assert_uint_gt(first, 0);
+    ck_assert_uint_le(first, 9007199254740991);
+    snprintf(wanted, sizeof wanted, ",\"summary\":{}}],\"call\":%llu," STORE "}}",
+             (unsigned long long)first);
+    ck_assert_str_eq(strstr(body(), ",\"summary\""), wanted);
+    answer_echo(first, "d1", "7.0", RESULTS(DONE));
+    ck_assert_int_eq(told.overall.kind, VERDICT_DONE);
+    ck_assert(told.has_peer && !told.has_control);
+    ck_assert_str_eq(told.peer.deployment, "d1");
+    ck_assert_int_eq(told.peer.mark, 7);
+    ck_assert_int_eq(peer_now().mark, 7);
+    send_one(&told, false);
+    ck_assert_uint_eq(number(), first + 1);
+    answer_echo(number(), "d2", "null", RESULTS(REJECTED)); /* no plain success */
+    ck_assert(told.has_each && told.has_peer);
+    ck_assert_int_eq(told.each.kind, VERDICT_REFUSED);
+    ck_assert_str_eq(told.peer.deployment, "d2");
+    ck_assert_int_eq(told.peer.mark, -1);
+    close_sink();
+}
+
+TEST(the_answer_to_another_call_answers_nothing)
+{
+    struct told told;
+
+    open_sink("runtime:upsertBatch");
+    attach_with(ATTACHED());
+    for (int i = 0; i < 2; i++) {
+        send_one(&told, false);
+        answer_echo(number() - 1, "foreign", "3.0", i ? RESULTS(REJECTED) : RESULTS(DONE));
+        ck_assert_uint_eq(told.count, 1);
+        ck_assert_int_eq(told.overall.kind, VERDICT_UNKNOWN);
+        ck_assert_str_eq(told.overall.why, "the answer is to another call");
+        ck_assert(!told.has_each && !told.has_peer);
+        ck_assert_uint_eq(fake_http.distrusted, (unsigned)i + 1);
+    }
+    ck_assert_str_eq(peer_now().deployment, "d1");
+    close_sink();
+}
+
+TEST(one_document_a_call_is_numbered_where_its_mutation_knows)
+{
+    struct told told;
+    struct pending worker = document;
+
+    open_sink("");
+    attach_with(ATTACHED());
+    send_one(&told, false);
+    ck_assert_ptr_nonnull(strstr(body(), "\"summary\":{},\"call\":"));
+    ck_assert_str_eq(body() + strlen(body()) - 4, "\"}]}");
+    answer_echo(number(), "d1", "null", "\"outcome\":\"inserted\",\"seq\":1.0");
+    ck_assert_int_eq(told.overall.kind, VERDICT_DONE);
+    ck_assert(told.has_peer);
+
+    worker.kind = slice_str("codex_worker_summary"); /* attach did not name its mutation */
+    struct sink_call *call = sink->ops->begin(sink);
+    ck_assert(sink->ops->add(call, &worker));
+    sink->ops->send(call, on_answer, &told);
+    ck_assert_uint_eq(number(), 0);
+    worker.version.op = OUTBOX_REMOVE;
+    call = sink->ops->begin(sink);
+    ck_assert(sink->ops->add(call, &worker));
+    sink->ops->send(call, on_answer, &told);
+    ck_assert_uint_gt(number(), 0);
+    close_sink();
+}
+
+/* ---- marks ----------------------------------------------------------------------------------- */
+
+TEST(a_raise_rides_on_one_call_until_it_stands)
+{
+    struct told told[3];
+
+    open_sink("runtime:upsertBatch");
+    attach_with(ATTACHED());
+    sink->us.from = -1;
+    sink->us.to = 1;
+    send_one(&told[0], false);
+    ck_assert_ptr_nonnull(strstr(body(), STORE ",\"raise\":{\"from\":null,\"to\":1}}}"));
+    unsigned first = last();
+    uint64_t first_number = number();
+    send_one(&told[1], false);
+    ck_assert_ptr_null(strstr(body(), "raise")); /* one carries it already */
+    fake_http_answer(first, 0, "");
+    send_one(&told[2], false);
+    ck_assert_ptr_nonnull(strstr(body(), "raise"));
+    ck_assert_uint_eq(number(), first_number + 2);
+    answer_echo(number(), "d1", "1.0", RESULTS(DONE));
+    ck_assert_int_eq(told[2].peer.mark, 1);
+    send_one(&told[2], false);
+    ck_assert_ptr_null(strstr(body(), "raise"));
+    sink->us.from = 1;
+    sink->us.to = 2;
+    struct fault fault;
+    ck_assert_int_eq(sink->ops->reload(sink, &fault), ERR_OK);
+    sink->ops->wait(sink, -1, 0);
+    ck_assert_ptr_nonnull(strstr(body(), ",\"raise\":{\"from\":1,\"to\":2}}}"));
+    close_sink();
+}
+
+TEST(a_deployment_whose_rows_are_gone_is_asked_at_once)
+{
+    struct told told;
+
+    open_sink("runtime:upsertBatch");
+    attach_with(ATTACHED());
+    send_one(&told, false);
+    answer_echo(number(), "", "null", RESULTS(DONE));
+    ck_assert_str_eq(told.peer.deployment, "");
+    attach_with(ATTACHED());
+    close_sink();
+}
+
+/* ---- controls -------------------------------------------------------------------------------- */
+
+TEST(a_control_is_the_first_item_and_has_a_verdict_of_its_own)
+{
+    struct told told;
+
+    open_sink("runtime:upsertBatch");
+    attach_with(ATTACHED());
+    send_one(&told, true);
+    ck_assert_ptr_nonnull(strstr(body(),
+                                 "\"items\":[{\"kind\":\"_control\",\"document_id\":"
+                                 "\"00112233445566778899aabbccddeeff\",\"projected_at\":\"2"));
+    ck_assert_ptr_nonnull(strstr(body(), "Z\",\"summary\":{\"kind\":\"run_summary\"}},{\"kind\":"));
+    answer_echo(number(), "d1", "null", RESULTS(DONE "," REJECTED));
+    ck_assert(told.has_each && told.has_control);
+    ck_assert_int_eq(told.control.kind, VERDICT_DONE);
+    ck_assert_int_eq(told.each.kind, VERDICT_REFUSED);
+    send_one(&told, true);
+    answer_echo(number(), "d1", "null", RESULTS(DONE "," DONE));
+    ck_assert(!told.has_each && told.has_control);
+    ck_assert_int_eq(told.control.kind, VERDICT_DONE);
+    send_one(&told, true);
+    answer_echo(number(), "d1", "null", RESULTS(DONE)); /* one result for two items */
+    ck_assert_int_eq(told.overall.kind, VERDICT_UNKNOWN);
+    close_sink();
+}
+
+TEST(a_control_by_itself)
+{
+    struct told told = {0};
+
+    open_sink("runtime:upsertBatch");
+    sink->ops->ask(sink, SINK_CONTROL, document.kind, on_told, &told);
+    ck_assert_int_eq(told.overall.kind, VERDICT_NONE);
+    attach_with(ATTACHED());
+    sink->ops->ask(sink, SINK_CONTROL, document.kind, on_told, &told);
+    ck_assert_ptr_nonnull(strstr(body(), "\"summary\":{\"kind\":\"run_summary\"}}],\"call\":"));
+    answer_echo(number(), "d1", "null", RESULTS(DONE));
+    ck_assert_int_eq(told.overall.kind, VERDICT_DONE);
+    sink->ops->ask(sink, SINK_CONTROL, document.kind, on_told, &told);
+    answer_echo(number(), "d1", "null", RESULTS(REJECTED));
+    ck_assert_int_eq(told.overall.kind, VERDICT_REFUSED);
+    sink->ops->ask(sink, SINK_CONTROL, document.kind, on_told, &told);
+    fake_http_answer(last(), 502, "");
+    ck_assert_int_eq(told.overall.kind, VERDICT_UNKNOWN);
+    ck_assert_uint_eq(told.count, 4);
+    close_sink();
+}
+
+TEST(a_control_goes_by_a_kinds_own_mutation)
+{
+    struct told told = {0};
+
+    open_sink("");
+    attach_with(ATTACHED());
+    sink->ops->ask(sink, SINK_CONTROL, slice_str("codex_worker_summary"), on_told, &told);
+    ck_assert_int_eq(told.overall.kind, VERDICT_NONE); /* not named by attach */
+    for (int i = 0; i < 2; i++) {
+        sink->ops->ask(sink, SINK_CONTROL, i ? document.kind : slice_str(""), on_told, &told);
+        ck_assert_ptr_nonnull(strstr(
+            body(), "{\"path\":\"runtime:upsertRunSummary\",\"format\":\"convex_encoded_json\","
+                    "\"args\":[{\"control\":true,\"document_id\":\"0011"));
+        ck_assert_ptr_nonnull(strstr(body(), ",\"summary\":{\"kind\":\"run_summary\"},\"call\":"));
+        answer_echo(number(), "d1", "null", "\"outcome\":\"updated\",\"seq\":0.0");
+        ck_assert_int_eq(told.overall.kind, VERDICT_DONE);
+    }
+    close_sink();
+}
+
+/* ---- a rollback is no refusal ---------------------------------------------------------------- */
+
+TEST(a_call_refused_by_functions_that_were_rolled_back_goes_out_again)
+{
+    struct told told;
+
+    open_sink("runtime:upsertBatch");
+    attach_with(ATTACHED());
+    send_one(&told, true);
+    fake_http_answer(last(), 200, EXTRA_FIELD);
+    ck_assert_uint_eq(told.count, 0);
+    ck_assert_ptr_nonnull(strstr(body(), "runtime:attach"));
+    fake_http_answer(last(), 200, NOT_FOUND);
+    ck_assert_uint_eq(told.count, 0);
+    ck_assert_ptr_null(strstr(body(), "call"));
+    ck_assert_ptr_null(strstr(body(), "_control"));
+    ck_assert_ptr_nonnull(
+        strstr(body(), "\"items\":[{\"kind\":\"run_summary\",\"document_id\":\"d\""));
+    ck_assert_str_eq(strstr(body(), ",\"summary\""), ",\"summary\":{}}]}}");
+    fake_http_answer(last(), 200, "{\"status\":\"success\",\"value\":{\"results\":[" DONE "]}}");
+    ck_assert_uint_eq(told.count, 1);
+    ck_assert_int_eq(told.overall.kind, VERDICT_DONE);
+    ck_assert(!told.has_control && !told.has_peer);
+    close_sink();
+
+    open_sink(""); /* the same for one document */
+    attach_with(ATTACHED());
+    send_one(&told, false);
+    fake_http_answer(last(), 200, EXTRA_FIELD);
+    fake_http_answer(last(), 200, NOT_FOUND);
+    ck_assert_str_eq(body(),
+                     "{\"path\":\"runtime:upsertRunSummary\",\"format\":\"convex_encoded_json\","
+                     "\"args\":[{\"document_id\":\"d\",\"summary\":{}}]}");
+    fake_http_answer(last(), 200, "{\"status\":\"success\",\"value\":null}");
+    ck_assert_int_eq(told.overall.kind, VERDICT_DONE);
+    close_sink();
+}
+
+TEST(a_success_without_the_number_is_no_answer_until_attach_said_why)
+{
+    struct told told;
+
+    open_sink("runtime:upsertBatch");
+    attach_with(ATTACHED());
+    for (int is_gone = 0; is_gone < 2; is_gone++) {
+        send_one(&told, false);
+        fake_http_answer(last(), 200,
+                         "{\"status\":\"success\",\"value\":{\"results\":[" DONE "]}}");
+        ck_assert_uint_eq(told.count, 0);
+        fake_http_answer(last(), 200, is_gone ? NOT_FOUND : ATTACHED());
+    }
+    ck_assert_uint_eq(number(), 0);
+    fake_http_answer(last(), 200, "{\"status\":\"success\",\"value\":{\"results\":[" DONE "]}}");
+    ck_assert_int_eq(told.overall.kind, VERDICT_DONE);
+    close_sink();
+}
+
+TEST(a_call_refused_by_functions_that_still_stand_is_refused)
+{
+    struct told told;
+
+    open_sink("runtime:upsertBatch");
+    attach_with(ATTACHED());
+    send_one(&told, true);
+    fake_http_answer(last(), 200, EXTRA_FIELD);
+    fake_http_answer(last(), 200, ATTACHED());
+    ck_assert_uint_eq(told.count, 1);
+    ck_assert_int_eq(told.overall.kind, VERDICT_REFUSED);
+    ck_assert_int_eq(told.control.kind, VERDICT_REFUSED);
+    ck_assert_str_eq(told.body, EXTRA_FIELD); /* a dead letter shows it */
+    send_one(&told, false);
+    fake_http_answer(last(), 200, EXTRA_FIELD);
+    fake_http_answer(last(), 502, "");
+    ck_assert_int_eq(told.overall.kind, VERDICT_UNKNOWN); /* nobody knows */
+    ck_assert_int_eq(peer_now().functions, 2);
+    send_one(&told, false);
+    fake_http_answer(last(), 403, "<html>");
+    ck_assert_uint_eq(told.count, 1); /* that was no function */
+    close_sink();
+}
+
+TEST(one_question_serves_all_who_wait_when_it_is_asked)
+{
+    struct told told[3];
+
+    open_sink("runtime:upsertBatch");
+    attach_with(ATTACHED());
+    for (int i = 0; i < 3; i++)
+        send_one(&told[i], false);
+    for (unsigned i = 1; i <= 3; i++)
+        fake_http_answer(i, 200, EXTRA_FIELD);
+    ck_assert_uint_eq(fake_http.count,
+                      5); /* the first two of them were not the newest to be refused */
+    fake_http_answer(4, 200, ATTACHED());
+    ck_assert_uint_eq(told[0].count + told[1].count + told[2].count, 1);
+    ck_assert_uint_eq(fake_http.count, 6); /* asked after the others were refused */
+    fake_http_answer(5, 200, NOT_FOUND);
+    ck_assert_uint_eq(fake_http.count, 8);
+    close_sink();
+    ck_assert_uint_eq(told[0].count + told[1].count + told[2].count, 3);
+}
+
+TEST(whoever_waits_is_told_when_the_sink_closes)
+{
+    struct told told[4] = {0};
+
+    open_sink("runtime:upsertBatch");
+    attach_with(ATTACHED());
+    send_one(&told[0], false);
+    send_one(&told[1], false);
+    fake_http_answer(1, 200, EXTRA_FIELD);
+    fake_http_answer(2, 200, EXTRA_FIELD);
+    sink->ops->ask(sink, SINK_ATTACH, slice_str(""), on_told, &told[2]);
+    sink->ops->ask(sink, SINK_CONTROL, slice_str(""), on_told, &told[3]);
+    close_sink();
+    for (int i = 0; i < 4; i++) {
+        ck_assert_uint_eq(told[i].count, 1);
+        ck_assert_int_eq(told[i].overall.kind, VERDICT_UNKNOWN);
+    }
+}
+
+TEST(attach_can_be_asked_for)
+{
+    struct told told = {0};
+
+    open_sink("runtime:upsertBatch");
+    sink->ops->ask(sink, SINK_ATTACH, slice_str(""), on_told, &told);
+    fake_http_answer(last(), 200, ATTACHED());
+    ck_assert_int_eq(told.overall.kind, VERDICT_DONE);
+    sink->ops->ask(sink, SINK_ATTACH, slice_str(""), on_told, &told);
+    fake_http_answer(last(), 200, NOT_FOUND);
+    ck_assert_int_eq(told.overall.kind, VERDICT_NONE);
+    sink->ops->ask(sink, SINK_ATTACH, slice_str(""), on_told, &told);
+    fake_http_answer(last(), 0, "");
+    ck_assert_int_eq(told.overall.kind, VERDICT_UNKNOWN);
+    ck_assert_uint_eq(told.count, 3);
+    close_sink();
+}
