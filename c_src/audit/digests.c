@@ -8,6 +8,8 @@
  * What can go wrong:
  *   a passing fault    asked again: doubling waits, TRIES times; Retry-After is honoured
  *   401                the key file is read again, once a question
+ *   a limit of Convex  the page was too much for one function (bytes, time): half as many are asked
+ *                      for, down to one; as pages pass they grow, short of what failed
  *   anything else      ERR_SINK with a sentence: no such function, no key, an answer of another
  *                      shape, a page that does not advance
  *   woken              ERR_CLOSED; a call under way ends with the handle
@@ -45,6 +47,8 @@ struct digests {
     /* fixed after open */
     const struct digests_options *options;
     struct http *http;
+    /* of all questions so far */
+    size_t limit, failed; /* documents of a page: now, and the fewest that were too many */
     /* of the question under way */
     bool is_answered, has_value;
     struct verdict verdict;
@@ -73,6 +77,8 @@ enum err digests_open(const struct digests_options *options, struct digests **d,
     struct digests *n = base_alloc(sizeof *n);
 
     n->options = options;
+    n->limit = DIGESTS_PAGE;
+    n->failed = DIGESTS_PAGE + 1;
     http.max_connections = 1;
     if (http.max_answer_bytes < ANSWER_BYTES)
         http.max_answer_bytes = ANSWER_BYTES;
@@ -99,7 +105,7 @@ void digests_close(struct digests *d)
 /* ---- the question --------------------------------------------------------------------------- */
 
 /* False: a text is not UTF-8, so no document of Convex can be meant. */
-static bool put_ask(struct buf *b, const char *query, const struct digests_ask *ask)
+static bool put_ask(struct buf *b, const char *query, const struct digests_ask *ask, size_t limit)
 {
     bool good = true;
 
@@ -116,7 +122,7 @@ static bool put_ask(struct buf *b, const char *query, const struct digests_ask *
         }
         buf_byte(b, ']');
     } else {
-        buf_printf(b, ",\"limit\":%d", DIGESTS_PAGE);
+        buf_printf(b, ",\"limit\":%zu", limit);
         if (ask->after.len > 0) {
             buf_str(b, ",\"after\":");
             good = json_try_string(b, ask->after);
@@ -302,6 +308,23 @@ static bool is_passing(struct digests *d, int64_t *wait_ms, bool *key_was_read)
     return true;
 }
 
+/*
+ * Whether Convex ended the function because of how much it read, answered or took.  Where it hides
+ * its words (REDACT_LOGS_TO_CLIENT) that may be why; all of its errors begin alike then.
+ */
+static bool is_too_much(const struct verdict *v)
+{
+    static const char *const texts[] = {" in a single function execution", "timed out", "too large",
+                                        "hidden by the deployment"};
+
+    if (v->kind == VERDICT_DONE || v->kind == VERDICT_AGAIN)
+        return false;
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        if (strstr(v->why, texts[i]) != NULL)
+            return true;
+    return false;
+}
+
 static enum err ask_until_answered(struct digests *d, struct slice body)
 {
     int64_t wait_ms = 0;
@@ -312,29 +335,74 @@ static enum err ask_until_answered(struct digests *d, struct slice body)
             return ERR_CLOSED;
         if (d->verdict.kind == VERDICT_DONE)
             return ERR_OK;
-        if (tries == TRIES || !is_passing(d, &wait_ms, &key_was_read))
+        if (tries == TRIES || is_too_much(&d->verdict) || !is_passing(d, &wait_ms, &key_was_read))
             return ERR_SINK;
         if (!digests_pause(d, wait_ms))
             return ERR_CLOSED;
     }
 }
 
+/* ---- pages that are too much ---------------------------------------------------------------- */
+
+/* A page of ${count} was too much; false: there is no smaller one. */
+static bool shrink(struct digests *d, size_t count)
+{
+    if (count < 2)
+        return false;
+    d->failed = count < d->failed ? count : d->failed;
+    d->limit = count / 2;
+    return true;
+}
+
+static void grow(struct digests *d)
+{
+    size_t more = d->limit + d->limit / 8 + 1;
+
+    d->limit = more < d->failed ? more : d->failed - 1;
+}
+
+/* Ask for as much of ${ask} as one page may have; ${asked} is that much.  ERR_INVALID: an id is not
+ * UTF-8. */
+static enum err ask_page(struct digests *d, const struct digests_ask *ask,
+                         struct digests_ask *asked)
+{
+    struct buf body = {0};
+    enum err e;
+
+    do {
+        *asked = *ask;
+        if (asked->id_count > d->limit)
+            asked->id_count = d->limit;
+        body.len = 0;
+        e = put_ask(&body, d->options->query, asked, d->limit)
+                ? ask_until_answered(d, buf_view(&body))
+                : ERR_INVALID;
+    } while (e == ERR_SINK && is_too_much(&d->verdict) &&
+             shrink(d, asked->id_count ? asked->id_count : d->limit));
+    buf_free(&body);
+    return e;
+}
+
 enum err digests_get(struct digests *d, const struct digests_ask *ask, struct digests_page *page,
                      struct fault *fault)
 {
-    struct buf body = {0};
+    struct digests_ask asked;
+    enum err e = ask_page(d, ask, &asked);
 
-    if (!put_ask(&body, d->options->query, ask)) {
-        buf_free(&body);
+    if (e == ERR_INVALID)
         return fault_fail(fault, ERR_SINK, NULL, "a document id is not UTF-8");
-    }
-    enum err e = ask_until_answered(d, buf_view(&body));
-    buf_free(&body);
     if (e == ERR_SINK)
-        fault_say(fault, NULL, "%s", d->verdict.why);
-    if (e == ERR_OK && !read_page(d, ask, page)) {
+        return fault_fail(fault, ERR_SINK, NULL, "%s", d->verdict.why);
+    if (e != ERR_OK)
+        return e;
+    if (!read_page(d, &asked, page)) {
         *fault = d->shape;
-        e = ERR_SINK;
+        return ERR_SINK;
     }
-    return e;
+    if (asked.id_count < ask->id_count && page->is_last) { /* of those that were asked for */
+        page->is_last = false;
+        page->next = asked.ids[asked.id_count - 1];
+    }
+    grow(d);
+    return ERR_OK;
 }

@@ -256,6 +256,65 @@ TEST(other_faults_end_the_question_with_their_words)
     close_digests(d);
 }
 
+static const char *asked_for(void)
+{
+    const char *limit = strstr(web.body, "\"limit\":");
+
+    return limit ? limit + 8 : strstr(web.body, "\"document_ids\":") + 15;
+}
+
+#define SAYS(text)                                                                                 \
+    "{\"status\":\"error\",\"errorMessage\":\"[Request ID: 1] Server Error\\n" text "\"}"
+
+TEST(a_page_that_is_too_much_is_halved_and_grows_again)
+{
+    static const char *const limits[] = {
+        SAYS("Function execution timed out (maximum duration: 1s)"),
+        SAYS("Uncaught Error: Too many bytes read in a single function execution (limit: 16777216 "
+             "bytes)."),
+        SAYS("Function runtime.js:listDigests return value is too large (actual: 17 MiB, limit: 16 "
+             "MiB)"),
+        "{\"status\":\"error\",\"errorMessage\":\"[Request ID: 1] Server Error\"}"};
+    struct digests *d = open_digests();
+    struct digests_ask ask = {.kind = "k"};
+    struct digests_page page;
+    struct fault fault = {0};
+
+    for (size_t i = 0; i < sizeof limits / sizeof *limits; i++)
+        will_answer(200, limits[i]);
+    will_answer(200, ONE(GOOD));
+    ck_assert_int_eq(digests_get(d, &ask, &page, &fault), ERR_OK);
+    ck_assert_uint_eq(web.asked, 5);
+    ck_assert_int_eq(strncmp(asked_for(), "31,", 3) && strncmp(asked_for(), "31}", 3), 0);
+    for (int i = 0; i < 9; i++) {
+        will_answer(200, ONE(GOOD));
+        ck_assert_int_eq(digests_get(d, &ask, &page, &fault), ERR_OK);
+    }
+    ck_assert_int_eq(strncmp(asked_for(), "61}", 3), 0); /* 62 failed */
+    close_digests(d);
+}
+
+TEST(documents_that_are_too_many_for_a_page_are_asked_for_in_parts)
+{
+    struct digests *d = open_digests();
+    struct slice ids[] = {slice_str("a"), slice_str("b"), slice_str("c")};
+    struct digests_ask ask = {.kind = "k", .ids = ids, .id_count = 3};
+    struct digests_page page;
+    struct fault fault = {0};
+
+    will_answer(200, SAYS("Function execution timed out (maximum duration: 1s)"));
+    will_answer(200, ONE(GOOD));
+    ck_assert_int_eq(digests_get(d, &ask, &page, &fault), ERR_OK);
+    ck_assert_int_eq(strncmp(asked_for(), "[\"a\"]", 5), 0);
+    ck_assert(!page.is_last && page.count == 1);
+    ck_assert_slice(page.next, "a");
+    will_answer(200, SAYS("Function execution timed out (maximum duration: 1s)"));
+    will_answer(200, SAYS("Function execution timed out (maximum duration: 1s)"));
+    ck_assert_int_eq(digests_get(d, &ask, &page, &fault), ERR_SINK); /* not even one */
+    ck_assert_ptr_nonnull(strstr(fault.why, "timed out"));
+    close_digests(d);
+}
+
 TEST(an_id_that_convex_cannot_hold)
 {
     struct digests *d = open_digests();
