@@ -7,6 +7,7 @@
 # make torture    the promise under fire: CYCLES=20 kills among other faults; SEED=n repeats a run (SAN as below)
 # make check      folder plan, links, format, clang-tidy (SAN=address|undefined|thread: the unit tests with it as well)
 # make fuzz       every decoder under libFuzzer, 60 s each (FUZZ_SECONDS=n)
+# make install    program, unit, configuration, man pages, completion (DESTDIR= PREFIX=/usr/local SYSCONFDIR=/etc)
 # make kinds      write priv/convex/kinds.ts anew, after a change of priv/kinds.ini
 # make setup      only install what is missing (Debian packages, npm modules of test/convex)
 # make hooks      check plan, links and format before each commit
@@ -39,7 +40,7 @@ SANFLAG := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-r
 CPPALL  := -D_GNU_SOURCE -DSIDECAR_VERSION='"$(VERSION)"' -Ic_src -I$(BUILD) \
            $(EI_DIRS:%=-isystem %/include) $(shell pkg-config --cflags-only-I $(PKGS) $(MSGPACK) 2>/dev/null)
 CALL     = $(CC) -std=c11 $(CFLAGS) $(WARN) $(HARDEN) $(SANFLAG) $(CPPALL) -pthread
-LIBS    := -pie -Wl,-z,relro,-z,now $(EI_DIRS:%=-L%/lib) -lei $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm
+LIBS    := $(LDFLAGS) -pie -Wl,-z,relro,-z,now $(EI_DIRS:%=-L%/lib) -lei $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm
 
 # What a reading thread makes, the store thread frees: mimalloc is made for that, glibc's arenas make them wait
 # for each other.  `make MALLOC=` (and any SAN) does with the C library's.
@@ -50,7 +51,7 @@ SOURCES := $(wildcard c_src/*.c c_src/*/*.c)
 OBJECTS := $(SOURCES:c_src/%.c=$(BUILD)/%.o)
 TESTS   := $(patsubst test/unit/%.c,$(BUILD)/%,$(wildcard test/unit/*/*_test.c))
 
-.PHONY: all c erl kinds test demo check plan format unit unit-programs tidy hooks compile_commands.json setup clean help fuzz fuzz-programs torture torture-program soak scale bench bench-programs
+.PHONY: all c install erl kinds test demo check plan format unit unit-programs tidy hooks compile_commands.json setup clean help fuzz fuzz-programs torture torture-program soak scale bench bench-programs
 all: c erl
 c: $(PROGRAM)
 erl: c
@@ -96,6 +97,21 @@ $(BUILD):
 	$(Q)mkdir -p $@
 -include $(wildcard $(BUILD)/*.d $(BUILD)/*/*.d)
 
+# The unit and the configuration as they are used together: the unit's head says which lines of sidecar.ini that is.
+PREFIX     ?= /usr/local
+SYSCONFDIR ?= /etc
+UNITDIR    ?= $(PREFIX)/lib/systemd/system
+DOCDIR     ?= $(PREFIX)/share/doc/convex-sidecar
+MANDIR     ?= $(PREFIX)/share/man
+install: c
+	$(Q)install -D -m 755 $(PROGRAM) $(DESTDIR)$(PREFIX)/bin/convex_sidecar
+	$(Q)install -d $(DESTDIR)$(UNITDIR) $(DESTDIR)$(SYSCONFDIR)/convex_sidecar $(DESTDIR)$(DOCDIR)
+	$(Q)sed -e 's,/usr/bin,$(PREFIX)/bin,; s,/usr/share/doc/convex-sidecar,$(DOCDIR),; s,/etc/,$(SYSCONFDIR)/,' priv/convex_sidecar.service >$(DESTDIR)$(UNITDIR)/convex_sidecar.service
+	$(Q)test -e $(DESTDIR)$(SYSCONFDIR)/convex_sidecar/sidecar.ini || tools/unit-config >$(DESTDIR)$(SYSCONFDIR)/convex_sidecar/sidecar.ini
+	$(Q)install -m 644 README.md CHANGELOG.md docs/*.md priv/sidecar.ini priv/kinds.ini $(DESTDIR)$(DOCDIR)
+	$(Q)for s in 1 5; do install -d $(DESTDIR)$(MANDIR)/man$$s && install -m 644 docs/man/*.$$s $(DESTDIR)$(MANDIR)/man$$s; done
+	$(Q)install -D -m 644 priv/convex_sidecar.bash-completion $(DESTDIR)$(PREFIX)/share/bash-completion/completions/convex_sidecar
+
 help:
 	$(Q)sed -n '1,/^$$/s/^# //p' Makefile
 setup:
@@ -114,7 +130,7 @@ scale: ; $(Q)tools/setup && $(MAKE) -s all MIX_ENV=prod && ENTITIES=$(or $(ENTIT
 check:
 	$(Q)tools/setup --check && $(MAKE) -s plan format $(if $(SAN),unit) tidy
 plan:
-	$(Q)tools/check-plan arrows && tools/check-links
+	$(Q)tools/check-plan arrows && tools/check-links && tools/check-package
 format:
 	$(Q)clang-format-14 --dry-run --Werror c_src/*.c c_src/*/*.[ch] test/unit/*.h test/unit/*/*.[ch] && mix format --check-formatted && echo "format: ok"
 unit-programs: $(TESTS)

@@ -212,7 +212,7 @@ defmodule AuditTest do
       {out, 1} = System.cmd(program, ["audit", "--kind", "run_summary", "--store", store], stderr_to_stdout: true)
       assert out =~ ~r/altered +3\n/
       assert out =~ ~r/stale +run_summary +3 +2 +false +#{@run}r5\n/
-      {json, 1} = System.cmd(program, ["audit", "--json", "--repair", "--store", store])
+      {json, 1} = System.cmd(program, ["audit", "--json", "--repair", "--yes", "--store", store])
       assert json =~ ~s("repaired":10)
       assert json =~ ~s("next":null)
       {out, 0} = System.cmd(program, ["audit", "status", "--store", store])
@@ -379,7 +379,7 @@ defmodule AuditTest do
       {:os_pid, pid} = Port.info(port, :os_pid)
       wait_until(fn -> match?({:ok, %{state: "running"}}, Audit.status()) end)
       {_, 0} = System.cmd("kill", ["-#{signal}", "#{pid}"])
-      assert {1, out} = ended(port, "")
+      assert {4, out} = ended(port, "")
       assert out =~ ~r/^stopped +cancelled$/m
       assert out =~ ~r/^next +#{@run}r1$/m
       assert {:ok, %{state: "idle"}} = Audit.status()

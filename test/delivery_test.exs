@@ -322,6 +322,15 @@ defmodule DeliveryTest do
       assert {_, 0} = cli(c, ["drain", "5000"])
       assert {_, 0} = cli(c, ["resume"])
       assert {_, 0} = cli(c, ["reload"])
+      # No terminal here: what loses many is not done without --yes.
+      assert {"would_clear  1\n", 0} = cli(c, ["clear", "--all", "--dry-run"])
+
+      for words <- [["clear", "--all"], ["clear", "--kind", "run_summary"], ["dead", "drop", "x"], ["audit", "--repair"]] do
+        assert {out, 2} = cli(c, words)
+        assert out =~ "nothing was done" and out =~ "--yes"
+      end
+
+      assert {"would_clear  1\n", 0} = cli(c, ["clear", "--all", "--dry-run"])
       assert {_, 0} = cli(c, ["clear", @run <> "cli"])
       assert {_, 0} = cli(c, ["dead", "list"])
       assert {out, 1} = cli(c, ["dead", "show", "nothing"])

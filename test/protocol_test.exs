@@ -378,8 +378,20 @@ defmodule ProtocolTest do
       assert {:ok, %{seq: 1, write: "queued"}} = project(c, "c1", events(1..1))
     end
 
+    test "clear with dry_run counts, and leaves all", c do
+      for id <- ~w(dry1 dry2 dry3), do: {:ok, _} = project(c, id, events(1..1))
+      dry = %{dry_run: true}
+      assert {:ok, %{would_clear: 1}} = ask(c, {:clear, @run <> "dry1", dry})
+      assert {:ok, %{would_clear: 3}} = ask(c, {:clear, {:kind, :run_summary}, dry})
+      assert {:ok, %{would_clear: 3}} = ask(c, {:clear, :all, dry})
+      assert {:error, {:invalid, "opts.dry_run", "true or false is wanted"}} = ask(c, {:clear, :all, %{dry_run: 1}})
+      assert {:ok, %{cleared: 3}} = ask(c, {:clear, :all, %{dry_run: false}})
+      assert {:ok, %{would_clear: 0}} = ask(c, {:clear, :all, dry})
+    end
+
     test "clear all of many goes in portions", c do
       for b <- 1..3, do: {:ok, _} = ask(c, {:batch, for(i <- 1..500, do: {:project, :run_summary, "p#{b}_#{i}", %{}, events(1..1), %{}})})
+      assert {:ok, %{would_clear: 1500}} = ask(c, {:clear, :all, %{dry_run: true}}, 20_000)
       assert {:ok, %{cleared: 1500}} = ask(c, {:clear, :all}, 20_000)
     end
 

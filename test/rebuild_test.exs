@@ -381,6 +381,10 @@ defmodule RebuildTest do
     ]
 
     File.write!(path, Enum.join(bad, "\n"))
+    before = documents(c)
+    assert {out, 1} = cli(c, ["--from", path, "--dry-run"])
+    assert out =~ "line 3: events[1]: after event 1 comes 3" and out =~ "4 entities would be sent, 2 failed; nothing was sent"
+    assert documents(c) == before
     assert {out, 1} = cli(c, ["--from", path])
     assert out =~ ~r/line 2: line 1, column \d+/
     assert out =~ "line 3: events[1]: after event 1 comes 3"

@@ -2,7 +2,8 @@
  * cli.c - the words of the command line that speak to a running sidecar.
  *
  * The happy path: the word and its arguments become a request (cli_words), the sidecar in the
- * store's folder is asked (cli_client), and the answer printed (cli_print).
+ * store's folder is asked (cli_client), and the answer printed (cli_print).  A word that loses
+ * something asks before (cli_confirm).
  *
  * What can go wrong: wrong usage (exit status 2, with the word's help a line away); no sidecar
  * there, not permitted, or no answer (3); an answer that is an error (1).  Each is said on standard
@@ -15,6 +16,8 @@
 
 #include "cli/cli_audit.h"
 #include "cli/cli_client.h"
+#include "cli/cli_confirm.h"
+#include "cli/cli_help.h"
 #include "cli/cli_print.h"
 #include "cli/cli_rebuild.h"
 #include "cli/cli_store.h"
@@ -30,6 +33,7 @@ static int rebuild(const struct config *c, const struct ask *ask)
     const struct cli_rebuild_options options = {.path = ask->from,
                                                 .first_line = (uint64_t)ask->from_line,
                                                 .lower = ask->lower,
+                                                .dry_run = ask->dry_run,
                                                 .json = ask->json,
                                                 .timeout_ms = ask->timeout_ms};
 
@@ -59,6 +63,15 @@ static int ask_sidecar(const struct config *c, const struct ask *ask)
     return status;
 }
 
+static int obey(const struct config *c, const struct ask *ask)
+{
+    if (ask->from != NULL)
+        return rebuild(c, ask);
+    if (ask->audit)
+        return cli_audit_run(c->store_dir, buf_view(&ask->request), ask->timeout_ms, ask->json);
+    return ask_sidecar(c, ask);
+}
+
 int cli_run(const struct config *c, const char *word, int argc, char **argv)
 {
     struct ask ask;
@@ -68,7 +81,8 @@ int cli_run(const struct config *c, const char *word, int argc, char **argv)
         return cli_store_run(c->store_dir, argc, argv);
     enum err e = cli_words_parse(word, argc, argv, &ask, why, sizeof why);
     if (e == ERR_NOT_FOUND) {
-        fprintf(stderr, "convex_sidecar: there is no word \"%s\"; --help lists them\n", word);
+        fprintf(stderr, "convex_sidecar: there is no word \"%s\"; convex_sidecar help lists them\n",
+                word);
         return CLI_USAGE;
     }
     if (e != ERR_OK) {
@@ -76,15 +90,14 @@ int cli_run(const struct config *c, const char *word, int argc, char **argv)
         return CLI_USAGE;
     }
     signal(SIGPIPE, SIG_IGN); /* standard output that nobody reads is an error to be told */
-    int status = ask.from != NULL ? rebuild(c, &ask)
-                 : ask.audit
-                     ? cli_audit_run(c->store_dir, buf_view(&ask.request), ask.timeout_ms, ask.json)
-                     : ask_sidecar(c, &ask);
-    buf_free(&ask.request);
+    int status = CLI_USAGE;
+    if (ask.loss == NULL || cli_confirm(c->store_dir, word, &ask))
+        status = obey(c, &ask);
+    cli_words_free(&ask);
     return status;
 }
 
 bool cli_help(const char *word, FILE *out)
 {
-    return cli_words_help(word, out);
+    return cli_help_word(word, out);
 }

@@ -104,14 +104,17 @@ static void show(struct watch *w, term answer)
     w->shown_ms = clock_mono_ms();
 }
 
-/* A report that is clean: to the end, and nothing found. */
-static bool is_clean(term answer)
+/* Nothing differs, something does, or it was not found out to the end. */
+static enum cli_status status_of(term answer, bool is_ok)
 {
-    term map = term_element(answer, 1), findings = term_get(map, "findings");
-    term stopped = term_get(map, "stopped");
+    term map = is_ok ? term_element(answer, 1) : NULL;
+    term findings = map ? term_get(map, "findings") : NULL;
+    term stopped = map ? term_get(map, "stopped") : NULL;
 
-    return findings != NULL && term_type(findings) == TERM_NIL && stopped != NULL &&
-           term_is_nil_atom(stopped);
+    if (findings != NULL && term_type(findings) != TERM_NIL)
+        return CLI_ERROR;
+    return findings != NULL && stopped != NULL && term_is_nil_atom(stopped) ? CLI_DONE
+                                                                            : CLI_UNKNOWN;
 }
 
 /* Answers until that to ${ticket} is here; the audit's own may come before. */
@@ -126,7 +129,7 @@ static enum err take_answers(struct watch *w, unsigned ticket)
         if (e == ERR_OK && got.ticket == w->audit && w->status < 0) {
             end_bar(w);
             bool is_ok = cli_print_answer(got.term, w->json, stdout, stderr);
-            w->status = is_ok && is_clean(got.term) ? CLI_DONE : CLI_ERROR;
+            w->status = status_of(got.term, is_ok);
         } else if (e == ERR_OK) {
             show(w, got.term);
         }

@@ -63,6 +63,7 @@ struct rebuild {
     struct batch batches[WINDOW];
     uint64_t size_bytes; /* of the file; 0: unknown */
     uint64_t written, skipped, failed;
+    uint64_t read; /* and not sent, with --dry-run */
     bool is_at_end;
     enum err broken; /* why the sidecar can't be asked any more; ERR_OK: it can */
     int64_t rest_ms, moved_at_ms;
@@ -83,7 +84,7 @@ static void on_signal(int number)
 
 static uint64_t done(const struct rebuild *r)
 {
-    return r->written + r->skipped + r->failed;
+    return r->written + r->skipped + r->read + r->failed;
 }
 
 static double seconds(const struct rebuild *r)
@@ -381,6 +382,18 @@ static void work(struct rebuild *r)
     }
 }
 
+/* With --dry-run: the whole file, and nobody is asked. */
+static void read_all(struct rebuild *r)
+{
+    struct batch *batch = &r->batches[0];
+
+    while (!r->is_at_end) {
+        fill(r, batch);
+        r->read += batch->count;
+        batch->count = 0;
+    }
+}
+
 /* The first line whose entity is not known to be taken. */
 static uint64_t line_to_go_on_from(const struct rebuild *r)
 {
@@ -398,7 +411,13 @@ static void summarize(const struct rebuild *r)
     unsigned long long all = done(r), written = r->written, skipped = r->skipped,
                        failed = r->failed;
 
-    if (r->options->json)
+    if (r->options->dry_run && r->options->json)
+        printf("{\"entities\":%llu,\"would_send\":%llu,\"failed\":%llu}\n", all,
+               (unsigned long long)r->read, failed);
+    else if (r->options->dry_run)
+        printf("%llu entities would be sent, %llu failed; nothing was sent\n",
+               (unsigned long long)r->read, failed);
+    else if (r->options->json)
         printf("{\"entities\":%llu,\"written\":%llu,\"skipped\":%llu,\"failed\":%llu,"
                "\"seconds\":%.3f}\n",
                all, written, skipped, failed, seconds(r));
@@ -457,14 +476,18 @@ int cli_rebuild_run(const char *store_dir, const struct cli_rebuild_options *opt
     r->is_terminal = isatty(STDERR_FILENO);
     if (fd < 0)
         goto out;
-    if (cli_client_open(store_dir, options->timeout_ms, &r->client, &fault) != ERR_OK) {
+    if (!options->dry_run &&
+        cli_client_open(store_dir, options->timeout_ms, &r->client, &fault) != ERR_OK) {
         cli_print_absent(store_dir, &fault, stderr);
         status = CLI_ABSENT;
         goto out;
     }
     watch_signals();
     r->history = cli_history_open(fd, options->first_line, &is_stopped);
-    work(r);
+    if (options->dry_run)
+        read_all(r);
+    else
+        work(r);
     status = finish(r);
     for (size_t i = 0; i < WINDOW; i++)
         buf_free(&r->batches[i].requests);

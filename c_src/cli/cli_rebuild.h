@@ -11,6 +11,7 @@ struct cli_rebuild_options {
     const char *path;    /* "-": standard input */
     uint64_t first_line; /* from 1: lines before it are passed over */
     bool lower;          /* documents may go below what the sidecar has */
+    bool dry_run;        /* only read the file */
     bool json;           /* the summary as JSON */
     int64_t timeout_ms;  /* without an answer, or with none but busy */
 };

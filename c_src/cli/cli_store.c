@@ -149,7 +149,7 @@ int cli_store_run(const char *dir, int argc, char **argv)
                                                                  : NULL;
     char real[PATH_MAX], file[PATH_MAX];
     struct fault fault = {0};
-    int fd;
+    int fd, unknown = word == check ? CLI_UNKNOWN : CLI_ERROR;
 
     if (word == NULL) {
         fprintf(stderr, "convex_sidecar store: check, dump or repair is wanted; see "
@@ -161,10 +161,12 @@ int cli_store_run(const char *dir, int argc, char **argv)
         realpath(dir, real) == NULL || access(file, F_OK) != 0) {
         fprintf(stderr, "convex_sidecar store: there is no store in %s: %s\n", dir,
                 strerror(errno));
-        return CLI_ERROR;
+        return unknown;
     }
-    if (store_hold(real, &fd, &fault) != ERR_OK)
-        return complain(&fault);
+    if (store_hold(real, &fd, &fault) != ERR_OK) {
+        complain(&fault);
+        return unknown;
+    }
     int status = word(real);
     if (fd >= 0)
         close(fd);

@@ -1,21 +1,22 @@
 /*
- * cli_words.c - the words of the command line.
+ * cli_words.c - the words of the command line, as requests.
  *
- * One table: each word with what it takes, what it does, an example, and the function that makes
- * its request (docs/PROTOCOL.md, "Looking and steering").  Help and parsing both read it, so a word
- * cannot be without help.  `run`, `check-config` and `version` are main's; they stand here for
- * their help.
+ * One table (words.def): each word with what it takes, what it does, an example, and the function
+ * that makes its request (docs/PROTOCOL.md, "Looking and steering").  Help, the man page, the
+ * completion and parsing all read it, so a word cannot be without help, and an option is taken
+ * exactly where the help shows it.  `run`, `check-config` and `version` are main's.
  *
- * What can go wrong: too few or too many arguments, a number that is none.  A word's function says
- * so in one sentence and nothing is sent.
+ * What can go wrong: too few or too many arguments, an option that is another word's, no number
+ * where one is wanted.  It is said in one sentence, and nothing is sent.
  *
- * Pure: no files, no network, no printing but help.
+ * Pure: no files, no network, no printing.
  */
 
 #include "cli/cli_words.h"
 
 #include "term/term.h"
 
+#include <ctype.h>
 #include <errno.h>
 
 #define DEFAULT_TIMEOUT_MS 5000
@@ -32,95 +33,64 @@
 struct arguments {
     const char *list[ARGUMENTS_MAX]; /* those without -- */
     int count;
-    const char *kind;  /* --kind K */
-    bool all;          /* --all */
-    bool json;         /* --json */
-    const char *from;  /* --from FILE */
-    int64_t from_line; /* --from-line N; 0: not given */
-    bool lower;        /* --lower */
-    bool repair;       /* --repair */
-    const char *after; /* --after ID */
-    int64_t timeout_ms;
-    char *why; /* for a sentence on what is wrong */
+    /* the options, as words.def names their fields */
+    bool json, all, lower, repair, dry_run, yes;
+    const char *kind, *from, *after; /* NULL: not given */
+    int64_t from_line, timeout_ms;   /* 0: not given */
+    char *why;                       /* for a sentence on what is wrong */
     size_t why_size;
 };
 
-struct word {
-    const char *name, *takes, *does, *example;
-    bool (*make)(const struct word *w, struct arguments *a, struct ask *ask); /* NULL: main's */
+struct word;
+typedef bool make_request(const struct word *w, struct arguments *a, struct ask *ask);
+
+static make_request make_plain, make_wait, make_checkpoint, make_clear, make_dead, make_rebuild,
+    make_audit;
+
+static const struct word {
+    struct cli_word shown;
+    make_request *make; /* NULL: main's */
+} words[] = {
+#define WORD(name, takes, does, example, make) {{name, takes, does, example, make != NULL}, make},
+#include "cli/words.def"
 };
 
-static bool make_plain(const struct word *w, struct arguments *a, struct ask *ask);
-static bool make_wait(const struct word *w, struct arguments *a, struct ask *ask);
-static bool make_checkpoint(const struct word *w, struct arguments *a, struct ask *ask);
-static bool make_clear(const struct word *w, struct arguments *a, struct ask *ask);
-static bool make_dead(const struct word *w, struct arguments *a, struct ask *ask);
-static bool make_rebuild(const struct word *w, struct arguments *a, struct ask *ask);
-static bool make_audit(const struct word *w, struct arguments *a, struct ask *ask);
+enum option_type { FLAG, TEXT, PATH, LINE, SECONDS };
 
-static const struct word words[] = {
-    {"run", "[--managed]",
-     "Be the sidecar, until SIGTERM or SIGINT.  With --managed it is a BEAM's child: "
-     "configuration\n"
-     "comes on standard input, whose end is also the sidecar's.",
-     "convex_sidecar run --config /etc/convex_sidecar/sidecar.ini", NULL},
-    {"check-config", "",
-     "Read the configuration as run would, say what is wrong with it (exit status 2) or print all\n"
-     "options in force, secrets as ***.",
-     "convex_sidecar check-config --config sidecar.ini", NULL},
-    {"store", "check | dump | repair",
-     "Look into the store of a sidecar that does not run (docs/OPERATIONS.md).  check walks all "
-     "of\n"
-     "it and says what is damaged (exit status 1); dump writes every record as a line of JSON;\n"
-     "repair makes a sound store of what can be read, puts it in place, and keeps the old one\n"
-     "beside it.",
-     "convex_sidecar store check --store /var/lib/convex_sidecar", NULL},
-    {"version", "", "Print the version.", "convex_sidecar version", NULL},
-    {"status", "", "Show how the sidecar stands, with all its metrics.",
-     "convex_sidecar status --json", make_plain},
-    {"flush", "[MILLISECONDS]",
-     "Wait until everything kept by now is delivered or a dead letter (default: 10000 ms at most).",
-     "convex_sidecar flush 60000", make_wait},
-    {"pause", "", "Send nothing until resume; documents are taken and kept meanwhile.",
-     "convex_sidecar pause", make_plain},
-    {"resume", "", "End pause and drain; when delivery was stopped by a fault, try again at once.",
-     "convex_sidecar resume", make_plain},
-    {"drain", "[MILLISECONDS]",
-     "Take nothing new and wait until all is delivered (default: 10000 ms at most), as before an\n"
-     "upgrade.  resume opens again.",
-     "convex_sidecar drain 30000", make_wait},
-    {"reload", "", "Read the admin key file again; try again at once when delivery was stopped.",
-     "convex_sidecar reload", make_plain},
-    {"checkpoint", "ID", "Show what is known of one document.",
-     "convex_sidecar checkpoint runtime/run_summary:run_1", make_checkpoint},
-    {"clear", "ID | --kind KIND | --all",
-     "Remove documents from Convex and forget their checkpoints, so that a rebuild starts fresh.",
-     "convex_sidecar clear --kind run_summary", make_clear},
-    {"dead", "list [AFTER] | show ID | retry ID | retry --all | drop ID",
-     "The dead letters: documents that Convex refused.  list shows up to 1000, after the id "
-     "AFTER;\n"
-     "show says why one was refused; retry makes them pending again; drop forgets one for good.",
-     "convex_sidecar dead retry --all", make_dead},
-    {"rebuild", "--from FILE [--from-line N] [--lower]",
-     "Project every entity of a file of event history anew (JSON lines, docs/OPERATIONS.md; - is\n"
-     "standard input), beside live writes: what the sidecar knows to be newer is skipped, unless\n"
-     "--lower is given.  --from-line goes on where an earlier rebuild ended.  --timeout is how "
-     "long\n"
-     "the sidecar may take nothing (default: 60).",
-     "convex_sidecar rebuild --from history.jsonl", make_rebuild},
-    {"audit", "[--kind KIND] [--repair] [--after ID] | status | cancel",
-     "Compare what Convex holds with what it has confirmed, and list what differs (exit status 1 "
-     "when\n"
-     "something does).  --repair removes documents the store does not know, and has the others "
-     "written\n"
-     "again by their next projection (`rebuild`, or mix runtime.convex.audit --repair); a store "
-     "that\n"
-     "was lost knows none, so rebuild that first.  --after goes on behind a document.  Ctrl-C "
-     "cancels.",
-     "convex_sidecar audit --kind run_summary", make_audit},
+static const struct option {
+    struct cli_option shown;
+    enum option_type type;
+    size_t offset;
+} options[] = {
+#define OPTION(name, value, type, field, help)                                                     \
+    {{name, value, help, type == PATH}, type, offsetof(struct arguments, field)},
+#include "cli/words.def"
 };
 
-#define WORD_COUNT (sizeof words / sizeof *words)
+#define WORD_COUNT   (sizeof words / sizeof *words)
+#define OPTION_COUNT (sizeof options / sizeof *options)
+
+const struct cli_word *cli_words_at(size_t i)
+{
+    return i < WORD_COUNT ? &words[i].shown : NULL;
+}
+
+const struct cli_option *cli_words_option_at(size_t i)
+{
+    return i < OPTION_COUNT ? &options[i].shown : NULL;
+}
+
+bool cli_words_takes(const char *takes, const char *name)
+{
+    size_t len = strlen(name);
+
+    for (const char *at = takes; (at = strstr(at, name)) != NULL; at += len) {
+        char before = at == takes ? ' ' : at[-1], after = at[len];
+        if ((before == ' ' || before == '[') && !isalnum((unsigned char)after) && after != '-')
+            return true;
+    }
+    return false;
+}
 
 static bool refuse(struct arguments *a, const char *why)
 {
@@ -128,20 +98,14 @@ static bool refuse(struct arguments *a, const char *why)
     return false;
 }
 
-/* Whether exactly ${count} plain arguments are there, and --kind and --all only where allowed. */
-static bool takes(struct arguments *a, int min, int max, bool selectors)
+/* ---- the requests ------------------------------------------------------------------ */
+
+/* Whether ${min} to ${max} plain arguments are there. */
+static bool takes(struct arguments *a, int min, int max)
 {
     if (a->count < min)
         return refuse(a, "an argument is missing");
-    if (a->count > max)
-        return refuse(a, "too many arguments");
-    if (a->from != NULL || a->from_line != 0 || a->lower)
-        return refuse(a, "--from, --from-line and --lower belong to rebuild");
-    if (a->repair || a->after != NULL)
-        return refuse(a, "--repair and --after belong to audit");
-    if (!selectors && (a->all || a->kind != NULL))
-        return refuse(a, "--all and --kind do not belong here");
-    return true;
+    return a->count <= max || refuse(a, "too many arguments");
 }
 
 static bool parse_number(const char *text, int64_t max, int64_t *value)
@@ -164,9 +128,9 @@ static void put_pair(struct buf *b, const char *name, const char *id)
 
 static bool make_plain(const struct word *w, struct arguments *a, struct ask *ask)
 {
-    if (!takes(a, 0, 0, false))
+    if (!takes(a, 0, 0))
         return false;
-    term_put_atom(&ask->request, w->name);
+    term_put_atom(&ask->request, w->shown.name);
     return true;
 }
 
@@ -174,12 +138,12 @@ static bool make_wait(const struct word *w, struct arguments *a, struct ask *ask
 {
     int64_t wait_ms = DEFAULT_WAIT_MS;
 
-    if (!takes(a, 0, 1, false))
+    if (!takes(a, 0, 1))
         return false;
     if (a->count == 1 && !parse_number(a->list[0], WAIT_MAX_MS, &wait_ms))
         return refuse(a, "a number of milliseconds from 0 to 3600000 is wanted");
     term_put_tuple(&ask->request, 2);
-    term_put_atom(&ask->request, w->name);
+    term_put_atom(&ask->request, w->shown.name);
     term_put_integer(&ask->request, wait_ms);
     if (a->timeout_ms == 0) /* the sidecar answers by then; leave it time to */
         ask->timeout_ms = wait_ms + DEFAULT_TIMEOUT_MS;
@@ -188,34 +152,47 @@ static bool make_wait(const struct word *w, struct arguments *a, struct ask *ask
 
 static bool make_checkpoint(const struct word *w, struct arguments *a, struct ask *ask)
 {
-    if (!takes(a, 1, 1, false))
+    if (!takes(a, 1, 1))
         return false;
-    put_pair(&ask->request, w->name, a->list[0]);
+    put_pair(&ask->request, w->shown.name, a->list[0]);
     return true;
+}
+
+/* {clear, Id | {kind, Kind} | all}, or with #{dry_run => true} for a third. */
+static void put_clear(struct buf *b, const struct word *w, const struct arguments *a, bool dry_run)
+{
+    term_put_tuple(b, dry_run ? 3 : 2);
+    term_put_atom(b, w->shown.name);
+    if (a->all)
+        term_put_atom(b, "all");
+    else if (a->kind != NULL)
+        put_pair(b, "kind", a->kind);
+    else
+        term_put_text(b, a->list[0]);
+    if (!dry_run)
+        return;
+    term_put_map(b, 1);
+    term_put_atom(b, "dry_run");
+    term_put_bool(b, true);
 }
 
 static bool make_clear(const struct word *w, struct arguments *a, struct ask *ask)
 {
-    if (!takes(a, 0, 1, true))
+    if (!takes(a, 0, 1))
         return false;
     if (a->count + (a->kind != NULL) + a->all != 1)
         return refuse(a, "one of ID, --kind KIND or --all is wanted");
-    if (a->count == 1) {
-        put_pair(&ask->request, w->name, a->list[0]);
-        return true;
+    put_clear(&ask->request, w, a, a->dry_run);
+    if (a->count == 0 && !a->dry_run) {
+        ask->loss = "removes documents from Convex";
+        put_clear(&ask->preview, w, a, true);
     }
-    term_put_tuple(&ask->request, 2);
-    term_put_atom(&ask->request, w->name);
-    if (a->all)
-        term_put_atom(&ask->request, "all");
-    else
-        put_pair(&ask->request, "kind", a->kind);
     return true;
 }
 
 static bool make_dead(const struct word *w, struct arguments *a, struct ask *ask)
 {
-    if (a->kind != NULL || !takes(a, 1, 2, true))
+    if (a->count == 0 || a->count > 2)
         return refuse(a, "list, show ID, retry ID, retry --all or drop ID is wanted");
     const char *what = a->list[0];
     bool is_list = strcmp(what, "list") == 0, is_retry = strcmp(what, "retry") == 0;
@@ -228,7 +205,7 @@ static bool make_dead(const struct word *w, struct arguments *a, struct ask *ask
         return refuse(a, "the id of a document is wanted");
 
     term_put_tuple(&ask->request, 2);
-    term_put_atom(&ask->request, w->name);
+    term_put_atom(&ask->request, w->shown.name);
     if (a->count == 2) {
         put_pair(&ask->request, what, a->list[1]);
     } else if (a->all) {
@@ -238,15 +215,15 @@ static bool make_dead(const struct word *w, struct arguments *a, struct ask *ask
     } else {
         term_put_atom(&ask->request, what);
     }
+    if (strcmp(what, "drop") == 0)
+        ask->loss = "forgets a document that Convex never took";
     return true;
 }
 
 static bool make_rebuild(const struct word *w, struct arguments *a, struct ask *ask)
 {
     (void)w; /* its requests are made of the file */
-    if (a->repair || a->after != NULL)
-        return refuse(a, "--repair and --after belong to audit");
-    if (a->count > 0 || a->all || a->kind != NULL || a->from == NULL || *a->from == '\0')
+    if (a->count > 0 || a->from == NULL || *a->from == '\0')
         return refuse(a, "--from FILE is wanted");
     ask->from = a->from;
     ask->from_line = a->from_line ? a->from_line : 1;
@@ -263,12 +240,12 @@ static bool make_audit(const struct word *w, struct arguments *a, struct ask *as
     bool is_word = strcmp(what, "status") == 0 || strcmp(what, "cancel") == 0;
     struct buf *b = &ask->request;
 
-    if (a->count > is_word || a->all || a->from || a->from_line || a->lower)
+    if (a->count > is_word)
         return refuse(a, "status, cancel, or --kind, --repair and --after are wanted");
-    if (is_word && (a->kind || a->repair || a->after))
+    if (is_word && (a->kind || a->repair || a->after || a->dry_run || a->yes))
         return refuse(a, "status and cancel stand alone");
     term_put_tuple(b, is_word ? 2 : 3);
-    term_put_atom(b, w->name);
+    term_put_atom(b, w->shown.name);
     if (is_word) {
         term_put_atom(b, what);
         return true;
@@ -279,85 +256,110 @@ static bool make_audit(const struct word *w, struct arguments *a, struct ask *as
         term_put_atom(b, "all");
     term_put_map(b, 2);
     term_put_atom(b, "repair");
-    term_put_bool(b, a->repair);
+    term_put_bool(b, a->repair && !a->dry_run);
     term_put_atom(b, "after");
     term_put_text(b, a->after ? a->after : "");
     ask->audit = true;
+    if (a->repair && !a->dry_run)
+        ask->loss = "removes from Convex every document that this store does not know";
     if (a->timeout_ms == 0)
         ask->timeout_ms = AUDIT_TIMEOUT_MS;
     return true;
 }
 
-/* An option that takes a value. */
-static bool take_value(struct arguments *a, const char *option, const char *value)
-{
-    int64_t seconds;
+/* ---- options ------------------------------------------------------------------------ */
 
-    if (value == NULL) {
-        snprintf(a->why, a->why_size, "%s needs a value", option);
-        return false;
-    }
-    if (strcmp(option, "--kind") == 0) {
-        a->kind = value;
-        return strlen(value) < ID_BYTES || refuse(a, "that is too long");
-    }
-    if (strcmp(option, "--after") == 0) {
-        a->after = value;
-        return strlen(value) < ID_BYTES || refuse(a, "that is too long");
-    }
-    if (strcmp(option, "--from") == 0) {
-        a->from = value;
-        return true;
-    }
-    if (strcmp(option, "--from-line") == 0)
-        return (parse_number(value, LINES_MAX, &a->from_line) && a->from_line > 0) ||
-               refuse(a, "--from-line wants the number of a line, from 1");
-    if (!parse_number(value, TIMEOUT_MAX_S, &seconds) || seconds == 0)
-        return refuse(a, "--timeout wants a number of seconds from 1 to 7200");
-    a->timeout_ms = seconds * 1000;
-    return true;
+static const struct option *find_option(const char *name)
+{
+    for (size_t i = 0; i < OPTION_COUNT; i++)
+        if (strcmp(options[i].shown.name, name) == 0)
+            return &options[i];
+    return NULL;
 }
 
-static bool takes_value(const char *option)
+static bool belongs(const struct word *w, const struct option *o)
 {
-    static const char *const options[] = {"--kind", "--timeout", "--from", "--from-line",
-                                          "--after"};
+    return o->offset == offsetof(struct arguments, json) ||
+           o->offset == offsetof(struct arguments, timeout_ms) ||
+           cli_words_takes(w->shown.takes, o->shown.name);
+}
 
-    for (size_t i = 0; i < sizeof options / sizeof *options; i++)
-        if (strcmp(option, options[i]) == 0)
-            return true;
+/* That ${o} is another word's, and which. */
+static bool refuse_foreign(struct arguments *a, const struct option *o)
+{
+    size_t n = (size_t)snprintf(a->why, a->why_size, "%s does not belong here; it goes with",
+                                o->shown.name);
+    const char *between = " ";
+
+    for (size_t i = 0; i < WORD_COUNT && n < a->why_size; i++)
+        if (belongs(&words[i], o)) {
+            n +=
+                (size_t)snprintf(a->why + n, a->why_size - n, "%s%s", between, words[i].shown.name);
+            between = ", ";
+        }
     return false;
 }
 
-static bool sort_arguments(int argc, char **argv, struct arguments *a)
+static bool take_value(struct arguments *a, const struct option *o, const char *value)
+{
+    void *field = (char *)a + o->offset;
+    int64_t seconds;
+
+    if (value == NULL) {
+        snprintf(a->why, a->why_size, "%s needs a value", o->shown.name);
+        return false;
+    }
+    switch (o->type) {
+    case LINE:
+        return (parse_number(value, LINES_MAX, field) && a->from_line > 0) ||
+               refuse(a, "--from-line wants the number of a line, from 1");
+    case SECONDS:
+        if (!parse_number(value, TIMEOUT_MAX_S, &seconds) || seconds == 0)
+            return refuse(a, "--timeout wants a number of seconds from 1 to 7200");
+        a->timeout_ms = seconds * 1000;
+        return true;
+    case FLAG:
+    case TEXT:
+    case PATH:
+        break;
+    }
+    *(const char **)field = value;
+    return o->type == PATH || strlen(value) < ID_BYTES || refuse(a, "that is too long");
+}
+
+static bool take_plain(struct arguments *a, const char *text)
+{
+    if (a->count == ARGUMENTS_MAX || strlen(text) >= ID_BYTES)
+        return refuse(a, a->count == ARGUMENTS_MAX ? "too many arguments" : "that is too long");
+    a->list[a->count++] = text;
+    return true;
+}
+
+static bool sort_arguments(const struct word *w, int argc, char **argv, struct arguments *a)
 {
     bool plain_only = false;
 
     for (int i = 0; i < argc; i++) {
         const char *arg = argv[i];
+        const struct option *o = find_option(arg);
+        bool ok = true;
         if (plain_only || strncmp(arg, "--", 2) != 0) {
-            if (a->count == ARGUMENTS_MAX || strlen(arg) >= ID_BYTES)
-                return refuse(a, a->count == ARGUMENTS_MAX ? "too many arguments"
-                                                           : "that is too long");
-            a->list[a->count++] = arg;
+            ok = take_plain(a, arg);
         } else if (strcmp(arg, "--") == 0) {
             plain_only = true;
-        } else if (strcmp(arg, "--json") == 0) {
-            a->json = true;
-        } else if (strcmp(arg, "--all") == 0) {
-            a->all = true;
-        } else if (strcmp(arg, "--lower") == 0) {
-            a->lower = true;
-        } else if (strcmp(arg, "--repair") == 0) {
-            a->repair = true;
-        } else if (takes_value(arg)) {
-            i++;
-            if (!take_value(a, arg, i < argc ? argv[i] : NULL))
-                return false;
-        } else {
+        } else if (o == NULL) {
             snprintf(a->why, a->why_size, "%.60s is not understood", arg);
-            return false;
+            ok = false;
+        } else if (!belongs(w, o)) {
+            ok = refuse_foreign(a, o);
+        } else if (o->type == FLAG) {
+            *(bool *)((char *)a + o->offset) = true;
+        } else {
+            i++;
+            ok = take_value(a, o, i < argc ? argv[i] : NULL);
         }
+        if (!ok)
+            return false;
     }
     return true;
 }
@@ -365,7 +367,7 @@ static bool sort_arguments(int argc, char **argv, struct arguments *a)
 static const struct word *find_word(const char *name)
 {
     for (size_t i = 0; i < WORD_COUNT; i++)
-        if (strcmp(words[i].name, name) == 0)
+        if (strcmp(words[i].shown.name, name) == 0)
             return &words[i];
     return NULL;
 }
@@ -379,59 +381,21 @@ enum err cli_words_parse(const char *word, int argc, char **argv, struct ask *as
     *ask = (struct ask){0};
     if (w == NULL || w->make == NULL)
         return ERR_NOT_FOUND;
-    if (!sort_arguments(argc, argv, &a))
+    if (!sort_arguments(w, argc, argv, &a))
         return ERR_INVALID;
     ask->json = a.json;
+    ask->yes = a.yes;
+    ask->dry_run = a.dry_run;
     ask->timeout_ms = a.timeout_ms ? a.timeout_ms : DEFAULT_TIMEOUT_MS;
     if (w->make(w, &a, ask))
         return ERR_OK;
-    buf_free(&ask->request);
-    *ask = (struct ask){0};
+    cli_words_free(ask);
     return ERR_INVALID;
 }
 
-static void print_word(const struct word *w, FILE *out)
+void cli_words_free(struct ask *ask)
 {
-    fprintf(out, "usage: convex_sidecar %s%s%s [OPTION]...\n\n%s\n\n", w->name,
-            *w->takes ? " " : "", w->takes, w->does);
-    fputs("  --config FILE      read this configuration file\n"
-          "  --store DIR        the store's directory (option store.dir)\n",
-          out);
-    if (w->make != NULL)
-        fputs("  --json             print the answer as JSON\n"
-              "  --timeout SECONDS  wait this long for the sidecar (default: 5, and what the word "
-              "waits)\n"
-              "\nExit status: 0 done, 1 the sidecar answered an error, 2 wrong usage, 3 no sidecar "
-              "there.\n",
-              out);
-    fprintf(out, "\nExample: %s\n", w->example);
-}
-
-static void print_all(FILE *out)
-{
-    fputs("usage: convex_sidecar WORD [ARGUMENT]... [--config FILE] [--store DIR]\n\n", out);
-    for (size_t i = 0; i < WORD_COUNT; i++) {
-        const char *does = words[i].does;
-        int len = (int)strcspn(does, ".;(\n");
-        while (len > 0 && does[len - 1] == ' ')
-            len--;
-        fprintf(out, "  %-13s %.*s\n", words[i].name, len, does);
-    }
-    fputs("\nconvex_sidecar WORD --help says more.  The words from status on speak to the running "
-          "sidecar\n"
-          "whose store this is: run them on its machine, as its user or root.\n",
-          out);
-}
-
-bool cli_words_help(const char *word, FILE *out)
-{
-    const struct word *w = word == NULL ? NULL : find_word(word);
-
-    if (word != NULL && w == NULL)
-        return false;
-    if (w != NULL)
-        print_word(w, out);
-    else
-        print_all(out);
-    return true;
+    buf_free(&ask->request);
+    buf_free(&ask->preview);
+    *ask = (struct ask){0};
 }

@@ -13,10 +13,14 @@ struct ask {
     struct buf request; /* one encoded term, without version byte; the owner frees it */
     bool json;          /* print the answer as JSON */
     int64_t timeout_ms; /* for the whole of it */
+    /* what is not undone by asking again */
+    const char *loss;   /* "removes documents from Convex"; NULL: nothing is lost, do not ask */
+    struct buf preview; /* a request whose answer counts them; empty: none.  The owner frees it */
+    bool yes;           /* do not ask */
     /* rebuild: many requests, made of a file */
     const char *from; /* its path, an argument; NULL: another word */
     int64_t from_line;
-    bool lower;
+    bool lower, dry_run;
     bool audit; /* the answer takes long: show how far it is */
 };
 
@@ -28,8 +32,28 @@ struct ask {
 enum err cli_words_parse(const char *word, int argc, char **argv, struct ask *ask, char *why,
                          size_t size) MUST_CHECK;
 
-/** cli_words_help(word, out): What ${word} does and takes; NULL: all words.  False: none of them.
+/** cli_words_free(ask): Free what it owns. */
+void cli_words_free(struct ask *ask);
+
+/* ---- the tables, for help ---------------------------------------------------------- */
+
+struct cli_word {
+    const char *name, *takes, *does, *example;
+    bool asks_sidecar; /* --json and --timeout go with it */
+};
+
+struct cli_option {
+    const char *name, *value; /* value "": a flag */
+    const char *help;
+    bool is_path;
+};
+
+/** cli_words_at(i), cli_words_option_at(i): The i-th, or NULL after the last. */
+const struct cli_word *cli_words_at(size_t i);
+const struct cli_option *cli_words_option_at(size_t i);
+
+/** cli_words_takes(takes, name): Whether ${takes} of words.def names ${name}, an option or a word.
  */
-bool cli_words_help(const char *word, FILE *out);
+bool cli_words_takes(const char *takes, const char *name);
 
 #endif

@@ -80,7 +80,11 @@ bool command_read(int argc, char **argv, struct command *k, int *status)
         .word = argc > 1 ? argv[1] : "--help", .argc = argc > 2 ? argc - 2 : 0, .argv = argv + 2};
     *status = CLI_USAGE;
     if (is_one_of(k->word, "--help", "-h") || command_is(k, "help")) {
-        *status = cli_help(NULL, stdout) ? CLI_DONE : CLI_ERROR;
+        const char *about = k->argc > 0 ? k->argv[0] : NULL;
+        if (cli_help(about, stdout))
+            *status = CLI_DONE;
+        else
+            print_usage(about);
     } else if (asks_for_help(k)) {
         if (cli_help(k->word, stdout))
             *status = CLI_DONE;

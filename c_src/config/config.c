@@ -19,6 +19,7 @@
 #include "config/option.h"
 #include "ground/buf.h"
 #include "ground/log.h"
+#include "ground/roff.h"
 #include "projection/projection.h"
 
 #include <errno.h>
@@ -427,7 +428,7 @@ void config_print_reference(FILE *out)
             if (strcmp(options[i].section, sections[s].name) == 0)
                 print_reference_of(&options[i], out);
     }
-    fputs("\n; A kind of document of your own; those of kinds.ini, which lies beside this file, "
+    fputs("\n; A kind of document of your own; those that check-config prints without this section "
           "are built in.\n"
           "; A field is a column of the row; NAME:map becomes {} when it is absent.\n"
           ";[kind.invoice_summary]\n"
@@ -437,4 +438,62 @@ void config_print_reference(FILE *out)
           ";mutation = runtime:upsertInvoiceSummary\n"
           ";fields = status amount metadata:map\n",
           out);
+}
+
+/* What ${print} prints of ${o}, as roff. */
+static void put_man_part(void (*print)(const struct option *, FILE *), const struct option *o,
+                         FILE *out)
+{
+    char *text = NULL;
+    size_t len = 0;
+    FILE *part = open_memstream(&text, &len);
+
+    PRE(part != NULL);
+    print(o, part);
+    fclose(part);
+    roff_put(text, out);
+    free(text);
+}
+
+static void print_man_of(const struct option *o, FILE *out)
+{
+    fprintf(out, ".TP\n\\fB%s\\fR = ", o->key);
+    put_man_part(option_print_default, o, out);
+    fputc('\n', out);
+    roff_put(o->help, out);
+    fputs(".\n", out);
+    if (o->type == OPTION_TEXT || o->type == OPTION_SECRET)
+        return;
+    fputs("Wanted is ", out);
+    put_man_part(option_print_wanted, o, out);
+    fputs(".\n", out);
+}
+
+void config_print_man(FILE *out)
+{
+    fputs(".\\\" Printed from c_src/config/config.def; TEST_UPDATE=1 build/config/config_test "
+          "writes it.\n"
+          ".TH CONVEX_SIDECAR.INI 5 \"\" \"convex\\-sidecar\" \"File Formats\"\n"
+          ".SH NAME\n"
+          "convex_sidecar.ini \\- configuration of convex_sidecar(1)\n"
+          ".SH DESCRIPTION\n"
+          "Sections and lines \"key = value\".  A value ends at the end of its line, or at a blank "
+          "followed by ;.  Each option can be given as a variable of the environment, "
+          "\\fB" OPTION_VARIABLE_PREFIX "\\fISECTION\\fB_\\fIKEY\\fR in upper case, which wins. "
+          "\\fBconvex_sidecar check\\-config\\fR says what is wrong, or what is in force.\n"
+          ".PP\n"
+          "Below stands each option with its default.\n",
+          out);
+    for (size_t s = 0; s < sizeof sections / sizeof *sections; s++) {
+        fprintf(out, ".SS [%s]\n%s.\n", sections[s].name, sections[s].help);
+        for (size_t i = 0; i < OPTION_COUNT; i++)
+            if (strcmp(options[i].section, sections[s].name) == 0)
+                print_man_of(&options[i], out);
+    }
+    fputs(
+        ".SS [kind.NAME]\n"
+        "A kind of document of your own, with prefix, entity, id_field, mutation and fields, like "
+        "those that are built in (kinds.ini beside the sample of this file).\n"
+        ".SH SEE ALSO\n.BR convex_sidecar (1)\n",
+        out);
 }

@@ -85,5 +85,7 @@ enum err config_read_cookie(struct config *c, struct fault *fault) MUST_CHECK;
 void config_print(const struct config *c, FILE *out);
 /** config_print_reference(out): Every option with default, bounds and meaning, as INI comments. */
 void config_print_reference(FILE *out);
+/** config_print_man(out): The same as convex_sidecar.ini(5), in man(7). */
+void config_print_man(FILE *out);
 
 #endif

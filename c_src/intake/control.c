@@ -156,9 +156,11 @@ static bool collect_uncleared(void *arg, struct slice id, const struct checkpoin
 
 static enum err work_clear_one(struct order *d, struct round *r)
 {
-    enum err e = round_clear(r, order_id(d), slice_str(d->kind->name));
+    enum err e = ERR_OK;
 
-    answer_ok_count(&d->answer, "cleared", 1);
+    if (!d->dry_run)
+        e = round_clear(r, order_id(d), slice_str(d->kind->name));
+    answer_ok_count(&d->answer, d->dry_run ? "would_clear" : "cleared", 1);
     return e;
 }
 
@@ -199,7 +201,8 @@ static enum err work_clear_many(struct order *d, struct round *r)
 
     while (e == ERR_OK && at < portion.ids.len) {
         struct slice id = portion_next(&portion, &at);
-        e = count_one(d, r, id, round_clear(r, id, slice_str(d->kind->name)));
+        enum err cleared = d->dry_run ? ERR_OK : round_clear(r, id, slice_str(d->kind->name));
+        e = count_one(d, r, id, cleared);
     }
     d->again = portion.count == PORTION;
     if (!d->again && d->all && ++d->next_kind < kinds_count(d->context->kinds)) {
@@ -208,11 +211,17 @@ static enum err work_clear_many(struct order *d, struct round *r)
         d->again = true;
     }
     if (!d->again)
-        answer_counts(d, "cleared");
+        answer_counts(d, d->dry_run ? "would_clear" : "cleared");
     buf_free(&portion.ids);
     return e;
 }
 
+static const struct argument clear_arguments[] = {
+    {"dry_run", ARGUMENT_FLAG, offsetof(struct order, dry_run),
+     .wanted = "true or false is wanted"},
+};
+
+/* {clear, What} or {clear, What, Opts} */
 static bool take_clear(struct control *c, struct dist_session *session, struct caller *caller,
                        term words)
 {
@@ -234,6 +243,8 @@ static bool take_clear(struct control *c, struct dist_session *session, struct c
         d->kind = kinds_of_id(c->orders.kinds, term_text(what));
         e = gate_document_id(d->kind, term_text(what), &d->fault);
     }
+    if (e == ERR_OK && term_arity(words) == 3)
+        e = arguments_options(term_element(words, 2), clear_arguments, 1, d, &d->fault);
     if (e == ERR_OK)
         order_submit(d, session);
     else
@@ -474,16 +485,15 @@ static bool take_status(struct control *c, struct dist_session *session, struct 
 
 /* ---- the table ------------------------------------------------------------- */
 
-/* A word alone (arity 0) or a tuple {Word, Argument}. */
+/* A word alone (arity 0) or a tuple {Word, Argument...}. */
 static const struct word {
     const char *name;
     uint32_t arity;
     bool (*take)(struct control *, struct dist_session *, struct caller *, term);
 } words_known[] = {
-    {"checkpoint", 2, take_checkpoint}, {"clear", 2, take_clear},
-    {"status", 0, take_status},         {"flush", 2, take_flush},
-    {"pause", 0, take_pause},           {"resume", 0, take_resume},
-    {"drain", 0, take_drain},           {"drain", 2, take_drain},
+    {"checkpoint", 2, take_checkpoint}, {"clear", 2, take_clear}, {"clear", 3, take_clear},
+    {"status", 0, take_status},         {"flush", 2, take_flush}, {"pause", 0, take_pause},
+    {"resume", 0, take_resume},         {"drain", 0, take_drain}, {"drain", 2, take_drain},
     {"reload", 0, take_reload},         {"dead", 2, take_dead},
 };
 

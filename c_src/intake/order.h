@@ -38,6 +38,7 @@ struct order {
     uint64_t refused; /* and those that cannot be, of many */
     int64_t wait_ms;
     bool all, again; /* again: another portion is to follow */
+    bool dry_run;    /* of clear: only count */
     struct fault fault;
     struct buf answer;
 };

@@ -31,4 +31,24 @@ static inline void manual_has(const char *page, const char *table, const char *s
     free(text);
 }
 
+/* ${file} is ${text} to the byte; with TEST_UPDATE=1 it is written, ${test} is who does. */
+static inline void manual_is(const char *file, const char *text, const char *test)
+{
+    char path[500], *have = NULL;
+    size_t size = 0;
+
+    manual_path(file, path, sizeof path);
+    FILE *f = fopen(path, getenv("TEST_UPDATE") != NULL ? "w+" : "r");
+    ck_assert_msg(f != NULL, "%s cannot be opened", path);
+    if (getenv("TEST_UPDATE") != NULL) {
+        fputs(text, f);
+        rewind(f);
+    }
+    ck_assert_int_gt(getdelim(&have, &size, '\0', f), 0);
+    fclose(f);
+    ck_assert_msg(strcmp(have, text) == 0,
+                  "%s is not what the program prints; TEST_UPDATE=1 %s writes it", file, test);
+    free(have);
+}
+
 #endif

@@ -61,7 +61,7 @@ TEST(a_store_in_use_is_left_alone)
     char pid[64];
 
     snprintf(pid, sizeof pid, "in use by process %ld\n", (long)getpid());
-    expect(d.path, "check", 1, pid);
+    expect(d.path, "check", 4, pid);
     expect(d.path, "dump", 1, pid);
     expect(d.path, "repair", 1, pid);
     outbox_close(o);
@@ -111,7 +111,7 @@ TEST(wrong_usage_and_no_store)
 
     expect(d.path, "mend", 2, "check, dump or repair is wanted");
     expect(d.path, NULL, 2, "check, dump or repair is wanted");
-    expect(d.path, "check", 1, "there is no store in");
+    expect(d.path, "check", 4, "there is no store in");
     expect("/nonexistent/store", "repair", 1, "No such file or directory");
     temp_dir_remove(&d); /* nothing was made in it */
 }

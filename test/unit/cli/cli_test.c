@@ -365,5 +365,6 @@ TEST(usage_is_status_2)
     ck_assert_str_eq(said, "convex_sidecar status: too many arguments; see convex_sidecar status "
                            "--help\n");
     ck_assert_int_eq(run("/nonexistent", "frob", 0, NULL, said), 2);
-    ck_assert_str_eq(said, "convex_sidecar: there is no word \"frob\"; --help lists them\n");
+    ck_assert_str_eq(said,
+                     "convex_sidecar: there is no word \"frob\"; convex_sidecar help lists them\n");
 }

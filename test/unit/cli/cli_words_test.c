@@ -71,6 +71,10 @@ TEST(each_word_is_a_request_of_the_protocol)
         {"clear --kind run_summary", "{clear,{kind,<<run_summary>>}}", 5000},
         {"clear --all", "{clear,all}", 5000},
         {"dead list", "{dead,list}", 5000},
+        {"clear --all --yes", "{clear,all}", 5000},
+        {"clear --all --dry-run", "{clear,all,#{dry_run=>true}}", 5000},
+        {"clear a:1 --dry-run", "{clear,<<a:1>>,#{dry_run=>true}}", 5000},
+        {"audit --repair --dry-run", "{audit,all,#{repair=>false,after=><<>>}}", 7200000},
         {"dead list a:1", "{dead,{list,<<a:1>>}}", 5000},
         {"dead show a:1", "{dead,{show,<<a:1>>}}", 5000},
         {"dead retry a:1", "{dead,{retry,<<a:1>>}}", 5000},
@@ -104,7 +108,35 @@ TEST(each_word_is_a_request_of_the_protocol)
         ck_assert_int_eq(ask.json, strstr(cases[i].line, "--json") != NULL);
         buf_free(&text);
         buf_free(&whole);
-        buf_free(&ask.request);
+        cli_words_free(&ask);
+    }
+}
+
+/* What is lost is said before; what can be asked for again is not asked about. */
+TEST(words_that_lose_something_say_so)
+{
+    static const struct {
+        const char *line;
+        bool asks, counts;
+    } cases[] = {{"clear a:1", false, false},
+                 {"clear --all", true, true},
+                 {"clear --kind k", true, true},
+                 {"clear --kind k --dry-run", false, false},
+                 {"dead drop a:1", true, false},
+                 {"dead retry --all", false, false},
+                 {"audit", false, false},
+                 {"audit --repair", true, false},
+                 {"audit --repair --dry-run", false, false},
+                 {"rebuild --from f --lower", false, false}};
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct ask ask;
+        char why[200];
+        ck_assert_int_eq(parse(cases[i].line, &ask, why), ERR_OK);
+        ck_assert_msg((ask.loss != NULL) == cases[i].asks, "%s", cases[i].line);
+        ck_assert_msg((ask.preview.len > 0) == cases[i].counts, "%s", cases[i].line);
+        ck_assert(!ask.yes);
+        cli_words_free(&ask);
     }
 }
 
@@ -112,7 +144,10 @@ TEST(wrong_usage_says_what_is_wrong)
 {
     static const char *const cases[][2] = {
         {"status now", "too many arguments"},
-        {"status --all", "--all and --kind do not belong here"},
+        {"status --all", "--all does not belong here; it goes with clear, dead"},
+        {"status --yes", "--yes does not belong here; it goes with clear, dead, audit"},
+        {"dead drop a --dry-run",
+         "--dry-run does not belong here; it goes with clear, rebuild, audit"},
         {"status --jsn", "--jsn is not understood"},
         {"status --timeout", "--timeout needs a value"},
         {"status --timeout 0", "--timeout wants a number of seconds from 1 to 7200"},
@@ -131,12 +166,12 @@ TEST(wrong_usage_says_what_is_wrong)
         {"dead drop", "the id of a document is wanted"},
         {"dead retry", "the id of a document is wanted"},
         {"audit k", "status, cancel, or --kind, --repair and --after are wanted"},
-        {"audit --all", "status, cancel, or --kind, --repair and --after are wanted"},
+        {"audit --all", "--all does not belong here; it goes with clear, dead"},
         {"audit status cancel", "status, cancel, or --kind, --repair and --after are wanted"},
         {"audit status --repair", "status and cancel stand alone"},
         {"audit --after", "--after needs a value"},
-        {"status --repair", "--repair and --after belong to audit"},
-        {"rebuild --from x --after y", "--repair and --after belong to audit"},
+        {"status --repair", "--repair does not belong here; it goes with audit"},
+        {"rebuild --from x --after y", "--after does not belong here; it goes with audit"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct ask ask;

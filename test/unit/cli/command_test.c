@@ -48,8 +48,9 @@ TEST(options_of_all_words_are_taken_wherever_they_stand)
 
 TEST(wrong_usage_is_status_2)
 {
-    static const char *const lines[] = {"run --config", "status --store", "run now",
-                                        "check-config a --managed", "frob --help"};
+    static const char *const lines[] = {"run --config", "status --store",
+                                        "run now",      "check-config a --managed",
+                                        "frob --help",  "help frob"};
     char words[200];
     struct command k;
 
@@ -63,8 +64,8 @@ TEST(wrong_usage_is_status_2)
 TEST(help_and_version_are_answered_at_once)
 {
     static const char *const lines[] = {
-        "",        "help",     "--help", "-h", "run --help", "status -h", "run --config --help",
-        "version", "--version"};
+        "",        "help",      "--help",    "-h", "run --help", "status -h", "run --config --help",
+        "version", "--version", "help clear"};
     char words[200];
     struct command k;
 
