@@ -36,7 +36,8 @@ check("the lock file has the version of package.json", locked.version === wants.
 check("package.json wants the Node of the locked CLI", wants.engines.node === locked.engines.node, locked.engines.node);
 
 const vsn = /\{vsn, *"(.*?)"\}/.exec(readFileSync(join(here, "../../src/convex_sidecar.app.src"), "utf8"))[1];
-check("the package has the sidecar's version", wants.version === vsn, wants.version);
+const versions = [wants.version, JSON.parse(readFileSync(join(priv, "package-lock.json"))).version, lock[""].version];
+check("the package and its lock file have the sidecar's version", versions.every((v) => v === vsn), versions.join(", "));
 
 const folder = mkdtempSync(join(tmpdir(), "check-node-"));
 const onNode = (version) =>
