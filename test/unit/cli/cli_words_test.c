@@ -188,25 +188,22 @@ TEST(wrong_usage_says_what_is_wrong)
 
 TEST(every_word_has_help_with_an_example)
 {
-    static const char *const words[] = {"run",    "check-config", "version", "status",
-                                        "flush",  "pause",        "resume",  "drain",
-                                        "reload", "checkpoint",   "clear",   "dead"};
-    char *all = NULL;
-    size_t len = 0;
+    char *all = NULL, word[50];
+    size_t len = 0, count = 0;
     FILE *out = open_memstream(&all, &len);
     ck_assert(cli_help(NULL, out));
     fclose(out);
-    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+    for (const char *at = all; (at = strstr(at, "\n  ")) != NULL; count++) {
         char *text = NULL, line[100];
+        ck_assert_int_eq(sscanf(at += 3, "%49s", word), 1);
         out = open_memstream(&text, &len);
-        ck_assert(cli_help(words[i], out));
+        ck_assert_msg(cli_help(word, out), "%s", word);
         fclose(out);
-        snprintf(line, sizeof line, "Example: convex_sidecar %s", words[i]);
+        snprintf(line, sizeof line, "Example: convex_sidecar %s", word);
         ck_assert_msg(strstr(text, line) != NULL, "%s", text);
-        snprintf(line, sizeof line, "\n  %s ", words[i]);
-        ck_assert_msg(strstr(all, line) != NULL, "%s is not in:\n%s", words[i], all);
         free(text);
     }
+    ck_assert_uint_gt(count, 0);
     free(all);
     ck_assert(!cli_help("frobnicate", stdout));
 }
