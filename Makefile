@@ -12,6 +12,7 @@
 # make setup      only install what is missing (Debian packages, npm modules of test/convex)
 # make hooks      check plan, links and format before each commit
 # make compile_commands.json   for clangd
+# make clean      remove all that was built
 #
 # V=1 shows the commands; OTP_ROOT=/path uses another Erlang/OTP; BUILD=dir another build folder.
 
