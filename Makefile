@@ -2,6 +2,7 @@
 # make test       every test; installs what it needs; last line "N passed, N failed"
 # make demo       the main job, end to end, on this machine (SINK=file: without Node; SERVE=1: a live page stays open)
 # make bench      every row of docs/BENCH.md, in under ten minutes (ROW=name: one group of rows)
+# make sim        delivery's judgement against scripts on a clock of their own (SEEDS=10000, FROM=seed)
 # make soak       steady load, a restart every 20 s; memory, descriptors and losses (MINUTES=30)
 # make scale      a rebuild that is killed in the middle, resumed and audited (ENTITIES=20000)
 # make torture    the promise under fire: CYCLES=20 kills among other faults; SEED=n repeats a run (SAN as below)
@@ -52,7 +53,7 @@ SOURCES := $(wildcard c_src/*.c c_src/*/*.c)
 OBJECTS := $(SOURCES:c_src/%.c=$(BUILD)/%.o)
 TESTS   := $(patsubst test/unit/%.c,$(BUILD)/%,$(wildcard test/unit/*/*_test.c))
 
-.PHONY: all c install erl kinds test demo check plan format unit unit-programs tidy hooks compile_commands.json setup clean help fuzz fuzz-programs torture torture-program soak scale bench bench-programs
+.PHONY: all c install erl kinds test demo check plan format unit unit-programs tidy hooks compile_commands.json setup clean help fuzz fuzz-programs torture torture-program sim soak scale bench bench-programs
 all: c erl
 c: $(PROGRAM)
 erl: c
@@ -77,9 +78,15 @@ kinds:
 	$(Q)awk -v to=ts -f tools/kinds.awk priv/kinds.ini >priv/convex/kinds.ts.new && mv -f priv/convex/kinds.ts.new priv/convex/kinds.ts
 $(BUILD)/sidecar.a: $(filter-out $(BUILD)/main.o,$(OBJECTS))
 	$(Q)rm -f $@ && ar rcs $@ $^
-$(BUILD)/%_test: test/unit/%_test.c test/unit/test.h $(wildcard test/unit/*/fake_*.c) $(BUILD)/sidecar.a
+$(BUILD)/%_test: test/unit/%_test.c test/unit/test.h $(wildcard test/unit/*/fake_*.c) test/sim/sim.c $(BUILD)/sidecar.a
 	$(call say,CC,$<)
 	$(Q)mkdir -p $(@D) && $(CALL) -Itest/unit -Wno-conversion -MMD -MP -o $@ $< $(BUILD)/sidecar.a $(shell pkg-config --libs check) $(LIBS)
+# Delivery against scripts: make sim SEEDS=10000 FROM=1
+$(BUILD)/sim: test/sim/main.c test/sim/sim.c $(wildcard test/unit/*/fake_*.c) $(BUILD)/sidecar.a
+	$(call say,CC,$<)
+	$(Q)$(CALL) -Itest/unit -Wno-conversion -MMD -MP -o $@ $< $(BUILD)/sidecar.a $(LIBS)
+sim: $(BUILD)/sim
+	$(Q)$(BUILD)/sim $(or $(SEEDS),10000) $(FROM)
 $(BUILD)/dist_node: test/node/dist_node.c $(BUILD)/sidecar.a
 	$(call say,CC,$<)
 	$(Q)$(CALL) -MMD -MP -o $@ $< $(BUILD)/sidecar.a $(LIBS)
@@ -133,7 +140,7 @@ check:
 plan:
 	$(Q)tools/check-plan arrows && tools/check-links && tools/check-package
 format:
-	$(Q)clang-format-14 --dry-run --Werror c_src/*.c c_src/*/*.[ch] test/unit/*.h test/unit/*/*.[ch] && mix format --check-formatted && echo "format: ok"
+	$(Q)clang-format-14 --dry-run --Werror c_src/*.c c_src/*/*.[ch] test/unit/*.h test/unit/*/*.[ch] test/sim/*.c && mix format --check-formatted && echo "format: ok"
 unit-programs: $(TESTS)
 unit: $(TESTS)
 	$(Q)tools/run-unit $(TESTS)
@@ -145,7 +152,7 @@ hooks:
 compile_commands.json: export COMPILE = $(CALL)
 compile_commands.json: export TEST_FLAGS = -Itest/unit -Wno-conversion
 compile_commands.json: $(BUILD)/projection/kinds.inc
-	$(Q)tools/compile-commands $(SOURCES) $(wildcard test/unit/*/*.c test/fuzz/*.c test/bench/*.c test/node/*.c) >$@
+	$(Q)tools/compile-commands $(SOURCES) $(wildcard test/unit/*/*.c test/sim/*.c test/fuzz/*.c test/bench/*.c test/node/*.c) >$@
 
 # Every decoder under libFuzzer, FUZZ_SECONDS each; what it learned stays in build/fuzz/corpus.
 FUZZ_SECONDS ?= 60

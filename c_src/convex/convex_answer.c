@@ -26,29 +26,28 @@ enum form {
     FORM_THROWN,  /* {"status":"error",...,"errorData":...}: the function threw a ConvexError */
     FORM_ERROR,   /* {"status":"error","errorMessage":...} */
     FORM_CODE,    /* {"code":...,"message":...} */
-    FORM_KEY_OK,  /* check_admin_key: {"success":true,"isReadOnly":false,...} */
-    FORM_KEY_READ_ONLY, /* check_admin_key: isReadOnly */
-    FORM_ALIVE,         /* /version: whatever it is */
-    FORM_OTHER          /* not JSON, or none of these */
+    FORM_OTHER    /* not JSON, or none of these */
 };
 
 struct row {
-    const char *code, *says, *note;
+    const char *note;
     long from, to;
     enum http_end end;
     enum form form;
     enum verdict_kind verdict;
+    bool is_endpoints;
 };
 
+enum { SCOPE_ROW_ANY, SCOPE_ROW_ENDPOINT };
+
 static const struct row rows[] = {
-#define ROW(end_, from_, to_, form_, code_, says_, verdict_, note_, source_)                       \
+#define ROW(end_, from_, to_, form_, verdict_, scope_, note_, source_)                             \
     {.end = end_,                                                                                  \
      .from = from_,                                                                                \
      .to = to_,                                                                                    \
      .form = form_,                                                                                \
-     .code = code_,                                                                                \
-     .says = says_,                                                                                \
      .verdict = VERDICT_##verdict_,                                                                \
+     .is_endpoints = SCOPE_ROW_##scope_ == SCOPE_ROW_ENDPOINT,                                     \
      .note = note_},
 #include "convex/convex_answer.def"
 #undef ROW
@@ -149,17 +148,11 @@ static enum form read_mutation(struct facts *f)
     return FORM_THROWN;
 }
 
-static enum form read_body(struct facts *f, enum convex_call call)
+static enum form read_body(struct facts *f)
 {
     const char *status = text_of(f->root, "status");
-    bool is_mutation = call == CONVEX_BATCH || call == CONVEX_SINGLE;
 
-    if (call == CONVEX_PROBE_LIFE && f->status == 200)
-        return FORM_ALIVE;
-    if (call == CONVEX_PROBE_KEY && json_is_true(json_object_get(f->root, "success")))
-        return json_is_true(json_object_get(f->root, "isReadOnly")) ? FORM_KEY_READ_ONLY
-                                                                    : FORM_KEY_OK;
-    if (is_mutation && (strcmp(status, "error") == 0 || strcmp(status, "success") == 0))
+    if ((strcmp(status, "error") == 0 || strcmp(status, "success") == 0))
         return read_mutation(f);
     if (json_is_string(json_object_get(f->root, "code"))) {
         copy_line(f->code, sizeof f->code, text_of(f->root, "code"));
@@ -170,7 +163,7 @@ static enum form read_body(struct facts *f, enum convex_call call)
 }
 
 /* The one place where an answer is parsed.  Numbers may be of any size, texts may hold NUL. */
-static void read_facts(struct facts *f, const struct http_answer *answer, enum convex_call call)
+static void read_facts(struct facts *f, const struct http_answer *answer)
 {
     *f = (struct facts){.end = answer->end, .status = answer->status, .message = ""};
     if (answer->end != HTTP_ANSWERED) {
@@ -181,7 +174,7 @@ static void read_facts(struct facts *f, const struct http_answer *answer, enum c
     if (answer->body.len)
         f->root = json_loadb((const char *)answer->body.data, answer->body.len,
                              JSON_DECODE_INT_AS_REAL | JSON_ALLOW_NUL, NULL);
-    f->form = read_body(f, call);
+    f->form = read_body(f);
 }
 
 /* ---- judging --------------------------------------------------------------------------------- */
@@ -189,9 +182,7 @@ static void read_facts(struct facts *f, const struct http_answer *answer, enum c
 static bool fits(const struct row *r, const struct facts *f)
 {
     return r->end == f->end && f->status >= r->from && f->status <= r->to &&
-           (r->form == FORM_ANY || r->form == f->form) &&
-           (r->code == NULL || strcmp(r->code, f->code) == 0) &&
-           (r->says == NULL || strncmp(r->says, f->message, strlen(r->says)) == 0);
+           (r->form == FORM_ANY || r->form == f->form);
 }
 
 /* The last row takes every status, so there is always one. */
@@ -211,7 +202,7 @@ static void explain(const struct row *r, const struct facts *f, char *out, size_
     size_t count = 0, len = 0;
     char first[96] = "", hidden[96] = "", line[256];
 
-    if (f->end == HTTP_ANSWERED && !in_function && f->form != FORM_KEY_READ_ONLY)
+    if (f->end == HTTP_ANSWERED && !in_function)
         snprintf(first, sizeof first, "HTTP %ld%s%s", f->status, f->code[0] ? " " : "", f->code);
     else if (f->end == HTTP_ANSWERED)
         snprintf(first, sizeof first, "%s", f->code);
@@ -364,6 +355,15 @@ static bool judge_result(const json_t *result, struct verdict *v)
     return true;
 }
 
+/*
+ * Functions of version 1 catch what they should throw: the transaction was too much, and which item
+ * met its limit says nothing about that item.
+ */
+static bool is_transactions(const struct verdict *v)
+{
+    return v->kind == VERDICT_REFUSED && strstr(v->why, " in a single function execution") != NULL;
+}
+
 /* The results of a batch that succeeded as a whole; whatever is odd makes all of it unknown. */
 static bool judge_batch(const json_t *value, struct verdict *overall, struct verdict *each,
                         size_t count)
@@ -372,10 +372,15 @@ static bool judge_batch(const json_t *value, struct verdict *overall, struct ver
 
     if (json_is_array(results) && json_array_size(results) == count) {
         size_t i = 0;
-        while (i < count && judge_result(json_array_get(results, i), &each[i]))
+        while (i < count && judge_result(json_array_get(results, i), &each[i]) &&
+               !is_transactions(&each[i]))
             i++;
         if (i == count)
             return true;
+        if (is_transactions(&each[i])) {
+            *overall = each[i];
+            return false;
+        }
         snprintf(overall->why, sizeof overall->why,
                  "the batch mutation answered an outcome that is none of ours for document %zu",
                  i + 1);
@@ -438,9 +443,9 @@ bool convex_answer_judge_numbered(const struct http_answer *answer, enum convex_
         return false;
     }
     *echo = (struct convex_echo){.mark = -1};
-    read_facts(&f, answer, call);
+    read_facts(&f, answer);
     r = find_row(&f);
-    *overall = (struct verdict){.kind = r->verdict};
+    *overall = (struct verdict){.kind = r->verdict, .is_endpoints = r->is_endpoints};
     if (r->verdict == VERDICT_AGAIN || r->verdict == VERDICT_UNKNOWN)
         overall->after_ms = answer->retry_after_ms;
     if (r->verdict == VERDICT_DONE && number)
@@ -470,7 +475,7 @@ bool convex_answer_attached(const struct http_answer *answer, struct convex_echo
 
     *echo = (struct convex_echo){.mark = -1};
     *count = 0;
-    read_facts(&f, answer, CONVEX_SINGLE);
+    read_facts(&f, answer);
     read_echo(f.value, echo);
     names = json_object_get(f.value, "controls");
     json_array_foreach(names, i, name)

@@ -8,10 +8,8 @@
 
 /* What was asked: it decides which body counts as success. */
 enum convex_call {
-    CONVEX_BATCH,     /* /api/mutation of many documents: a result for each */
-    CONVEX_SINGLE,    /* /api/mutation of one document: any value */
-    CONVEX_PROBE_KEY, /* GET /api/check_admin_key */
-    CONVEX_PROBE_LIFE /* GET /version: any body */
+    CONVEX_BATCH, /* /api/mutation of many documents: a result for each */
+    CONVEX_SINGLE /* /api/mutation of one document: any value */
 };
 
 /**

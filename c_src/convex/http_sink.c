@@ -14,9 +14,9 @@
  *
  * What can go wrong: whatever http or Convex say is a verdict (convex_answer.def).  Three things
  * are answered from inside send, without asking: a document whose kind is no longer configured
- * (STOP: nothing is thrown away for a slip in the configuration), a body over Convex's limit
- * (REFUSED), and a call sent while the sink closes (UNKNOWN).  After a 401 the key file is read
- * again, so that a rotated key is in use at the next call.
+ * (REFUSED, as its kind will be), a body over Convex's limit (REFUSED), and a call sent while the
+ * sink closes (UNKNOWN).  After a 401 the key file is read again, so that a rotated key is in use
+ * at the next call.
  *
  * The admin key is held by http alone, wiped from every buffer here, and in no log or fault text.
  *
@@ -40,13 +40,6 @@
 #define MAX_BATCH_BYTES (16777216 + 2000) /* more than Convex takes makes no sense */
 #define MAX_DOCUMENTS   1024
 
-struct probe {
-    struct http_sink *owner;
-    enum convex_call call;
-    sink_probed *probed;
-    void *arg;
-};
-
 static struct http_sink *sink_of(struct sink *s)
 {
     return (struct http_sink *)s;
@@ -57,10 +50,7 @@ static struct http_sink *sink_of(struct sink *s)
 /* The old key stays in use when the file is not good. */
 static enum err read_key_file(struct http_sink *s, struct fault *fault)
 {
-    enum err e = admin_key_read(s->http, s->key_file, fault);
-
-    s->has_key = s->has_key || e == ERR_OK;
-    return e;
+    return admin_key_read(s->http, s->key_file, fault);
 }
 
 static enum err reload(struct sink *base, struct fault *fault)
@@ -144,7 +134,7 @@ static bool add_single(struct sink_call *c, const struct pending *p)
         put_single(c, kind->mutation, p);
     } else {
         c->has_fault = true;
-        c->fault.kind = VERDICT_STOP;
+        c->fault.kind = VERDICT_REFUSED;
         snprintf(c->fault.why, sizeof c->fault.why, "kind %.*s is not configured: no mutation path",
                  p->kind.len < 100 ? (int)p->kind.len : 100, (const char *)p->kind.data);
     }
@@ -176,34 +166,6 @@ bool http_sink_add_control(struct sink_call *c, struct slice kind)
     body_put_control_item(&c->body, s->sink.us.id, kind, http_sink_control_time(s));
     c->control_end = c->body.len;
     return true;
-}
-
-static void on_probe_answer(void *arg, const struct http_answer *http)
-{
-    struct probe *p = arg;
-    struct verdict verdict;
-
-    if (http->end == HTTP_ANSWERED && http->status == 401)
-        http_sink_reload_after_401(p->owner);
-    (void)convex_answer_judge(http, p->call, &verdict, NULL, 0);
-    p->probed(p->arg, &verdict);
-    free(p);
-}
-
-/* Without a key (the mutations are public then) check_admin_key would say no for ever. */
-static void probe(struct sink *base, sink_probed *probed, void *arg)
-{
-    struct http_sink *s = sink_of(base);
-    struct verdict verdict = {.kind = VERDICT_UNKNOWN, .why = "the sink is closing"};
-    struct probe *p;
-
-    if (s->closing) {
-        probed(arg, &verdict);
-        return;
-    }
-    p = base_alloc(sizeof *p);
-    *p = (struct probe){s, s->has_key ? CONVEX_PROBE_KEY : CONVEX_PROBE_LIFE, probed, arg};
-    http_get(s->http, s->has_key ? "/api/check_admin_key" : "/version", on_probe_answer, p);
 }
 
 static void wait_for(struct sink *base, int wake_fd, int timeout_ms)
@@ -241,7 +203,6 @@ static const struct sink_ops ops = {
     .add_control = http_sink_add_control,
     .send = http_calls_send,
     .ask = http_calls_ask,
-    .probe = probe,
     .reload = reload,
     .wait = wait_for,
     .peer = peer,
@@ -268,11 +229,8 @@ static enum err open_http(struct http_sink *s, const struct http_options *given,
 static enum err first_key(struct http_sink *s, const struct http_sink_options *options,
                           struct fault *fault)
 {
-    if (is_given(options->admin_key)) {
-        enum err e = admin_key_use(s->http, options->admin_key, fault);
-        s->has_key = e == ERR_OK;
-        return e;
-    }
+    if (is_given(options->admin_key))
+        return admin_key_use(s->http, options->admin_key, fault);
     if (!is_given(options->admin_key_file))
         return ERR_OK;
     s->key_file = base_strndup(options->admin_key_file, strlen(options->admin_key_file));

@@ -31,7 +31,7 @@ struct http_sink {
     struct functions *functions;
     /* of the delivery thread */
     size_t usual_bytes; /* of the last body: the next one is likely as long, and grows once */
-    bool has_key, closing;
+    bool closing;
     bool raise_is_out;     /* a call under way carries it */
     int64_t control_us;    /* projected_at of the last control */
     int64_t key_failed_us; /* log_limited's memory */
@@ -54,7 +54,7 @@ struct sink_call {
     size_t items_end;   /* where the body has no number yet */
     uint64_t number;    /* 0: the functions take none */
     bool has_raise;
-    struct verdict fault; /* STOP: answered from inside send */
+    struct verdict fault; /* REFUSED: answered from inside send */
     bool has_fault;
     sink_answered *answered;
     sink_told *told; /* instead of answered: a control by itself */

@@ -13,24 +13,47 @@ struct dispatch_options {
     unsigned max_in_flight;  /* calls at most; the adaptive limit stays at or below */
     int64_t min_interval_ms; /* between two writes of one document */
     int64_t backoff_min_ms, backoff_max_ms;
-    int64_t probe_ms;        /* between probes while stopped */
+    int64_t probe_ms;        /* between trials while stopped, at most */
     const char *stopped_why; /* begin stopped, and why; NULL: begin running */
 };
 
 enum dispatch_state {
     DISPATCH_RUNNING, /* sends what there is */
     DISPATCH_WAITING, /* a passing fault: waits its back-off, then sends again */
-    DISPATCH_STOPPED, /* a configuration fault: probes, then tries one document; discards nothing */
+    DISPATCH_STOPPED, /* everything is refused: trials, one at a time; discards nothing */
     DISPATCH_PAUSED   /* an operator's word */
 };
 
-struct dispatch_status {
+#define DISPATCH_KINDS 8  /* shown at most */
+#define DISPATCH_NOTES 10 /* documents shown at most */
+
+/* How the endpoint, or one kind, stands. */
+struct dispatch_scope {
     enum dispatch_state state;
-    char why[200];    /* the last fault; "" when running */
-    int64_t since_us; /* wall clock: since when in this state */
-    unsigned limit, in_flight;
-    uint64_t failures; /* in a row */
+    char why[200]; /* the last fault; "" when running */
+    int64_t since_us,
+        next_us;       /* wall clock: since when, and when the next trial is due (0: none) */
+    unsigned failures; /* of trials, in a row */
+};
+
+struct dispatch_kind {
+    char name[64];
+    struct dispatch_scope scope;
+};
+
+/* A document that is refused, failing or searched for. */
+struct dispatch_note {
+    char id[128], why[160];
+};
+
+struct dispatch_status {
     struct sink_peer peer;
+    struct dispatch_scope endpoint;
+    unsigned limit, in_flight, overdue;
+    unsigned troubled, sought; /* documents that travel alone; that are searched */
+    size_t kind_count, note_count;
+    struct dispatch_kind kinds[DISPATCH_KINDS]; /* those that are not running */
+    struct dispatch_note notes[DISPATCH_NOTES]; /* the first ones in trouble */
 };
 
 /** dispatch_open(o, sink, options): Start the delivery thread; ${sink} is taken. */
@@ -41,11 +64,13 @@ struct dispatch *dispatch_open(struct outbox *o, struct sink *sink,
 void dispatch_wake(void *d);
 void dispatch_pause(struct dispatch *d);
 void dispatch_resume(struct dispatch *d);
-/** dispatch_reload(d): Have the sink read its keys again and probe at once when stopped. */
+/** dispatch_reload(d): Have the sink read its keys again, and try at once what is not running. */
 void dispatch_reload(struct dispatch *d);
 /** dispatch_status(d, s): A copy of how it stands.  Any thread. */
 void dispatch_status(struct dispatch *d, struct dispatch_status *s);
 const char *dispatch_state_text(enum dispatch_state s);
+/** dispatch_next_text(s): What an operator can do about it; "": nothing. */
+const char *dispatch_next_text(enum dispatch_state s);
 
 /**
  * dispatch_stop(d, wait_ms):

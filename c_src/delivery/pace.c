@@ -1,16 +1,15 @@
 /*
- * pace.c - how many calls at once, and when after a fault.
+ * pace.c - how many calls at once.
  *
- * The happy path: the limit starts at 1.  Once in each mean round-trip time it
+ * The happy path: the limit starts at its floor.  Once in each mean round-trip time it
  * is judged: one more call if the limit was reached, nobody pushed back and the
  * answers came no later than usual; a tenth fewer if somebody pushed back or the
- * answers came 2.5 standard deviations later than usual.  The numbers are those
+ * answers to a full house came 2.5 standard deviations later than usual.  The numbers are those
  * of Vector's adaptive request concurrency (vectordotdev/vector,
  * src/sinks/util/adaptive_concurrency), whose scenarios are in pace_test.c.
  *
- * What can go wrong: a call fails in a passing way.  Then the breaker opens for
- * a time that doubles with each failure in a row, with full jitter; after it one
- * trial call goes out, and its answer closes the breaker or opens it for longer.
+ * What can go wrong: a call is not answered.  Once it is overdue (half a second, or eight times the
+ * mean) it takes no slot any more: that is delivery's to count.
  *
  * Pure: no clock, no thread, no I/O.  A struct pace belongs to one thread.
  */
@@ -23,12 +22,17 @@
 #define EWMA_ALPHA      0.4
 #define DECREASE_RATIO  0.9
 #define DEVIATION_SCALE 2.5
+#define OVERDUE_MIN_US  500000
+#define OVERDUE_MEANS   8
 
-void pace_init(struct pace *p, const struct pace_options *options, uint64_t seed)
+void pace_init(struct pace *p, const struct pace_options *options)
 {
     PRE(options->max_limit >= 1);
     PRE(options->backoff_min_ms >= 1 && options->backoff_max_ms >= 1);
-    *p = (struct pace){.options = *options, .random = seed, .limit = 1, .tripped_us = INT64_MIN};
+    *p = (struct pace){.options = *options, .floor = PACE_FLOOR};
+    if (p->floor > options->max_limit)
+        p->floor = options->max_limit;
+    p->limit = p->floor;
 }
 
 uint64_t pace_random(uint64_t *state)
@@ -49,13 +53,6 @@ int64_t pace_backoff_ms(const struct pace_options *options, uint64_t failures, u
         top = backoff_next(top, min, max);
     PRE(top > 0);
     return 1 + (int64_t)(pace_random(random) % (uint64_t)top);
-}
-
-size_t pace_trial_size(const struct pace *p, size_t full)
-{
-    size_t size = p->failures < 32 ? full >> p->failures : 0;
-
-    return size > 0 ? size : 1;
 }
 
 /* ---- the limit ------------------------------------------------------------- */
@@ -81,9 +78,11 @@ static void judge(struct pace *p, bool measured, double rtt_us)
     if (p->limit < p->options.max_limit && p->reached_limit && !p->had_back_pressure && measured &&
         rtt_us <= p->mean_us)
         p->limit++;
-    else if (p->limit > 1 && (p->had_back_pressure || (measured && rtt_us >= late_us)))
+    else if (p->had_back_pressure || (p->reached_limit && measured && rtt_us >= late_us))
         p->limit = (unsigned)((double)p->limit * DECREASE_RATIO);
-    POST(p->limit >= 1 && p->limit <= p->options.max_limit);
+    if (p->limit < p->floor)
+        p->limit = p->floor;
+    POST(p->limit <= p->options.max_limit);
 }
 
 /* End the round if its time is over: judge the limit, learn, begin the next. */
@@ -104,60 +103,32 @@ static void turn_round(struct pace *p, int64_t now_us)
     p->round_sum_us = p->round_count = 0;
 }
 
-/* ---- the breaker ----------------------------------------------------------- */
+/* ---- calls ------------------------------------------------------------------- */
 
-enum pace_turn pace_turn(const struct pace *p, int64_t now_us, unsigned in_flight)
-{
-    if (in_flight >= p->limit || p->breaker == PACE_HALF_OPEN)
-        return PACE_WAIT;
-    if (p->breaker == PACE_OPEN)
-        return now_us >= p->open_until_us ? PACE_TRIAL : PACE_WAIT;
-    return PACE_GO;
-}
-
-void pace_sent(struct pace *p, unsigned in_flight, bool trial)
+void pace_sent(struct pace *p, unsigned in_flight)
 {
     if (in_flight >= p->limit)
         p->reached_limit = true;
-    if (trial)
-        p->breaker = PACE_HALF_OPEN;
 }
 
-static void close_breaker(struct pace *p, bool trial)
+void pace_done(struct pace *p, int64_t now_us, int64_t rtt_us, bool is_timely)
 {
-    if (trial)
-        p->breaker = PACE_CLOSED;
-    if (p->breaker == PACE_CLOSED)
-        p->failures = 0;
-}
-
-void pace_done(struct pace *p, int64_t now_us, int64_t rtt_us, bool trial)
-{
-    p->round_sum_us += rtt_us;
-    p->round_count++;
+    if (is_timely) {
+        p->round_sum_us += rtt_us;
+        p->round_count++;
+    }
     turn_round(p, now_us);
-    close_breaker(p, trial);
 }
 
-void pace_answered(struct pace *p, bool trial)
+void pace_pushed(struct pace *p, int64_t now_us)
 {
-    close_breaker(p, trial);
-}
-
-void pace_fault(struct pace *p, int64_t now_us, int64_t sent_us, int64_t after_ms, bool trial)
-{
-    bool is_news = trial || (p->breaker == PACE_CLOSED && sent_us >= p->tripped_us);
-
-    if (after_ms > PACE_MAX_AFTER_MS)
-        after_ms = PACE_MAX_AFTER_MS;
     p->had_back_pressure = true;
     turn_round(p, now_us);
-    if (is_news) {
-        p->failures++;
-        p->tripped_us = now_us;
-        p->breaker = PACE_OPEN;
-        p->open_until_us = now_us + 1000 * pace_backoff_ms(&p->options, p->failures, &p->random);
-    }
-    if (p->breaker == PACE_OPEN && p->open_until_us < now_us + 1000 * after_ms)
-        p->open_until_us = now_us + 1000 * after_ms;
+}
+
+int64_t pace_overdue_us(const struct pace *p)
+{
+    int64_t means_us = (int64_t)(OVERDUE_MEANS * p->mean_us);
+
+    return means_us > OVERDUE_MIN_US ? means_us : OVERDUE_MIN_US;
 }

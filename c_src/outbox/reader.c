@@ -77,6 +77,25 @@ bool outbox_next(struct outbox_reader *r, uint64_t after, struct pending *p)
     }
 }
 
+/* By halving: a number is too large when nothing is pending after it. */
+uint64_t outbox_last(struct outbox_reader *r)
+{
+    struct slice key, value;
+    uint64_t low = 0, high = UINT64_MAX, no = 0;
+
+    while (low < high) {
+        uint64_t middle = low + (high - low) / 2;
+        enum err e = store_view_seek(r->view, slice_of(&middle, sizeof middle), true, &key, &value);
+        if (e != ERR_OK) {
+            high = middle;
+            continue;
+        }
+        memcpy(&no, key.data, sizeof no);
+        low = no;
+    }
+    return no;
+}
+
 enum err outbox_get(struct outbox_reader *r, uint64_t no, struct pending *p)
 {
     struct slice key = slice_of(&no, sizeof no), value;

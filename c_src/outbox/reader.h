@@ -14,6 +14,8 @@ struct outbox_reader; /* opaque: a view of the committed state; one thread at a 
 void outbox_reader_close(struct outbox_reader *r);
 /** outbox_next(r, after, p): The pending version with the smallest number > ${after}, if any. */
 bool outbox_next(struct outbox_reader *r, uint64_t after, struct pending *p);
+/** outbox_last(r): The largest number that is pending; 0: there is none. */
+uint64_t outbox_last(struct outbox_reader *r);
 /**
  * outbox_get(r, no, p):
  * The pending version with number ${no}.  ERR_NOT_FOUND: it is pending no more.  ERR_STORE: the

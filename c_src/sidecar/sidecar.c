@@ -264,7 +264,7 @@ bool sidecar_is_drained(struct sidecar *s)
     struct dispatch_status d;
 
     dispatch_status(s->dispatch, &d);
-    bool moving = d.state == DISPATCH_RUNNING || d.state == DISPATCH_WAITING;
+    bool moving = d.endpoint.state == DISPATCH_RUNNING || d.endpoint.state == DISPATCH_WAITING;
     return outbox_pending(s->outbox) == 0 || !moving;
 }
 

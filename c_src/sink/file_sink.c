@@ -205,14 +205,6 @@ static void file_ask(struct sink *s, enum sink_question question, struct slice k
     told(arg, &verdict);
 }
 
-static void file_probe(struct sink *s, sink_probed *probed, void *arg)
-{
-    struct verdict verdict = {.kind = VERDICT_DONE};
-
-    (void)s;
-    probed(arg, &verdict);
-}
-
 static enum err file_reload(struct sink *s, struct fault *fault)
 {
     struct file_sink *f = (struct file_sink *)s;
@@ -249,7 +241,6 @@ enum err file_sink_open(const char *path, struct sink **sink, struct fault *faul
         .add_control = file_add_control,
         .send = file_send,
         .ask = file_ask,
-        .probe = file_probe,
         .reload = file_reload,
         .wait = file_wait,
         .close = file_close,

@@ -25,7 +25,7 @@ struct sink_call {
 
 static struct verdict verdict_of(const struct noop_sink *n)
 {
-    struct verdict v = {.kind = n->stop_why != NULL ? VERDICT_STOP : VERDICT_DONE,
+    struct verdict v = {.kind = n->stop_why != NULL ? VERDICT_REFUSED : VERDICT_DONE,
                         .is_endpoints = true};
 
     if (n->stop_why != NULL)
@@ -75,13 +75,6 @@ static void noop_ask(struct sink *s, enum sink_question question, struct slice k
     told(arg, &verdict);
 }
 
-static void noop_probe(struct sink *s, sink_probed *probed, void *arg)
-{
-    struct verdict verdict = verdict_of((const struct noop_sink *)s);
-
-    probed(arg, &verdict);
-}
-
 static enum err noop_reload(struct sink *s, struct fault *fault)
 {
     (void)s;
@@ -108,7 +101,6 @@ struct sink *noop_sink_open(const char *stop_why)
         .add_control = noop_add_control,
         .send = noop_send,
         .ask = noop_ask,
-        .probe = noop_probe,
         .reload = noop_reload,
         .wait = noop_wait,
         .close = noop_close,

@@ -11,7 +11,8 @@
 /**
  * noop_sink_open(stop_why):
  * A sink whose every call is done at once; with ${stop_why} (borrowed until close) one that answers
- * VERDICT_STOP to everything, for documents that nobody may have.  Freed by ops->close.
+ * VERDICT_REFUSED to everything, by nature of the endpoint, for documents that nobody may have.
+ * Freed by ops->close.
  */
 struct sink *noop_sink_open(const char *stop_why);
 

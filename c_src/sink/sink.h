@@ -12,8 +12,7 @@ enum verdict_kind {
     VERDICT_AGAIN,   /* not written, for a passing reason: send it again */
     VERDICT_UNKNOWN, /* nobody knows whether it was written: send it again, the guard makes it safe
                       */
-    VERDICT_REFUSED, /* not written and never will be, as it is */
-    VERDICT_STOP,    /* not written, because of how things are set up: stop and say so */
+    VERDICT_REFUSED, /* not written, for a reason that may last */
     VERDICT_NONE     /* of ask only: nothing was asked, for there is nothing to ask with */
 };
 
@@ -65,7 +64,6 @@ struct sink;
 struct sink_call; /* opaque: one call being filled or in flight */
 
 typedef void sink_answered(void *arg, const struct sink_answer *answer);
-typedef void sink_probed(void *arg, const struct verdict *verdict);
 typedef void sink_told(void *arg, const struct verdict *verdict);
 
 /*
@@ -88,8 +86,6 @@ struct sink_ops {
      * come; one that is neither DONE nor NONE means of the question what it means of a document. */
     void (*ask)(struct sink *s, enum sink_question question, struct slice kind, sink_told *told,
                 void *arg);
-    /* Ask, without writing, whether the other side would take documents. */
-    void (*probe)(struct sink *s, sink_probed *probed, void *arg);
     /* Read keys and the like again; ERR_INVALID says what is wrong with them. */
     enum err (*reload)(struct sink *s, struct fault *fault);
     /* Do I/O until an answer came, ${wake_fd} is readable, or ${timeout_ms} are over (-1: no

@@ -12,6 +12,7 @@
 
 #include "delivery/dispatch.h"
 #include "dist/dist.h"
+#include "ground/clock.h"
 #include "ground/metrics.h"
 #include "ground/time_text.h"
 #include "intake/control.h"
@@ -20,6 +21,8 @@
 #include "term/term.h"
 
 #include <unistd.h>
+
+#define WAITING_READY_US 60000000
 
 static void put_text(struct buf *b, const char *key, const char *value)
 {
@@ -61,21 +64,80 @@ static void put_peer(struct buf *b, const struct sink_peer *peer)
     term_put_integer(b, peer->mark > 0 ? peer->mark : 0);
 }
 
+/* What an operator can do about the endpoint. */
+static const char *next_of(const struct status *s, const struct dispatch_status *d)
+{
+    return *s->next ? s->next : dispatch_next_text(d->endpoint.state);
+}
+
+static void put_next_at(struct buf *b, int64_t us)
+{
+    if (us > 0)
+        put_time(b, "next_at", us);
+    else
+        put_text(b, "next_at", "");
+}
+
+/* Those that are not running, each with its reason. */
+static void put_kinds(struct buf *b, const struct dispatch_status *d)
+{
+    term_put_atom(b, "kinds");
+    if (d->kind_count > 0)
+        term_put_list(b, (uint32_t)d->kind_count);
+    for (size_t i = 0; i < d->kind_count; i++) {
+        const struct dispatch_kind *k = &d->kinds[i];
+        term_put_map(b, 6);
+        put_text(b, "kind", k->name);
+        put_text(b, "state", dispatch_state_text(k->scope.state));
+        put_text(b, "why", k->scope.why);
+        put_text(b, "next", dispatch_next_text(k->scope.state));
+        put_time(b, "since", k->scope.since_us);
+        put_next_at(b, k->scope.next_us);
+    }
+    term_put_nil(b);
+}
+
+/* The first documents that are refused, failing or on trial. */
+static void put_documents(struct buf *b, const struct dispatch_status *d)
+{
+    term_put_atom(b, "documents");
+    if (d->note_count > 0)
+        term_put_list(b, (uint32_t)d->note_count);
+    for (size_t i = 0; i < d->note_count; i++) {
+        term_put_map(b, 2);
+        put_text(b, "document_id", d->notes[i].id);
+        put_text(b, "why", d->notes[i].why);
+    }
+    term_put_nil(b);
+}
+
+static void put_count(struct buf *b, const char *key, int64_t n)
+{
+    term_put_atom(b, key);
+    term_put_integer(b, n);
+}
+
 void status_put_term(const struct status *s, struct buf *b)
 {
     struct dispatch_status d;
 
     dispatch_status(s->dispatch, &d);
-    term_put_map(b, 19);
+    term_put_map(b, 25);
+    put_next_at(b, d.endpoint.next_us);
+    put_kinds(b, &d);
+    put_documents(b, &d);
+    put_count(b, "documents_alone", d.troubled);
+    put_count(b, "documents_searched", d.sought);
+    put_count(b, "calls_overdue", d.overdue);
     put_text(b, "node", s->node);
     put_text(b, "version", SIDECAR_VERSION);
     term_put_atom(b, "pid");
     term_put_integer(b, getpid());
     put_time(b, "started_at", s->started_us);
-    put_text(b, "state", dispatch_state_text(d.state));
-    put_text(b, "why", d.why);
-    put_text(b, "next", s->next);
-    put_time(b, "since", d.since_us);
+    put_text(b, "state", dispatch_state_text(d.endpoint.state));
+    put_text(b, "why", d.endpoint.why);
+    put_text(b, "next", next_of(s, &d));
+    put_time(b, "since", d.endpoint.since_us);
     put_text(b, "sink", s->sink);
     put_flag(b, "batching", s->batch_mutation[0] != '\0');
     put_text(b, "batch_mutation", s->batch_mutation);
@@ -98,6 +160,14 @@ void status_put_json(const struct status *s, struct buf *b)
     buf_free(&map);
 }
 
+/* A passing fault is none of a load balancer's business before it has lasted. */
+static bool is_held_up(const struct dispatch_scope *endpoint)
+{
+    return endpoint->state == DISPATCH_STOPPED || endpoint->state == DISPATCH_PAUSED ||
+           (endpoint->state == DISPATCH_WAITING &&
+            clock_wall_us() - endpoint->since_us > WAITING_READY_US);
+}
+
 bool status_is_ready(const struct status *s, struct buf *why)
 {
     struct dispatch_status d;
@@ -109,7 +179,8 @@ bool status_is_ready(const struct status *s, struct buf *why)
         buf_str(why, "draining: nothing new is taken\n");
     if (s->dist == NULL || !dist_is_published(s->dist))
         buf_str(why, "epmd does not have the node's name: BEAM nodes cannot connect\n");
-    if (d.state == DISPATCH_STOPPED)
-        buf_printf(why, "delivery is stopped: %s%s%s\n", d.why, *s->next ? "; " : "", s->next);
+    if (is_held_up(&d.endpoint))
+        buf_printf(why, "delivery is %s: %s; next: %s\n", dispatch_state_text(d.endpoint.state),
+                   d.endpoint.why, next_of(s, &d));
     return why->len == 0;
 }

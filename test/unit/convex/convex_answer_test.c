@@ -46,13 +46,6 @@ static const struct expectation cases[] = {
     {HTTP_ANSWERED, 200, CONVEX_SINGLE,
      "{\"status\":\"success\",\"value\":[1e21,99999999999999999999,\"\\u0000\"],\"logLines\":[]}",
      VERDICT_DONE, ""},
-    {HTTP_ANSWERED, 200, CONVEX_PROBE_KEY,
-     "{\"success\":true,\"allowedOps\":[],\"isReadOnly\":false}", VERDICT_DONE, ""},
-    {HTTP_ANSWERED, 200, CONVEX_PROBE_KEY,
-     "{\"success\":true,\"allowedOps\":[\"ViewData\"],\"isReadOnly\":true}", VERDICT_STOP,
-     "the admin key is read-only"},
-    {HTTP_ANSWERED, 200, CONVEX_PROBE_LIFE, "unknown", VERDICT_DONE, ""},
-    {HTTP_ANSWERED, 200, CONVEX_PROBE_LIFE, "", VERDICT_DONE, ""},
     /* 200, a failure of the function */
     {HTTP_ANSWERED, 200, CONVEX_SINGLE,
      "{\"status\":\"error\",\"errorMessage\":\"[Request ID: a] Server Error\","
@@ -72,25 +65,25 @@ static const struct expectation cases[] = {
      "7\",\"errorData\":7.0}",
      VERDICT_REFUSED, "Uncaught ConvexError: 7"},
     {HTTP_ANSWERED, 200, CONVEX_BATCH, ERROR_200("Could not find public function for 'runtime:x'."),
-     VERDICT_STOP, "Could not find public function for 'runtime:x'."},
+     VERDICT_REFUSED, "Could not find public function for 'runtime:x'."},
     {HTTP_ANSWERED, 200, CONVEX_BATCH,
      ERROR_200("Trying to execute runtime.js:x as Mutation, but it is defined as Query."),
-     VERDICT_STOP, "Trying to execute runtime.js:x as Mutation, but it is defined as Query."},
+     VERDICT_REFUSED, "Trying to execute runtime.js:x as Mutation, but it is defined as Query."},
     {HTTP_ANSWERED, 200, CONVEX_BATCH,
      ERROR_200("Convex functions at or below version 0.19.1 are no longer supported."),
-     VERDICT_STOP, "Convex functions at or below version 0.19.1 are no longer supported."},
+     VERDICT_REFUSED, "Convex functions at or below version 0.19.1 are no longer supported."},
     {HTTP_ANSWERED, 200, CONVEX_BATCH,
-     ERROR_200("Cannot run functions while this deployment is paused. Resume it."), VERDICT_STOP,
+     ERROR_200("Cannot run functions while this deployment is paused. Resume it."), VERDICT_REFUSED,
      "Cannot run functions while this deployment is paused. Resume it."},
     {HTTP_ANSWERED, 200, CONVEX_BATCH,
-     ERROR_200("Cannot run functions while this deployment is suspended."), VERDICT_STOP,
+     ERROR_200("Cannot run functions while this deployment is suspended."), VERDICT_REFUSED,
      "Cannot run functions while this deployment is suspended."},
     {HTTP_ANSWERED, 200, CONVEX_BATCH,
      ERROR_200("You have exceeded the free plan limits, so your deployments have been disabled."),
-     VERDICT_STOP,
+     VERDICT_REFUSED,
      "You have exceeded the free plan limits, so your deployments have been disabled."},
     {HTTP_ANSWERED, 200, CONVEX_BATCH,
-     ERROR_200("You do not have permission to perform this operation (x)."), VERDICT_STOP,
+     ERROR_200("You do not have permission to perform this operation (x)."), VERDICT_REFUSED,
      "You do not have permission to perform this operation (x)."},
     {HTTP_ANSWERED, 200, CONVEX_BATCH, ERROR_200("Uncaught Error: boom"), VERDICT_REFUSED,
      "Uncaught Error: boom"},
@@ -124,54 +117,51 @@ static const struct expectation cases[] = {
      "HTTP 200: not an answer of Convex"},
     {HTTP_ANSWERED, 200, CONVEX_SINGLE, "{\"status\":{}}", VERDICT_UNKNOWN,
      "HTTP 200: not an answer of Convex"},
-    {HTTP_ANSWERED, 200, CONVEX_PROBE_KEY, "{\"status\":\"success\"}", VERDICT_UNKNOWN,
-     "HTTP 200: not an answer of Convex"},
-    {HTTP_ANSWERED, 200, CONVEX_PROBE_KEY, "{\"success\":false}", VERDICT_UNKNOWN,
-     "HTTP 200: not an answer of Convex"},
     {HTTP_ANSWERED, 204, CONVEX_SINGLE, "", VERDICT_UNKNOWN, "HTTP 204: not an answer of Convex"},
     /* 3xx, 4xx */
-    {HTTP_ANSWERED, 308, CONVEX_SINGLE, "", VERDICT_STOP,
+    {HTTP_ANSWERED, 308, CONVEX_SINGLE, "", VERDICT_REFUSED,
      "HTTP 308: a redirect: is base_url right?"},
-    {HTTP_ANSWERED, 400, CONVEX_SINGLE, CODE("InvalidClientVersion", "m"), VERDICT_STOP,
+    {HTTP_ANSWERED, 400, CONVEX_SINGLE, CODE("InvalidClientVersion", "m"), VERDICT_REFUSED,
      "HTTP 400 InvalidClientVersion: m"},
-    {HTTP_ANSWERED, 400, CONVEX_SINGLE, CODE("ClientVersionUnsupported", "m"), VERDICT_STOP,
+    {HTTP_ANSWERED, 400, CONVEX_SINGLE, CODE("ClientVersionUnsupported", "m"), VERDICT_REFUSED,
      "HTTP 400 ClientVersionUnsupported: m"},
-    {HTTP_ANSWERED, 400, CONVEX_SINGLE, CODE("InvalidHeaderFailure", "m"), VERDICT_STOP,
+    {HTTP_ANSWERED, 400, CONVEX_SINGLE, CODE("InvalidHeaderFailure", "m"), VERDICT_REFUSED,
      "HTTP 400 InvalidHeaderFailure: m"},
-    {HTTP_ANSWERED, 400, CONVEX_SINGLE, CODE("HeaderParseFailure", "m"), VERDICT_STOP,
+    {HTTP_ANSWERED, 400, CONVEX_SINGLE, CODE("HeaderParseFailure", "m"), VERDICT_REFUSED,
      "HTTP 400 HeaderParseFailure: m"},
-    {HTTP_ANSWERED, 400, CONVEX_SINGLE, CODE("InvalidAdminKey", "m"), VERDICT_STOP,
+    {HTTP_ANSWERED, 400, CONVEX_SINGLE, CODE("InvalidAdminKey", "m"), VERDICT_REFUSED,
      "HTTP 400 InvalidAdminKey: m"},
-    {HTTP_ANSWERED, 400, CONVEX_SINGLE, CODE("BadConvexFunctionIdentifier", "m"), VERDICT_STOP,
+    {HTTP_ANSWERED, 400, CONVEX_SINGLE, CODE("BadConvexFunctionIdentifier", "m"), VERDICT_REFUSED,
      "HTTP 400 BadConvexFunctionIdentifier: m"},
-    {HTTP_ANSWERED, 400, CONVEX_SINGLE, CODE("BadFormat", "m"), VERDICT_STOP,
+    {HTTP_ANSWERED, 400, CONVEX_SINGLE, CODE("BadFormat", "m"), VERDICT_REFUSED,
      "HTTP 400 BadFormat: m"},
     {HTTP_ANSWERED, 400, CONVEX_SINGLE, CODE("BadJsonBody", "length limit exceeded"),
      VERDICT_REFUSED, "HTTP 400 BadJsonBody: length limit exceeded"},
     {HTTP_ANSWERED, 400, CONVEX_SINGLE, HTML, VERDICT_REFUSED, "HTTP 400"},
     {HTTP_ANSWERED, 401, CONVEX_SINGLE, CODE("BadAdminKey", "The provided admin key was invalid"),
-     VERDICT_STOP, "HTTP 401 BadAdminKey: The provided admin key was invalid"},
-    {HTTP_ANSWERED, 403, CONVEX_PROBE_KEY, CODE("BadDeployKey", "m"), VERDICT_STOP,
-     "HTTP 403 BadDeployKey: m"},
-    {HTTP_ANSWERED, 404, CONVEX_SINGLE, "", VERDICT_STOP, "HTTP 404: is base_url right?"},
+     VERDICT_REFUSED, "HTTP 401 BadAdminKey: The provided admin key was invalid"},
+    {HTTP_ANSWERED, 404, CONVEX_SINGLE, "", VERDICT_REFUSED, "HTTP 404: is base_url right?"},
     {HTTP_ANSWERED, 404, CONVEX_SINGLE, CODE("FunctionPathNotFound", "Could not find x"),
-     VERDICT_STOP, "HTTP 404 FunctionPathNotFound: is base_url right?: Could not find x"},
-    {HTTP_ANSWERED, 405, CONVEX_SINGLE, "", VERDICT_STOP, "HTTP 405: is base_url right?"},
+     VERDICT_REFUSED, "HTTP 404 FunctionPathNotFound: is base_url right?: Could not find x"},
+    {HTTP_ANSWERED, 403, CONVEX_BATCH, CODE("BadDeployKey", "m"), VERDICT_REFUSED,
+     "HTTP 403 BadDeployKey: m"},
+    {HTTP_ANSWERED, 405, CONVEX_SINGLE, "", VERDICT_REFUSED, "HTTP 405: is base_url right?"},
     {HTTP_ANSWERED, 408, CONVEX_SINGLE, "", VERDICT_UNKNOWN, "HTTP 408"},
     {HTTP_ANSWERED, 409, CONVEX_SINGLE, CODE("Conflict", "m"), VERDICT_AGAIN,
      "HTTP 409 Conflict: m"},
     {HTTP_ANSWERED, 413, CONVEX_SINGLE, HTML, VERDICT_REFUSED,
      "HTTP 413: the body is over the limit of a proxy"},
     {HTTP_ANSWERED, 422, CONVEX_SINGLE, "", VERDICT_REFUSED, "HTTP 422"},
+    {HTTP_ANSWERED, 421, CONVEX_SINGLE, "", VERDICT_AGAIN, "HTTP 421"},
     {HTTP_ANSWERED, 425, CONVEX_SINGLE, "", VERDICT_AGAIN, "HTTP 425"},
     {HTTP_ANSWERED, 429, CONVEX_SINGLE, CODE("TooManyWrites", "m"), VERDICT_AGAIN,
      "HTTP 429 TooManyWrites: m"},
     {HTTP_ANSWERED, 429, CONVEX_SINGLE, HTML, VERDICT_AGAIN, "HTTP 429"},
     {HTTP_ANSWERED, 499, CONVEX_SINGLE, "", VERDICT_UNKNOWN, "HTTP 499"},
-    {HTTP_ANSWERED, 402, CONVEX_SINGLE, "", VERDICT_STOP, "HTTP 402"},
-    {HTTP_ANSWERED, 407, CONVEX_SINGLE, HTML, VERDICT_STOP, "HTTP 407"},
-    {HTTP_ANSWERED, 411, CONVEX_SINGLE, "", VERDICT_STOP, "HTTP 411"},
-    {HTTP_ANSWERED, 451, CONVEX_SINGLE, "", VERDICT_STOP, "HTTP 451"},
+    {HTTP_ANSWERED, 402, CONVEX_SINGLE, "", VERDICT_REFUSED, "HTTP 402"},
+    {HTTP_ANSWERED, 407, CONVEX_SINGLE, HTML, VERDICT_REFUSED, "HTTP 407"},
+    {HTTP_ANSWERED, 411, CONVEX_SINGLE, "", VERDICT_REFUSED, "HTTP 411"},
+    {HTTP_ANSWERED, 451, CONVEX_SINGLE, "", VERDICT_REFUSED, "HTTP 451"},
     /* 5xx and what is none */
     {HTTP_ANSWERED, 503, CONVEX_BATCH, CODE("OptimisticConcurrencyControlFailure", "m"),
      VERDICT_AGAIN, "HTTP 503 OptimisticConcurrencyControlFailure: m"},
@@ -215,6 +205,21 @@ TEST(every_case_has_its_verdict_and_reason)
     }
 }
 
+TEST(what_is_about_the_endpoint_says_so)
+{
+    static const struct {
+        long status;
+        bool is_endpoints;
+    } said[] = {{302, true}, {401, true}, {403, false}, {421, true}, {429, true}, {500, false}};
+
+    for (size_t i = 0; i < sizeof said / sizeof *said; i++) {
+        struct http_answer a = {.end = HTTP_ANSWERED, .status = said[i].status};
+        struct verdict v;
+        convex_answer_judge(&a, CONVEX_SINGLE, &v, NULL, 1);
+        ck_assert(v.is_endpoints == said[i].is_endpoints);
+    }
+}
+
 TEST(every_row_is_reached)
 {
     bool reached[ROW_COUNT] = {false};
@@ -222,22 +227,21 @@ TEST(every_row_is_reached)
     for (size_t i = 0; i < CASE_COUNT; i++) {
         struct http_answer a = answer_of(&cases[i]);
         struct facts f;
-        read_facts(&f, &a, cases[i].call);
+        read_facts(&f, &a);
         reached[find_row(&f) - rows] = true;
         json_decref(f.root);
     }
     for (size_t i = 0; i < ROW_COUNT; i++)
-        ck_assert_msg(reached[i], "row %zu (%ld %s %s) is reached by no case", i, rows[i].from,
-                      rows[i].code ? rows[i].code : "", rows[i].says ? rows[i].says : "");
+        ck_assert_msg(reached[i], "row %zu (%ld) is reached by no case", i, rows[i].from);
 }
 
 /* ---- the table in docs/CONVEX.md ---- */
 
 /* What convex_answer.def says, as texts: the verdict and the source as they are printed. */
 static const struct {
-    const char *verdict, *source;
+    const char *verdict, *scope, *source;
 } printed[] = {
-#define ROW(end, from, to, form, code, says, verdict, note, source) {#verdict, source},
+#define ROW(end, from, to, form, verdict, scope, note, source) {#verdict, #scope, source},
 #include "convex/convex_answer.def"
 #undef ROW
 };
@@ -253,9 +257,6 @@ static const char *const ends[] = {
 
 static const char *const forms[] = {
     [FORM_SUCCESS] = ", `\"status\":\"success\"`",
-    [FORM_KEY_OK] = ", check_admin_key: a full key",
-    [FORM_KEY_READ_ONLY] = ", check_admin_key: `isReadOnly`",
-    [FORM_ALIVE] = ", /version: anything",
     [FORM_THROWN] = ", error with `errorData`",
     [FORM_ERROR] = ", error",
     [FORM_CODE] = ", with a `code`",
@@ -287,17 +288,13 @@ static void print_row(FILE *out, size_t i)
         fputs(ends[r->end], out);
     else
         print_status(out, i);
-    if (r->code)
-        fprintf(out, ", `%s`", r->code);
-    else if (r->form != FORM_ANY)
+    if (r->form != FORM_ANY)
         fputs(forms[r->form], out);
-    if (r->says)
-        fprintf(out, " \"%.*s ...\"", (int)strlen(r->says) - (r->says[strlen(r->says) - 1] == ' '),
-                r->says);
     fputs(" | ", out);
     for (const char *c = printed[i].verdict; *c; c++)
         fputc(tolower((unsigned char)*c), out);
-    fprintf(out, " | %s |\n", printed[i].source);
+    fprintf(out, "%s | %s |\n", strcmp(printed[i].scope, "ENDPOINT") == 0 ? ", endpoint" : "",
+            printed[i].source);
 }
 
 TEST(the_manual_has_the_table)
@@ -339,6 +336,19 @@ static bool judge(const char *value, struct verdict *overall, struct verdict *ea
     snprintf(body, sizeof body, "{\"status\":\"success\",\"value\":%s}", value);
     struct http_answer a = {.end = HTTP_ANSWERED, .status = 200, .body = slice_str(body)};
     return convex_answer_judge(&a, CONVEX_BATCH, overall, each, count);
+}
+
+/* Functions of version 1 answer a limit of the whole transaction as the fault of one item. */
+TEST(a_limit_of_the_transaction_is_no_items_fault)
+{
+    struct verdict overall, v[2];
+
+    ck_assert(!judge("{\"results\":[{\"outcome\":\"updated\"},{\"outcome\":\"rejected\",\"error\":"
+                     "\"Too many bytes read in a single function execution (limit: 16777216 "
+                     "bytes).\"}]}",
+                     &overall, v, 2));
+    ck_assert_int_eq(overall.kind, VERDICT_REFUSED);
+    ck_assert_int_eq(strncmp(overall.why, "Too many bytes read", 19), 0);
 }
 
 TEST(each_outcome_is_a_verdict)
@@ -414,8 +424,6 @@ TEST(a_plain_success_of_one_document)
         ck_assert_int_eq(judged(plain[i], strlen(plain[i]), CONVEX_SINGLE, 1), VERDICT_DONE);
     }
     ck_assert_int_eq(judged(plain[0], strlen(plain[0]), CONVEX_BATCH, 1), VERDICT_UNKNOWN);
-    /* a probe asks for something else */
-    ck_assert_int_eq(judged(plain[0], strlen(plain[0]), CONVEX_PROBE_KEY, 0), VERDICT_UNKNOWN);
 }
 
 TEST(odd_results_make_the_whole_batch_unknown)
@@ -507,7 +515,7 @@ TEST(any_bytes_are_judged)
         struct http_answer a = {.end = HTTP_ANSWERED,
                                 .status = 200 + rand_r(&seed) % 2 * 303,
                                 .body = slice_of(body, len)};
-        convex_answer_judge(&a, (enum convex_call)(rand_r(&seed) % 4), &v, each, 2);
+        convex_answer_judge(&a, (enum convex_call)(rand_r(&seed) % 2), &v, each, 2);
         ck_assert_ptr_null(strchr(v.why, '\n'));
     }
 }

@@ -103,14 +103,6 @@ static void on_answer(void *arg, const struct sink_answer *a)
     t->took_us = a->took_us;
 }
 
-static void on_probe(void *arg, const struct verdict *v)
-{
-    struct told *t = arg;
-
-    t->count++;
-    t->overall = *v;
-}
-
 static struct told *send_all(struct sink *sink, const struct pending *p, size_t count)
 {
     struct told *told = base_alloc(sizeof *told);
@@ -285,7 +277,7 @@ TEST(a_kind_that_is_not_configured_stops_and_is_named)
     told = send_all(sink, &p, 1);
     ck_assert_uint_eq(fake_http.count, 0);
     ck_assert_uint_eq(told->count, 1);
-    ck_assert_int_eq(told->overall.kind, VERDICT_STOP);
+    ck_assert_int_eq(told->overall.kind, VERDICT_REFUSED);
     ck_assert_str_eq(told->overall.why, "kind lost_kind is not configured: no mutation path");
     free(told);
     p.version.op = OUTBOX_REMOVE; /* needs no mutation of its kind */
@@ -314,7 +306,7 @@ TEST(what_is_over_convexs_limit_is_refused_unsent)
 
 struct late {
     struct sink *sink;
-    struct told told, again, probe;
+    struct told told, again;
 };
 
 /* Somebody who sends again from inside the answer, while the sink closes. */
@@ -327,7 +319,6 @@ static void send_again(void *arg, const struct sink_answer *a)
     on_answer(&late->told, a);
     ck_assert(late->sink->ops->add(call, &p));
     late->sink->ops->send(call, on_answer, &late->again);
-    late->sink->ops->probe(late->sink, on_probe, &late->probe);
 }
 
 TEST(close_answers_everything_once)
@@ -336,54 +327,35 @@ TEST(close_answers_everything_once)
     struct late late = {.sink = open_with(&o)};
     struct pending p = upsert("d", 1, "{}");
     struct sink_call *call = late.sink->ops->begin(late.sink);
-    struct told probe = {0};
 
     ck_assert(late.sink->ops->add(call, &p));
     late.sink->ops->send(call, send_again, &late);
-    late.sink->ops->probe(late.sink, on_probe, &probe);
     close_all(late.sink);
     ck_assert_uint_eq(late.told.count, 1);
     ck_assert_int_eq(late.told.overall.kind, VERDICT_UNKNOWN);
     ck_assert_uint_eq(late.again.count, 1);
     ck_assert_int_eq(late.again.overall.kind, VERDICT_UNKNOWN);
-    ck_assert_uint_eq(late.probe.count, 1);
-    ck_assert_uint_eq(probe.count, 1);
-    ck_assert_int_eq(probe.overall.kind, VERDICT_UNKNOWN);
 }
 
-/* ---- probes ---------------------------------------------------------------------------------- */
-
-static enum verdict_kind probe_with(struct sink *sink, const char *path, long status,
-                                    const char *body)
+static void on_told(void *arg, const struct verdict *v)
 {
-    struct told told = {0};
-
-    sink->ops->probe(sink, on_probe, &told);
-    ck_assert_str_eq(fake_http.calls[fake_http.count - 1].path, path);
-    ck_assert_ptr_null(fake_http.calls[fake_http.count - 1].body);
-    fake_http_answer(fake_http.count - 1, status, body);
-    ck_assert_uint_eq(told.count, 1);
-    return told.overall.kind;
+    *(enum verdict_kind *)arg = v->kind;
 }
 
-TEST(a_probe_asks_for_the_key_or_for_a_sign_of_life)
+TEST(no_control_is_known)
 {
     struct http_sink_options o = batch_options();
     struct sink *sink = open_with(&o);
-    const char *path = "/api/check_admin_key";
+    struct sink_call *call = sink->ops->begin(sink);
+    struct pending p = upsert("d", 1, "{}");
+    enum verdict_kind kind = VERDICT_DONE;
 
-    ck_assert_int_eq(probe_with(sink, path, 200, "{\"success\":true,\"isReadOnly\":false}"),
-                     VERDICT_DONE);
-    ck_assert_int_eq(probe_with(sink, path, 200, "{\"success\":true,\"isReadOnly\":true}"),
-                     VERDICT_STOP);
-    ck_assert_int_eq(probe_with(sink, path, 401, ""), VERDICT_STOP);
-    ck_assert_int_eq(probe_with(sink, path, 502, ""), VERDICT_UNKNOWN);
-    close_all(sink);
-    o = batch_options();
-    o.admin_key = NULL;
-    sink = open_with(&o);
-    ck_assert_int_eq(probe_with(sink, "/version", 200, "x"), VERDICT_DONE);
-    ck_assert_int_eq(probe_with(sink, "/version", 0, ""), VERDICT_UNKNOWN);
+    sink->ops->ask(sink, SINK_CONTROL, slice_str("run_summary"), on_told, &kind);
+    ck_assert_int_eq(kind, VERDICT_NONE);
+    ck_assert(!sink->ops->add_control(call, slice_str("run_summary")));
+    ck_assert(sink->ops->add(call, &p));
+    struct told told = {0};
+    sink->ops->send(call, on_answer, &told);
     close_all(sink);
 }
 
@@ -453,12 +425,14 @@ TEST(after_a_401_the_next_call_has_the_new_key)
 
     write_key("new", 3, 0600);
     fake_http_answer(0, 401, "{\"code\":\"BadAdminKey\",\"message\":\"m\"}");
-    ck_assert_int_eq(told->overall.kind, VERDICT_STOP);
+    ck_assert_int_eq(told->overall.kind, VERDICT_REFUSED);
     ck_assert_str_eq(told->overall.why, "HTTP 401 BadAdminKey: m");
     ck_assert_str_eq(fake_http.authorization, "Convex new");
     free(told);
     write_key("newer", 5, 0600);
-    ck_assert_int_eq(probe_with(sink, "/api/check_admin_key", 401, ""), VERDICT_STOP);
+    told = send_all(sink, &p, 1);
+    fake_http_answer(1, 401, "");
+    free(told);
     ck_assert_str_eq(fake_http.authorization, "Convex newer");
     close_all(sink);
     forget_keys();

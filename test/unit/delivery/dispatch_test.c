@@ -163,9 +163,10 @@ RULE(says_again_in_7_s)
     return say(overall, VERDICT_AGAIN, "429 TooManyWrites");
 }
 
-RULE(says_stop)
+RULE(refuses_by_nature)
 {
-    return say(overall, VERDICT_STOP, "401 BadAdminKey");
+    overall->is_endpoints = true;
+    return say(overall, VERDICT_REFUSED, "401 BadAdminKey");
 }
 
 RULE(breaks_on_poison)
@@ -192,8 +193,8 @@ TEST(sends_at_once_and_settles)
     UNTIL(fake_outbox_pending(h.outbox) == 0);
     ck_assert_uint_eq(h.sink->calls, 2);
     ck_assert_int_eq(fake_outbox_look(h.outbox, "a").delivered_seq, 1);
-    UNTIL(status(&h).state == DISPATCH_RUNNING);
-    ck_assert_str_eq(status(&h).why, "");
+    UNTIL(status(&h).endpoint.state == DISPATCH_RUNNING);
+    ck_assert_str_eq(status(&h).endpoint.why, "");
     close_house(&h);
 }
 
@@ -308,19 +309,20 @@ TEST(delivery_that_begins_stopped_sends_nothing_until_the_sink_would_take_it)
     options.stopped_why = "kept for others";
     h.outbox = fake_outbox_new();
     h.sink = fake_sink_new(64);
-    say(&h.sink->probe_verdict, VERDICT_STOP, "kept for others");
+    say(&h.sink->control, VERDICT_REFUSED, "kept for others");
+    h.sink->control.is_endpoints = true;
     h.dispatch = dispatch_open(h.outbox, &h.sink->base, &options);
     h.outbox->on_work_arg = h.dispatch;
     h.outbox->on_work = dispatch_wake;
-    ck_assert_int_eq(status(&h).state, DISPATCH_STOPPED); /* before the thread has begun */
-    ck_assert_str_eq(status(&h).why, "kept for others");
+    ck_assert_int_eq(status(&h).endpoint.state, DISPATCH_STOPPED); /* before the thread has begun */
+    ck_assert_str_eq(status(&h).endpoint.why, "kept for others");
     fake_outbox_put(h.outbox, "a", 1);
     dispatch_resume(h.dispatch);
     dispatch_reload(h.dispatch);
     live(&h, 120000, 10000);
     ck_assert_uint_eq(fake_calls(h.sink), 0);
-    ck_assert_int_eq(status(&h).state, DISPATCH_STOPPED);
-    ck_assert_str_eq(status(&h).why, "kept for others");
+    ck_assert_int_eq(status(&h).endpoint.state, DISPATCH_STOPPED);
+    ck_assert_str_eq(status(&h).endpoint.why, "kept for others");
     ck_assert_uint_eq(metric_get(METRIC_STOPPED), 1);
     close_house(&h);
 }
@@ -447,7 +449,7 @@ TEST(what_cannot_be_sent_is_dead_at_once_and_holds_nobody_up)
                   .dead);
     ck_assert_uint_eq(fake_outbox_look(h.outbox, "good4").deliveries, 1);
     ck_assert_uint_eq(h.sink->calls, 1);
-    ck_assert_int_eq(status(&h).state, DISPATCH_RUNNING);
+    ck_assert_int_eq(status(&h).endpoint.state, DISPATCH_RUNNING);
     close_house(&h);
 }
 
@@ -465,6 +467,9 @@ TEST(a_refused_batch_is_halved_to_the_culprit)
         fake_outbox_put(h.outbox, id, 1);
     }
     dispatch_resume(h.dispatch);
+    live(&h, 5000, 100);
+    fake_outbox_put(h.outbox, "witness", 1);
+    live(&h, 500, 100);
     UNTIL(fake_outbox_pending(h.outbox) == 0);
     struct fake_document bad = fake_outbox_look(h.outbox, "bad");
     ck_assert(bad.dead);
@@ -472,9 +477,9 @@ TEST(a_refused_batch_is_halved_to_the_culprit)
     ck_assert_uint_eq(bad.answer_bytes, 4096);
     ck_assert_uint_ge(bad.attempts, 7);
     ck_assert_uint_eq(bad.deliveries, 0);
-    ck_assert_uint_le(h.sink->calls, 14); /* 1 + 2 * log2(64), and the suspect's second trial */
+    ck_assert_uint_le(h.sink->calls, 22);
     ck_assert_int_eq(fake_outbox_look(h.outbox, "good63").delivered_seq, 1);
-    UNTIL(status(&h).state == DISPATCH_RUNNING);
+    UNTIL(status(&h).endpoint.state == DISPATCH_RUNNING);
     close_house(&h);
 }
 
@@ -490,14 +495,13 @@ TEST(verdicts_for_each_document_are_followed)
     fake_outbox_put(h.outbox, "bad", 1);
     fake_outbox_put(h.outbox, "later", 1);
     dispatch_resume(h.dispatch);
-    UNTIL(fake_outbox_pending(h.outbox) == 1);
+    UNTIL(fake_calls(h.sink) == 1);
+    live(&h, 50, 50);
+    UNTIL(fake_outbox_look(h.outbox, "bad").dead);
     ck_assert_int_eq(fake_outbox_look(h.outbox, "good").delivered_seq, 1);
-    ck_assert(fake_outbox_look(h.outbox, "bad").dead);
-    UNTIL(status(&h).state == DISPATCH_RUNNING); /* the fault is not the endpoint's */
+    UNTIL(status(&h).endpoint.state == DISPATCH_RUNNING); /* the fault is not the endpoint's */
     rest(&h);
-    ck_assert_uint_eq(fake_calls(h.sink), 2);
-    ck_assert_uint_eq(h.sink->sizes[1], 1); /* alone, before it is judged */
-    fake_outbox_put(h.outbox, "other", 1);  /* goes on meanwhile */
+    fake_outbox_put(h.outbox, "other", 1); /* goes on meanwhile */
     UNTIL(fake_outbox_look(h.outbox, "other").delivered_seq == 1);
     fake_advance(h.sink, 100);
     UNTIL(fake_outbox_pending(h.outbox) == 0);
@@ -538,14 +542,15 @@ static void bad_ones_among_good_ones(unsigned before, unsigned bad, unsigned aft
 
     open_house(&h, 64, &usual);
     fake_rule_set(h.sink, mixes);
+    h.sink->control.kind = VERDICT_DONE; /* the last of them have no other witness */
     put_around(&h, before, bad, after);
+    live(&h, 20000, 100);
     UNTIL(fake_outbox_pending(h.outbox) == 0);
     ck_assert_uint_eq(dead_among(&h, "bad", before, before + bad), bad);
     ck_assert_uint_eq(dead_among(&h, "good", 0, before), 0);
     ck_assert_uint_eq(dead_among(&h, "good", before + bad, before + bad + after), 0);
-    ck_assert_uint_eq(fake_probes(h.sink), 0);
-    ck_assert_uint_le(fake_calls(h.sink), (before + bad + after) / 64 + 1 + bad);
-    UNTIL(status(&h).state == DISPATCH_RUNNING);
+    ck_assert_uint_le(fake_calls(h.sink), (before + bad + after) / 64 + 3 + 2 * bad);
+    UNTIL(status(&h).endpoint.state == DISPATCH_RUNNING);
     close_house(&h);
 }
 
@@ -580,52 +585,16 @@ TEST(what_is_refused_in_company_and_accepted_alone_is_delivered)
     open_house(&h, 64, &usual);
     fake_rule_set(h.sink, refuses_bad_in_company);
     put_around(&h, 3, 3, 3);
+    live(&h, 200, 50);
     UNTIL(fake_outbox_pending(h.outbox) == 0);
     ck_assert_uint_eq(dead_among(&h, "bad", 3, 6), 0);
     ck_assert_int_eq(fake_outbox_look(h.outbox, "bad4").delivered_seq, 1);
     close_house(&h);
 }
 
-RULE(refuses_bad_until_everything)
-{
-    return c->count > 1 ? mixes(s, c, overall, each, use_each)
-                        : say(overall, VERDICT_STOP, "401 BadAdminKey");
-}
-
-/* A trial that a stop breaks off is over: what is refused afterwards may be everything. */
-TEST(a_stop_ends_every_trial)
-{
-    struct house h;
-
-    open_house(&h, 64, &usual);
-    fake_rule_set(h.sink, refuses_bad_until_everything);
-    h.sink->probe_verdict.kind = VERDICT_STOP;
-    put_around(&h, 3, 12, 3);
-    UNTIL(status(&h).state == DISPATCH_STOPPED);
-    rest(&h);
-    fake_rule_set(h.sink, refuses_all);
-    h.sink->probe_verdict.kind = VERDICT_DONE;
-    dispatch_resume(h.dispatch);
-    UNTIL(strncmp(status(&h).why, "every document is refused", 25) == 0); /* takes no time */
-    ck_assert_uint_eq(dead_among(&h, "bad", 3, 15), 0);
-    ck_assert_uint_eq(fake_outbox_pending(h.outbox), 12);
-    close_house(&h);
-}
-
-TEST(a_refusal_in_company_is_none_of_the_three)
-{
-    struct house h;
-
-    open_house(&h, 64, &usual);
-    fake_rule_set(h.sink, refuses_each);
-    put_around(&h, 0, 5, 0);
-    live(&h, 10000, 50);
-    UNTIL(dead_among(&h, "bad", 0, 5) == 5);
-    ck_assert_uint_eq(fake_outbox_look(h.outbox, "bad0").attempts, 1 + 3);
-    close_house(&h);
-}
-
-static void everything_refused(fake_rule *rule, unsigned count)
+/* Everything is refused: delivery is stopped, nothing dies, trials are few, and it ends by itself.
+ */
+static void everything_refused(fake_rule *rule, unsigned count, const char *why)
 {
     struct house h;
 
@@ -634,160 +603,208 @@ static void everything_refused(fake_rule *rule, unsigned count)
     UNTIL(fake_outbox_pending(h.outbox) == 0);
     fake_rule_set(h.sink, rule);
     put_many(&h, "d", count);
-    if (rule == refuses_each && count < 8 * 64)
-        live(&h, 5000, 50); /* each is sent alone, after a back-off */
-    UNTIL(status(&h).state == DISPATCH_STOPPED);
-    rest(&h);
-    ck_assert_str_eq(status(&h).why,
-                     rule == refuses_all
-                         ? "every document is refused: Could not find public function"
-                         : "every document is refused: ArgumentValidationError");
-    unsigned dead = dead_among(&h, "d", 1, count + 1);
-    ck_assert_uint_lt(dead, 8);
-    ck_assert_uint_eq(fake_outbox_pending(h.outbox), count - dead);
+    live(&h, 10000, 100);
+    ck_assert_str_eq(rule == refuses_each ? status(&h).kinds[0].scope.why : status(&h).endpoint.why,
+                     why);
+    ck_assert_uint_eq(dead_among(&h, "d", 1, count + 1), 0);
     unsigned calls = fake_calls(h.sink);
     live(&h, 90000, 10000);
-    ck_assert_int_eq(status(&h).state, DISPATCH_STOPPED);
-    ck_assert_uint_le(fake_calls(h.sink), calls + 4); /* one document after each probe */
+    ck_assert_uint_le(fake_calls(h.sink), calls + 10);
     ck_assert_uint_eq(h.sink->sizes[calls], 1);
-    ck_assert_str_ne(h.sink->firsts[calls], h.sink->firsts[calls + 1]); /* not the same again */
+    ck_assert_uint_eq(fake_outbox_pending(h.outbox), count);
     fake_rule_set(h.sink, always_done);
-    live(&h, 30000, 10000);
+    live(&h, 60000, 10000);
     UNTIL(fake_outbox_pending(h.outbox) == 0);
-    UNTIL(status(&h).state == DISPATCH_RUNNING);
+    UNTIL(status(&h).endpoint.state == DISPATCH_RUNNING);
+    ck_assert_uint_eq(status(&h).kind_count, 0);
     close_house(&h);
 }
 
-TEST(everything_refused_is_a_configuration_fault)
+TEST(everything_refused_stops_the_endpoint)
 {
-    everything_refused(refuses_all, 100);
+    everything_refused(refuses_all, 100, "Could not find public function");
 }
 
-TEST(everything_refused_document_by_document_is_one_too)
+TEST(everything_refused_document_by_document_stops_the_kind)
 {
-    everything_refused(refuses_each, 100);
+    everything_refused(refuses_each, 100, "ArgumentValidationError");
 }
 
-TEST(eight_whole_calls_refused_document_by_document_stop_delivery_at_once)
-{
-    everything_refused(refuses_each, 600);
-}
-
-TEST(nothing_dies_before_anything_was_done)
-{
-    struct house h;
-    char id[16];
-
-    open_house(&h, 64, &usual);
-    fake_rule_set(h.sink, refuses_all);
-    put_many(&h, "d", 20);
-    UNTIL(status(&h).state == DISPATCH_STOPPED);
-    rest(&h);
-    ck_assert_uint_eq(fake_outbox_pending(h.outbox), 20);
-    for (int i = 1; i <= 20; i++) {
-        snprintf(id, sizeof id, "d%d", i);
-        ck_assert(!fake_outbox_look(h.outbox, id).dead);
-    }
-    close_house(&h);
-}
-
-TEST(a_suspect_alone_in_the_world_is_tried_three_times)
+TEST(by_nature_the_endpoints_is_said_by_one_answer)
 {
     struct house h;
 
     open_house(&h, 64, &usual);
-    fake_rule_set(h.sink, refuses_all);
-    fake_outbox_put(h.outbox, "bad", 1);
-    UNTIL(fake_calls(h.sink) == 1);
+    fake_rule_set(h.sink, refuses_by_nature);
+    put_many(&h, "d", 100);
+    UNTIL(status(&h).endpoint.state == DISPATCH_STOPPED);
     rest(&h);
-    ck_assert(!fake_outbox_look(h.outbox, "bad").dead);
-    ck_assert_uint_eq(fake_calls(h.sink), 1); /* a back-off lies between */
-    fake_advance(h.sink, 100);
-    UNTIL(fake_calls(h.sink) == 2);
-    rest(&h);
-    ck_assert(!fake_outbox_look(h.outbox, "bad").dead);
-    fake_advance(h.sink, 200);
-    UNTIL(fake_outbox_look(h.outbox, "bad").dead);
-    ck_assert_uint_eq(fake_calls(h.sink), 3);
-    ck_assert_uint_eq(fake_outbox_look(h.outbox, "bad").attempts, 3);
-    close_house(&h);
-}
-
-TEST(a_newer_version_of_a_suspect_is_another_matter)
-{
-    struct house h;
-
-    open_house(&h, 64, &usual);
-    fake_rule_set(h.sink, refuses_all);
-    fake_outbox_put(h.outbox, "bad", 1);
-    UNTIL(fake_calls(h.sink) == 1);
-    rest(&h);
-    fake_advance(h.sink, 100);
-    UNTIL(fake_calls(h.sink) == 2);
-    rest(&h);
-    fake_outbox_put(h.outbox, "bad", 2);
-    fake_advance(h.sink, 200);
-    UNTIL(fake_calls(h.sink) == 3);
-    rest(&h);
-    ck_assert(!fake_outbox_look(h.outbox, "bad").dead);
-    for (unsigned calls = 4; calls <= 5; calls++) {
-        fake_advance(h.sink, 400);
-        UNTIL(fake_calls(h.sink) == calls);
-        rest(&h);
-    }
-    UNTIL(fake_outbox_look(h.outbox, "bad").dead);
-    ck_assert_uint_eq(fake_outbox_look(h.outbox, "bad").attempts, 3); /* of this version */
-    close_house(&h);
-}
-
-TEST(a_stop_wipes_the_slate_of_suspects)
-{
-    struct house h;
-
-    open_house(&h, 64, &usual);
-    fake_rule_set(h.sink, refuses_all);
-    fake_outbox_put(h.outbox, "innocent", 1);
-    UNTIL(fake_calls(h.sink) == 1);
-    rest(&h);
-    fake_advance(h.sink, 100);
-    UNTIL(fake_calls(h.sink) == 2);
-    rest(&h);
-    h.sink->probe_verdict.kind = VERDICT_STOP;
-    fake_rule_set(h.sink, says_stop);
-    fake_advance(h.sink, 200);
-    UNTIL(status(&h).state == DISPATCH_STOPPED);
-    rest(&h);
-    fake_rule_set(h.sink, refuses_all);
-    h.sink->probe_verdict.kind = VERDICT_DONE;
-    dispatch_resume(h.dispatch);
-    UNTIL(fake_calls(h.sink) == 4);
-    rest(&h);
-    ck_assert(
-        !fake_outbox_look(h.outbox, "innocent").dead); /* the third refusal, but one of a row */
+    ck_assert_uint_eq(fake_calls(h.sink), 1);
+    live(&h, 300000, 5000);
+    ck_assert_int_eq(status(&h).endpoint.state, DISPATCH_STOPPED);
+    ck_assert_uint_le(fake_calls(h.sink), 20);
+    ck_assert_uint_ge(h.sink->reloads, fake_calls(h.sink) - 2); /* a key before each trial */
+    ck_assert_uint_eq(fake_outbox_pending(h.outbox), 100);
     fake_rule_set(h.sink, always_done);
-    fake_advance(h.sink, 100);
+    dispatch_reload(h.dispatch);
     UNTIL(fake_outbox_pending(h.outbox) == 0);
+    UNTIL(status(&h).endpoint.state == DISPATCH_RUNNING);
     close_house(&h);
 }
 
-TEST(a_suspect_gets_a_second_trial_once_the_other_side_is_known_to_work)
+/* What waits, with nobody to compare it with, is tried ever more rarely, and named. */
+TEST(one_refused_document_without_a_witness_waits_and_is_named)
 {
     struct house h;
 
-    open_house(&h, 64, &usual);
-    fake_rule_set(h.sink, refuses_all);
-    fake_outbox_put(h.outbox, "innocent", 1);
-    UNTIL(fake_calls(h.sink) == 1);
-    rest(&h);
+    open_house(&h, 1, &usual);
+    fake_outbox_put(h.outbox, "before", 1);
+    UNTIL(fake_outbox_pending(h.outbox) == 0);
+    fake_rule_set(h.sink, refuses_bad);
     fake_outbox_put(h.outbox, "bad", 1);
-    UNTIL(fake_calls(h.sink) == 2);
-    rest(&h);
-    fake_rule_set(h.sink, refuses_bad); /* the functions are deployed now */
+    live(&h, 60000, 500);
+    ck_assert(!fake_outbox_look(h.outbox, "bad").dead);
+    ck_assert_int_eq(status(&h).endpoint.state, DISPATCH_RUNNING);
+    ck_assert_uint_eq(status(&h).note_count, 1);
+    ck_assert_str_eq(status(&h).notes[0].id, "bad");
+    ck_assert_str_eq(status(&h).notes[0].why, "Value is too large");
     fake_outbox_put(h.outbox, "good", 1);
+    UNTIL(fake_outbox_look(h.outbox, "good").delivered_seq == 1);
+    live(&h, 2000, 100);
+    ck_assert(fake_outbox_look(h.outbox, "bad").dead); /* refused, a witness, refused */
+    UNTIL(status(&h).note_count == 0);
+    close_house(&h);
+}
+
+TEST(with_a_control_one_refused_document_alone_in_the_world_dies)
+{
+    struct house h;
+
+    open_house(&h, 1, &usual);
+    h.sink->control.kind = VERDICT_DONE;
+    fake_outbox_put(h.outbox, "before", 1);
     UNTIL(fake_outbox_pending(h.outbox) == 0);
+    fake_rule_set(h.sink, refuses_bad);
+    fake_outbox_put(h.outbox, "bad", 1);
+    live(&h, 5000, 100);
     ck_assert(fake_outbox_look(h.outbox, "bad").dead);
-    ck_assert(!fake_outbox_look(h.outbox, "innocent").dead);
-    ck_assert_int_eq(fake_outbox_look(h.outbox, "innocent").delivered_seq, 1);
+    ck_assert_uint_eq(fake_outbox_look(h.outbox, "bad").attempts, 2);
+    ck_assert_uint_ge(fake_controls(h.sink), 1);
+    close_house(&h);
+}
+
+/* One kind is refused in the one-document form: its documents wait, the others never do. */
+RULE(refuses_a_kind)
+{
+    return say(overall, holds(c, "broken:") ? VERDICT_REFUSED : VERDICT_DONE, "not deployed");
+}
+
+TEST(a_kind_that_is_refused_holds_up_no_other)
+{
+    struct house h;
+
+    open_house(&h, 1, &usual);
+    fake_rule_set(h.sink, refuses_a_kind);
+    put_many(&h, "broken:", 300);
+    put_many(&h, "good", 300);
+    for (int i = 0; i < 100 && fake_outbox_pending(h.outbox) > 300; i++)
+        live(&h, 100, 10);
+    ck_assert_uint_eq(fake_outbox_pending(h.outbox), 300);
+    ck_assert_int_eq(status(&h).endpoint.state, DISPATCH_RUNNING);
+    ck_assert_uint_eq(status(&h).kind_count, 1);
+    ck_assert_str_eq(status(&h).kinds[0].name, "broken");
+    ck_assert_int_eq(status(&h).kinds[0].scope.state, DISPATCH_STOPPED);
+    ck_assert_str_eq(status(&h).kinds[0].scope.why, "not deployed");
+    fake_rule_set(h.sink, always_done);
+    dispatch_resume(h.dispatch);
+    for (int i = 0; i < 100 && fake_outbox_pending(h.outbox) > 0; i++)
+        live(&h, 100, 10);
+    ck_assert_uint_eq(fake_outbox_pending(h.outbox), 0);
+    ck_assert_uint_eq(dead_among(&h, "broken:", 1, 301), 0);
+    close_house(&h);
+}
+
+/* A call that hangs takes a slot for half a second, and then none. */
+RULE(hangs_on_slow)
+{
+    return holds(c, "slow") ? false : say(overall, VERDICT_DONE, "");
+}
+
+TEST(calls_that_hang_keep_nobody_waiting)
+{
+    struct house h;
+
+    open_house(&h, 1, &usual);
+    fake_rule_set(h.sink, hangs_on_slow);
+    fake_outbox_put(h.outbox, "before", 1);
+    UNTIL(fake_outbox_pending(h.outbox) == 0);
+    put_many(&h, "slow", 4); /* as many as the limit */
+    UNTIL(fake_calls(h.sink) == 5);
+    put_many(&h, "good", 50);
+    live(&h, 600, 100);
+    UNTIL(fake_outbox_pending(h.outbox) == 4);
+    ck_assert_uint_eq(status(&h).overdue, 4);
+    close_house(&h);
+}
+
+RULE(leaves_the_backlog)
+{
+    return holds(c, "back") && s->calls > 4 ? false : say(overall, VERDICT_DONE, "");
+}
+
+TEST(a_fresh_document_does_not_wait_for_the_backlog)
+{
+    struct house h;
+
+    open_house(&h, 8, &usual);
+    fake_rule_set(h.sink, leaves_the_backlog);
+    dispatch_pause(h.dispatch);
+    rest(&h);
+    for (int i = 0; i < 500; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "back%d", i);
+        fake_outbox_put(h.outbox, id, 1);
+    }
+    fake_advance(h.sink, 2000); /* kept long ago */
+    dispatch_resume(h.dispatch);
+    UNTIL(fake_calls(h.sink) >= 5);
+    rest(&h);
+    fake_outbox_put(h.outbox, "fresh", 1);
+    unsigned calls = fake_calls(h.sink);
+    fake_sink_answer(h.sink, calls, VERDICT_DONE); /* one slot is free */
+    fake_sink_answer(h.sink, calls - 1, VERDICT_DONE);
+    UNTIL(fake_calls(h.sink) >= calls + 2);
+    ck_assert(strcmp(h.sink->firsts[calls], "fresh") == 0 ||
+              strcmp(h.sink->firsts[calls + 1], "fresh") == 0);
+    close_house(&h);
+}
+
+static unsigned weight_of(const struct sink_call *c)
+{
+    return (unsigned)c->count;
+}
+
+RULE(takes_ten_at_most)
+{
+    return say(overall, weight_of(c) > 10 ? VERDICT_REFUSED : VERDICT_DONE, "too many bytes read");
+}
+
+TEST(a_size_that_failed_is_remembered)
+{
+    struct house h;
+
+    open_house(&h, 64, &usual);
+    fake_rule_set(h.sink, takes_ten_at_most);
+    fake_outbox_put(h.outbox, "before", 1);
+    UNTIL(fake_outbox_pending(h.outbox) == 0);
+    put_many(&h, "d", 64);
+    live(&h, 10000, 100);
+    ck_assert_uint_eq(fake_outbox_pending(h.outbox), 0);
+    ck_assert_uint_eq(dead_among(&h, "d", 1, 65), 0);
+    unsigned calls = fake_calls(h.sink);
+    put_many(&h, "e", 64);
+    UNTIL(fake_outbox_pending(h.outbox) == 0);
+    ck_assert_uint_le(fake_calls(h.sink), calls + 9); /* 8 a call, and none is refused */
     close_house(&h);
 }
 
@@ -800,23 +817,23 @@ TEST(a_passing_fault_waits_and_one_trial_decides)
     open_house(&h, 64, &usual);
     fake_rule_set(h.sink, says_again);
     put_many(&h, "d", 100);
-    UNTIL(status(&h).state == DISPATCH_WAITING);
+    UNTIL(status(&h).endpoint.state == DISPATCH_WAITING);
     rest(&h);
     ck_assert_uint_eq(fake_calls(h.sink), 1);
-    ck_assert_str_eq(status(&h).why, "503 WorkerOverloaded");
-    ck_assert_uint_eq(status(&h).failures, 1);
+    ck_assert_str_eq(status(&h).endpoint.why, "503 WorkerOverloaded");
+    ck_assert_uint_eq(status(&h).endpoint.failures, 1);
     fake_advance(h.sink, 100);
     UNTIL(fake_calls(h.sink) == 2);
     rest(&h);
     ck_assert_uint_eq(fake_calls(h.sink), 2);
     ck_assert_uint_eq(h.sink->sizes[1], 32); /* trials shrink */
-    ck_assert_uint_eq(status(&h).failures, 2);
+    ck_assert_uint_eq(status(&h).endpoint.failures, 2);
     fake_rule_set(h.sink, always_done);
     fake_advance(h.sink, 200);
     UNTIL(fake_outbox_pending(h.outbox) == 0);
-    UNTIL(status(&h).state == DISPATCH_RUNNING);
-    ck_assert_str_eq(status(&h).why, "");
-    ck_assert_uint_eq(status(&h).failures, 0);
+    UNTIL(status(&h).endpoint.state == DISPATCH_RUNNING);
+    ck_assert_str_eq(status(&h).endpoint.why, "");
+    ck_assert_uint_eq(status(&h).endpoint.failures, 0);
     close_house(&h);
 }
 
@@ -828,7 +845,7 @@ TEST(retry_after_is_honoured)
     open_house(&h, 64, &usual);
     fake_rule_set(h.sink, says_again_in_7_s);
     fake_outbox_put(h.outbox, "a", 1);
-    UNTIL(status(&h).state == DISPATCH_WAITING);
+    UNTIL(status(&h).endpoint.state == DISPATCH_WAITING);
     fake_rule_set(h.sink, always_done);
     live(&h, 6900, 300);
     fake_outbox_put(h.outbox, "b", 1);
@@ -847,7 +864,7 @@ TEST(work_that_comes_while_waiting_goes_when_the_wait_is_over)
     open_house(&h, 64, &usual);
     fake_rule_set(h.sink, says_again);
     fake_outbox_put(h.outbox, "a", 1);
-    UNTIL(status(&h).state == DISPATCH_WAITING);
+    UNTIL(status(&h).endpoint.state == DISPATCH_WAITING);
     fake_rule_set(h.sink, always_done);
     fake_outbox_put(h.outbox, "b", 1);
     rest(&h);
@@ -889,76 +906,6 @@ TEST(a_document_that_breaks_every_call_ends_up_travelling_alone)
     close_house(&h);
 }
 
-/* ---- stop ---------------------------------------------------------------------------------- */
-
-TEST(stop_probes_reads_keys_and_discards_nothing)
-{
-    struct house h;
-
-    open_house(&h, 64, &usual);
-    h.sink->probe_verdict = (struct verdict){.kind = VERDICT_STOP, .why = "401 at the probe"};
-    fake_rule_set(h.sink, says_stop);
-    put_many(&h, "d", 10);
-    UNTIL(status(&h).state == DISPATCH_STOPPED);
-    rest(&h);
-    ck_assert_uint_eq(fake_probes(h.sink), 1); /* at once: the key file may have a new key */
-    ck_assert_uint_eq(h.sink->reloads, 1);
-    ck_assert_str_eq(status(&h).why, "401 at the probe");
-    live(&h, 29900, 1300);
-    ck_assert_uint_eq(fake_probes(h.sink), 1);
-    live(&h, 1000, 100);
-    ck_assert_uint_eq(fake_probes(h.sink), 2);
-    ck_assert_uint_eq(fake_calls(h.sink), 1);
-    dispatch_reload(h.dispatch);
-    UNTIL(fake_probes(h.sink) == 3);
-    rest(&h);
-    ck_assert_uint_eq(fake_outbox_pending(h.outbox), 10);
-    h.sink->probe_verdict = (struct verdict){.kind = VERDICT_DONE};
-    fake_rule_set(h.sink, always_done);
-    dispatch_resume(h.dispatch);
-    UNTIL(fake_outbox_pending(h.outbox) == 0);
-    ck_assert_uint_eq(h.sink->sizes[1], 1); /* one document decides */
-    UNTIL(status(&h).state == DISPATCH_RUNNING);
-    close_house(&h);
-}
-
-TEST(a_probe_that_lies_does_not_make_it_spin)
-{
-    struct house h;
-
-    open_house(&h, 64, &usual);
-    fake_rule_set(h.sink, says_stop); /* and the probe says done */
-    put_many(&h, "d", 10);
-    UNTIL(status(&h).state == DISPATCH_STOPPED);
-    live(&h, 300000, 5000);
-    ck_assert_int_eq(status(&h).state, DISPATCH_STOPPED);
-    ck_assert_uint_le(fake_probes(h.sink), 11);
-    ck_assert_uint_ge(fake_probes(h.sink), 9);
-    ck_assert_uint_le(fake_calls(h.sink), 12);
-    ck_assert_uint_eq(fake_outbox_pending(h.outbox), 10);
-    close_house(&h);
-}
-
-TEST(a_trial_that_fails_in_passing_waits)
-{
-    struct house h;
-
-    open_house(&h, 64, &usual);
-    h.sink->probe_verdict.kind = VERDICT_STOP;
-    fake_rule_set(h.sink, says_stop);
-    fake_outbox_put(h.outbox, "a", 1);
-    UNTIL(status(&h).state == DISPATCH_STOPPED);
-    rest(&h);
-    fake_rule_set(h.sink, says_again);
-    h.sink->probe_verdict.kind = VERDICT_DONE;
-    dispatch_reload(h.dispatch);
-    UNTIL(status(&h).state == DISPATCH_WAITING);
-    fake_rule_set(h.sink, always_done);
-    fake_advance(h.sink, 1000);
-    UNTIL(fake_outbox_pending(h.outbox) == 0);
-    close_house(&h);
-}
-
 /* ---- pause, close, concurrency, a failing store ------------------------------------------------
  */
 
@@ -971,19 +918,19 @@ TEST(pause_takes_answers_and_sends_nothing_new)
     fake_outbox_put(h.outbox, "a", 1);
     UNTIL(fake_calls(h.sink) == 1);
     dispatch_pause(h.dispatch);
-    ck_assert_int_eq(status(&h).state, DISPATCH_PAUSED);
+    ck_assert_int_eq(status(&h).endpoint.state, DISPATCH_PAUSED);
     fake_outbox_put(h.outbox, "b", 1);
     rest(&h);
     fake_sink_answer(h.sink, 1, VERDICT_AGAIN);
     rest(&h);
     live(&h, 5000, 500);
     ck_assert_uint_eq(fake_calls(h.sink), 1);
-    UNTIL(status(&h).state == DISPATCH_PAUSED);
+    UNTIL(status(&h).endpoint.state == DISPATCH_PAUSED);
     fake_rule_set(h.sink, always_done);
     dispatch_resume(h.dispatch);
-    ck_assert_int_ne(status(&h).state, DISPATCH_PAUSED);
+    ck_assert_int_ne(status(&h).endpoint.state, DISPATCH_PAUSED);
     UNTIL(fake_outbox_pending(h.outbox) == 0);
-    UNTIL(status(&h).state == DISPATCH_RUNNING);
+    UNTIL(status(&h).endpoint.state == DISPATCH_RUNNING);
     close_house(&h);
 }
 
@@ -1031,54 +978,6 @@ static void open_with_two_in_flight(struct house *h)
     UNTIL(fake_calls(h->sink) == calls + 2);
 }
 
-TEST(answers_to_calls_sent_before_a_stop_are_taken_and_prove_nothing)
-{
-    struct house h;
-
-    open_with_two_in_flight(&h);
-    unsigned calls = fake_calls(h.sink);
-    h.sink->probe_verdict.kind = VERDICT_STOP;
-    fake_advance(h.sink, 10);
-    fake_sink_answer(h.sink, calls, VERDICT_STOP);
-    UNTIL(status(&h).state == DISPATCH_STOPPED);
-    fake_sink_answer(h.sink, calls - 1, VERDICT_DONE);
-    UNTIL(fake_outbox_pending(h.outbox) == 1);
-    rest(&h);
-    ck_assert_int_eq(status(&h).state, DISPATCH_STOPPED);
-    h.sink->probe_verdict.kind = VERDICT_DONE;
-    fake_rule_set(h.sink, refuses_all);
-    dispatch_resume(h.dispatch);
-    UNTIL(fake_calls(h.sink) == calls + 1);
-    rest(&h);
-    ck_assert_uint_eq(fake_outbox_pending(h.outbox), 1); /* refused, but a suspect only */
-    close_house(&h);
-}
-
-/* A deploy may lie between the two: what was accepted before it proves nothing about what came. */
-TEST(what_was_sent_before_a_refusal_puts_nobody_on_trial)
-{
-    struct house h;
-
-    open_for_two_in_flight(&h, 64);
-    unsigned calls = fake_calls(h.sink);
-    fake_outbox_put(h.outbox, "early", 1);
-    UNTIL(fake_calls(h.sink) == calls + 1);
-    fake_advance(h.sink, 1);
-    fake_rule_set(h.sink, refuses_each);
-    put_many(&h, "d", 20);
-    UNTIL(fake_calls(h.sink) == calls + 2);
-    fake_sink_answer(h.sink, calls + 1, VERDICT_DONE);
-    UNTIL(fake_outbox_pending(h.outbox) == 20);
-    rest(&h);
-    ck_assert_uint_eq(dead_among(&h, "d", 1, 21), 0);
-    fake_rule_set(h.sink, always_done);
-    fake_outbox_put(h.outbox, "late", 1); /* this one does */
-    UNTIL(fake_outbox_pending(h.outbox) == 0);
-    ck_assert_uint_eq(dead_among(&h, "d", 1, 21), 0);
-    ck_assert_uint_eq(fake_calls(h.sink), calls + 2 + 1 + 20);
-    close_house(&h);
-}
-
 TEST(close_waits_for_answers_and_sends_nothing_new)
 {
     struct house h;
@@ -1121,30 +1020,6 @@ TEST(close_gives_up_when_its_time_is_over)
     dispatch_close(NULL);
 }
 
-TEST(calls_in_flight_rise_slowly_to_the_limit_and_not_above)
-{
-    struct house h;
-    unsigned answered = 0;
-
-    open_house(&h, 1, &usual);
-    fake_rule_set(h.sink, left_in_flight);
-    put_many(&h, "d", 200);
-    UNTIL(fake_calls(h.sink) == 1);
-    rest(&h);
-    ck_assert_uint_eq(fake_calls(h.sink), 1); /* starts low */
-    while (answered < 200) {
-        fake_advance(h.sink, 10);
-        unsigned calls = fake_calls(h.sink);
-        while (answered < calls)
-            fake_sink_answer(h.sink, ++answered, VERDICT_DONE);
-        rest(&h);
-    }
-    UNTIL(fake_outbox_pending(h.outbox) == 0);
-    ck_assert_uint_eq(h.sink->in_flight_most, 4);
-    UNTIL(status(&h).in_flight == 0);
-    close_house(&h);
-}
-
 TEST(a_failing_store_bounds_what_is_sent)
 {
     struct house h;
@@ -1178,19 +1053,20 @@ TEST(a_store_that_cannot_be_read_for_a_while_loses_no_document)
     struct house h;
 
     open_house(&h, 4, &usual);
+    h.sink->control.kind = VERDICT_DONE;
     fake_rule_set(h.sink, refuses_bad); /* halves of a batch are groups, others are on the agenda */
     put_many(&h, "d", 3);
     UNTIL(fake_outbox_pending(h.outbox) == 0);
     fake_rule_set(h.sink, says_again);
     put_many(&h, "e", 3);
     put_many(&h, "bad", 1);
-    UNTIL(status(&h).state == DISPATCH_WAITING);
+    UNTIL(status(&h).endpoint.state == DISPATCH_WAITING);
     rest(&h);
     fake_outbox_hide(h.outbox, true);
     fake_rule_set(h.sink, refuses_bad);
     live(&h, 2000, 50);
     fake_outbox_hide(h.outbox, false);
-    live(&h, 2000, 50);
+    live(&h, 10000, 50);
     ck_assert_uint_eq(fake_outbox_pending(h.outbox), 0);
     close_house(&h);
 }

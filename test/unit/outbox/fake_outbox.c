@@ -7,6 +7,7 @@
  * the store fail: settlements are kept and not committed.  Any thread may put; one reads.
  */
 
+#include "ground/clock.h"
 #include "outbox/outbox.h"
 
 #include <pthread.h>
@@ -19,7 +20,7 @@ struct fake_record {
     struct fake_record *next; /* of all that were made */
     uint64_t no, revision;
     enum outbox_op op;
-    int64_t seq;
+    int64_t seq, kept_at_us;
     char id[64], json[64];
 };
 
@@ -29,6 +30,7 @@ struct fake_document {
     int64_t delivered_seq; /* 0: none */
     unsigned deliveries;
     bool dead;
+    int64_t dead_seq;
     char why[256], answer[64];
     size_t answer_bytes;
     uint32_t attempts;
@@ -121,6 +123,7 @@ static void fake_outbox_put(struct outbox *o, const char *id, int64_t seq)
     r->no = d->no;
     r->revision = ++o->revision;
     r->seq = seq;
+    r->kept_at_us = clock_wall_us();
     snprintf(r->id, sizeof r->id, "%s", id);
     snprintf(r->json, sizeof r->json, "{\"seq\":%lld}", (long long)seq);
     r->next = o->made;
@@ -138,6 +141,7 @@ static void commit_one(struct outbox *o, struct settlement *s)
 
     if (s->dead) {
         d->dead = true;
+        d->dead_seq = s->sent.seq;
         snprintf(d->why, sizeof d->why, "%s", s->why);
         d->answer_bytes = s->answer != NULL ? strlen(s->answer) : 0;
         snprintf(d->answer, sizeof d->answer, "%.63s", s->answer != NULL ? s->answer : "");
@@ -241,12 +245,21 @@ static void look(struct outbox_reader *r)
     r->is_open = true;
 }
 
+/* An id may begin with its kind and a colon. */
+static struct slice kind_of(const char *id)
+{
+    const char *colon = strchr(id, ':');
+
+    return colon != NULL ? slice_of(id, (size_t)(colon - id)) : slice_str("run_summary");
+}
+
 static void fill_pending(const struct fake_record *f, struct pending *p)
 {
     *p = (struct pending){
         .no = f->no,
         .id = slice_str(f->id),
-        .kind = slice_str("run_summary"),
+        .kind = kind_of(f->id),
+        .kept_at_us = f->kept_at_us,
         .json = slice_str(f->json),
         .version = {
             .op = f->op, .seq = f->seq, .version = slice_str("v1"), .revision = f->revision}};
@@ -261,6 +274,15 @@ bool outbox_next(struct outbox_reader *r, uint64_t after, struct pending *p)
             return true;
         }
     return false;
+}
+
+uint64_t outbox_last(struct outbox_reader *r)
+{
+    look(r);
+    for (uint64_t i = r->count; i > 0; i--)
+        if (r->view[i - 1] != NULL)
+            return i;
+    return 0;
 }
 
 enum err outbox_get(struct outbox_reader *r, uint64_t no, struct pending *p)

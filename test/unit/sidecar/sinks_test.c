@@ -114,7 +114,7 @@ TEST(the_chosen_sink_is_opened_and_a_withheld_one_takes_nothing)
     snprintf(path, sizeof path, "%s/out", dir.path);
     snprintf(text, sizeof text, "[sink]\ntype = file\nfile = %s\n", path);
     ck_assert_int_eq(send_one("[sink]\ntype = noop\n", NULL), VERDICT_DONE);
-    ck_assert_int_eq(send_one(text, "kept for others"), VERDICT_STOP);
+    ck_assert_int_eq(send_one(text, "kept for others"), VERDICT_REFUSED);
     ck_assert_str_eq(said.why, "kept for others");
     ck_assert_ptr_null(fopen(path, "r"));
     ck_assert_int_eq(send_one(text, NULL), VERDICT_DONE);

@@ -55,10 +55,10 @@ struct fake_sink {
     int poke_fd;
     pthread_mutex_t lock;
     fake_rule *rule;
-    struct verdict probe_verdict;
+    struct verdict control; /* NONE: none is known */
     struct sink_call *in_flight;
     unsigned in_flight_count, in_flight_most;
-    unsigned calls, probes, reloads, closed;
+    unsigned calls, controls, reloads, closed;
     unsigned doubles; /* a document in two calls at once: must stay 0 */
     size_t sizes[FAKE_CALLS];
     int64_t times_us[FAKE_CALLS];
@@ -169,15 +169,23 @@ static void fake_send(struct sink_call *c, sink_answered *answered, void *arg)
         answer(c, &overall, use_each ? each : NULL);
 }
 
-static void fake_probe(struct sink *base, sink_probed *probed, void *arg)
+static bool fake_add_control(struct sink_call *c, struct slice kind)
+{
+    (void)c, (void)kind;
+    return false;
+}
+
+static void fake_question(struct sink *base, enum sink_question question, struct slice kind,
+                          sink_told *told, void *arg)
 {
     struct fake_sink *s = (struct fake_sink *)base;
 
+    (void)question, (void)kind;
     pthread_mutex_lock(&s->lock);
-    s->probes++;
-    struct verdict v = s->probe_verdict;
+    struct verdict v = s->control;
+    s->controls += v.kind != VERDICT_NONE;
     pthread_mutex_unlock(&s->lock);
-    probed(arg, &v);
+    told(arg, &v);
 }
 
 static enum err fake_reload(struct sink *base, struct fault *fault)
@@ -266,7 +274,8 @@ static struct fake_sink *fake_sink_new(size_t max_documents)
     static const struct sink_ops ops = {.begin = fake_begin,
                                         .add = fake_add,
                                         .send = fake_send,
-                                        .probe = fake_probe,
+                                        .add_control = fake_add_control,
+                                        .ask = fake_question,
                                         .reload = fake_reload,
                                         .wait = fake_wait,
                                         .close = fake_close};
@@ -276,7 +285,7 @@ static struct fake_sink *fake_sink_new(size_t max_documents)
     s->poke_fd = eventfd(0, EFD_CLOEXEC);
     pthread_mutex_init(&s->lock, NULL);
     s->rule = always_done;
-    s->probe_verdict.kind = VERDICT_DONE;
+    s->control.kind = VERDICT_NONE;
     return s;
 }
 
@@ -333,12 +342,12 @@ static unsigned fake_calls(struct fake_sink *s)
     return calls;
 }
 
-static unsigned fake_probes(struct fake_sink *s)
+static unsigned fake_controls(struct fake_sink *s)
 {
     pthread_mutex_lock(&s->lock);
-    unsigned probes = s->probes;
+    unsigned controls = s->controls;
     pthread_mutex_unlock(&s->lock);
-    return probes;
+    return controls;
 }
 
 /* How often the delivery thread has waited: more means that it has made a pass. */

@@ -17,7 +17,7 @@ static void answered(void *arg, const struct sink_answer *a)
     answers++;
 }
 
-static void probed(void *arg, const struct verdict *v)
+static void told(void *arg, const struct verdict *v)
 {
     *(enum verdict_kind *)arg = v->kind;
 }
@@ -51,10 +51,11 @@ TEST(with_a_reason_to_stop_nothing_is_confirmed)
     answers = 0;
     s->ops->send(c, answered, &got);
     ck_assert_uint_eq(answers, 1);
-    ck_assert_int_eq(got.overall.kind, VERDICT_STOP);
+    ck_assert_int_eq(got.overall.kind, VERDICT_REFUSED);
+    ck_assert(got.overall.is_endpoints);
     ck_assert_str_eq(got.overall.why, "kept for others");
-    s->ops->probe(s, probed, &kind);
-    ck_assert_int_eq(kind, VERDICT_STOP);
+    s->ops->ask(s, SINK_CONTROL, slice_str(""), told, &kind);
+    ck_assert_int_eq(kind, VERDICT_REFUSED);
     s->ops->close(s);
 }
 
@@ -62,14 +63,14 @@ TEST(it_waits_for_the_wake_and_for_the_time)
 {
     struct sink *s = noop_sink_open(NULL);
     struct fault fault = {0};
-    enum verdict_kind kind = VERDICT_STOP;
+    enum verdict_kind kind = VERDICT_REFUSED;
     int fd = eventfd(1, EFD_CLOEXEC);
 
     s->ops->wait(s, fd, -1); /* readable: returns */
     uint64_t n;
     ck_assert_int_eq(read(fd, &n, sizeof n), sizeof n);
     s->ops->wait(s, fd, 1); /* not readable: returns when its time is over */
-    s->ops->probe(s, probed, &kind);
+    s->ops->ask(s, SINK_CONTROL, slice_str(""), told, &kind);
     ck_assert_int_eq(kind, VERDICT_DONE);
     ck_assert_int_eq(s->ops->reload(s, &fault), ERR_OK);
     close(fd);

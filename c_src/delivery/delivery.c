@@ -1,0 +1,601 @@
+/*
+ * delivery.c - one step of delivery: take what came, choose whose turn it is, send.
+ *
+ * The happy path: settlements that are on disk are looked at once more, and as many calls as may be
+ * under way are filled (load.c) and sent (E3).  Slots go in a cycle of four: fresh, fresh, old,
+ * troubled; a turn that has nothing passes on.  Answers are taken in answers.c.
+ *
+ * What can go wrong is judged in four places, each of which knows nothing of the others:
+ *   scope.c    is the endpoint, or a kind, served at present?
+ *   trouble.c  is this document at fault?
+ *   search.c   which document of a call was it, or was it the size?
+ *   pace.c     how many calls at once?
+ * Here they are asked, in this order: an endpoint that is not running gets one trial at a time; a
+ * kind that is not running is stepped over, and gets one trial at a time; documents in trouble,
+ * halves of groups and trials of kinds take a quarter of the slots; a call that is overdue takes
+ * none.
+ *
+ * Runs on the delivery thread only.
+ */
+
+#include "delivery/delivery_inside.h"
+
+#include "ground/clock.h"
+#include "ground/log.h"
+#include "ground/metrics.h"
+
+#define CALLS_A_STEP 64   /* then orders and answers are looked at again */
+#define SCANS_A_STEP 4096 /* records */
+#define LOG_EVERY_MS 10000
+
+#define SETTLE_LOOK_US     5000   /* between looks at settlements nobody announced ... */
+#define SETTLE_LOOK_MAX_US 250000 /* ... doubling up to this while the store is slow */
+
+/* ---- open and close ----------------------------------------------------------- */
+
+struct delivery *delivery_open(struct outbox *o, struct sink *sink,
+                               const struct dispatch_options *options, uint64_t seed,
+                               int64_t now_us, int64_t wall_us)
+{
+    struct delivery *d = base_alloc(sizeof *d);
+    struct pace_options pace = {.max_limit = options->max_in_flight,
+                                .backoff_min_ms = options->backoff_min_ms,
+                                .backoff_max_ms = options->backoff_max_ms};
+
+    d->outbox = o;
+    d->sink = sink;
+    d->options = *options;
+    d->scopes = (struct scope_options){.backoff = pace, .probe_ms = options->probe_ms};
+    d->is_single = sink->max_documents == 1;
+    d->random = ~seed;
+    pace_init(&d->pace, &pace);
+    d->spacing = spacing_new(1000 * options->min_interval_ms);
+    d->known = known_new();
+    d->lanes.reader = outbox_reader_open(o);
+    d->unsettled_end = &d->unsettled;
+    d->now_us = now_us;
+    d->wall_us = wall_us;
+    d->control_us = now_us - CONTROL_EVERY_US;
+    scope_begin(&d->endpoint, options->stopped_why != NULL ? SCOPE_STOPPED : SCOPE_WAITING,
+                options->stopped_why != NULL ? options->stopped_why : "", wall_us);
+    if (options->stopped_why != NULL)
+        delivery_moved(d, NULL, SCOPE_WAITING);
+    return d;
+}
+
+void delivery_close(struct delivery *d)
+{
+    if (d == NULL)
+        return;
+    PRE(d->in_flight == 0);
+    struct entries rest = {0};
+    search_end(&d->search, &rest);
+    while (d->unsettled != NULL) {
+        struct unsettled *next = d->unsettled->next;
+        free(d->unsettled);
+        d->unsettled = next;
+    }
+    for (size_t i = 0; i < d->kind_count; i++)
+        free(d->kinds[i].name);
+    agenda_free(&d->agenda);
+    known_free(d->known);
+    spacing_free(d->spacing);
+    outbox_reader_close(d->lanes.reader);
+    free(d);
+}
+
+/* ---- kinds --------------------------------------------------------------------- */
+
+/* Those in use; the one for all others lies behind the last. */
+size_t delivery_kind_slots(const struct delivery *d)
+{
+    return d->kind_count + (d->kind_count == DELIVERY_KINDS_MAX);
+}
+
+static bool is_named(const struct kind_slot *k, struct slice name)
+{
+    return k->name_len == name.len && memcmp(k->name, name.data, name.len) == 0;
+}
+
+struct kind_slot *delivery_kind(struct delivery *d, struct slice name)
+{
+    if (d->kind_last < d->kind_count && is_named(&d->kinds[d->kind_last], name))
+        return &d->kinds[d->kind_last];
+    for (size_t i = 0; i < d->kind_count; i++)
+        if (is_named(&d->kinds[i], name)) {
+            d->kind_last = i;
+            return &d->kinds[i];
+        }
+    if (d->kind_count == DELIVERY_KINDS_MAX)
+        return &d->kinds[DELIVERY_KINDS_MAX];
+    struct kind_slot *k = &d->kinds[d->kind_count++];
+    k->name = base_strndup(name.data, name.len);
+    k->name_len = name.len;
+    return k;
+}
+
+struct evidence delivery_evidence(const struct delivery *d, const struct kind_slot *k)
+{
+    uint64_t kind = k->scope.proven, endpoint = d->endpoint.proven;
+
+    return (struct evidence){.accepted = k->scope.accepted,
+                             .proven = kind > endpoint ? kind : endpoint,
+                             .now = d->ordinal};
+}
+
+bool delivery_is_open(const struct kind_slot *k)
+{
+    return k->scope.state == SCOPE_RUNNING && !k->is_full;
+}
+
+void delivery_skip(struct delivery *d, struct kind_slot *k, uint64_t no)
+{
+    d->is_stirred = d->is_stirred || k->low == 0; /* it may be the trial */
+    if (k->low == 0 || no < k->low)
+        k->low = no;
+    if (no > k->high)
+        k->high = no;
+}
+
+/* ---- where entries go ---------------------------------------------------------- */
+
+void delivery_postpone(struct delivery *d, struct entry *e, int64_t due_us)
+{
+    e->due_us = due_us;
+    agenda_push(&d->agenda, e);
+    d->is_stirred = d->is_stirred || due_us <= d->now_us;
+}
+
+void delivery_trouble(struct delivery *d, struct entry *e, int64_t due_us)
+{
+    struct kind_slot *k = &d->kinds[e->kind];
+
+    e->due_us = due_us;
+    entries_append(&k->troubled, e);
+    k->is_quiet = false;
+    if (k->quiet_until_us <= d->now_us || due_us < k->quiet_until_us)
+        k->quiet_until_us = due_us;
+    d->is_stirred = d->is_stirred || due_us <= d->now_us;
+    k->is_full = k->troubled.count >= DELIVERY_TROUBLED_MAX;
+}
+
+void delivery_forget(struct delivery *d, struct entry *e)
+{
+    for (size_t i = 0; i < DISPATCH_NOTES; i++)
+        if (d->notes[i].document == e->document)
+            d->notes[i].document = 0;
+    known_drop(d->known, e);
+}
+
+void delivery_hand_over(struct delivery *d, struct entries *entries, struct settlement *first)
+{
+    if (first == NULL)
+        return;
+    struct unsettled *u = base_alloc(sizeof *u);
+    entries_move(&u->entries, entries);
+    *d->unsettled_end = u;
+    d->unsettled_end = &u->next;
+    u->ticket = outbox_settle(d->outbox, first);
+}
+
+/* ---- states, for people -------------------------------------------------------- */
+
+static const char *state_words[] = {"running", "running", "waiting", "stopped"};
+
+static void log_endpoint(struct delivery *d, enum scope_state was)
+{
+    static const char *const events[] = {"dispatch.running", "dispatch.running", "dispatch.waiting",
+                                         "dispatch.stopped"};
+    static const enum log_level levels[] = {LOG_INFO, LOG_INFO, LOG_WARNING, LOG_ERROR};
+    enum scope_state is = d->endpoint.state;
+    char quoted[300];
+    bool logged = true;
+
+    if (is == SCOPE_WAITING)
+        logged = d->is_waiting_logged = log_limited(&d->endpoint_logged_us, LOG_EVERY_MS);
+    else if (is == SCOPE_RUNNING && was == SCOPE_WAITING)
+        logged = d->is_waiting_logged;
+    if (is != SCOPE_STOPPED && !logged)
+        return;
+    log_event(levels[is], events[is], "was=%s why=%s", state_words[was],
+              log_quote(slice_str(d->endpoint.why), quoted, sizeof quoted));
+}
+
+static void log_kind(const struct kind_slot *k)
+{
+    char quoted[300], name[300];
+
+    log_event(
+        scope_is_bad(&k->scope) ? LOG_ERROR : LOG_INFO, "dispatch.kind", "kind=%s state=%s why=%s",
+        log_quote(slice_of(k->name, k->name_len), name, sizeof name), state_words[k->scope.state],
+        log_quote(slice_str(k->scope.why), quoted, sizeof quoted));
+}
+
+void delivery_moved(struct delivery *d, struct kind_slot *k, enum scope_state was)
+{
+    struct scope *s = k != NULL ? &k->scope : &d->endpoint;
+
+    if (s->state == was)
+        return;
+    s->since_us = clock_wall_us();
+    bool is_news = scope_is_bad(s) || was == SCOPE_WAITING || was == SCOPE_STOPPED;
+    if (k == NULL)
+        metric_set(METRIC_STOPPED, s->state == SCOPE_STOPPED);
+    if (k == NULL && is_news)
+        log_endpoint(d, was);
+    else if (is_news)
+        log_kind(k);
+}
+
+static bool is_shown_running(const struct scope *s)
+{
+    return s->state == SCOPE_RUNNING || (s->state == SCOPE_DOUBTED && s->failures < 2) ||
+           (s->state == SCOPE_WAITING && s->failures == 0);
+}
+
+static enum dispatch_state shown_state(const struct scope *s)
+{
+    if (is_shown_running(s))
+        return DISPATCH_RUNNING;
+    if (s->state == SCOPE_DOUBTED) /* for long, as nobody is there to end the doubt */
+        return s->last == VERDICT_REFUSED ? DISPATCH_STOPPED : DISPATCH_WAITING;
+    return s->state == SCOPE_STOPPED ? DISPATCH_STOPPED : DISPATCH_WAITING;
+}
+
+static void show_scope(const struct delivery *d, const struct scope *s, struct dispatch_scope *out)
+{
+    int64_t left_us = s->until_us > d->now_us ? s->until_us - d->now_us : 0;
+
+    out->state = shown_state(s);
+    out->since_us = s->since_us;
+    out->failures = s->failures;
+    if (out->state == DISPATCH_RUNNING)
+        return;
+    snprintf(out->why, sizeof out->why, "%s", s->why);
+    out->next_us = d->wall_us + left_us;
+}
+
+static void show_kinds(const struct delivery *d, struct dispatch_status *s)
+{
+    for (size_t i = 0; i < delivery_kind_slots(d); i++) {
+        const struct kind_slot *k = &d->kinds[i];
+        s->troubled += (unsigned)k->troubled.count;
+        if (is_shown_running(&k->scope) || s->kind_count == DISPATCH_KINDS)
+            continue;
+        struct dispatch_kind *out = &s->kinds[s->kind_count++];
+        snprintf(out->name, sizeof out->name, "%.60s", k->name != NULL ? k->name : "others");
+        show_scope(d, &k->scope, &out->scope);
+    }
+}
+
+void delivery_status(const struct delivery *d, struct dispatch_status *s)
+{
+    *s = (struct dispatch_status){.limit = d->pace.limit,
+                                  .in_flight = d->in_flight,
+                                  .overdue = d->overdue,
+                                  .sought = (unsigned)d->search.count};
+    show_scope(d, &d->endpoint, &s->endpoint);
+    show_kinds(d, s);
+    for (size_t i = 0; i < DISPATCH_NOTES; i++)
+        if (d->notes[i].document != 0) {
+            struct dispatch_note *n = &s->notes[s->note_count++];
+            memcpy(n->id, d->notes[i].id, sizeof n->id);
+            memcpy(n->why, d->notes[i].why, sizeof n->why);
+        }
+}
+
+/* ---- calls in flight ----------------------------------------------------------- */
+
+unsigned delivery_in_flight(const struct delivery *d)
+{
+    return d->in_flight;
+}
+
+bool delivery_has_unsettled(const struct delivery *d)
+{
+    return d->unsettled != NULL;
+}
+
+static bool is_troubled_call(const struct call *c)
+{
+    return c->sort != CALL_PLAIN;
+}
+
+static void enter(struct delivery *d, struct call *c)
+{
+    c->prev = d->flight_last;
+    if (d->flight_last != NULL)
+        d->flight_last->next = c;
+    else
+        d->flight = c;
+    d->flight_last = c;
+    if (d->flight_timely == NULL)
+        d->flight_timely = c;
+    d->in_flight++;
+    d->troubled_in_flight += is_troubled_call(c);
+}
+
+void delivery_leave(struct delivery *d, struct call *c)
+{
+    if (d->flight_timely == c)
+        d->flight_timely = c->next;
+    if (c->prev != NULL)
+        c->prev->next = c->next;
+    else
+        d->flight = c->next;
+    if (c->next != NULL)
+        c->next->prev = c->prev;
+    else
+        d->flight_last = c->prev;
+    d->in_flight--;
+    d->overdue -= c->is_overdue;
+    d->troubled_in_flight -= is_troubled_call(c) && !c->is_overdue;
+    if (d->search.call == c->ordinal)
+        d->search.call = 0;
+    if (d->control == c->ordinal)
+        d->control = 0;
+}
+
+/* It takes no slot any more, and keeps nobody waiting. */
+static void become_overdue(struct delivery *d, struct call *c)
+{
+    c->is_overdue = true;
+    d->overdue++;
+    d->troubled_in_flight -= is_troubled_call(c);
+    d->flight_timely = c->next;
+    if (d->search.call == c->ordinal)
+        d->search.call = 0;
+    if (d->control == c->ordinal)
+        d->control = 0;
+    scope_give_up(&d->endpoint, c->ordinal, &d->scopes, &d->random, d->now_us);
+    if (c->trial_of != NULL)
+        scope_give_up(&c->trial_of->scope, c->ordinal, &d->scopes, &d->random, d->now_us);
+}
+
+static void look_for_overdue(struct delivery *d)
+{
+    int64_t after_us = pace_overdue_us(&d->pace);
+
+    while (d->flight_timely != NULL && d->overdue < d->pace.limit &&
+           d->flight_timely->sent_us + after_us <= d->now_us)
+        become_overdue(d, d->flight_timely);
+}
+
+void delivery_send(struct delivery *d, struct call *c)
+{
+    struct sink_call *sink_call = c->sink_call;
+
+    c->sink_call = NULL;
+    c->ordinal = ++d->ordinal;
+    c->sent_us = d->now_us;
+    enter(d, c);
+    if (c->is_trial)
+        scope_try(&d->endpoint, c->ordinal);
+    if (c->trial_of != NULL)
+        scope_try(&c->trial_of->scope, c->ordinal);
+    if (c->sort == CALL_SEARCH)
+        d->search.call = c->ordinal;
+    metric_add(METRIC_CALLS, 1);
+    if (!is_troubled_call(c) && !c->is_trial)
+        pace_sent(&d->pace, d->in_flight - d->overdue);
+    if (c->sort != CALL_CONTROL) {
+        d->sink->ops->send(sink_call, answers_take, c);
+        return;
+    }
+    d->control = c->ordinal;
+    d->control_us = d->now_us;
+    d->sink->ops->ask(d->sink, SINK_CONTROL,
+                      c->control_for != NULL
+                          ? slice_of(c->control_for->name, c->control_for->name_len)
+                          : slice_str(""),
+                      answers_take_control, c);
+}
+
+bool delivery_may_control(const struct delivery *d)
+{
+    return d->now_us >= d->no_control_until_us;
+}
+
+bool delivery_is_control_free(const struct delivery *d)
+{
+    return d->control == 0 && d->now_us >= d->control_us + CONTROL_EVERY_US;
+}
+
+/* ---- whose turn ------------------------------------------------------------------ */
+
+void delivery_reload(struct delivery *d)
+{
+    struct fault fault = {0};
+    char why[300];
+
+    if (d->sink->ops->reload(d->sink, &fault) == ERR_OK) {
+        d->is_reload_logged = false;
+        return;
+    }
+    if (d->is_reload_logged)
+        return;
+    d->is_reload_logged = true;
+    log_event(LOG_ERROR, "dispatch.reload_failed", "where=%s why=%s", fault.path,
+              log_quote(slice_str(fault.why), why, sizeof why));
+}
+
+/* Half the batch with each failure in a row, if it was too much for it; else one document. */
+static size_t trial_size(const struct delivery *d)
+{
+    const struct scope *s = &d->endpoint;
+    size_t full = d->sink->max_documents, size = 1;
+
+    if (s->failures == 0 && s->state == SCOPE_WAITING)
+        return full;
+    if (s->last == VERDICT_AGAIN && s->failures < 32)
+        size = full >> s->failures;
+    return size > 0 ? size : 1;
+}
+
+/* The trial of an endpoint that is not running: a control, a clean document, one of a group, or,
+ * when the wait is over, the one tried longest ago. */
+static struct call *load_trial(struct delivery *d)
+{
+    const struct scope *s = &d->endpoint;
+    bool is_start = s->failures == 0 && s->state == SCOPE_WAITING;
+    bool is_bad = scope_is_bad(s);
+    struct call *c;
+
+    if (!scope_may_try(s, d->now_us, false))
+        return NULL;
+    if (!is_start && delivery_may_control(d)) {
+        c = delivery_is_control_free(d) ? load_control(d, NULL) : NULL;
+    } else {
+        size_t size = trial_size(d);
+        c = size == 1 ? load_newest(d) : NULL;
+        if (c == NULL)
+            c = load_plain(d, size, true);
+        if (c == NULL)
+            c = load_any(d, scope_may_try(s, d->now_us, true));
+    }
+    if (c == NULL)
+        return NULL;
+    c->is_trial = true;
+    c->is_proof = is_bad || c->sort != CALL_LONE || c->entries.first->trouble.state == TROUBLE_NONE;
+    return c;
+}
+
+static bool has_troubled_slot(const struct delivery *d)
+{
+    unsigned share = d->pace.limit / 4;
+
+    return d->troubled_in_flight < (share > 0 ? share : 1);
+}
+
+/* The search and each kind in turn. */
+static struct call *load_from_trouble(struct delivery *d)
+{
+    size_t slots = delivery_kind_slots(d) + 1;
+    struct call *c = NULL;
+
+    if (!has_troubled_slot(d))
+        return NULL;
+    for (size_t i = 0; i < slots && c == NULL; i++) {
+        size_t turn = d->troubled_turn++ % slots;
+        struct kind_slot *k = &d->kinds[turn];
+        if (turn == slots - 1)
+            c = load_search(d);
+        else if (k->scope.state != SCOPE_RUNNING)
+            c = load_kind_trial(d, k);
+        else if (k->troubled.count > 0)
+            c = load_troubled(d, k);
+    }
+    return c;
+}
+
+static bool may_send(const struct delivery *d)
+{
+    return !d->paused && !d->closing && d->in_flight - d->overdue < d->pace.limit;
+}
+
+/* Make one call, if something is due.  If not, a document may have come to another place meanwhile
+ * (is_stirred), where it is due. */
+static bool send_next(struct delivery *d)
+{
+    struct call *c;
+
+    d->is_stirred = false;
+    if (d->endpoint.state != SCOPE_RUNNING) {
+        c = load_trial(d);
+    } else {
+        unsigned turn = d->turn++ % 4;
+        size_t max = d->sink->max_documents;
+        c = turn == 3 ? load_from_trouble(d) : load_plain(d, max, turn != 2);
+        if (c == NULL)
+            c = turn == 3 ? load_plain(d, max, true) : load_from_trouble(d);
+    }
+    if (c == NULL)
+        return false;
+    if (d->endpoint.state == SCOPE_STOPPED || d->endpoint.state == SCOPE_DOUBTED)
+        delivery_reload(d);
+    delivery_send(d, c);
+    return true;
+}
+
+/* What is settled is looked for when somebody wakes delivery, and else now and then. */
+static void collect(struct delivery *d)
+{
+    if (answers_collect(d) || d->unsettled == NULL)
+        d->look_us = SETTLE_LOOK_US;
+    else if (d->now_us < d->look_at_us)
+        return;
+    else if (d->look_us < SETTLE_LOOK_MAX_US)
+        d->look_us *= 2;
+    d->look_at_us = d->now_us + d->look_us;
+}
+
+bool delivery_step(struct delivery *d, int64_t now_us, int64_t wall_us)
+{
+    unsigned sent = 0;
+
+    d->now_us = now_us;
+    d->wall_us = wall_us;
+    d->scan_left = SCANS_A_STEP;
+    collect(d);
+    look_for_overdue(d);
+    while (sent < CALLS_A_STEP && may_send(d) && (send_next(d) || d->is_stirred))
+        sent++;
+    outbox_release(d->lanes.reader);
+    return sent == CALLS_A_STEP || (d->scan_left == 0 && may_send(d));
+}
+
+/* ---- when next --------------------------------------------------------------------- */
+
+static void sooner(int64_t *next_us, int64_t at_us, int64_t now_us)
+{
+    if (at_us > now_us && at_us < *next_us)
+        *next_us = at_us;
+}
+
+/* What is due already waits for something that comes by itself: an answer, a wake, the disk. */
+int64_t delivery_next_us(const struct delivery *d, int64_t now_us)
+{
+    int64_t next_us = INT64_MAX;
+
+    if (d->flight_timely != NULL)
+        sooner(&next_us, d->flight_timely->sent_us + pace_overdue_us(&d->pace), now_us);
+    if (d->unsettled != NULL)
+        sooner(&next_us, d->look_at_us, now_us);
+    if (d->paused || d->closing)
+        return next_us;
+    if (d->agenda.count > 0)
+        sooner(&next_us, d->agenda.items[0]->due_us, now_us);
+    if (d->endpoint.state != SCOPE_RUNNING)
+        sooner(&next_us, d->endpoint.until_us, now_us);
+    if (d->search.first != NULL)
+        sooner(&next_us, d->search.first->asked_us + SEARCH_WAIT_US, now_us);
+    for (size_t i = 0; i < delivery_kind_slots(d); i++) {
+        const struct kind_slot *k = &d->kinds[i];
+        if (k->scope.state != SCOPE_RUNNING)
+            sooner(&next_us, k->scope.until_us, now_us);
+        if (k->troubled.count > 0)
+            sooner(&next_us, k->quiet_until_us, now_us);
+    }
+    sooner(&next_us, d->control_us + CONTROL_EVERY_US, now_us);
+    return next_us;
+}
+
+/* ---- orders ------------------------------------------------------------------------ */
+
+void delivery_pause(struct delivery *d, bool paused)
+{
+    d->paused = paused;
+}
+
+void delivery_end(struct delivery *d)
+{
+    d->closing = true;
+}
+
+void delivery_try_now(struct delivery *d, int64_t now_us)
+{
+    scope_try_now(&d->endpoint, now_us);
+    for (size_t i = 0; i < delivery_kind_slots(d); i++)
+        scope_try_now(&d->kinds[i].scope, now_us);
+    d->control_us = now_us - CONTROL_EVERY_US;
+}

@@ -1,0 +1,487 @@
+/*
+ * load.c - filling calls.
+ *
+ * The happy path: a call is filled from the agenda (documents that wait for their interval) and the
+ * lanes in turns, so that neither hot documents nor new ones can starve the other, until it is full
+ * or nothing is left.
+ *
+ * What can go wrong, and the one thing done:
+ *   a kind is not served     its documents are stepped over; only the range they lie in is kept
+ *   cannot be read           later: the store is being opened again
+ *   cannot be sent           a dead letter at once, with the reason (gate.h)
+ *   does not fit             it begins the next call
+ *
+ * Runs on the delivery thread only.
+ */
+
+#include "delivery/delivery_inside.h"
+
+#include "ground/metrics.h"
+#include "projection/gate.h"
+
+#define WALK_MAX 256 /* records looked at for the trial of a kind */
+
+static struct call *call_new(struct delivery *d, enum call_sort sort)
+{
+    struct call *c = base_alloc(sizeof *c);
+
+    c->delivery = d;
+    c->sort = sort;
+    c->max_documents = SIZE_MAX;
+    c->max_bytes = SIZE_MAX;
+    return c;
+}
+
+/* NULL if nothing is in it. */
+static struct call *call_or_nothing(struct call *c)
+{
+    if (c->entries.count > 0)
+        return c;
+    free(c);
+    return NULL;
+}
+
+/* ---- reading ------------------------------------------------------------------- */
+
+/* A dead letter without a call: E2 -> E4. */
+static void bury_unsent(struct delivery *d, struct entry *e, const struct pending *document,
+                        const struct fault *fault)
+{
+    struct settlement *s = settlement_new(document);
+    struct entries one = {0};
+    char why[400];
+
+    snprintf(why, sizeof why,
+             "it cannot be sent: its %.40s %.180s; put Convex right by hand if need be, then drop "
+             "this letter",
+             fault->path, fault->why);
+    s->dead = true;
+    s->why = base_strndup(why, strlen(why));
+    s->attempts = e->attempts++;
+    e->revision = document->version.revision;
+    entries_append(&one, e);
+    delivery_hand_over(d, &one, s);
+}
+
+/* Whether ${document} may go to the sink.  One that a store of before 0.1.1 or a bad disk holds may
+ * be such that no call can carry it; it must not end the process, nor hold up the others. */
+static bool is_let_out(struct delivery *d, struct entry *e, const struct pending *document)
+{
+    struct fault fault;
+    enum err err = gate_version(document->id, document->kind, document->version.op == OUTBOX_REMOVE,
+                                document->json, document->version.projected_at_us, &fault);
+
+    if (err != ERR_OK)
+        bury_unsent(d, e, document, &fault);
+    return err == ERR_OK;
+}
+
+void load_meet_newer(struct delivery *d, struct entry *e)
+{
+    struct evidence evidence = delivery_evidence(d, &d->kinds[e->kind]);
+
+    e->attempts = 0;
+    e->revision = 0;
+    trouble_hear(&e->trouble, TROUBLE_NEWER, &evidence); /* nobody dies of that */
+}
+
+/* Read the version of ${e}, which is in no list, that is pending now.  False: ${e} is elsewhere. */
+static bool read_again(struct delivery *d, struct entry *e, struct pending *document)
+{
+    enum err err = outbox_get(d->lanes.reader, e->no, document);
+
+    if (err == ERR_STORE) {
+        delivery_postpone(d, e, d->now_us + STORE_AGAIN_US);
+        return false;
+    }
+    if (err != ERR_OK && e->then_no != 0) {
+        e->no = e->then_no;
+        e->then_no = 0;
+        return read_again(d, e, document);
+    }
+    if (err != ERR_OK) {
+        delivery_forget(d, e);
+        return false;
+    }
+    if (e->revision != 0 && document->version.revision != e->revision)
+        load_meet_newer(d, e);
+    return is_let_out(d, e, document);
+}
+
+/* Put ${document} into ${c}; false: it does not fit any more. */
+static bool put(struct call *c, struct entry *e, const struct pending *document)
+{
+    struct delivery *d = c->delivery;
+    struct kind_slot *k = delivery_kind(d, document->kind);
+    bool is_first = c->entries.count == 0;
+
+    if (k->fits_documents != 0 && c->sort == CALL_PLAIN) {
+        c->max_documents =
+            c->max_documents < k->fits_documents ? c->max_documents : k->fits_documents;
+        c->max_bytes = c->max_bytes < k->fits_bytes ? c->max_bytes : k->fits_bytes;
+        c->is_limited = true;
+    }
+    if (!is_first &&
+        (c->entries.count >= c->max_documents || c->bytes + document->json.len > c->max_bytes))
+        return false;
+    if (c->sink_call == NULL)
+        c->sink_call = d->sink->ops->begin(d->sink);
+    if (!d->sink->ops->add(c->sink_call, document)) {
+        PRE(!is_first); /* the first document always fits */
+        return false;
+    }
+    if (e->attempts > 0)
+        metric_add(METRIC_RETRIED, 1);
+    e->kind = (uint16_t)(k - d->kinds);
+    e->attempts++;
+    e->revision = document->version.revision;
+    e->settlement = settlement_new(document);
+    e->settlement->attempts = e->attempts;
+    c->bytes += document->json.len;
+    entries_append(&c->entries, e);
+    spacing_wrote(d->spacing, document->id, d->now_us);
+    return true;
+}
+
+/* ---- clean documents ------------------------------------------------------------ */
+
+/* From the agenda; one in trouble, or of a kind that is not served, goes where it belongs. */
+static struct entry *take_due(struct delivery *d, struct pending *document)
+{
+    while (d->agenda.count > 0 && d->agenda.items[0]->due_us <= d->now_us) {
+        struct entry *e = agenda_pop(&d->agenda);
+        struct kind_slot *k = &d->kinds[e->kind];
+        if (e->trouble.state != TROUBLE_NONE) {
+            delivery_trouble(d, e, d->now_us);
+        } else if (!delivery_is_open(k)) {
+            delivery_skip(d, k, e->no);
+            delivery_forget(d, e);
+        } else if (read_again(d, e, document)) {
+            return e;
+        }
+    }
+    return NULL;
+}
+
+/* ${document} was met by a cursor; NULL: it is known, not served at present, or not due. */
+static struct entry *meet(struct delivery *d, const struct pending *document)
+{
+    struct entry *e = known_find(d->known, document->no);
+
+    if (e != NULL) {
+        if (e->no != document->no)
+            e->then_no = document->no;
+        return NULL;
+    }
+    struct kind_slot *k = delivery_kind(d, document->kind);
+    if (!delivery_is_open(k)) {
+        delivery_skip(d, k, document->no);
+        return NULL;
+    }
+    e = known_add(d->known, document->no, document->no);
+    e->kind = (uint16_t)(k - d->kinds);
+    if (!is_let_out(d, e, document))
+        return NULL;
+    int64_t due_us = spacing_due_us(d->spacing, document->id, d->now_us);
+    if (due_us <= d->now_us)
+        return e;
+    delivery_postpone(d, e, due_us);
+    return NULL;
+}
+
+static bool next_record(struct delivery *d, bool fresh, struct pending *document)
+{
+    return fresh ? lanes_fresh(&d->lanes, d->wall_us, document) : lanes_old(&d->lanes, document);
+}
+
+static struct entry *scan(struct delivery *d, bool fresh, struct pending *document)
+{
+    while (d->scan_left > 0 && known_count(d->known) < DELIVERY_KNOWN_MAX &&
+           next_record(d, fresh, document)) {
+        d->scan_left--;
+        struct entry *e = meet(d, document);
+        if (e != NULL)
+            return e;
+    }
+    return NULL;
+}
+
+static struct entry *take_next(struct delivery *d, bool fresh_first, struct pending *document)
+{
+    struct entry *e = NULL;
+
+    d->is_agendas_turn = !d->is_agendas_turn;
+    if (d->is_agendas_turn)
+        e = take_due(d, document);
+    if (e == NULL)
+        e = scan(d, fresh_first, document);
+    if (e == NULL)
+        e = scan(d, !fresh_first, document);
+    if (e == NULL && !d->is_agendas_turn)
+        e = take_due(d, document);
+    return e;
+}
+
+struct call *load_plain(struct delivery *d, size_t max, bool fresh_first)
+{
+    struct call *c = call_new(d, CALL_PLAIN);
+    struct pending document;
+    struct entry *e;
+
+    while (c->entries.count < max && (e = take_next(d, fresh_first, &document)) != NULL)
+        if (e->trouble.state != TROUBLE_NONE) {
+            delivery_trouble(d, e, d->now_us); /* a newer version of one that was ill */
+        } else if (!put(c, e, &document)) {
+            delivery_postpone(d, e, d->now_us);
+            break;
+        }
+    return call_or_nothing(c);
+}
+
+/* ---- one document alone ---------------------------------------------------------- */
+
+/* ${e}, which is in no list, by itself; NULL: not now, and it is elsewhere. */
+static struct call *load_alone(struct delivery *d, struct entry *e)
+{
+    struct pending document;
+
+    if (!read_again(d, e, &document))
+        return NULL;
+    int64_t due_us = spacing_due_us(d->spacing, document.id, d->now_us);
+    if (due_us > d->now_us) {
+        delivery_trouble(d, e, due_us);
+        return NULL;
+    }
+    struct call *c = call_new(d, CALL_LONE);
+    if (e->trouble.state == TROUBLE_TRIAL && delivery_may_control(d)) {
+        c->sink_call = d->sink->ops->begin(d->sink);
+        (void)d->sink->ops->add_control(c->sink_call, document.kind);
+    }
+    (void)put(c, e, &document); /* the first always fits */
+    return c;
+}
+
+/* Whether ${e}, of a kind that is served, may be sent now; it is refreshed. */
+static bool is_ready(struct delivery *d, struct kind_slot *k, struct entry *e)
+{
+    struct evidence evidence = delivery_evidence(d, k);
+    enum trouble_state was = e->trouble.state;
+
+    trouble_refresh(&e->trouble, &evidence);
+    if (e->trouble.state != was)
+        e->due_us = d->now_us;
+    return e->due_us <= d->now_us;
+}
+
+/* Those that may be sent, the one tried longest ago first. */
+struct call *load_troubled(struct delivery *d, struct kind_slot *k)
+{
+    size_t left = k->troubled.count;
+    int64_t quiet_until_us = INT64_MAX;
+
+    if (k->is_quiet && d->now_us < k->quiet_until_us)
+        return NULL;
+    for (; left > 0 && k->troubled.count > 0; left--) {
+        struct entry *e = entries_pop(&k->troubled);
+        struct call *c = NULL;
+        bool ready = is_ready(d, k, e);
+        if (e->trouble.state == TROUBLE_NONE) {
+            delivery_postpone(d, e, d->now_us);
+            continue;
+        }
+        if (ready && e->trouble.state == TROUBLE_REFUSED && delivery_may_control(d)) {
+            /* it waits for a witness, and nobody came */
+            ready = false;
+            if (delivery_is_control_free(d))
+                c = load_control(d, k);
+            e->due_us = d->now_us + CONTROL_EVERY_US;
+        }
+        if (ready)
+            c = load_alone(d, e);
+        else
+            entries_append(&k->troubled, e);
+        if (c != NULL)
+            return c;
+        if (k->troubled.last == e && e->due_us < quiet_until_us) /* it stays */
+            quiet_until_us = e->due_us;
+    }
+    k->is_quiet = true;
+    k->quiet_until_us = quiet_until_us;
+    return NULL;
+}
+
+/* ---- trials ------------------------------------------------------------------------ */
+
+/* ${no} is a pending document of ${k} that is not known: it becomes an entry. */
+static struct entry *adopt(struct delivery *d, struct kind_slot *k, const struct pending *document)
+{
+    if (delivery_kind(d, document->kind) != k || known_find(d->known, document->no) != NULL)
+        return NULL;
+    struct entry *e = known_add(d->known, document->no, document->no);
+    e->kind = (uint16_t)(k - d->kinds);
+    return e;
+}
+
+/* One that the cursors stepped over: the newest, or the first that there is. */
+static struct entry *take_skipped(struct delivery *d, struct kind_slot *k)
+{
+    struct pending document;
+    struct entry *e = NULL;
+
+    if (k->low == 0)
+        return NULL;
+    if (outbox_get(d->lanes.reader, k->high, &document) == ERR_OK)
+        e = adopt(d, k, &document);
+    for (int i = 0; e == NULL && i < WALK_MAX; i++) {
+        if (!outbox_next(d->lanes.reader, k->low - 1, &document) || document.no > k->high) {
+            k->low = k->high = 0;
+            return NULL;
+        }
+        e = adopt(d, k, &document);
+        k->low = document.no + 1;
+        if (k->low > k->high)
+            k->high = k->low;
+    }
+    if (e != NULL && e->no < k->low)
+        k->low = e->no;
+    return e;
+}
+
+/* The newest of all, if it is clean: the first in line are likely to be ill like their neighbours.
+ */
+struct call *load_newest(struct delivery *d)
+{
+    struct pending document;
+    struct entry *e = NULL;
+    uint64_t no = outbox_last(d->lanes.reader);
+
+    if (no > 0 && outbox_get(d->lanes.reader, no, &document) == ERR_OK) {
+        struct kind_slot *k = delivery_kind(d, document.kind);
+        if (delivery_is_open(k))
+            e = adopt(d, k, &document);
+    }
+    return e != NULL ? load_alone(d, e) : NULL;
+}
+
+struct call *load_kind_trial(struct delivery *d, struct kind_slot *k)
+{
+    struct call *c = NULL;
+    struct entry *e;
+
+    if (!scope_may_try(&k->scope, d->now_us, false))
+        return NULL;
+    if ((e = take_skipped(d, k)) != NULL) {
+        c = load_alone(d, e);
+        if (c != NULL)
+            c->is_proof = true;
+    } else if (delivery_may_control(d)) {
+        if (delivery_is_control_free(d))
+            c = load_control(d, k);
+    } else if (scope_may_try(&k->scope, d->now_us, true) &&
+               (e = entries_pop(&k->troubled)) != NULL) {
+        c = load_alone(d, e);
+        if (c != NULL)
+            c->is_proof = scope_is_bad(&k->scope);
+    }
+    if (c != NULL)
+        c->trial_of = k;
+    return c;
+}
+
+/* One of a group whose culprit nobody could look for yet, alone. */
+static struct call *load_one_of_group(struct delivery *d)
+{
+    struct entry *e = search_take_one(&d->search);
+    struct evidence evidence = delivery_evidence(d, &d->kinds[e->kind]);
+
+    trouble_hear(&e->trouble, TROUBLE_SOUGHT, &evidence); /* nobody dies of that */
+    return load_alone(d, e);
+}
+
+/* For the trial of the endpoint, when no document of a kind that is served is clean: one of a
+ * group, one that was stepped over, or the one tried longest ago, kind by kind. */
+struct call *load_any(struct delivery *d, bool may_have_failed)
+{
+    struct call *c = NULL;
+    size_t slots = delivery_kind_slots(d);
+
+    while (c == NULL && may_have_failed && d->search.first != NULL)
+        c = load_one_of_group(d);
+    for (size_t i = 0; c == NULL && i < slots; i++) {
+        struct kind_slot *k = &d->kinds[d->troubled_turn++ % slots];
+        struct entry *e = take_skipped(d, k);
+        if (e == NULL && may_have_failed)
+            e = entries_pop(&k->troubled);
+        if (e != NULL)
+            c = load_alone(d, e);
+    }
+    return c;
+}
+
+struct call *load_control(struct delivery *d, struct kind_slot *k)
+{
+    struct call *c = call_new(d, CALL_CONTROL);
+
+    c->control_for = c->trial_of = k;
+    c->is_proof = true;
+    return c;
+}
+
+/* ---- the search ---------------------------------------------------------------------- */
+
+/* Nothing was accepted since the first group's fault was heard: the control is asked, or a
+ * document. */
+static struct call *ask_for_group(struct delivery *d)
+{
+    struct group *g = d->search.first;
+
+    if (d->now_us < g->asked_us + SEARCH_WAIT_US)
+        return NULL;
+    if (delivery_may_control(d)) {
+        if (!delivery_is_control_free(d))
+            return NULL;
+        g->asked_us = d->now_us;
+        struct call *c = load_control(d, NULL);
+        c->is_trial = true;
+        return c;
+    }
+    g->asked_us = d->now_us;
+    return load_one_of_group(d);
+}
+
+/* The half that is next.  What is pending no more is left out; what does not fit stays. */
+static struct call *load_half(struct delivery *d)
+{
+    struct call *c = call_new(d, CALL_SEARCH);
+    struct entries half = {0};
+    struct pending document;
+    struct entry *e;
+
+    c->whole = search_take(&d->search, &half);
+    while ((e = entries_pop(&half)) != NULL)
+        if (read_again(d, e, &document) && !put(c, e, &document)) {
+            struct entries rest = {0};
+            entries_append(&rest, e);
+            entries_move(&rest, &half);
+            search_put_back(&d->search, &rest, c->whole);
+        }
+    return call_or_nothing(c);
+}
+
+struct call *load_search(struct delivery *d)
+{
+    struct call *c = NULL;
+
+    while (c == NULL && d->search.first != NULL && d->search.call == 0) {
+        struct group *g = d->search.first;
+        if (g->entries.count == 1)
+            c = load_one_of_group(d);
+        else if (g->is_half)
+            c = load_half(d);
+        else if (d->endpoint.accepted > g->heard)
+            search_split(&d->search);
+        else if (!search_brother_first(&d->search))
+            return ask_for_group(d);
+    }
+    return c;
+}
