@@ -82,6 +82,8 @@ struct http {
     int64_t poll_failed_us, unasked_us; /* log_limited's memory */
 };
 
+#define CONNECTION_MAX_S 60L /* for a name that moved, however well the old address works */
+
 /* An option whose refusal is our bug, or no memory. */
 #define SET(easy, option, value) PRE(curl_easy_setopt((easy), option, (value)) == CURLE_OK)
 
@@ -253,6 +255,10 @@ static struct call *call_new(struct http *h)
     SET(c->easy, CURLOPT_TCP_KEEPALIVE, 1L);
     SET(c->easy, CURLOPT_TCP_KEEPIDLE, 30L);
     SET(c->easy, CURLOPT_TCP_KEEPINTVL, 15L);
+    SET(c->easy, CURLOPT_DNS_CACHE_TIMEOUT, 0L); /* a new connection asks for the name anew ... */
+    SET(c->easy, CURLOPT_MAXLIFETIME_CONN, CONNECTION_MAX_S); /* ... and none lives for ever */
+    /* Not compressed, please; what is all the same libcurl decodes, once it was asked for any. */
+    SET(c->easy, CURLOPT_ACCEPT_ENCODING, "identity");
     SET(c->easy, CURLOPT_SSL_VERIFYPEER, 1L);
     SET(c->easy, CURLOPT_SSL_VERIFYHOST, 2L);
     if (h->ca_file)

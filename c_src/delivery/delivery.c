@@ -568,7 +568,7 @@ int64_t delivery_next_us(const struct delivery *d, int64_t now_us)
     if (d->endpoint.state != SCOPE_RUNNING)
         sooner(&next_us, d->endpoint.until_us, now_us);
     if (d->search.first != NULL)
-        sooner(&next_us, d->search.first->asked_us + SEARCH_WAIT_US, now_us);
+        sooner(&next_us, d->search.first->ask_us, now_us);
     for (size_t i = 0; i < delivery_kind_slots(d); i++) {
         const struct kind_slot *k = &d->kinds[i];
         if (k->scope.state != SCOPE_RUNNING)

@@ -435,17 +435,17 @@ static struct call *ask_for_group(struct delivery *d)
 {
     struct group *g = d->search.first;
 
-    if (d->now_us < g->asked_us + SEARCH_WAIT_US)
+    if (d->now_us < g->ask_us)
         return NULL;
     if (delivery_may_control(d)) {
         if (!delivery_is_control_free(d))
             return NULL;
-        g->asked_us = d->now_us;
+        g->ask_us = d->now_us + SEARCH_WAIT_US;
         struct call *c = load_control(d, NULL);
         c->is_trial = true;
         return c;
     }
-    g->asked_us = d->now_us;
+    g->ask_us = d->now_us + SEARCH_WAIT_US;
     return load_one_of_group(d);
 }
 

@@ -48,7 +48,7 @@ void search_add(struct search *s, struct entries *entries, uint64_t heard, int64
     struct group *g = group_new(s, entries);
 
     g->heard = heard;
-    g->asked_us = now_us;
+    g->ask_us = now_us + SEARCH_FIRST_US;
     if (s->last != NULL)
         s->last->next = g;
     else
@@ -61,7 +61,7 @@ void search_again(struct search *s, struct entries *entries, uint64_t heard, int
     struct group *g = group_new(s, entries);
 
     g->heard = heard;
-    g->asked_us = now_us;
+    g->ask_us = now_us + SEARCH_FIRST_US;
     push_front(s, g);
 }
 

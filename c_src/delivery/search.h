@@ -7,16 +7,19 @@
 
 #include "delivery/entry.h"
 
-#define SEARCH_WAIT_US 1000000 /* so long a group waits for the traffic to prove the endpoint */
+/* So long a group waits for the traffic to prove the endpoint, before something is asked for it ...
+ */
+#define SEARCH_FIRST_US 100000
+#define SEARCH_WAIT_US  1000000 /* ... and between two questions */
 
 /* Documents whose call failed, or that are half of those. */
 struct group {
     struct group *next;
     struct entries entries;
-    uint64_t heard;   /* the last ordinal given when that was heard */
-    uint64_t whole;   /* of a half: which whole it is of; 0: none */
-    bool is_half;     /* to be sent as it is; else it waits for an acceptance after `heard` */
-    int64_t asked_us; /* when it was heard, or something was last asked for it */
+    uint64_t heard; /* the last ordinal given when that was heard */
+    uint64_t whole; /* of a half: which whole it is of; 0: none */
+    bool is_half;   /* to be sent as it is; else it waits for an acceptance after `heard` */
+    int64_t ask_us; /* then something is asked for it */
 };
 
 /* Zero-initialised is empty. */

@@ -66,7 +66,8 @@ static struct http_options http_options_of(const struct config *c)
                                  .connect_timeout_ms = (long)c->sink_connect_timeout_ms,
                                  .timeout_ms = (long)c->sink_request_timeout_ms,
                                  .max_answer_bytes = (size_t)c->sink_max_answer_bytes,
-                                 .max_connections = (long)c->delivery_max_in_flight};
+                                 /* as many calls may be overdue as in flight */
+                                 .max_connections = 2 * (long)c->delivery_max_in_flight};
 }
 
 static enum err open_http(const struct config *c, struct sink **sink, struct fault *fault)

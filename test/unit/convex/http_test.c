@@ -160,7 +160,8 @@ TEST(a_post_is_these_bytes)
     settle(&s, h, &r);
     snprintf(expected, sizeof expected,
              "POST /api/mutation HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUser-Agent: test/1\r\n"
-             "Content-Type: application/json\r\nAccept: application/json\r\n"
+             "Accept-Encoding: identity\r\nContent-Type: application/json\r\nAccept: "
+             "application/json\r\n"
              "Convex-Client: test-1.0.0\r\nAuthorization: Convex a|b\r\n"
              "Content-Length: 7\r\n\r\n{\"a\":1}",
              s.port);
@@ -184,10 +185,10 @@ TEST(a_get_is_these_bytes_and_a_path_prefix_is_kept)
     h = open_with(&options);
     http_get(h, "/version", on_done, &r);
     settle(&s, h, &r);
-    snprintf(
-        expected, sizeof expected,
-        "GET /convex/version HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nAccept: application/json\r\n\r\n",
-        s.port);
+    snprintf(expected, sizeof expected,
+             "GET /convex/version HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nAccept-Encoding: identity\r\n"
+             "Accept: application/json\r\n\r\n",
+             s.port);
     ck_assert_slice(buf_view(&s.seen), expected);
     forget(&s, &r);
 }
