@@ -309,7 +309,7 @@ defmodule FaultsTest do
       c = start(c, sink: [request_timeout_ms: 200])
       assert {:ok, _} = project(c, "h", 1, %{ack: :written})
       assert Standin.stat(c.standin, "hang") == 1
-      assert Standin.stat(c.standin, "commits") == 2
+      assert Standin.stat(c.standin, "commits") >= 2
       assert Standin.stat(c.standin, "documentsWritten") == 1
       assert status(c).metrics.retried_total == 1
     end

@@ -53,7 +53,7 @@ struct dispatch {
     /* the delivery thread's own */
     struct delivery *delivery;
     struct dispatch_status status; /* a draft of what is shown */
-    bool paused, closing;
+    bool paused, closing, closed;  /* closed: the sink is gone */
     int64_t close_by_us;
 };
 
@@ -84,8 +84,12 @@ const char *dispatch_next_text(enum dispatch_state s)
 
 static void show(struct dispatch *d)
 {
+    struct sink_peer peer = d->status.peer;
+
     delivery_status(d->delivery, &d->status);
-    sink_peer(d->sink, &d->status.peer);
+    d->status.peer = peer;
+    if (!d->closed)
+        sink_peer(d->sink, &d->status.peer);
     metric_set(METRIC_IN_FLIGHT, d->status.in_flight);
     metric_set(METRIC_CONCURRENCY_LIMIT, d->status.limit);
     pthread_mutex_lock(&d->lock);
@@ -175,6 +179,7 @@ static void *deliver(void *arg)
         d->sink->ops->wait(d->sink, d->wake_fd, more ? 0 : wait_ms(d, clock_mono_us()));
     }
     d->sink->ops->close(d->sink);
+    d->closed = true;
     show(d);
     delivery_close(d->delivery);
     return NULL;
