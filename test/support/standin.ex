@@ -111,6 +111,12 @@ defmodule Standin do
   @doc "A token of the user whose id is `sub`."
   def token(standin, sub), do: standin |> request(:post, "jwt", ~s({"sub":"#{sub}"})) |> field("token")
 
+  @doc "Functions of version 1 or 2 over the rows that stand."
+  def deploy(standin, version) do
+    [n] = Regex.run(~r/"functions":(\d+)/, request(standin, :post, "deploy", ~s({"functions":#{version}})), capture: :all_but_first)
+    %{"functions" => String.to_integer(n)}
+  end
+
   @doc "A number of /__standin/stats."
   def stat(standin, name) do
     [n] = Regex.run(~r/"#{name}":(\d+)/, request(standin, :get, "stats", ""), capture: :all_but_first)
