@@ -20,6 +20,7 @@ struct result {
     struct buf body;
     char detail[160];
     struct http *again; /* the callback starts another call on it */
+    struct http *distrust;
     unsigned more;
 };
 
@@ -35,6 +36,8 @@ static void on_done(void *arg, const struct http_answer *a)
     buf_slice(&r->body, a->body);
     memcpy(r->detail, a->detail, sizeof r->detail);
     ck_assert_int_ge(a->took_us, 0);
+    if (r->distrust)
+        http_distrust(r->distrust, a);
     if (r->again && r->more) {
         r->more--;
         http_get(r->again, "/again", on_done, r);
@@ -514,6 +517,29 @@ TEST(what_comes_unasked_on_a_kept_connection_is_nobodys_answer)
     assert_nobodys_answer("HTTP/1.1 408 Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
     assert_nobodys_answer("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
     assert_nobodys_answer("H");
+}
+
+TEST(a_connection_that_is_not_trusted_is_used_no_more)
+{
+    struct server s;
+    struct result r = {0};
+    struct http *h;
+
+    server_listen(&s);
+    server_begin(&s, SCRIPT(ACCEPT, READ, SEND(OK_5), ACCEPT, READ, SEND(CREATED), HOLD));
+    h = open_plain(s.port);
+    r.distrust = h;
+    http_post_json(h, "/first", heap_body("{}"), on_done, &r);
+    wait_count(h, &r, 1);
+    r.distrust = NULL;
+    http_post_json(h, "/second", heap_body("{}"), on_done, &r);
+    wait_count(h, &r, 2);
+    ck_assert_msg(r.end == HTTP_ANSWERED, "ended as %d (%s)", r.end, r.detail);
+    ck_assert_int_eq(r.status, 201);
+    http_close(h);
+    server_end(&s);
+    ck_assert_uint_eq(s.accepted, 2);
+    forget(&s, &r);
 }
 
 /* The second call's answer comes with ${len} bytes of body under way; is it heard? */
