@@ -486,3 +486,13 @@ bool convex_answer_attached(const struct http_answer *answer, struct convex_echo
     json_decref(f.root);
     return echo->functions >= 2 && echo->deployment[0] != 0;
 }
+
+bool convex_answer_is_done(const struct http_answer *answer)
+{
+    struct facts f;
+
+    read_facts(&f, answer, CONVEX_SINGLE);
+    bool is_done = json_is_true(json_object_get(f.value, "is_done"));
+    json_decref(f.root);
+    return is_done;
+}

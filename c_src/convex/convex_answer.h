@@ -50,4 +50,7 @@ bool convex_answer_judge_numbered(const struct http_answer *answer, enum convex_
 bool convex_answer_attached(const struct http_answer *answer, struct convex_echo *echo,
                             char (*controls)[CONVEX_PATH_BYTES], size_t max, size_t *count);
 
+/** convex_answer_is_done(answer): Whether the success ${answer} says `is_done`. */
+bool convex_answer_is_done(const struct http_answer *answer);
+
 #endif

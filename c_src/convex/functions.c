@@ -77,6 +77,11 @@ const struct sink_peer *functions_peer(const struct functions *f)
     return &f->peer;
 }
 
+void functions_path(const struct functions *f, const char *name, char out[CONVEX_PATH_BYTES])
+{
+    snprintf(out, CONVEX_PATH_BYTES, "%.*s%s", (int)f->module_len, f->attach, name);
+}
+
 /* ---- what a call may carry ------------------------------------------------------------------- */
 
 /* Whether ${path} is ${name} of the module that attach speaks for. */

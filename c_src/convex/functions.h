@@ -25,6 +25,9 @@ void functions_free(struct functions *f);
 /** functions_peer(f): What is known of the other side. */
 const struct sink_peer *functions_peer(const struct functions *f);
 
+/** functions_path(f, name, out): Of a function that stands beside attach: "runtime:sweep". */
+void functions_path(const struct functions *f, const char *name, char out[CONVEX_PATH_BYTES]);
+
 /** functions_number(f, path): The number of a call of ${path}; 0: it takes no number. */
 uint64_t functions_number(struct functions *f, const char *path);
 /** functions_has_control(f, path): Whether the mutation takes `control: true`. */

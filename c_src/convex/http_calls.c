@@ -29,7 +29,6 @@
 
 /* Convex's own limit (crates/common/src/knobs.rs, MAX_BACKEND_PUBLIC_API_REQUEST_SIZE). */
 #define MAX_BODY_BYTES (16777216 + 2000)
-#define MUTATION_PATH  "/api/mutation"
 #define SAID_BYTES     65536 /* of an answer are kept while its call waits for attach */
 
 /* Between questions to attach. */

@@ -173,6 +173,7 @@ static void wait_for(struct sink *base, int wake_fd, int timeout_ms)
     struct http_sink *s = sink_of(base);
 
     http_calls_attach_if_due(s);
+    http_sweep_if_due(s);
     http_wait(s->http, wake_fd, timeout_ms);
 }
 
@@ -270,6 +271,8 @@ enum err http_sink_open(const struct http_sink_options *options, struct sink **s
     s->remove_mutation = base_strndup(options->remove_mutation, strlen(options->remove_mutation));
     s->functions = functions_new(most_called);
     s->attach.is_due = true;
+    s->sweep.days = options->tombstone_days;
+    s->sweep.next_ms = clock_mono_ms() + options->sweep_first_ms;
     if (batches) {
         s->batch_mutation = base_strndup(options->batch_mutation, strlen(options->batch_mutation));
         body_put_opening(&s->batch_opening, options->batch_mutation);

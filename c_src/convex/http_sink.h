@@ -18,6 +18,8 @@ struct http_sink_options {
     const char *remove_mutation; /* "runtime:remove" */
     size_t batch_documents;      /* at most, in one call */
     size_t batch_bytes;          /* of JSON, at most, in one call */
+    /* Tombstones older than this are deleted, once a day, first after so long; 0: never. */
+    int64_t tombstone_days, sweep_first_ms;
 };
 
 /** http_sink_open(options, sink, fault): ERR_INVALID: ${fault} says which option and why. */

@@ -10,6 +10,8 @@
 #include "convex/http_sink.h"
 #include "ground/buf.h"
 
+#define MUTATION_PATH "/api/mutation"
+
 /* Convex's own limit (crates/common/src/knobs.rs, MAX_BACKEND_PUBLIC_API_REQUEST_SIZE). */
 #define MAX_BODY_BYTES (16777216 + 2000)
 #define NUMBER_BYTES   220 /* of what follows the arguments of a numbered call, at most */
@@ -43,6 +45,11 @@ struct http_sink {
         struct sink_call *calls, *late_calls;
         struct asker *askers, *late_askers;
     } attach;
+    struct {
+        int64_t days, next_ms;
+        size_t kind; /* the next one */
+        bool is_out;
+    } sweep;
 };
 
 struct sink_call {
@@ -90,5 +97,10 @@ void http_calls_ask(struct sink *sink, enum sink_question question, struct slice
                     sink_told *told, void *arg);
 /** http_calls_attach_if_due(s): Ask which functions there are, if it is time. */
 void http_calls_attach_if_due(struct http_sink *s);
+
+/* ---- http_sweep.c ---- */
+
+/** http_sweep_if_due(s): Delete tombstones whose time is over, a page of a kind at a time. */
+void http_sweep_if_due(struct http_sink *s);
 
 #endif

@@ -58,6 +58,9 @@ static const char *http_lacks(const struct config *c)
                          "without user, query or fragment";
 }
 
+/* A sidecar that is started anew all the time does not sweep each time. */
+#define SWEEP_FIRST_MS 600000
+
 static struct http_options http_options_of(const struct config *c)
 {
     return (struct http_options){.base_url = c->sink_base_url,
@@ -66,8 +69,9 @@ static struct http_options http_options_of(const struct config *c)
                                  .connect_timeout_ms = (long)c->sink_connect_timeout_ms,
                                  .timeout_ms = (long)c->sink_request_timeout_ms,
                                  .max_answer_bytes = (size_t)c->sink_max_answer_bytes,
-                                 /* as many calls may be overdue as in flight */
-                                 .max_connections = 2 * (long)c->delivery_max_in_flight};
+                                 /* as many calls may be overdue as in flight, and one for what is
+                                  * asked beside: attach, sweep */
+                                 .max_connections = 2 * (long)c->delivery_max_in_flight + 1};
 }
 
 static enum err open_http(const struct config *c, struct sink **sink, struct fault *fault)
@@ -80,7 +84,9 @@ static enum err open_http(const struct config *c, struct sink **sink, struct fau
                                               .batch_mutation = c->sink_batch_mutation,
                                               .remove_mutation = c->sink_remove_mutation,
                                               .batch_documents = (size_t)c->sink_batch_documents,
-                                              .batch_bytes = (size_t)c->sink_batch_bytes};
+                                              .batch_bytes = (size_t)c->sink_batch_bytes,
+                                              .tombstone_days = c->delivery_tombstone_days,
+                                              .sweep_first_ms = SWEEP_FIRST_MS};
 
     return http_sink_open(&options, sink, fault);
 }

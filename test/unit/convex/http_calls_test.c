@@ -5,12 +5,15 @@
 
 #include "convex/fake_http.c"
 #include "convex/http_sink.h"
+#include "ground/clock.h"
 #include "projection/projection.h"
 
 /* ---- helpers --------------------------------------------------------------------------------- */
 
 static struct kinds *kinds;
 static struct sink *sink;
+
+static int64_t sweep_days;
 
 static void open_sink(const char *batch_mutation)
 {
@@ -23,7 +26,8 @@ static void open_sink(const char *batch_mutation)
                                   .batch_mutation = batch_mutation,
                                   .remove_mutation = "runtime:remove",
                                   .batch_documents = 64,
-                                  .batch_bytes = 100000};
+                                  .batch_bytes = 100000,
+                                  .tombstone_days = sweep_days};
     ck_assert_int_eq(http_sink_open(&o, &sink, &fault), ERR_OK);
     ck_assert_uint_eq(strlen(sink->us.id), 32); /* until somebody knows better */
     snprintf(sink->us.id, sizeof sink->us.id, "00112233445566778899aabbccddeeff");
@@ -576,4 +580,36 @@ TEST(attach_can_be_asked_for)
     ck_assert_int_eq(told.overall.kind, VERDICT_UNKNOWN);
     ck_assert_uint_eq(told.count, 3);
     close_sink();
+}
+
+/* ---- sweeping -------------------------------------------------------------------------------- */
+
+TEST(tombstones_are_swept_kind_by_kind_and_page_by_page)
+{
+    int64_t ago_ms;
+
+    sweep_days = 30;
+    open_sink("own/projections:upsertBatch");
+    sink->ops->wait(sink, -1, 0);
+    fake_http_answer(last(), 200, NOT_FOUND);
+    sink->ops->wait(sink, -1, 0);
+    ck_assert_uint_eq(fake_http.count, 1); /* functions 1 have none */
+    struct fault fault;
+    ck_assert_int_eq(sink->ops->reload(sink, &fault), ERR_OK);
+    sink->ops->wait(sink, -1, 0);
+    fake_http_answer(last(), 200, ATTACHED());
+    sink->ops->wait(sink, -1, 0);
+    ck_assert_ptr_nonnull(strstr(body(), "{\"path\":\"own/projections:sweep\",\"format\":\"json\","
+                                         "\"args\":{\"kind\":\"run_summary\",\"before\":"));
+    ago_ms = clock_wall_us() / 1000 - strtoll(strstr(body(), "before\":") + 8, NULL, 10);
+    ck_assert_int_ge(ago_ms, 30LL * 86400000);
+    ck_assert_int_le(ago_ms, 30LL * 86400000 + 60000);
+    sink->ops->wait(sink, -1, 0);
+    ck_assert_uint_eq(fake_http.count, 3); /* one at a time */
+    fake_http_answer(2, 200,
+                     "{\"status\":\"success\",\"value\":{\"deleted\":7.0,\"is_done\":false}}");
+    sink->ops->wait(sink, -1, 0);
+    ck_assert_uint_eq(fake_http.count, 3); /* the next page in a second */
+    close_sink();
+    sweep_days = 0;
 }
