@@ -491,7 +491,7 @@ bool convex_answer_is_done(const struct http_answer *answer)
 {
     struct facts f;
 
-    read_facts(&f, answer, CONVEX_SINGLE);
+    read_facts(&f, answer);
     bool is_done = json_is_true(json_object_get(f.value, "is_done"));
     json_decref(f.root);
     return is_done;
