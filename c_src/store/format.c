@@ -56,6 +56,15 @@ static enum err check_empty(struct store *s, struct fault *fault)
     return n == 0 ? ERR_OK : refuse(fault, "documents, but no format: damaged, or not ours");
 }
 
+enum err format_refuse_newer(unsigned format, unsigned known, struct fault *fault)
+{
+    return fault_fail(
+        fault, ERR_STORE, "meta/format",
+        "format %u is of a newer sidecar; this one knows up to %u: run the newer one, "
+        "or \"convex_sidecar store migrate --to %u\" with it",
+        format, known, known);
+}
+
 /* The number behind the magic: 1 to 9 digits, no more. */
 enum err format_parse(struct slice value, unsigned *format, struct fault *fault)
 {
@@ -85,8 +94,7 @@ static enum err read_format(struct store *s, unsigned target, unsigned *format, 
         return refuse(fault, store_why(s));
     e = format_parse(value, format, fault);
     if (e == ERR_OK && *format > target)
-        e = fault_fail(fault, ERR_STORE, "meta/format",
-                       "format %u is of a newer sidecar; this one knows up to %u", *format, target);
+        e = format_refuse_newer(*format, target, fault);
     return e;
 }
 

@@ -29,6 +29,8 @@ enum err format_migrate(struct store *s, format_step *const *steps, unsigned tar
 /** format_parse(value, format, fault): The number in meta's record "format".  ERR_STORE: not ours.
  */
 enum err format_parse(struct slice value, unsigned *format, struct fault *fault) MUST_CHECK;
+/** format_refuse_newer(format, known, fault): ERR_STORE, and in ${fault} what to do about it. */
+enum err format_refuse_newer(unsigned format, unsigned known, struct fault *fault) MUST_CHECK;
 /** format_put(s): Write the record "format" of STORE_FORMAT; inside a transaction. */
 enum err format_put(struct store *s) MUST_CHECK;
 

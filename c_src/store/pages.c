@@ -20,7 +20,9 @@
 #include "store/pages.h"
 
 #include "ground/buf.h"
+#include "store/format.h"
 #include "store/page_meta.h"
+#include "store/record.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -44,10 +46,14 @@ struct pages {
     size_t page_bytes;
     uint64_t count;   /* of pages, in use by the committed state */
     uint64_t in_file; /* whole pages the file has */
+    unsigned format;  /* as meta says; 0: it says none */
     uint8_t *state;   /* of each page: enum page_state */
     struct page_tree tables[STORE_TABLE_COUNT];
     struct buf value;
     bool tables_damaged;
+    /* while it is opened: */
+    bool is_opening, is_silent;
+    struct buf early; /* what was found meanwhile, each sentence terminated */
 };
 
 /* A walk over one tree. */
@@ -73,7 +79,12 @@ PRINTF(2, 3) static void say(struct pages *p, const char *fmt, ...)
     va_start(args, fmt);
     vsnprintf(what, sizeof what, fmt, args);
     va_end(args);
-    p->visitor->damage(p->visitor->arg, what);
+    if (p->is_silent)
+        return;
+    if (p->is_opening)
+        buf_add(&p->early, what, strlen(what) + 1);
+    else
+        p->visitor->damage(p->visitor->arg, what);
 }
 
 /* ---- pages ---------------------------------------------------------------- */
@@ -420,6 +431,42 @@ static void read_roots(struct pages *p, const struct page_meta *m)
     walk_tree(&directory, &m->directory);
 }
 
+static void note_format(struct walk *w, uint16_t flags, struct slice key, struct slice value)
+{
+    struct fault ignored;
+
+    (void)flags;
+    if (slice_is(key, "format") && format_parse(value, &w->p->format, &ignored) != ERR_OK)
+        w->p->format = 0;
+}
+
+/* What a newer sidecar made is not damage, and nobody may look at it as if it were: the format is
+ * read before the first word is said.  The marks are taken back: meta will be walked. */
+static void read_format(struct pages *p)
+{
+    struct walk w = {.p = p, .name = "meta", .table = -1, .entry = note_format};
+    bool were_damaged = p->tables_damaged;
+    uint8_t *marks = base_alloc((size_t)p->count);
+
+    memcpy(marks, p->state, (size_t)p->count);
+    p->is_silent = true;
+    if (p->tables[STORE_META].is_there)
+        walk_tree(&w, &p->tables[STORE_META]);
+    p->is_silent = false;
+    p->tables_damaged = were_damaged;
+    memcpy(p->state, marks, (size_t)p->count);
+    free(marks);
+}
+
+/* What the first pages said, in their order. */
+static void say_early(struct pages *p)
+{
+    p->is_opening = false;
+    for (size_t at = 0; at < p->early.len; at += strlen((char *)p->early.data + at) + 1)
+        p->visitor->damage(p->visitor->arg, (char *)p->early.data + at);
+    buf_free(&p->early);
+}
+
 enum err pages_open(const char *dir, const struct pages_visitor *visitor, struct pages **out,
                     struct fault *fault)
 {
@@ -443,12 +490,20 @@ enum err pages_open(const char *dir, const struct pages_visitor *visitor, struct
      * the last ones may be free and never written. */
     p->count = m.last_page < 2 * p->in_file + 1024 ? m.last_page + 1 : p->in_file;
     p->state = base_alloc((size_t)p->count);
+    p->is_opening = true;
     if (bad > 0)
         say(p, "one of the two meta pages is damaged");
     if (p->count != m.last_page + 1)
         say(p, "the meta page speaks of %llu pages, the file has %llu",
             (unsigned long long)m.last_page, (unsigned long long)p->in_file);
     read_roots(p, &m);
+    read_format(p);
+    if (p->format > STORE_FORMAT) {
+        e = format_refuse_newer(p->format, STORE_FORMAT, fault);
+        pages_close(p);
+        return e;
+    }
+    say_early(p);
     *out = p;
     return ERR_OK;
 }
@@ -460,6 +515,7 @@ void pages_close(struct pages *p)
     if (p->fd >= 0)
         close(p->fd);
     buf_free(&p->value);
+    buf_free(&p->early);
     free(p->state);
     free(p);
 }

@@ -25,7 +25,7 @@ struct pages_visitor {
  * pages_open(dir, visitor, p, fault):
  * Open ${dir}/data.mdb for reading only, find the newest state committed to it and what it calls
  * free; ${visitor} (borrowed until close) hears of damage from now on.  ERR_NOT_FOUND: no such
- * file; ERR_STORE: it cannot be read at all; ${fault} says why.
+ * file; ERR_STORE: it cannot be read at all, or a newer sidecar made it; ${fault} says why.
  * Nobody may write to the file meanwhile: hold the store first (store_hold).
  */
 enum err pages_open(const char *dir, const struct pages_visitor *visitor, struct pages **p,

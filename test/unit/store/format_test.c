@@ -194,7 +194,9 @@ TEST(an_older_store_goes_through_its_steps_once)
         check_value(s, STORE_CHECKPOINTS, "a", "one+");
         check_value(s, STORE_CHECKPOINTS, "b", "two+");
     }
-    check_refused(s, "format 3 is of a newer sidecar; this one knows up to 1");
+    check_refused(s,
+                  "format 3 is of a newer sidecar; this one knows up to 1: run the newer one, or "
+                  "\"convex_sidecar store migrate --to 1\" with it");
     check_value(s, STORE_CHECKPOINTS, "a", "one+");
     close_fake(s);
 }

@@ -371,6 +371,37 @@ TEST(for_which_sink_documents_are_kept_survives_a_repair)
     place_remove(&p);
 }
 
+/* A store of a newer sidecar has tables and keys of its own: that is no damage, and no repair may
+ * touch it. */
+TEST(a_newer_store_is_named_before_anything_is_called_damage)
+{
+    struct place p = place_make(5);
+    struct fault fault = {0};
+    struct store *s;
+    struct store_report r;
+
+    ck_assert_int_eq(store_open(p.dir, 1 << 24, &s, &fault), ERR_OK);
+    ck_assert_int_eq(store_begin(s), ERR_OK);
+    ck_assert_int_eq(
+        store_put(s, STORE_META, slice_str("format"), slice_str("convex-sidecar outbox 3")),
+        ERR_OK);
+    ck_assert_int_eq(store_commit(s), ERR_OK);
+    store_close(s);
+    kit_replace(p.dir, slice_str("pending"), slice_str("pendinG"));
+    for (int i = 0; i < 3; i++) {
+        told[0] = fault.why[0] = '\0';
+        enum err e = i == 0   ? store_open(p.dir, 1 << 24, &s, &fault)
+                     : i == 1 ? store_check(p.dir, tell_test, NULL, &r, &fault)
+                              : try_repair(&p, &fault);
+        ck_assert_int_eq(e, ERR_STORE);
+        ck_assert_str_eq(told, "");
+        ck_assert_ptr_nonnull(
+            strstr(fault.why, "format 3 is of a newer sidecar; this one knows up"));
+        ck_assert_ptr_nonnull(strstr(fault.why, "store migrate --to"));
+    }
+    place_remove(&p);
+}
+
 /* ---- dump ----------------------------------------------------------------- */
 
 TEST(a_dump_has_a_line_for_each_record)
