@@ -143,14 +143,16 @@ struct drift_ours doubts_ours(const struct checkpoint *cp)
     return o;
 }
 
-/* A damaged record is one whose state nobody knows: it is not judged, the others are.  (A store
- * that failed ends the round whatever is returned here.) */
+/* One whose record is, or was, damaged is in a state nobody knows: it is not judged, the others
+ * are. (A store that failed ends the round whatever is returned here.) */
 static enum err load(struct round *r, const struct doubt *d, struct drift_ours *o)
 {
     struct checkpoint cp;
     enum err e = round_checkpoint(r, doubt_id(d), &cp);
 
-    *o = (struct drift_ours){.is_pending = e == ERR_STORE};
+    bool is_lost = e == ERR_STORE || (e == ERR_NOT_FOUND && cp.document != 0);
+
+    *o = (struct drift_ours){.is_pending = is_lost};
     if (e == ERR_OK)
         *o = doubts_ours(&cp);
     return e == ERR_NOT_FOUND || e == ERR_STORE ? ERR_OK : e;

@@ -13,6 +13,8 @@
 
 #include "ground/unpack.h"
 
+#define DEPTH_MAX 8
+
 void unpack_spoil(struct unpack *u, const char *bad)
 {
     if (u->bad == NULL)
@@ -62,6 +64,15 @@ uint64_t unpack_uint(struct unpack *u)
     return 0;
 }
 
+uint64_t unpack_uint_to(struct unpack *u, uint64_t max)
+{
+    uint64_t v = unpack_uint(u);
+
+    if (v > max)
+        unpack_spoil(u, "a number is out of range");
+    return v > max ? 0 : v;
+}
+
 int64_t unpack_int(struct unpack *u)
 {
     uint8_t tag = u->at < u->end ? *u->at : 0;
@@ -80,12 +91,8 @@ int64_t unpack_int(struct unpack *u)
     case 0xd3:
         return (int64_t)take_be(u, 8);
     default:
-        break;
+        return (int64_t)unpack_uint_to(u, INT64_MAX);
     }
-    uint64_t v = unpack_uint(u);
-    if (v > INT64_MAX)
-        unpack_spoil(u, "a number is out of range");
-    return v > INT64_MAX ? 0 : (int64_t)v;
 }
 
 bool unpack_bool(struct unpack *u)
@@ -144,4 +151,95 @@ struct slice unpack_bin(struct unpack *u)
         return get_body(u, take_be(u, (size_t)1 << (tag - 0xc4)));
     unpack_spoil(u, "bytes are no bytes");
     return slice_of("", 0);
+}
+
+struct slice unpack_bin_to(struct unpack *u, size_t max)
+{
+    struct slice bytes = unpack_bin(u);
+
+    if (bytes.len <= max)
+        return bytes;
+    unpack_spoil(u, "there are too many bytes");
+    return slice_of("", 0);
+}
+
+uint32_t unpack_map(struct unpack *u, uint32_t max)
+{
+    uint8_t tag = *take(u, 1);
+    uint64_t pairs = tag & 0x0f;
+
+    if (tag == 0xde || tag == 0xdf)
+        pairs = take_be(u, tag == 0xde ? 2 : 4);
+    else if ((tag & 0xf0) != 0x80)
+        unpack_spoil(u, "a map is no map");
+    if (pairs > max)
+        unpack_spoil(u, "a map is too large");
+    return u->bad == NULL ? (uint32_t)pairs : 0;
+}
+
+/* How many bytes follow the tag, and how many values then; false: no such tag. */
+static bool measure(struct unpack *u, uint8_t tag, uint64_t *bytes, uint64_t *values)
+{
+    static const uint8_t fixed[] = {/* 0xca */ 4,
+                                    8,
+                                    1,
+                                    2,
+                                    4,
+                                    8,
+                                    1,
+                                    2,
+                                    4,
+                                    8,
+                                    2,
+                                    3,
+                                    5,
+                                    9,
+                                    17};
+
+    *bytes = *values = 0;
+    if (tag < 0x80 || tag >= 0xe0 || tag == 0xc0 || tag == 0xc2 || tag == 0xc3)
+        return true;
+    if (tag < 0x90)
+        *values = 2 * (uint64_t)(tag & 0x0f);
+    else if (tag < 0xa0)
+        *values = tag & 0x0f;
+    else if (tag < 0xc0)
+        *bytes = tag & 0x1f;
+    else if (tag >= 0xc4 && tag <= 0xc6)
+        *bytes = take_be(u, (size_t)1 << (tag - 0xc4));
+    else if (tag >= 0xc7 && tag <= 0xc9)
+        *bytes = take_be(u, (size_t)1 << (tag - 0xc7)) + 1;
+    else if (tag >= 0xca && tag <= 0xd8)
+        *bytes = fixed[tag - 0xca];
+    else if (tag >= 0xd9 && tag <= 0xdb)
+        *bytes = take_be(u, (size_t)1 << (tag - 0xd9));
+    else if (tag >= 0xdc)
+        *values = (tag >= 0xde ? 2 : 1) * take_be(u, tag % 2 == 0 ? 2 : 4);
+    else
+        return false;
+    return true;
+}
+
+static void pass(struct unpack *u, unsigned depth)
+{
+    uint64_t bytes, values;
+
+    if (depth > DEPTH_MAX)
+        unpack_spoil(u, "it is nested too deep");
+    else if (!measure(u, *take(u, 1), &bytes, &values))
+        unpack_spoil(u, "a value is of no type");
+    if (u->bad != NULL)
+        return;
+    (void)get_body(u, bytes);
+    /* Each value has a byte at least: what is claimed and not there ends the loop at once. */
+    for (uint64_t i = 0; i < values && u->bad == NULL; i++)
+        pass(u, depth + 1);
+}
+
+struct slice unpack_any(struct unpack *u)
+{
+    const uint8_t *from = u->at;
+
+    pass(u, 0);
+    return u->bad == NULL ? slice_of(from, (size_t)(u->at - from)) : slice_of("", 0);
 }

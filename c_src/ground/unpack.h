@@ -22,6 +22,8 @@ void unpack_spoil(struct unpack *u, const char *bad);
 bool unpack_end(struct unpack *u);
 
 uint64_t unpack_uint(struct unpack *u);
+/** unpack_uint_to(u, max): One of at most ${max}; more is wrong. */
+uint64_t unpack_uint_to(struct unpack *u, uint64_t max);
 int64_t unpack_int(struct unpack *u);
 bool unpack_bool(struct unpack *u);
 /** unpack_nil(u): Whether nil comes next; if so it is taken. */
@@ -32,5 +34,11 @@ void unpack_array(struct unpack *u, uint64_t fields);
  */
 struct slice unpack_str(struct unpack *u, size_t max);
 struct slice unpack_bin(struct unpack *u);
+/** unpack_bin_to(u, max): The same; more than ${max} bytes are wrong. */
+struct slice unpack_bin_to(struct unpack *u, size_t max);
+/** unpack_map(u, max): How many pairs come next; more than ${max} are wrong. */
+uint32_t unpack_map(struct unpack *u, uint32_t max);
+/** unpack_any(u): One value of any type, as it stands; at most eight levels deep. */
+struct slice unpack_any(struct unpack *u);
 
 #endif

@@ -25,6 +25,7 @@
 #include "ground/log.h"
 #include "ground/metrics.h"
 #include "ground/thread.h"
+#include "outbox/damage.h"
 #include "outbox/reader.h"
 #include "outbox/round_inside.h"
 #include "outbox/settle.h"
@@ -63,6 +64,7 @@ struct outbox {
     void (*after_settled)(void *); /* or NULL */
     void *after_settled_arg;
     struct store *store;
+    struct damage *damage;
     struct kept_for kept_for;
     pthread_t thread;
     /* any thread; set by the store thread */
@@ -518,7 +520,8 @@ enum err outbox_open(const struct outbox_options *options, struct outbox **out, 
         e = kept_for_check(o->store, options->sinks, options->sink, &o->kept_for, fault);
     if (e != ERR_OK)
         goto err1;
-    round_init(&o->round, o->store, options->limit_bytes, options->dead_limit);
+    o->damage = damage_new();
+    round_init(&o->round, o->store, o->damage, options->limit_bytes, options->dead_limit);
     e = first_round(o, fault);
     if (e != ERR_OK)
         goto err2;
@@ -535,6 +538,7 @@ enum err outbox_open(const struct outbox_options *options, struct outbox **out, 
     return ERR_OK;
 err2:
     round_free(&o->round);
+    damage_free(o->damage);
 err1:
     store_close(o->store);
 err0:
@@ -585,6 +589,7 @@ void outbox_close(struct outbox *o)
     pthread_mutex_destroy(&o->lock);
     waiting_free(o->waiting);
     round_free(&o->round);
+    damage_free(o->damage);
     store_close(o->store);
     free(o);
 }
@@ -593,5 +598,5 @@ void outbox_close(struct outbox *o)
 
 struct outbox_reader *outbox_reader_open(struct outbox *o)
 {
-    return reader_new(o->store);
+    return reader_new(o->store, o->damage);
 }

@@ -2,12 +2,13 @@
  * reader.c - what is committed, as the delivery side reads it.
  *
  * The happy path: a view of the pending documents is taken at the first look, stays as
- * it is until it is released, and the next look sees what is committed then.  Documents
+ * it is until it is released, and the next look sees what is committed then.  Both lanes are read
+ * in the order of arrival.  Documents
  * are borrowed from the store's map: nothing is copied.
  *
  * What can go wrong: the store has no view to give (it is broken, and being opened
- * again): there is nothing pending then, for a while.  A record is damaged: it is
- * stepped over.  Both are logged, at most once a second.
+ * again): there is nothing pending then, for a while; that is logged, at most once a second.  A
+ * record is damaged: it is stepped over, and reported to the store thread, which moves it.
  *
  * A reader belongs to one thread at a time; that need not be the store's.
  */
@@ -15,6 +16,8 @@
 #include "outbox/reader.h"
 
 #include "ground/log.h"
+#include "outbox/damage.h"
+#include "outbox/lanes.h"
 #include "store/record.h"
 #include "store/store.h"
 
@@ -22,14 +25,17 @@
 
 struct outbox_reader {
     struct store_view *view;
-    int64_t damaged_logged_us, failed_logged_us; /* log_limited's memory */
+    struct damage *damage;
+    bool bulk_is_through;     /* of what the view shows */
+    int64_t failed_logged_us; /* log_limited's memory */
 };
 
-struct outbox_reader *reader_new(struct store *s)
+struct outbox_reader *reader_new(struct store *s, struct damage *damage)
 {
     struct outbox_reader *r = base_alloc(sizeof *r);
 
     r->view = store_view_open(s, STORE_PENDING);
+    r->damage = damage;
     return r;
 }
 
@@ -44,6 +50,7 @@ void outbox_reader_close(struct outbox_reader *r)
 void outbox_release(struct outbox_reader *r)
 {
     store_view_release(r->view);
+    r->bulk_is_through = false;
 }
 
 /* Whether there is a value that can be read.  When not, say so, unless there is none. */
@@ -58,9 +65,14 @@ static bool read_pending(struct outbox_reader *r, enum err e, struct slice key, 
         return false;
     if (record_get_pending(key, value, p, &fault) == ERR_OK)
         return true;
-    if (log_limited(&r->damaged_logged_us, LOG_PERIOD_MS))
-        log_event(LOG_ERROR, "outbox.record_damaged", "key=%s why=\"%s\"", fault.path, fault.why);
+    damage_report(r->damage, STORE_PENDING, key);
     return false;
+}
+
+static enum err seek(void *view, struct slice key, bool behind, struct slice *found,
+                     struct slice *value)
+{
+    return store_view_seek(view, key, behind, found, value);
 }
 
 bool outbox_next(struct outbox_reader *r, uint64_t after, struct pending *p)
@@ -68,12 +80,13 @@ bool outbox_next(struct outbox_reader *r, uint64_t after, struct pending *p)
     struct slice key, value;
 
     for (;;) {
-        enum err e = store_view_seek(r->view, slice_of(&after, sizeof after), true, &key, &value);
+        enum err e =
+            lanes_next(seek, r->view, lane_arrival(after), true, &r->bulk_is_through, &key, &value);
         if (read_pending(r, e, key, value, p))
             return true;
         if (e != ERR_OK)
             return false;
-        memcpy(&after, key.data, sizeof after); /* step over a damaged one */
+        after = lanes_no(key); /* step over a damaged one */
     }
 }
 

@@ -8,11 +8,13 @@
 #include "ground/base.h"
 #include "store/kept.h"
 
+struct damage;
 struct store;
 struct outbox_reader; /* opaque: a view of the committed state; one thread at a time */
 
 void outbox_reader_close(struct outbox_reader *r);
-/** outbox_next(r, after, p): The pending version with the smallest number > ${after}, if any. */
+/** outbox_next(r, after, p): The pending version that arrived next after number ${after}, if any.
+ */
 bool outbox_next(struct outbox_reader *r, uint64_t after, struct pending *p);
 /** outbox_last(r): The largest number that is pending; 0: there is none. */
 uint64_t outbox_last(struct outbox_reader *r);
@@ -25,7 +27,8 @@ enum err outbox_get(struct outbox_reader *r, uint64_t no, struct pending *p) MUS
 /** outbox_release(r): Let go of the view; the next call sees what is committed then. */
 void outbox_release(struct outbox_reader *r);
 
-/** reader_new(s): For outbox_reader_open: a reader of the pending documents of ${s}. */
-struct outbox_reader *reader_new(struct store *s);
+/** reader_new(s, damage): For outbox_reader_open: a reader of the pending documents of ${s}, which
+ * reports what it cannot read to ${damage}; both are borrowed. */
+struct outbox_reader *reader_new(struct store *s, struct damage *damage);
 
 #endif

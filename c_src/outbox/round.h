@@ -46,7 +46,8 @@ int64_t round_now_us(const struct round *r);
 /**
  * round_checkpoint(r, id, cp):
  * What is known of document ${id}, including what this round has put.
- * ERR_NOT_FOUND: nothing.  Slices in ${cp} are good until the next round_ call.
+ * ERR_NOT_FOUND: nothing; if ${cp}->document is not 0 there was something, which was damaged.
+ * Slices in ${cp} are good until the next round_ call.
  */
 enum err round_checkpoint(struct round *r, struct slice id, struct checkpoint *cp) MUST_CHECK;
 

@@ -7,7 +7,7 @@
  *
  * What can go wrong: a newer version of the document waits already.  It takes the
  * dead one's place, which is then of no use to anybody and goes.  A damaged letter
- * is logged and left out of lists; it can be dropped.
+ * is moved to quarantine, and is none any more.
  *
  * Runs on the store thread only, inside a round.
  */
@@ -17,50 +17,69 @@
 #include "outbox/round_inside.h"
 #include "store/store.h"
 
+enum err round_letter(struct round *r, uint64_t document, struct dead_letter *d)
+{
+    struct slice key = slice_of(&document, sizeof document), value;
+    struct fault fault;
+    enum err e = round_check(r, store_get(r->store, STORE_DEAD, key, &value));
+
+    if (e == ERR_OK && record_get_dead(key, value, d, &fault) != ERR_OK)
+        e = round_damaged(r, STORE_DEAD, key, &fault);
+    return e;
+}
+
 enum err round_dead_get(struct round *r, struct slice id, struct dead_letter *d)
 {
-    struct slice value;
+    uint64_t document;
+    enum err e = round_number_of(r, id, &document);
+
+    return e == ERR_OK ? round_letter(r, document, d) : e;
+}
+
+/* The letter behind that of ${document}; it moves on. */
+static enum err next_letter(struct round *r, uint64_t *document, struct dead_letter *d)
+{
+    struct slice key, value;
     struct fault fault;
 
-    if (!round_is_id(id))
-        return ERR_NOT_FOUND;
-    enum err e = round_check(r, store_get(r->store, STORE_DEAD, id, &value));
-
-    if (e == ERR_OK && record_get_dead(id, value, d, &fault) != ERR_OK)
-        e = round_damaged(r, &fault);
-    return e;
+    for (;;) {
+        enum err e =
+            round_check(r, store_seek(r->store, STORE_DEAD, slice_of(document, sizeof *document),
+                                      true, &key, &value));
+        if (e != ERR_OK)
+            return e;
+        memcpy(document, key.data, sizeof *document);
+        if (record_get_dead(key, value, d, &fault) == ERR_OK)
+            return ERR_OK;
+        (void)round_damaged(r, STORE_DEAD, slice_of(document, sizeof *document), &fault);
+        if (r->failed)
+            return ERR_STORE;
+    }
 }
 
 enum err round_dead_each(struct round *r, struct slice after,
                          bool (*visit)(void *arg, const struct dead_letter *d), void *arg)
 {
-    uint8_t id[STORE_MAX_KEY];
-    struct slice at = after, key, value;
+    struct dead_letter d;
+    uint64_t document = 0;
+    enum err e = after.len > 0 ? round_number_of(r, after, &document) : ERR_OK;
 
-    for (;;) {
-        enum err e = store_seek(r->store, STORE_DEAD, at, true, &key, &value);
-        if (e == ERR_NOT_FOUND)
-            return ERR_OK;
-        if (e != ERR_OK)
-            return round_check(r, e);
-        struct dead_letter d;
-        struct fault fault;
-        PRE(key.len <= sizeof id);
-        memcpy(id, key.data, key.len);
-        at = slice_of(id, key.len);
-        if (record_get_dead(at, value, &d, &fault) != ERR_OK)
-            round_damaged(r, &fault);
-        else if (!visit(arg, &d))
+    while (e == ERR_OK) {
+        e = next_letter(r, &document, &d);
+        if (e == ERR_NOT_FOUND || (e == ERR_OK && !visit(arg, &d)))
             return ERR_OK;
     }
+    return e;
 }
 
-enum err round_remove_letter(struct round *r, struct slice id, size_t json_len,
-                             struct checkpoint_record *c)
+enum err round_remove_letter(struct round *r, size_t json_len, struct checkpoint_record *c)
 {
+    uint64_t document = c->cp.document;
+
     c->cp.is_dead = false;
     round_take_off(&r->counters.dead_bytes, json_len);
-    enum err e = round_wrote(r, store_del(r->store, STORE_DEAD, id));
+    enum err e =
+        round_wrote(r, store_del(r->store, STORE_DEAD, slice_of(&document, sizeof document)));
     return e == ERR_NOT_FOUND ? ERR_OK : e;
 }
 
@@ -68,32 +87,38 @@ enum err round_dead_retry(struct round *r, struct slice id)
 {
     struct checkpoint_record c;
     struct dead_letter d;
-    enum err e = round_dead_get(r, id, &d);
+    enum err known = round_load(r, id, &c);
 
-    if (e == ERR_OK)
-        e = round_load(r, id, &c);
+    if (known != ERR_OK && known != ERR_NOT_FOUND)
+        return known;
+    enum err e = c.cp.document != 0 ? round_letter(r, c.cp.document, &d) : ERR_NOT_FOUND;
     if (e != ERR_OK)
         return e;
-    struct pending p = {.id = id, .kind = d.kind, .json = d.json, .version = d.version};
+    struct pending p = {
+        .id = id, .kind = d.kind, .json = d.json, .origin = ORIGIN_HEALED, .version = d.version};
     size_t json_len = d.json.len;
+    if (known == ERR_NOT_FOUND) { /* its checkpoint was damaged */
+        c.cp.kind = d.kind;
+        c.cp.last_projected_us = d.version.projected_at_us;
+    }
     c.cp.is_dead = false;
     e = c.cp.has_pending ? round_save(r, id, &c) : round_keep(r, &p, &c);
-    return e == ERR_OK ? round_remove_letter(r, id, json_len, &c) : e;
+    return e == ERR_OK ? round_remove_letter(r, json_len, &c) : e;
 }
 
 enum err round_dead_drop(struct round *r, struct slice id)
 {
     struct checkpoint_record c;
     struct dead_letter d = {0};
-    enum err e = round_dead_get(r, id, &d);
-
-    if (e == ERR_NOT_FOUND || r->failed)
-        return e;
-    size_t json_len = d.json.len;
     enum err known = round_load(r, id, &c);
-    if (r->failed)
-        return ERR_STORE;
+
+    if (r->failed || c.cp.document == 0)
+        return known;
+    enum err e = round_letter(r, c.cp.document, &d);
+    if (r->failed || (e == ERR_NOT_FOUND && !c.cp.is_dead))
+        return e;
+    size_t json_len = e == ERR_OK ? d.json.len : 0;
     c.cp.is_dead = false;
     e = known == ERR_OK ? round_save(r, id, &c) : ERR_OK;
-    return e == ERR_OK ? round_remove_letter(r, id, json_len, &c) : e;
+    return e == ERR_OK ? round_remove_letter(r, json_len, &c) : e;
 }

@@ -10,24 +10,26 @@
 #include "store/kept.h"
 #include "store/record.h"
 
+struct damage;
 struct intent;
 struct store;
 
 /* What a round did; counted in metrics when it is committed. */
 struct round_tally {
-    uint64_t kept, coalesced, skipped, drift, died;
+    uint64_t kept, coalesced, skipped, drift, died, damaged;
     bool brought_work; /* something for the delivery side */
 };
 
 /* How full the store is at the end of a round. */
 struct round_levels {
-    uint64_t pending, checkpoints, dead;
+    uint64_t pending, checkpoints, dead, quarantined;
     int64_t oldest_kept_at_us; /* 0: nothing pending */
 };
 
 struct round {
     /* fixed after open */
     struct store *store;
+    struct damage *damage; /* what readers could not read; borrowed */
     uint64_t limit_bytes, dead_limit;
     int64_t damaged_logged_us, dead_full_logged_us; /* log_limited's memory */
     /* of the round */
@@ -37,19 +39,24 @@ struct round {
     bool failed;        /* the transaction can only be aborted */
     bool changed;       /* something was written: there is something to commit */
     struct counters counters;
+    struct doubt doubt; /* its texts are not kept */
+    bool has_doubt;
     struct round_tally tally;
     struct round_levels levels;
     struct buf body, head; /* records being made */
+    struct buf tail;       /* what counters.tail borrows */
     /* the checkpoint looked at last, out of reach of changes; looked at again, it is at hand */
     bool is_loaded; /* nothing was written since */
     enum err loaded_err;
     struct buf loaded_id, loaded;
+    char loaded_version[RECORD_MAX_VERSION]; /* of what is pending */
     struct checkpoint_record loaded_record;
 };
 
-/** round_init(r, s, limit_bytes, dead_limit), round_free(r): ${s} is borrowed; the limits are those
- * of outbox_options. */
-void round_init(struct round *r, struct store *s, uint64_t limit_bytes, uint64_t dead_limit);
+/** round_init(r, s, damage, limit_bytes, dead_limit), round_free(r): ${s} and ${damage} are
+ * borrowed; the limits are those of outbox_options. */
+void round_init(struct round *r, struct store *s, struct damage *damage, uint64_t limit_bytes,
+                uint64_t dead_limit);
 void round_free(struct round *r);
 
 /**
@@ -67,24 +74,43 @@ void round_abort(struct round *r);
 bool round_is_through(struct round *r, struct intent *intent);
 
 /*
- * For round.c, round_dead.c and settle.c.
+ * For the other files of the round, and settle.c.
  *
  * round_check(r, e) remembers that the store failed and gives ${e} back; round_wrote
  * does so for a write.  ERR_STORE with r->failed still false means one damaged
- * record: it was logged, the round goes on.
+ * record that could not be moved away: the round goes on.
  */
 enum err round_check(struct round *r, enum err e);
 enum err round_wrote(struct round *r, enum err e);
-/** round_damaged(r, fault): Log the damaged record; gives ERR_STORE. */
-enum err round_damaged(struct round *r, const struct fault *fault);
+/**
+ * round_damaged(r, t, key, fault):
+ * The record under ${key} cannot be read: move it to quarantine.  ERR_NOT_FOUND: it is gone from
+ * its place.  ERR_STORE: the store failed, or the quarantine is full and it stays.
+ */
+enum err round_damaged(struct round *r, enum store_table t, struct slice key,
+                       const struct fault *fault);
+/** round_take_damage(r): The same for those that readers reported. */
+enum err round_take_damage(struct round *r) MUST_CHECK;
+
+/** round_next_pending(r, arrival, key, value): The first that arrived at ${arrival} or later. */
+enum err round_next_pending(struct round *r, uint64_t arrival, struct slice *key,
+                            struct slice *value) MUST_CHECK;
 /** round_is_id(id): Whether ${id} can be a key; what an operator types may be anything. */
 bool round_is_id(struct slice id);
 /** round_take_off(total, bytes): Subtract; a total never falls below 0, whatever a record says. */
 void round_take_off(uint64_t *total, uint64_t bytes);
-/** round_load(r, id, c): The checkpoint, good until another is loaded; else ${c} is all zero. */
+/** round_number_of(r, id, document): The number of ${id}; ERR_NOT_FOUND: it has none. */
+enum err round_number_of(struct round *r, struct slice id, uint64_t *document) MUST_CHECK;
+/**
+ * round_load(r, id, c), round_load_numbered(r, document, id, c):
+ * The checkpoint of ${id}, with what is pending, good until another is loaded; the second knows its
+ * number.  ERR_NOT_FOUND: ${c} is all zero, but for the number if there is one.
+ */
 enum err round_load(struct round *r, struct slice id, struct checkpoint_record *c) MUST_CHECK;
-/** round_save(r, id, c): Put the checkpoint. */
-enum err round_save(struct round *r, struct slice id, const struct checkpoint_record *c) MUST_CHECK;
+enum err round_load_numbered(struct round *r, uint64_t document, struct slice id,
+                             struct checkpoint_record *c) MUST_CHECK;
+/** round_save(r, id, c): Put the checkpoint; a document without a number gets one. */
+enum err round_save(struct round *r, struct slice id, struct checkpoint_record *c) MUST_CHECK;
 /**
  * round_keep(r, p, c):
  * Put ${p} as the pending version of its document, with the number of the one it
@@ -94,8 +120,10 @@ enum err round_keep(struct round *r, struct pending *p, struct checkpoint_record
 /** round_unkeep(r, c): Take the pending version away; ${c} is changed, not saved. */
 enum err round_unkeep(struct round *r, struct checkpoint_record *c) MUST_CHECK;
 
-/** round_remove_letter(r, id, json_len, c): The dead letter goes; ${c} is changed, not saved. */
-enum err round_remove_letter(struct round *r, struct slice id, size_t json_len,
+/** round_letter(r, document, d): The dead letter of a document with that number. */
+enum err round_letter(struct round *r, uint64_t document, struct dead_letter *d) MUST_CHECK;
+/** round_remove_letter(r, json_len, c): The dead letter goes; ${c} is changed, not saved. */
+enum err round_remove_letter(struct round *r, size_t json_len,
                              struct checkpoint_record *c) MUST_CHECK;
 
 #endif

@@ -9,7 +9,7 @@
  * What can go wrong:
  *   a newer version took its place   that one stays pending, with its number
  *   the dead letters are full        it stays pending, loudly; nothing is thrown away
- *   the checkpoint is damaged        what was confirmed leaves `pending` all the same
+ *   the checkpoint is damaged        one is made of what waits, and says that it knows nothing else
  *   the store fails                  the round ends; verdicts are tried again
  * A verdict applied twice changes nothing the second time, so a commit that broke
  * half-way is repeated without harm.
@@ -39,24 +39,49 @@ static enum err read_pending(struct round *r, const struct settlement *s, struct
     struct fault fault;
     enum err e = round_check(r, store_get(r->store, STORE_PENDING, key, &value));
 
-    if (e == ERR_OK && record_get_pending(key, value, p, &fault) != ERR_OK) {
-        round_damaged(r, &fault);
-        e = ERR_NOT_FOUND;
-    }
+    if (e == ERR_OK && record_get_pending(key, value, p, &fault) != ERR_OK)
+        e = round_damaged(r, STORE_PENDING, key, &fault);
     return e;
 }
 
-/* Without a checkpoint to be trusted: what is confirmed must not be sent for ever. */
-static enum err settle_blindly(struct round *r, const struct settlement *s)
+static enum err remove_pending(struct round *r, uint64_t no, uint64_t json_len)
+{
+    round_take_off(&r->counters.pending_bytes, json_len);
+    return round_wrote(r, store_del(r->store, STORE_PENDING, slice_of(&no, sizeof no)));
+}
+
+/* After damage a document may have two pending versions; the one that no checkpoint names is done
+ * with when it is answered. */
+static enum err remove_unnamed(struct round *r, const struct settlement *s)
 {
     struct pending p;
     enum err e = read_pending(r, s, &p);
 
-    if (e == ERR_OK && p.version.revision == s->revision) {
-        round_take_off(&r->counters.pending_bytes, p.json.len);
-        e = round_wrote(r, store_del(r->store, STORE_PENDING, slice_of(&s->no, sizeof s->no)));
-    }
+    if (e == ERR_OK && p.version.revision == s->revision)
+        e = remove_pending(r, s->no, p.json.len);
     return e == ERR_NOT_FOUND ? ERR_OK : e;
+}
+
+/* In the place of a checkpoint that was damaged: what waits says what is needed of it.  Nobody
+ * knows what stood before. */
+static enum err make_checkpoint(struct round *r, const struct settlement *s,
+                                struct checkpoint_record *c)
+{
+    struct pending p;
+    enum err e = read_pending(r, s, &p);
+
+    if (e != ERR_OK)
+        return e;
+    c->cp.document = p.document;
+    c->cp.kind = s->kind;
+    c->cp.last_projected_us = p.version.projected_at_us;
+    c->cp.has_pending = true;
+    c->cp.pending_no = p.no;
+    c->cp.pending.revision = p.version.revision;
+    c->pending_bytes = p.json.len;
+    c->pending_kept_at_us = p.kept_at_us;
+    c->reset_revision = r->counters.next_revision;
+    return ERR_OK;
 }
 
 /* An older dead letter has been overtaken by what stands in Convex now. */
@@ -64,22 +89,26 @@ static enum err forget_older_letter(struct round *r, const struct settlement *s,
                                     struct checkpoint_record *c)
 {
     struct dead_letter d;
-    enum err e = round_dead_get(r, id_of(s), &d);
+    enum err e = round_letter(r, c->cp.document, &d);
 
     if (r->failed)
         return ERR_STORE;
     if (e == ERR_OK && d.version.revision > s->revision)
         return ERR_OK;
-    return round_remove_letter(r, id_of(s), e == ERR_OK ? d.json.len : 0, c);
+    return round_remove_letter(r, e == ERR_OK ? d.json.len : 0, c);
 }
 
-static void confirm(const struct settlement *s, struct checkpoint_record *c)
+static void confirm(const struct settlement *s, bool is_newest, struct checkpoint_record *c)
 {
     bool is_newer = !c->cp.has_delivered || s->revision >= c->cp.delivered.revision;
 
     if (is_newer) {
         c->cp.has_delivered = s->sent.op == OUTBOX_UPSERT;
         c->cp.delivered = s->sent;
+        c->cp.delivered_mark = s->mark;
+        c->row_version = slice_str("");
+        c->origin = c->pending_origin;
+        c->has_origin = is_newest && c->pending_origin != ORIGIN_LIVE;
     }
     if (s->revision >= c->reset_revision)
         c->reset_revision = 0;
@@ -93,7 +122,7 @@ static enum err settle_done(struct round *r, const struct settlement *s, bool is
 
     if (e == ERR_OK && c->cp.is_dead)
         e = forget_older_letter(r, s, c);
-    confirm(s, c);
+    confirm(s, is_newest, c);
     return e == ERR_OK ? round_save(r, id_of(s), c) : e;
 }
 
@@ -117,22 +146,26 @@ static bool has_room_for_letter(struct round *r, const struct checkpoint_record 
 /* Put the letter, in the place of an older one of the same document. */
 static enum err put_letter(struct round *r, const struct settlement *s, const struct pending *p)
 {
-    struct dead_letter old, d = {.kind = p->kind,
+    struct dead_letter old, d = {.document = p->document,
+                                 .id = id_of(s),
+                                 .kind = p->kind,
                                  .json = p->json,
                                  .version = p->version,
                                  .why = slice_str(s->why != NULL ? s->why : ""),
                                  .answer = slice_str(s->answer != NULL ? s->answer : ""),
                                  .attempts = s->attempts,
                                  .died_at_us = r->now_us};
+    size_t json_len = p->json.len;
 
-    if (round_dead_get(r, id_of(s), &old) == ERR_OK)
+    r->body.len = 0; /* ${p} borrows the store: made before anything can be written */
+    record_put_dead(&r->body, &d);
+    if (round_letter(r, d.document, &old) == ERR_OK)
         round_take_off(&r->counters.dead_bytes, old.json.len);
     if (r->failed)
         return ERR_STORE;
-    r->counters.dead_bytes += p->json.len;
-    r->body.len = 0;
-    record_put_dead(&r->body, &d);
-    return round_wrote(r, store_put(r->store, STORE_DEAD, id_of(s), buf_view(&r->body)));
+    r->counters.dead_bytes += json_len;
+    return round_wrote(r, store_put(r->store, STORE_DEAD, slice_of(&d.document, sizeof d.document),
+                                    buf_view(&r->body)));
 }
 
 static void log_letter(const struct settlement *s)
@@ -166,18 +199,29 @@ static enum err settle_dead(struct round *r, const struct settlement *s,
     return e == ERR_OK ? round_save(r, id_of(s), c) : e;
 }
 
+static enum err load(struct round *r, const struct settlement *s, struct checkpoint_record *c)
+{
+    enum err e = s->document != 0 ? round_load_numbered(r, s->document, id_of(s), c)
+                                  : round_load(r, id_of(s), c);
+
+    return e == ERR_NOT_FOUND ? make_checkpoint(r, s, c) : e;
+}
+
 enum err settle_apply(struct round *r, const struct settlement *s)
 {
     struct checkpoint_record c;
-    enum err e = round_load(r, id_of(s), &c);
+    enum err e = load(r, s, &c);
 
-    if (r->failed)
-        return ERR_STORE;
     r->tally.brought_work = true;
-    if (e != ERR_OK)
-        return settle_blindly(r, s);
+    if (e !=
+        ERR_OK) /* it waits no more; or its checkpoint stays damaged, and is named in the log */
+        return r->failed ? ERR_STORE : ERR_OK;
     bool is_newest =
         c.cp.has_pending && c.cp.pending_no == s->no && c.cp.pending.revision == s->revision;
+    if (c.cp.pending_no != s->no)
+        e = remove_unnamed(r, s);
+    if (e != ERR_OK)
+        return r->failed ? ERR_STORE : ERR_OK;
     if (!s->dead)
         return settle_done(r, s, is_newest, &c);
     return is_newest ? settle_dead(r, s, &c) : ERR_OK; /* a newer one waits, and decides */

@@ -2,8 +2,8 @@
  * kept.c - a verdict as a value of its own.
  *
  * The happy path: dispatch makes one of the version it sends, which borrows the
- * reader's view; the verdict must outlive that view, so it copies what it needs, the id
- * and the projection_version, behind itself: one block, as there is one for every
+ * reader's view; the verdict must outlive that view, so it copies what it needs, the
+ * id, the kind and the projection_version, behind itself: one block, as there is one for every
  * document sent.  outbox_settle takes it, and frees it once it is on disk.
  *
  * Nothing can go wrong here but memory (base.h).  Everything else of this room is
@@ -14,21 +14,44 @@
 
 #include "store/kept.h"
 
+const char *outbox_origin_text(enum outbox_origin o)
+{
+    static const char *const texts[] = {
+#define X(name, text) text,
+        OUTBOX_ORIGIN_LIST(X)
+#undef X
+    };
+
+    PRE(o < ORIGIN_COUNT);
+    return texts[o];
+}
+
+/* Put a copy of ${s} at *${at}, which moves on. */
+static struct slice keep(char **at, struct slice s)
+{
+    struct slice copy = slice_of(*at, s.len);
+
+    if (s.len > 0)
+        memcpy(*at, s.data, s.len);
+    *at += s.len;
+    return copy;
+}
+
 struct settlement *settlement_new(const struct pending *p)
 {
     struct slice version = p->version.version;
-    struct settlement *s = base_alloc(sizeof *s + p->id.len + 1 + version.len);
-    char *version_text = s->texts + p->id.len + 1;
+    struct settlement *s = base_alloc(sizeof *s + p->id.len + 1 + version.len + p->kind.len);
+    char *at = s->texts;
 
     s->no = p->no;
+    s->document = p->document;
     s->revision = p->version.revision;
     s->sent = p->version;
-    if (version.len > 0)
-        memcpy(version_text, version.data, version.len);
-    s->sent.version = slice_of(version_text, version.len);
-    memcpy(s->texts, p->id.data, p->id.len);
-    s->id = s->texts;
-    s->id_len = p->id.len;
+    s->id = at;
+    s->id_len = keep(&at, p->id).len;
+    *at++ = '\0';
+    s->sent.version = keep(&at, version);
+    s->kind = keep(&at, p->kind);
     return s;
 }
 

@@ -5,18 +5,18 @@
  * that is left out or mistyped must not do so to documents that were promised to
  * another: what it confirms is not sent again, by nobody.
  *
- * The happy path: meta/kept_for names the sink in use, and nothing is written.  A
+ * The happy path: the destination names the sink in use, and nothing is written.  A
  * sink that delivers further (noop < file < http, says the list of sinks) takes the store over, as
  * does any sink an empty one.  A sink that delivers less gets nothing: intake goes on, the
  * documents wait, and the operator is told.
  *
- * A store from before 0.1.1 has no such record.  With http it gets one.  With noop or
+ * A store from before 0.1.1 came without a name.  With http it gets one.  With noop or
  * file it gets one when nothing is pending and there is no dead letter (which only
  * Convex makes), since its checkpoints look the same whoever confirmed them, and who
  * always had noop must not be held up; else its documents wait.
  *
- * Older sidecars leave the record alone.  What can go wrong: it is damaged, which is
- * taken for the furthest sink, which loses nothing; or the store fails.
+ * What can go wrong: the name is none we know, which is taken for the furthest sink, which loses
+ * nothing (as is a damaged record, by format.c); or the store fails.
  *
  * Runs once, inside outbox_open, before the store thread.
  */
@@ -24,6 +24,8 @@
 #include "store/kept_for.h"
 
 #include "ground/log.h"
+#include "store/format.h"
+#include "store/record.h"
 #include "store/store.h"
 
 enum { UNKNOWN = -1, NAME_MAX_BYTES = 32 };
@@ -66,17 +68,13 @@ static enum err count(struct store *s, struct content *c)
     return e;
 }
 
-/* The rank of the record; UNKNOWN: there is none.  ${sound}: it says so itself. */
-static enum err read_rank(struct store *s, const struct sinks *sinks, int *rank, bool *sound)
+/* The rank of the name; UNKNOWN: there is none.  ${sound}: it says so itself. */
+static int read_rank(const struct sinks *sinks, const struct destination *d, bool *sound)
 {
-    struct slice value;
-    enum err e = store_get(s, STORE_META, slice_str(KEPT_FOR_KEY), &value);
+    int rank = rank_of(sinks->names, d->sink);
 
-    *rank = e == ERR_OK ? rank_of(sinks->names, value) : UNKNOWN;
-    *sound = *rank != UNKNOWN;
-    if (e == ERR_OK && !*sound)
-        *rank = sinks->furthest;
-    return e == ERR_NOT_FOUND ? ERR_OK : e;
+    *sound = rank != UNKNOWN;
+    return *sound || d->sink.len == 0 ? rank : sinks->furthest;
 }
 
 static bool may_have(const struct sinks *sinks, int kept, const struct content *c)
@@ -112,16 +110,15 @@ static void withhold(struct kept_for *k, const struct sinks *sinks, int kept)
 }
 
 /* Inside a transaction; ${wrote}: it is to be committed. */
-static enum err decide(struct store *s, const struct sinks *sinks, struct kept_for *k, bool *wrote)
+static enum err decide(struct store *s, struct destination *d, const struct sinks *sinks,
+                       struct kept_for *k, bool *wrote)
 {
     const char *sink = sinks->names[sinks->now];
     struct content c = {0};
-    int kept;
     bool is_sound;
-    enum err e = read_rank(s, sinks, &kept, &is_sound);
+    int kept = read_rank(sinks, d, &is_sound);
+    enum err e = count(s, &c);
 
-    if (e == ERR_OK)
-        e = count(s, &c);
     if (e != ERR_OK)
         return e;
     bool may = may_have(sinks, kept, &c);
@@ -132,13 +129,16 @@ static enum err decide(struct store *s, const struct sinks *sinks, struct kept_f
     if (kept != UNKNOWN && kept != sinks->now && c.checkpoints > 0)
         log_event(LOG_INFO, "store.kept_for", "was=%s now=%s", sinks->names[kept], sink);
     *wrote = true;
-    return store_put(s, STORE_META, slice_str(KEPT_FOR_KEY), slice_str(sink));
+    d->sink = slice_str(sink);
+    return format_put_destination(s, d);
 }
 
 enum err kept_for_check(struct store *s, const char *const *names, const char *sink,
                         struct kept_for *k, struct fault *fault)
 {
     struct sinks sinks = {.names = names, .now = rank_of(names, slice_str(sink))};
+    struct destination d;
+    struct buf value = {0};
     bool wrote = false;
 
     PRE(sinks.now != UNKNOWN);
@@ -147,12 +147,15 @@ enum err kept_for_check(struct store *s, const char *const *names, const char *s
     enum err e = store_begin(s);
     *k = (struct kept_for){0};
     if (e == ERR_OK) {
-        e = decide(s, &sinks, k, &wrote);
+        e = format_destination(s, &value, &d, NULL);
+        if (e == ERR_OK)
+            e = decide(s, &d, &sinks, k, &wrote);
         if (e == ERR_OK && wrote)
             e = store_commit(s);
         store_abort(s);
     }
+    buf_free(&value);
     if (e == ERR_OK)
         return ERR_OK;
-    return fault_fail(fault, ERR_STORE, "meta/" KEPT_FOR_KEY, "%s", store_why(s));
+    return fault_fail(fault, ERR_STORE, "meta/destination", "%s", store_why(s));
 }

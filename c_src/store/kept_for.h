@@ -7,8 +7,7 @@
 
 struct store;
 
-#define KEPT_FOR_KEY  "kept_for" /* of its record in STORE_META */
-#define KEPT_FOR_TEXT 200        /* bytes of a sentence, terminator included */
+#define KEPT_FOR_TEXT 200 /* bytes of a sentence, terminator included */
 
 struct kept_for {
     bool is_withheld; /* the sink in use confirms less than they were promised: it gets none */
@@ -25,7 +24,7 @@ struct kept_for {
 enum err kept_for_check(struct store *s, const char *const *names, const char *sink,
                         struct kept_for *k, struct fault *fault) MUST_CHECK;
 
-/** kept_for_is_name(value): Whether the record can be a sink's name: a few small letters. */
+/** kept_for_is_name(value): Whether it can be a sink's name: a few small letters. */
 bool kept_for_is_name(struct slice value);
 
 #endif

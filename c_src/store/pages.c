@@ -46,7 +46,7 @@ struct pages {
     size_t page_bytes;
     uint64_t count;   /* of pages, in use by the committed state */
     uint64_t in_file; /* whole pages the file has */
-    unsigned format;  /* as meta says; 0: it says none */
+    unsigned format;  /* as meta says, or the tables */
     uint8_t *state;   /* of each page: enum page_state */
     struct page_tree tables[STORE_TABLE_COUNT];
     struct buf value;
@@ -218,7 +218,7 @@ static bool read_value(struct walk *w, uint64_t no, const uint8_t *page, const u
 /* Byte order; numbers by value. */
 static bool is_after(const struct walk *w, struct slice key, struct slice last)
 {
-    if (w->table == STORE_PENDING && key.len == 8 && last.len == 8)
+    if ((w->flags & INTEGER_KEY) && key.len == 8 && last.len == 8)
         return page_u64(key.data) > page_u64(last.data);
     return slice_order(key, last) > 0;
 }
@@ -242,7 +242,9 @@ static void walk_leaf(struct walk *w, uint64_t no, const uint8_t *page, int n)
             damaged(w, no, "has an entry that reaches out of it");
             continue;
         }
-        if (w->table == STORE_PENDING && key_of(node).len != sizeof(uint64_t))
+        if (w->table >= 0 && (page_u16(node + 4) & ~NODE_BIG) != 0)
+            damaged(w, no, "has an entry of a kind that no table has");
+        if ((w->flags & INTEGER_KEY) && w->table >= 0 && key_of(node).len != sizeof(uint64_t))
             damaged(w, no, "has a number that is none");
         if (w->table >= 0)
             check_order(w, no, key_of(node));
@@ -315,8 +317,8 @@ static void take_free(struct walk *w, uint16_t flags, struct slice key, struct s
 {
     struct pages *p = w->p;
 
-    (void)flags;
-    if (key.len != 8 || value.len < 8 || page_u64(value.data) > value.len / 8 - 1) {
+    if ((flags & ~NODE_BIG) != 0 || key.len != 8 || value.len < 8 ||
+        page_u64(value.data) > value.len / 8 - 1) {
         say(p, "%s: a list is damaged", w->name);
         return;
     }
@@ -331,7 +333,7 @@ static void take_free(struct walk *w, uint16_t flags, struct slice key, struct s
 
 static void take_table(struct walk *w, uint16_t flags, struct slice key, struct slice value)
 {
-    if ((flags & NODE_TREE) && value.len == PAGE_TREE_BYTES)
+    if (flags == NODE_TREE && value.len == PAGE_TREE_BYTES)
         for (enum store_table t = 0; t < STORE_TABLE_COUNT; t++)
             if (slice_is(key, store_table_name(t))) {
                 w->p->tables[t] = page_tree_of(value.data);
@@ -353,10 +355,10 @@ static void walk_table(struct pages *p, enum store_table t, bool skips_leaves)
     struct walk w = {.p = p, .name = store_table_name(t), .table = (int)t, .entry = give_entry};
 
     w.skips_leaves = skips_leaves;
-    w.flags = t == STORE_PENDING ? INTEGER_KEY : 0;
+    w.flags = store_table_is_numbered(t, p->format) ? INTEGER_KEY : 0;
     if (p->tables[t].is_there) {
         walk_tree(&w, &p->tables[t]);
-    } else {
+    } else if ((int)t < store_table_count(p->format)) {
         p->tables_damaged = true;
         say(p, "%s: the table is missing", w.name);
     }
@@ -440,6 +442,16 @@ static void note_format(struct walk *w, uint16_t flags, struct slice key, struct
         w->p->format = 0;
 }
 
+/* For a store whose meta says nothing, as one that is new or damaged. */
+static unsigned format_of_tables(const struct pages *p)
+{
+    const struct page_tree *checkpoints = &p->tables[STORE_CHECKPOINTS];
+
+    return !p->tables[STORE_IDS].is_there && checkpoints->is_there && checkpoints->flags == 0
+               ? 1
+               : STORE_FORMAT;
+}
+
 /* What a newer sidecar made is not damage, and nobody may look at it as if it were: the format is
  * read before the first word is said.  The marks are taken back: meta will be walked. */
 static void read_format(struct pages *p)
@@ -456,6 +468,8 @@ static void read_format(struct pages *p)
     p->tables_damaged = were_damaged;
     memcpy(p->state, marks, (size_t)p->count);
     free(marks);
+    if (p->format == 0)
+        p->format = format_of_tables(p);
 }
 
 /* What the first pages said, in their order. */
@@ -506,6 +520,25 @@ enum err pages_open(const char *dir, const struct pages_visitor *visitor, struct
     say_early(p);
     *out = p;
     return ERR_OK;
+}
+
+unsigned pages_format(const struct pages *p)
+{
+    return p->format;
+}
+
+uint64_t pages_entries(const struct pages *p, enum store_table t)
+{
+    return p->tables[t].is_there ? p->tables[t].entries : 0;
+}
+
+uint64_t pages_used_bytes(const struct pages *p)
+{
+    uint64_t used = 0;
+
+    for (uint64_t no = 0; no < p->count; no++)
+        used += p->state[no] != PAGE_FREE;
+    return used * p->page_bytes;
 }
 
 void pages_close(struct pages *p)

@@ -10,7 +10,7 @@ struct pages; /* opaque; one thread */
 
 /* An entry found.  Slices are good until the visitor returns. */
 struct pages_entry {
-    enum store_table table; /* of a lost page: STORE_TABLE_COUNT, nobody knows */
+    enum store_table table; /* of a lost page: STORE_TABLE_COUNT, nobody knows which */
     struct slice key, value;
 };
 
@@ -31,6 +31,13 @@ struct pages_visitor {
 enum err pages_open(const char *dir, const struct pages_visitor *visitor, struct pages **p,
                     struct fault *fault) MUST_CHECK;
 void pages_close(struct pages *p);
+
+/** pages_format(p): The store's format: 1 or STORE_FORMAT. */
+unsigned pages_format(const struct pages *p);
+/** pages_entries(p, t): How many ${t} says it has. */
+uint64_t pages_entries(const struct pages *p, enum store_table t);
+/** pages_used_bytes(p): Of all pages that are not free. */
+uint64_t pages_used_bytes(const struct pages *p);
 
 /**
  * pages_walk(p, t):

@@ -1,247 +1,458 @@
 /*
- * record.c - msgpack records, written by msgpack-c, read in place.
+ * record.c - the records of format 2.
  *
- * The happy path of writing: fields are packed one after the other into a buffer
- * the caller uses again and again.  Of reading: unpack goes over the value and
- * gives slices of it; nothing is copied or allocated, since a commit round reads
- * and writes thousands of checkpoints.
+ * The happy path: the fields are packed one after the other into a buffer the caller uses again and
+ * again, then the optional members, then the checksum.  Read, the checksum comes first, then the
+ * fields, which are slices of the value.
  *
- * What can go wrong: the bytes are not what was written (a torn page, a foreign
- * file).  unpack remembers the first field that is wrong; the end looks once.
+ * What can go wrong: the checksum is another one (a flipped bit, a value under another key), or,
+ * under one that is right, a field is not what it should be.  Both are told with the key; a
+ * checksum makes no field trusted.
  *
  * Any thread.
  */
 
 #include "store/record.h"
-#include "ground/unpack.h"
 
-#include <msgpack.h>
+#include "store/record_inside.h"
 
-/* ---- writing -------------------------------------------------------------- */
+/* ---- a tail without members of ours ------------------------------------------ */
 
-static int append(void *out, const char *data, size_t len)
+static void put_no_member(struct buf *out, unsigned key, const void *record)
 {
-    buf_add(out, data, len);
-    return 0;
+    (void)out;
+    (void)key;
+    (void)record;
 }
 
-static void put_str(msgpack_packer *pk, struct slice s)
+static void put_plain_tail(struct buf *out, struct slice tail)
 {
-    msgpack_pack_str(pk, s.len);
-    msgpack_pack_str_body(pk, s.data, s.len);
+    record_put_tail(out, tail, 0, 0, put_no_member, NULL);
 }
 
-static void put_bin(msgpack_packer *pk, struct slice s)
+static struct slice get_plain_tail(struct unpack *u)
 {
-    msgpack_pack_bin(pk, s.len);
-    msgpack_pack_bin_body(pk, s.data, s.len);
+    return record_get_tail(u, 0, NULL, NULL);
 }
 
-static void put_bool(msgpack_packer *pk, bool on)
-{
-    if (on)
-        msgpack_pack_true(pk);
-    else
-        msgpack_pack_false(pk);
-}
+/* ---- meta ------------------------------------------------------------------- */
 
-static void put_version(msgpack_packer *pk, const struct outbox_version *v)
-{
-    PRE(v->version.len <= RECORD_MAX_VERSION);
-    msgpack_pack_array(pk, 8);
-    msgpack_pack_uint8(pk, (uint8_t)v->op);
-    put_bool(pk, v->reset);
-    msgpack_pack_int64(pk, v->seq);
-    msgpack_pack_int64(pk, v->event_count);
-    msgpack_pack_int64(pk, v->projected_at_us);
-    put_bin(pk, slice_of(v->hash, sizeof v->hash));
-    put_str(pk, v->version);
-    msgpack_pack_uint64(pk, v->revision);
-}
-
-static void put_version_or_nil(msgpack_packer *pk, bool present, const struct outbox_version *v)
-{
-    if (present)
-        put_version(pk, v);
-    else
-        msgpack_pack_nil(pk);
-}
+#define COUNTERS    slice_str("counters")
+#define DESTINATION slice_str("destination")
+#define DOUBT       slice_str("doubt")
 
 void record_put_counters(struct buf *out, const struct counters *c)
 {
-    msgpack_packer pk;
+    size_t from = out->len;
 
-    msgpack_packer_init(&pk, out, append);
-    msgpack_pack_array(&pk, 4);
-    msgpack_pack_uint64(&pk, c->next_no);
-    msgpack_pack_uint64(&pk, c->next_revision);
-    msgpack_pack_uint64(&pk, c->pending_bytes);
-    msgpack_pack_uint64(&pk, c->dead_bytes);
+    pack_array(out, 7);
+    pack_uint(out, c->next_no);
+    pack_uint(out, c->next_document);
+    pack_uint(out, c->next_revision);
+    pack_uint(out, c->next_quarantine);
+    pack_uint(out, c->pending_bytes);
+    pack_uint(out, c->dead_bytes);
+    put_plain_tail(out, c->tail);
+    record_seal(out, from, STORE_META, COUNTERS);
 }
 
-void record_put_pending(struct buf *out, const struct pending *p)
+enum err record_get_counters(struct slice value, struct counters *c, struct fault *fault)
 {
-    msgpack_packer pk;
+    struct unpack u = record_open(STORE_META, COUNTERS, value);
 
-    msgpack_packer_init(&pk, out, append);
-    msgpack_pack_array(&pk, 5);
-    put_str(&pk, p->id);
-    put_str(&pk, p->kind);
-    put_version(&pk, &p->version);
-    msgpack_pack_int64(&pk, p->kept_at_us);
-    put_bin(&pk, p->json);
+    unpack_array(&u, 7);
+    c->next_no = unpack_uint_to(&u, LANE_LIVE - 1);
+    c->next_document = unpack_uint(&u);
+    c->next_revision = unpack_uint(&u);
+    c->next_quarantine = unpack_uint(&u);
+    c->pending_bytes = unpack_uint(&u);
+    c->dead_bytes = unpack_uint(&u);
+    c->tail = get_plain_tail(&u);
+    if (c->next_no == 0 || c->next_document == 0 || c->next_revision == 0 ||
+        c->next_quarantine == 0)
+        unpack_spoil(&u, "counters begin at 1");
+    return record_finish(&u, STORE_FORMAT, STORE_META, COUNTERS, fault);
+}
+
+void record_put_destination(struct buf *out, const struct destination *d)
+{
+    size_t from = out->len;
+
+    pack_array(out, 9);
+    pack_str(out, d->sink);
+    pack_str(out, d->address);
+    pack_bin(out, slice_of(d->store_id, sizeof d->store_id));
+    pack_str(out, d->deployment);
+    pack_uint(out, d->mark);
+    pack_uint(out, d->mark_wanted);
+    pack_int(out, d->raised_at_us);
+    pack_uint(out, d->functions);
+    put_plain_tail(out, d->tail);
+    record_seal(out, from, STORE_META, DESTINATION);
+}
+
+enum err record_get_destination(struct slice value, struct destination *d, struct fault *fault)
+{
+    struct unpack u = record_open(STORE_META, DESTINATION, value);
+
+    *d = (struct destination){0};
+    unpack_array(&u, 9);
+    d->sink = unpack_str(&u, RECORD_MAX_DEPLOYMENT);
+    d->address = unpack_str(&u, RECORD_MAX_ADDRESS);
+    struct slice id = unpack_bin_to(&u, sizeof d->store_id);
+    d->deployment = unpack_str(&u, RECORD_MAX_DEPLOYMENT);
+    d->mark = unpack_uint(&u);
+    d->mark_wanted = unpack_uint(&u);
+    d->raised_at_us = unpack_int(&u);
+    d->functions = (unsigned)unpack_uint_to(&u, UINT32_MAX);
+    d->tail = get_plain_tail(&u);
+    if (id.len != sizeof d->store_id)
+        unpack_spoil(&u, "a store id is not 16 bytes");
+    else
+        memcpy(d->store_id, id.data, sizeof d->store_id);
+    return record_finish(&u, STORE_FORMAT, STORE_META, DESTINATION, fault);
+}
+
+void record_put_doubt(struct buf *out, const struct doubt *d)
+{
+    size_t from = out->len;
+
+    pack_array(out, 6);
+    pack_uint(out, d->from);
+    pack_uint(out, d->to);
+    pack_int(out, d->since_us);
+    pack_str(out, d->why);
+    pack_bool(out, d->is_swept);
+    put_plain_tail(out, d->tail);
+    record_seal(out, from, STORE_META, DOUBT);
+}
+
+enum err record_get_doubt(struct slice value, struct doubt *d, struct fault *fault)
+{
+    struct unpack u = record_open(STORE_META, DOUBT, value);
+
+    *d = (struct doubt){0};
+    unpack_array(&u, 6);
+    d->from = unpack_uint(&u);
+    d->to = unpack_uint(&u);
+    d->since_us = unpack_int(&u);
+    d->why = unpack_str(&u, RECORD_MAX_WHY);
+    d->is_swept = unpack_bool(&u);
+    d->tail = get_plain_tail(&u);
+    if (d->from > d->to)
+        unpack_spoil(&u, "a range that ends before it begins");
+    return record_finish(&u, STORE_FORMAT, STORE_META, DOUBT, fault);
+}
+
+/* ---- ids -------------------------------------------------------------------- */
+
+void record_put_id(struct buf *out, struct slice id, uint64_t document)
+{
+    size_t from = out->len;
+
+    record_put_le(out, document, sizeof document);
+    record_seal(out, from, STORE_IDS, id);
+}
+
+enum err record_get_id(struct slice id, struct slice value, uint64_t *document, struct fault *fault)
+{
+    struct unpack u = record_open(STORE_IDS, id, value);
+
+    *document = 0;
+    if (u.bad == NULL && u.end - u.at == (ptrdiff_t)sizeof *document) {
+        *document = record_get_le(u.at, sizeof *document);
+        u.at = u.end;
+    }
+    if (*document == 0)
+        unpack_spoil(&u, "an id without a number");
+    return record_finish(&u, STORE_FORMAT, STORE_IDS, id, fault);
+}
+
+/* ---- checkpoints ------------------------------------------------------------ */
+
+enum { CHECKPOINT_ROW_VERSION = 1, CHECKPOINT_ORIGIN = 2, CHECKPOINT_KNOWN = 6 };
+
+static void put_checkpoint_member(struct buf *out, unsigned key, const void *record)
+{
+    const struct checkpoint_record *c = record;
+
+    if (key == CHECKPOINT_ROW_VERSION)
+        pack_bin(out, c->row_version);
+    else
+        pack_uint(out, (uint64_t)c->origin);
+}
+
+static void take_checkpoint_member(void *record, unsigned key, struct unpack *value)
+{
+    struct checkpoint_record *c = record;
+
+    if (key == CHECKPOINT_ROW_VERSION) {
+        c->row_version = unpack_bin_to(value, RECORD_MAX_ROW_VERSION);
+    } else {
+        c->origin = (enum outbox_origin)unpack_uint_to(value, ORIGIN_COUNT - 1);
+        c->has_origin = true;
+    }
 }
 
 void record_put_checkpoint(struct buf *out, const struct checkpoint_record *c)
 {
     const struct checkpoint *cp = &c->cp;
-    msgpack_packer pk;
+    size_t from = out->len;
 
-    PRE(cp->has_pending == (cp->pending_no != 0));
-    msgpack_packer_init(&pk, out, append);
-    msgpack_pack_array(&pk, 10);
-    put_str(&pk, cp->kind);
-    msgpack_pack_int64(&pk, cp->last_projected_us);
-    msgpack_pack_uint64(&pk, c->reset_revision);
-    put_bool(&pk, cp->is_dead);
-    msgpack_pack_uint64(&pk, cp->pending_no);
-    msgpack_pack_uint64(&pk, c->pending_bytes);
-    msgpack_pack_int64(&pk, c->pending_kept_at_us);
-    put_version_or_nil(&pk, cp->has_pending, &cp->pending);
-    put_version_or_nil(&pk, cp->has_delivered, &cp->delivered);
-    put_bin(&pk, cp->fold);
+    PRE(cp->document != 0 && cp->has_pending == (cp->pending_no != 0));
+    PRE(c->row_version.len <= RECORD_MAX_ROW_VERSION);
+    pack_array(out, 9);
+    pack_str(out, c->id);
+    pack_str(out, cp->kind);
+    pack_int(out, cp->last_projected_us);
+    pack_uint(out, c->reset_revision);
+    pack_uint(out, cp->pending_no);
+    pack_bool(out, cp->is_dead);
+    if (cp->has_delivered) {
+        pack_array(out, 2);
+        record_put_version(out, &cp->delivered);
+        pack_uint(out, cp->delivered_mark);
+    } else {
+        pack_nil(out);
+    }
+    pack_bin(out, cp->fold);
+    record_put_tail(out, c->tail, CHECKPOINT_KNOWN,
+                    (c->row_version.len > 0 ? 1u << CHECKPOINT_ROW_VERSION : 0u) |
+                        (c->has_origin ? 1u << CHECKPOINT_ORIGIN : 0u),
+                    put_checkpoint_member, c);
+    record_seal(out, from, STORE_CHECKPOINTS, slice_of(&cp->document, sizeof cp->document));
 }
 
-void record_put_dead(struct buf *out, const struct dead_letter *d)
+static uint64_t number_of(struct unpack *u, struct slice key)
 {
-    msgpack_packer pk;
+    uint64_t no = 0;
 
-    msgpack_packer_init(&pk, out, append);
-    msgpack_pack_array(&pk, 7);
-    put_str(&pk, d->kind);
-    put_version(&pk, &d->version);
-    msgpack_pack_uint32(&pk, d->attempts);
-    msgpack_pack_int64(&pk, d->died_at_us);
-    put_str(&pk, d->why);
-    put_bin(&pk, d->answer);
-    put_bin(&pk, d->json);
+    if (key.len == sizeof no)
+        memcpy(&no, key.data, sizeof no);
+    if (no == 0)
+        unpack_spoil(u, "a key is no number");
+    return no;
 }
 
-/* ---- reading -------------------------------------------------------------- */
-
-static void get_version(struct unpack *r, struct outbox_version *v)
+static struct slice get_id(struct unpack *u)
 {
-    unpack_array(r, 8);
-    uint64_t op = unpack_uint(r);
-    v->op = op == OUTBOX_REMOVE ? OUTBOX_REMOVE : OUTBOX_UPSERT;
-    v->reset = unpack_bool(r);
-    v->seq = unpack_int(r);
-    v->event_count = unpack_int(r);
-    v->projected_at_us = unpack_int(r);
-    struct slice hash = unpack_bin(r);
-    v->version = unpack_str(r, RECORD_MAX_VERSION);
-    v->revision = unpack_uint(r);
-    if (op > OUTBOX_REMOVE)
-        unpack_spoil(r, "an unknown operation");
-    if (hash.len != sizeof v->hash)
-        unpack_spoil(r, "a hash is not 32 bytes");
-    else
-        memcpy(v->hash, hash.data, sizeof v->hash);
-    if (v->revision == 0)
-        unpack_spoil(r, "a version without a revision");
-}
+    struct slice id = unpack_str(u, RECORD_MAX_TEXT);
 
-static bool get_version_or_nil(struct unpack *r, struct outbox_version *v)
-{
-    if (unpack_nil(r))
-        return false;
-    get_version(r, v);
-    return true;
-}
-
-/* To be asked last: what was wrong with the record under ${key}, if anything. */
-static enum err finish(struct unpack *r, const char *table, struct slice key, struct fault *fault)
-{
-    if (unpack_end(r))
-        return ERR_OK;
-    fault_at(fault, "%s/%.*s", table, (int)(key.len < 200 ? key.len : 200), (const char *)key.data);
-    return fault_fail(fault, ERR_STORE, NULL, "damaged record: %s", r->bad);
-}
-
-enum err record_get_counters(struct slice value, struct counters *c, struct fault *fault)
-{
-    struct unpack r = unpack_over(value);
-
-    unpack_array(&r, 4);
-    c->next_no = unpack_uint(&r);
-    c->next_revision = unpack_uint(&r);
-    c->pending_bytes = unpack_uint(&r);
-    c->dead_bytes = unpack_uint(&r);
-    if (c->next_no == 0 || c->next_revision == 0)
-        unpack_spoil(&r, "counters begin at 1");
-    return finish(&r, "meta", slice_str("counters"), fault);
-}
-
-enum err record_get_pending(struct slice key, struct slice value, struct pending *p,
-                            struct fault *fault)
-{
-    struct unpack r = unpack_over(value);
-    char text[32];
-
-    *p = (struct pending){0};
-    if (key.len == sizeof p->no)
-        memcpy(&p->no, key.data, sizeof p->no);
-    unpack_array(&r, 5);
-    p->id = unpack_str(&r, RECORD_MAX_TEXT);
-    p->kind = unpack_str(&r, RECORD_MAX_TEXT);
-    get_version(&r, &p->version);
-    p->kept_at_us = unpack_int(&r);
-    p->json = unpack_bin(&r);
-    if (p->id.len == 0 || p->no == 0)
-        unpack_spoil(&r, "a document without an id or a number");
-    if (unpack_end(&r))
-        return ERR_OK;
-    snprintf(text, sizeof text, "%llu", (unsigned long long)p->no);
-    return finish(&r, "pending", slice_str(text), fault);
+    if (id.len == 0)
+        unpack_spoil(u, "a document without an id");
+    return id;
 }
 
 enum err record_get_checkpoint(struct slice key, struct slice value, struct checkpoint_record *c,
                                struct fault *fault)
 {
-    struct unpack r = unpack_over(value);
+    struct unpack u = record_open(STORE_CHECKPOINTS, key, value);
     struct checkpoint *cp = &c->cp;
 
     *c = (struct checkpoint_record){0};
-    unpack_array(&r, 10);
-    cp->kind = unpack_str(&r, RECORD_MAX_TEXT);
-    cp->last_projected_us = unpack_int(&r);
-    c->reset_revision = unpack_uint(&r);
-    cp->is_dead = unpack_bool(&r);
-    cp->pending_no = unpack_uint(&r);
-    c->pending_bytes = unpack_uint(&r);
-    c->pending_kept_at_us = unpack_int(&r);
-    cp->has_pending = get_version_or_nil(&r, &cp->pending);
-    cp->has_delivered = get_version_or_nil(&r, &cp->delivered);
-    cp->fold = unpack_bin(&r);
-    if (cp->has_pending != (cp->pending_no != 0))
-        unpack_spoil(&r, "a pending version without a number, or the other way round");
-    return finish(&r, "checkpoints", key, fault);
+    cp->document = number_of(&u, key);
+    unpack_array(&u, 9);
+    c->id = get_id(&u);
+    cp->kind = unpack_str(&u, RECORD_MAX_TEXT);
+    cp->last_projected_us = unpack_int(&u);
+    c->reset_revision = unpack_uint(&u);
+    cp->pending_no = unpack_uint(&u);
+    cp->has_pending = cp->pending_no != 0;
+    cp->is_dead = unpack_bool(&u);
+    cp->has_delivered = !unpack_nil(&u);
+    if (cp->has_delivered) {
+        unpack_array(&u, 2);
+        record_get_version(&u, &cp->delivered);
+        cp->delivered_mark = unpack_uint(&u);
+    }
+    cp->fold = unpack_bin_to(&u, RECORD_MAX_FOLD);
+    c->tail = record_get_tail(&u, CHECKPOINT_KNOWN, take_checkpoint_member, c);
+    return record_finish(&u, STORE_FORMAT, STORE_CHECKPOINTS, key, fault);
+}
+
+/* ---- pending ---------------------------------------------------------------- */
+
+enum { PENDING_ATTEMPTS = 1, PENDING_NEXT_TRY = 2, PENDING_MOVED = 3, PENDING_KNOWN = 14 };
+
+static void put_pending_member(struct buf *out, unsigned key, const void *record)
+{
+    const struct pending *p = record;
+
+    if (key == PENDING_ATTEMPTS)
+        pack_uint(out, p->attempts);
+    else if (key == PENDING_NEXT_TRY)
+        pack_int(out, p->next_try_us);
+    else
+        pack_bool(out, true);
+}
+
+static void take_pending_member(void *record, unsigned key, struct unpack *value)
+{
+    struct pending *p = record;
+
+    if (key == PENDING_ATTEMPTS)
+        p->attempts = (uint32_t)unpack_uint_to(value, UINT32_MAX);
+    else if (key == PENDING_NEXT_TRY)
+        p->next_try_us = unpack_int(value);
+    else
+        p->has_moved = unpack_bool(value);
+}
+
+void record_put_pending(struct buf *out, const struct pending *p)
+{
+    size_t from = out->len;
+
+    PRE(p->no != 0 && p->document != 0);
+    pack_array(out, 8);
+    pack_uint(out, p->document);
+    pack_str(out, p->id);
+    pack_str(out, p->kind);
+    record_put_version(out, &p->version);
+    pack_int(out, p->kept_at_us);
+    pack_uint(out, (uint64_t)p->origin);
+    pack_bin(out, p->json);
+    record_put_tail(out, p->tail, PENDING_KNOWN,
+                    (p->attempts > 0 ? 1u << PENDING_ATTEMPTS : 0u) |
+                        (p->next_try_us != 0 ? 1u << PENDING_NEXT_TRY : 0u) |
+                        (p->has_moved ? 1u << PENDING_MOVED : 0u),
+                    put_pending_member, p);
+    record_seal(out, from, STORE_PENDING, slice_of(&p->no, sizeof p->no));
+}
+
+enum err record_get_pending(struct slice key, struct slice value, struct pending *p,
+                            struct fault *fault)
+{
+    struct unpack u = record_open(STORE_PENDING, key, value);
+
+    *p = (struct pending){0};
+    p->no = number_of(&u, key);
+    unpack_array(&u, 8);
+    p->document = unpack_uint(&u);
+    p->id = get_id(&u);
+    p->kind = unpack_str(&u, RECORD_MAX_TEXT);
+    record_get_version(&u, &p->version);
+    p->kept_at_us = unpack_int(&u);
+    p->origin = (enum outbox_origin)unpack_uint_to(&u, ORIGIN_COUNT - 1);
+    p->json = unpack_bin(&u);
+    p->tail = record_get_tail(&u, PENDING_KNOWN, take_pending_member, p);
+    if (p->document == 0)
+        unpack_spoil(&u, "a document without a number");
+    return record_finish(&u, STORE_FORMAT, STORE_PENDING, key, fault);
+}
+
+/* ---- dead ------------------------------------------------------------------- */
+
+enum { DEAD_FUNCTIONS = 1, DEAD_DEPLOYMENT = 2, DEAD_KNOWN = 6 };
+
+static void put_dead_member(struct buf *out, unsigned key, const void *record)
+{
+    const struct dead_letter *d = record;
+
+    if (key == DEAD_FUNCTIONS)
+        pack_uint(out, d->functions);
+    else
+        pack_str(out, d->deployment);
+}
+
+static void take_dead_member(void *record, unsigned key, struct unpack *value)
+{
+    struct dead_letter *d = record;
+
+    if (key == DEAD_FUNCTIONS)
+        d->functions = (unsigned)unpack_uint_to(value, UINT32_MAX);
+    else
+        d->deployment = unpack_str(value, RECORD_MAX_DEPLOYMENT);
+}
+
+void record_put_dead(struct buf *out, const struct dead_letter *d)
+{
+    size_t from = out->len;
+
+    PRE(d->document != 0);
+    pack_array(out, 11);
+    pack_str(out, d->id);
+    pack_str(out, d->kind);
+    record_put_version(out, &d->version);
+    pack_uint(out, d->attempts);
+    pack_uint(out, d->tries);
+    pack_int(out, d->died_at_us);
+    pack_int(out, d->next_try_us);
+    pack_str(out, d->why);
+    pack_bin(out, d->answer);
+    pack_bin(out, d->json);
+    record_put_tail(out, d->tail, DEAD_KNOWN,
+                    (d->functions > 0 ? 1u << DEAD_FUNCTIONS : 0u) |
+                        (d->deployment.len > 0 ? 1u << DEAD_DEPLOYMENT : 0u),
+                    put_dead_member, d);
+    record_seal(out, from, STORE_DEAD, slice_of(&d->document, sizeof d->document));
 }
 
 enum err record_get_dead(struct slice key, struct slice value, struct dead_letter *d,
                          struct fault *fault)
 {
-    struct unpack r = unpack_over(value);
+    struct unpack u = record_open(STORE_DEAD, key, value);
 
-    *d = (struct dead_letter){.id = key};
-    unpack_array(&r, 7);
-    d->kind = unpack_str(&r, RECORD_MAX_TEXT);
-    get_version(&r, &d->version);
-    uint64_t attempts = unpack_uint(&r);
-    d->attempts = attempts > UINT32_MAX ? UINT32_MAX : (uint32_t)attempts;
-    d->died_at_us = unpack_int(&r);
-    d->why = unpack_str(&r, RECORD_MAX_TEXT);
-    d->answer = unpack_bin(&r);
-    d->json = unpack_bin(&r);
-    return finish(&r, "dead", key, fault);
+    *d = (struct dead_letter){0};
+    d->document = number_of(&u, key);
+    unpack_array(&u, 11);
+    d->id = get_id(&u);
+    d->kind = unpack_str(&u, RECORD_MAX_TEXT);
+    record_get_version(&u, &d->version);
+    d->attempts = (uint32_t)unpack_uint_to(&u, UINT32_MAX);
+    d->tries = (uint32_t)unpack_uint_to(&u, UINT32_MAX);
+    d->died_at_us = unpack_int(&u);
+    d->next_try_us = unpack_int(&u);
+    d->why = unpack_str(&u, RECORD_MAX_TEXT);
+    d->answer = unpack_bin(&u);
+    d->json = unpack_bin(&u);
+    d->tail = record_get_tail(&u, DEAD_KNOWN, take_dead_member, d);
+    return record_finish(&u, STORE_FORMAT, STORE_DEAD, key, fault);
+}
+
+/* ---- quarantine ------------------------------------------------------------- */
+
+void record_put_quarantined(struct buf *out, const struct quarantined *q)
+{
+    size_t from = out->len;
+
+    pack_array(out, 6);
+    pack_uint(out, (uint64_t)q->table);
+    pack_bin(out, q->key);
+    pack_bin(out, q->value);
+    pack_str(out, q->why);
+    pack_int(out, q->at_us);
+    put_plain_tail(out, q->tail);
+    record_seal(out, from, STORE_QUARANTINE, slice_of(&q->no, sizeof q->no));
+}
+
+enum err record_get_quarantined(struct slice key, struct slice value, struct quarantined *q,
+                                struct fault *fault)
+{
+    struct unpack u = record_open(STORE_QUARANTINE, key, value);
+
+    *q = (struct quarantined){0};
+    q->no = number_of(&u, key);
+    unpack_array(&u, 6);
+    q->table = (enum store_table)unpack_uint_to(&u, STORE_TABLE_COUNT - 1);
+    q->key = unpack_bin_to(&u, STORE_MAX_KEY);
+    q->value = unpack_bin(&u);
+    q->why = unpack_str(&u, RECORD_MAX_WHY);
+    q->at_us = unpack_int(&u);
+    q->tail = get_plain_tail(&u);
+    return record_finish(&u, STORE_FORMAT, STORE_QUARANTINE, key, fault);
+}
+
+/* ---- damaged ones ----------------------------------------------------------- */
+
+uint64_t record_json_bytes(enum store_table t, struct slice value)
+{
+    struct unpack u = unpack_over(value);
+    int before = t == STORE_PENDING ? 6 : 9; /* fields before it */
+
+    if (t != STORE_PENDING && t != STORE_DEAD)
+        return 0;
+    unpack_array(&u, t == STORE_PENDING ? 8 : 11);
+    for (int i = 0; i < before; i++)
+        unpack_any(&u);
+    return unpack_bin(&u).len;
 }

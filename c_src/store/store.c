@@ -1,5 +1,5 @@
 /*
- * store.c - four tables in one LMDB environment.
+ * store.c - six tables in one LMDB environment.
  *
  * The happy path: take DIR/lock, open DIR/data.mdb, then for each transaction
  * begin, get and put, commit.  A commit is LMDB's default, durable one: pages are
@@ -22,9 +22,12 @@
 
 #include "ground/log.h"
 #include "store/pages.h"
+#include "store/record.h"
 #include "store/store.h"
 #include "store/store_dir.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <lmdb.h>
 #include <pthread.h>
 #include <unistd.h>
@@ -32,7 +35,10 @@
 struct store {
     /* fixed after open */
     char *dir;
-    int lock_fd;
+    char *path;      /* what LMDB opens: the directory, or a copy in it */
+    unsigned format; /* whose tables it has */
+    unsigned flags;  /* of mdb_env_open */
+    int lock_fd;     /* -1: of a copy, which its owner holds */
     /* the writing thread's */
     MDB_txn *txn;
     MDB_cursor *cursors[STORE_TABLE_COUNT]; /* of txn, opened when needed */
@@ -68,6 +74,18 @@ static struct slice slice_val(MDB_val v)
     return slice_of(v.mv_data, v.mv_size);
 }
 
+static enum err answer(struct store *s, int rc)
+{
+    if (rc == 0)
+        return ERR_OK;
+    if (rc == MDB_NOTFOUND)
+        return ERR_NOT_FOUND;
+    /* The first failure of a transaction is the reason, what follows from it is not. */
+    if (rc != MDB_BAD_TXN)
+        snprintf(s->why, sizeof s->why, "%s", mdb_strerror(rc));
+    return ERR_STORE;
+}
+
 /* ---- the environment ------------------------------------------------------ */
 
 /* An LMDB file that is not ours keeps what it has: it is refused before a table is made. */
@@ -85,6 +103,17 @@ static int check_ours(MDB_txn *txn)
     return rc == MDB_NOTFOUND ? MDB_INCOMPATIBLE : rc;
 }
 
+/* A table whose keys are of the other kind is an older format's (migrate.c). */
+static int open_table(struct store *s, MDB_txn *txn, enum store_table t)
+{
+    unsigned wanted = store_table_is_numbered(t, s->format) ? MDB_INTEGERKEY : 0u, found;
+    int rc = mdb_dbi_open(txn, store_table_name(t), MDB_CREATE | wanted, &s->dbi[t]);
+
+    if (rc == 0)
+        rc = mdb_dbi_flags(txn, s->dbi[t], &found);
+    return rc == 0 && (found & MDB_INTEGERKEY) != wanted ? MDB_VERSION_MISMATCH : rc;
+}
+
 static int open_tables(struct store *s, MDB_env *env)
 {
     MDB_txn *txn;
@@ -93,9 +122,8 @@ static int open_tables(struct store *s, MDB_env *env)
     if (rc != 0)
         return rc;
     rc = check_ours(txn);
-    for (enum store_table t = 0; rc == 0 && t < STORE_TABLE_COUNT; t++)
-        rc = mdb_dbi_open(txn, store_table_name(t),
-                          MDB_CREATE | (t == STORE_PENDING ? MDB_INTEGERKEY : 0u), &s->dbi[t]);
+    for (int t = 0; rc == 0 && t < store_table_count(s->format); t++)
+        rc = open_table(s, txn, (enum store_table)t);
     if (rc != 0) {
         mdb_txn_abort(txn);
         return rc;
@@ -115,8 +143,8 @@ static int open_env(struct store *s)
     if (rc == 0)
         rc = mdb_env_set_mapsize(env, s->map_bytes);
     if (rc == 0)
-        rc = mdb_env_open(env, s->dir, MDB_NOTLS, 0600);
-    if (rc == 0)
+        rc = mdb_env_open(env, s->path, MDB_NOTLS | s->flags, 0600);
+    if (rc == 0 && !(s->flags & MDB_NOLOCK))
         rc = mdb_reader_check(env, &dead);
     if (rc == 0)
         rc = open_tables(s, env);
@@ -128,15 +156,25 @@ static int open_env(struct store *s)
     return 0;
 }
 
-enum err store_open(const char *dir, uint64_t map_bytes, struct store **out, struct fault *fault)
+static struct store *new_store(const char *dir, const char *path, unsigned format,
+                               uint64_t map_bytes)
 {
     struct store *s = base_alloc(sizeof *s);
-    int dir_fd, rc;
 
     s->dir = base_strndup(dir, strlen(dir));
+    s->path = base_strndup(path, strlen(path));
+    s->format = format;
     s->map_bytes = (size_t)map_bytes;
     s->lock_fd = -1;
     PRE(pthread_mutex_init(&s->lock, NULL) == 0);
+    return s;
+}
+
+enum err store_open(const char *dir, uint64_t map_bytes, struct store **out, struct fault *fault)
+{
+    struct store *s = new_store(dir, dir, STORE_FORMAT, map_bytes);
+    int dir_fd, rc;
+
     if (store_dir_open(dir, &dir_fd, fault) != ERR_OK)
         goto err1;
     if (store_dir_lock(dir, dir_fd, &s->lock_fd, fault) != ERR_OK)
@@ -153,6 +191,11 @@ enum err store_open(const char *dir, uint64_t map_bytes, struct store **out, str
                    "data.mdb there is not a store of the sidecar; it was left as it is");
         goto err2;
     }
+    if (rc == MDB_VERSION_MISMATCH) {
+        fault_say(fault, dir,
+                  "an older format: convex_sidecar store migrate brings it to this one");
+        goto err2;
+    }
     if (rc != 0) {
         fault_fail(fault, ERR_STORE, dir, "%s", mdb_strerror(rc));
         goto err2;
@@ -167,6 +210,34 @@ err1:
     return ERR_STORE;
 }
 
+enum err store_open_copy(const char *dir, const char *file, unsigned format, uint64_t map_bytes,
+                         struct store **out, struct fault *fault)
+{
+    char path[4200];
+
+    snprintf(path, sizeof path, "%s/%s", dir, file);
+    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return fault_fail(fault, ERR_STORE, path, "%s", strerror(errno));
+    close(fd);
+    struct store *s = new_store(dir, path, format, map_bytes);
+    s->flags = MDB_NOSUBDIR | MDB_NOLOCK | MDB_NOSYNC;
+    int rc = open_env(s);
+    if (rc != 0) {
+        fault_say(fault, path, "%s", mdb_strerror(rc));
+        store_close(s);
+        return ERR_STORE;
+    }
+    *out = s;
+    return ERR_OK;
+}
+
+enum err store_sync(struct store *s)
+{
+    PRE(s->txn == NULL);
+    return answer(s, mdb_env_sync(s->env, 1));
+}
+
 void store_close(struct store *s)
 {
     if (s == NULL)
@@ -179,6 +250,7 @@ void store_close(struct store *s)
         close(s->lock_fd);
     pthread_mutex_destroy(&s->lock);
     free(s->dir);
+    free(s->path);
     free(s);
 }
 
@@ -188,18 +260,6 @@ const char *store_why(const struct store *s)
 }
 
 /* ---- transactions --------------------------------------------------------- */
-
-static enum err answer(struct store *s, int rc)
-{
-    if (rc == 0)
-        return ERR_OK;
-    if (rc == MDB_NOTFOUND)
-        return ERR_NOT_FOUND;
-    /* The first failure of a transaction is the reason, what follows from it is not. */
-    if (rc != MDB_BAD_TXN)
-        snprintf(s->why, sizeof s->why, "%s", mdb_strerror(rc));
-    return ERR_STORE;
-}
 
 static void forget_view(struct store_view *v)
 {
@@ -307,12 +367,12 @@ enum err store_get(struct store *s, enum store_table t, struct slice key, struct
 
 /* Whether ${found} may come at or (${behind}) after ${key}: who walks a damaged table must not walk
  * in a circle. */
-static bool is_onward(enum store_table t, struct slice key, bool behind, struct slice found)
+static bool is_onward(bool is_numbered, struct slice key, bool behind, struct slice found)
 {
     uint64_t from, to;
     int order;
 
-    if (t == STORE_PENDING) {
+    if (is_numbered) {
         if (found.len != sizeof to)
             return false;
         if (key.len != sizeof from)
@@ -326,16 +386,16 @@ static bool is_onward(enum store_table t, struct slice key, bool behind, struct 
     return behind ? order > 0 : order >= 0;
 }
 
-static int give(enum store_table t, struct slice key, bool behind, MDB_val k, MDB_val v,
+static int give(bool is_numbered, struct slice key, bool behind, MDB_val k, MDB_val v,
                 struct slice *found, struct slice *value)
 {
     *found = slice_val(k);
     *value = slice_val(v);
-    return is_onward(t, key, behind, *found) ? 0 : MDB_CORRUPTED;
+    return is_onward(is_numbered, key, behind, *found) ? 0 : MDB_CORRUPTED;
 }
 
 /* Stands on the first key at or (${behind}) after ${key}. */
-static int seek(MDB_cursor *cursor, enum store_table t, struct slice key, bool behind,
+static int seek(MDB_cursor *cursor, bool is_numbered, struct slice key, bool behind,
                 struct slice *found, struct slice *value)
 {
     MDB_val k = val_of(key), v;
@@ -343,7 +403,7 @@ static int seek(MDB_cursor *cursor, enum store_table t, struct slice key, bool b
 
     if (rc == 0 && behind && slice_eq(slice_val(k), key))
         rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT);
-    return rc == 0 ? give(t, key, behind, k, v, found, value) : rc;
+    return rc == 0 ? give(is_numbered, key, behind, k, v, found, value) : rc;
 }
 
 enum err store_seek(struct store *s, enum store_table t, struct slice key, bool behind,
@@ -355,7 +415,7 @@ enum err store_seek(struct store *s, enum store_table t, struct slice key, bool 
     if (s->cursors[t] == NULL)
         rc = mdb_cursor_open(s->txn, s->dbi[t], &s->cursors[t]);
     if (rc == 0)
-        rc = seek(s->cursors[t], t, key, behind, found, value);
+        rc = seek(s->cursors[t], store_table_is_numbered(t, s->format), key, behind, found, value);
     return answer(s, rc);
 }
 
@@ -500,6 +560,7 @@ enum err store_view_get(struct store_view *v, struct slice key, struct slice *va
 enum err store_view_seek(struct store_view *v, struct slice key, bool behind, struct slice *found,
                          struct slice *value)
 {
+    bool is_numbered = store_table_is_numbered(v->table, v->store->format);
     MDB_val k, at;
 
     PRE(key.len <= STORE_MAX_KEY);
@@ -511,8 +572,8 @@ enum err store_view_seek(struct store_view *v, struct slice key, bool behind, st
         slice_eq(slice_val(k), key)) {
         rc = mdb_cursor_get(v->cursor, &k, &at, MDB_NEXT);
         if (rc == 0)
-            rc = give(v->table, key, behind, k, at, found, value);
+            rc = give(is_numbered, key, behind, k, at, found, value);
         return view_answer(rc);
     }
-    return view_answer(seek(v->cursor, v->table, key, behind, found, value));
+    return view_answer(seek(v->cursor, is_numbered, key, behind, found, value));
 }

@@ -7,17 +7,38 @@
 
 #include "ground/base.h"
 
-/* Keys are bytes in byte order, but in STORE_PENDING: a uint64_t of this machine, by value. */
-enum store_table { STORE_META, STORE_PENDING, STORE_CHECKPOINTS, STORE_DEAD };
-#define STORE_TABLE_COUNT 4
+/* Numbers of a table stand in checksums and in quarantine: none ever changes. */
+enum store_table {
+    STORE_META,
+    STORE_PENDING,
+    STORE_CHECKPOINTS,
+    STORE_DEAD,
+    STORE_IDS,
+    STORE_QUARANTINE
+};
+#define STORE_TABLE_COUNT 6
 #define STORE_MAX_KEY     511 /* bytes; a longer key is a bug of the caller */
 
 /** store_table_name(t): Its name in the file; static storage. */
 static inline const char *store_table_name(enum store_table t)
 {
-    static const char *const names[STORE_TABLE_COUNT] = {"meta", "pending", "checkpoints", "dead"};
+    static const char *const names[STORE_TABLE_COUNT] = {"meta", "pending", "checkpoints",
+                                                         "dead", "ids",     "quarantine"};
 
     return names[t];
+}
+
+/** store_table_count(format): Tables of a store of ${format}: the first so many. */
+static inline int store_table_count(unsigned format)
+{
+    return format == 1 ? STORE_DEAD + 1 : STORE_TABLE_COUNT;
+}
+
+/** store_table_is_numbered(t, format): Its keys are a uint64_t of this machine each, by value; else
+ * bytes in byte order. */
+static inline bool store_table_is_numbered(enum store_table t, unsigned format)
+{
+    return format == 1 ? t == STORE_PENDING : t != STORE_META && t != STORE_IDS;
 }
 
 #endif

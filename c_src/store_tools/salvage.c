@@ -24,138 +24,12 @@
 
 #include "store_tools/salvage.h"
 
-#include "ground/buf.h"
-#include "ground/log.h"
-#include "store/format.h"
-#include "store/kept.h"
-#include "store/kept_for.h"
 #include "store/pages.h"
-#include "store/record.h"
 #include "store/store.h"
-#include "store_tools/rehash.h"
-#include "store_tools/store_dump.h"
+#include "store_tools/records.h"
+#include "store_tools/salvage_inside.h"
 
 #include <errno.h>
-#include <inttypes.h>
-#include <stdarg.h>
-
-#define COMMIT_BYTES ((size_t)8 << 20)
-
-/* Which entries of lost pages are looked at, in this order. */
-enum lost_stage { LOST_CHECKPOINTS, LOST_PENDING, LOST_DEAD, LOST_STAGES };
-
-struct salvager {
-    struct store *to;
-    FILE *quarantine;
-    void (*say)(void *arg, const char *text);
-    void *arg;
-    struct salvage_report *report;
-    struct counters counters;
-    enum lost_stage stage;
-    struct buf line, record, loaded;
-    size_t uncommitted;
-    enum err failed;
-    int bad; /* errno of the quarantine */
-};
-
-/* ---- the new store -------------------------------------------------------- */
-
-/* Remember the first failure; whether ${e} is none. */
-static bool good(struct salvager *s, enum err e)
-{
-    if (e == ERR_STORE && s->failed == ERR_OK)
-        s->failed = e;
-    return e == ERR_OK;
-}
-
-static void put(struct salvager *s, enum store_table t, struct slice key)
-{
-    if (s->failed != ERR_OK)
-        return;
-    s->uncommitted += s->record.len;
-    if (good(s, store_put(s->to, t, key, buf_view(&s->record))) && s->uncommitted > COMMIT_BYTES) {
-        s->uncommitted = 0;
-        if (good(s, store_commit(s->to)))
-            good(s, store_begin(s->to));
-    }
-}
-
-static bool load(struct salvager *s, struct slice id, struct checkpoint_record *c)
-{
-    struct slice value;
-    struct fault fault;
-
-    *c = (struct checkpoint_record){0};
-    if (s->failed != ERR_OK || !good(s, store_get(s->to, STORE_CHECKPOINTS, id, &value)))
-        return false;
-    s->loaded.len = 0;
-    buf_slice(&s->loaded, value);
-    PRE(record_get_checkpoint(id, buf_view(&s->loaded), c, &fault) == ERR_OK); /* ours */
-    return true;
-}
-
-static void save(struct salvager *s, struct slice id, const struct checkpoint_record *c)
-{
-    s->record.len = 0;
-    record_put_checkpoint(&s->record, c);
-    put(s, STORE_CHECKPOINTS, id);
-}
-
-static bool has_pending(struct salvager *s, uint64_t no, struct pending *p)
-{
-    struct slice key = slice_of(&no, sizeof no), value;
-    struct fault fault;
-
-    return s->failed == ERR_OK && good(s, store_get(s->to, STORE_PENDING, key, &value)) &&
-           record_get_pending(key, value, p, &fault) == ERR_OK;
-}
-
-static bool has_letter(struct salvager *s, struct slice id)
-{
-    struct slice value;
-
-    return s->failed == ERR_OK && good(s, store_get(s->to, STORE_DEAD, id, &value));
-}
-
-static void note(uint64_t *next, uint64_t used)
-{
-    if (used >= *next && used < UINT64_MAX)
-        *next = used + 1;
-}
-
-/* ---- what is left out ----------------------------------------------------- */
-
-static void quarantine(struct salvager *s, const char *table, struct slice key, const char *why,
-                       struct slice bytes)
-{
-    s->report->quarantined++;
-    s->line.len = 0;
-    store_dump_damaged(&s->line, table, key, why, bytes);
-    if (s->bad == 0 && fwrite(s->line.data, 1, s->line.len, s->quarantine) != s->line.len)
-        s->bad = errno;
-}
-
-PRINTF(3, 4)
-static void tell(struct salvager *s, struct slice id, const char *fmt, ...)
-{
-    char text[640], quoted[400];
-    va_list args;
-
-    int n = snprintf(text, sizeof text, "%s: ", log_quote(id, quoted, sizeof quoted));
-    va_start(args, fmt);
-    vsnprintf(text + n, sizeof text - (size_t)n, fmt, args);
-    va_end(args);
-    s->say(s->arg, text);
-}
-
-static bool is_sound(const struct outbox_version *v, struct slice json)
-{
-    uint8_t hash[32];
-
-    if (v->op == OUTBOX_REMOVE)
-        return json.len == 0;
-    return rehash_json(json, hash) && memcmp(hash, v->hash, sizeof hash) == 0;
-}
 
 /* ---- pending versions ----------------------------------------------------- */
 
@@ -183,11 +57,12 @@ static void clear_link(struct checkpoint_record *c)
     c->pending_kept_at_us = 0;
 }
 
-static void put_pending(struct salvager *s, const struct pending *p)
+static void put_pending(struct salvager *s, struct pending *p)
 {
+    p->document = salvage_give_number(s, p->id);
     s->record.len = 0;
     record_put_pending(&s->record, p);
-    put(s, STORE_PENDING, slice_of(&p->no, sizeof p->no));
+    salvage_put_numbered(s, STORE_PENDING, p->no);
     s->counters.pending_bytes += p->json.len;
     s->report->pending++;
 }
@@ -196,7 +71,8 @@ static void drop_pending(struct salvager *s, const struct checkpoint_record *c)
 {
     uint64_t no = c->cp.pending_no;
 
-    if (s->failed != ERR_OK || !good(s, store_del(s->to, STORE_PENDING, slice_of(&no, sizeof no))))
+    if (s->failed != ERR_OK ||
+        !salvage_good(s, store_del(s->to, STORE_PENDING, slice_of(&no, sizeof no))))
         return;
     s->counters.pending_bytes -= c->pending_bytes;
     s->report->pending--;
@@ -204,13 +80,13 @@ static void drop_pending(struct salvager *s, const struct checkpoint_record *c)
 }
 
 /* A version of a document of which at most other pending versions are known. */
-static void add_pending(struct salvager *s, const struct pending *p)
+static void add_pending(struct salvager *s, struct pending *p)
 {
     struct checkpoint_record c;
     struct pending same;
-    bool is_known = load(s, p->id, &c);
+    bool is_known = salvage_load(s, p->id, &c);
 
-    if (has_pending(s, p->no, &same) ||
+    if (salvage_has_pending(s, p->no, &same) ||
         (is_known && c.cp.has_pending && c.cp.pending.revision > p->version.revision)) {
         s->report->pending_overtaken++;
         return;
@@ -222,7 +98,7 @@ static void add_pending(struct salvager *s, const struct pending *p)
     c.cp.kind = p->kind;
     set_link(&c, p);
     c.reset_revision = p->version.reset ? p->version.revision : 0;
-    save(s, p->id, &c);
+    salvage_save(s, p->id, &c);
 }
 
 /* The pending version, if its document is what was kept; else it is quarantined. */
@@ -231,15 +107,15 @@ static bool read_pending(struct salvager *s, struct slice key, struct slice valu
 {
     struct fault fault = {0};
 
-    if (record_get_pending(key, value, p, &fault) != ERR_OK) {
-        quarantine(s, "pending", key, fault.why, value);
+    if (records_get_pending(s->format, key, value, p, &fault) != ERR_OK) {
+        salvage_quarantine(s, "pending", key, fault.why, value);
         return false;
     }
-    note(&s->counters.next_no, p->no);
-    note(&s->counters.next_revision, p->version.revision);
-    if (is_sound(&p->version, p->json))
+    salvage_note(&s->counters.next_no, lane_arrival(p->no));
+    salvage_note(&s->counters.next_revision, p->version.revision);
+    if (records_is_document(&p->version, p->json))
         return true;
-    quarantine(s, "pending", p->id, "the document is not what its hash says", value);
+    salvage_quarantine(s, "pending", p->id, "the document is not what its hash says", value);
     return false;
 }
 
@@ -264,8 +140,7 @@ static bool is_link_right(struct salvager *s, struct slice id, const struct chec
 {
     struct pending p;
 
-    return cp->has_pending && has_pending(s, cp->pending_no, &p) && slice_eq(p.id, id) &&
-           p.version.revision == cp->pending.revision;
+    return cp->has_pending && salvage_has_pending(s, cp->pending_no, &p) && slice_eq(p.id, id);
 }
 
 /* ${c} as it was, laid over what its pending version has made (${made}). */
@@ -278,8 +153,7 @@ static void merge(struct salvager *s, struct slice id, struct checkpoint_record 
     if (waits && c->cp.has_delivered && c->cp.delivered.revision >= m->pending.revision) {
         drop_pending(s, made); /* confirmed already */
     } else if (waits) {
-        bool was_right = c->cp.has_pending && c->cp.pending_no == m->pending_no &&
-                         c->cp.pending.revision == m->pending.revision;
+        bool was_right = c->cp.has_pending && c->cp.pending_no == m->pending_no;
         s->report->checkpoints_mended += was_right ? 0 : 1;
         c->cp.has_pending = true;
         c->cp.pending_no = m->pending_no;
@@ -294,19 +168,17 @@ static void merge(struct salvager *s, struct slice id, struct checkpoint_record 
         raise_last(&c->cp, c->cp.delivered.projected_at_us);
     if (c->cp.has_delivered && (c->cp.delivered.op != OUTBOX_UPSERT || !is_later(&c->cp)))
         c->cp.has_delivered = false;
-    save(s, id, c);
+    salvage_save(s, id, c);
 }
 
 static void note_checkpoint(struct salvager *s, const struct checkpoint_record *c)
 {
-    if (c->cp.has_pending) {
-        note(&s->counters.next_no, c->cp.pending_no);
-        note(&s->counters.next_revision, c->cp.pending.revision);
-    }
+    if (c->cp.has_pending)
+        salvage_note(&s->counters.next_no, lane_arrival(c->cp.pending_no));
     if (c->cp.has_delivered)
-        note(&s->counters.next_revision, c->cp.delivered.revision);
+        salvage_note(&s->counters.next_revision, c->cp.delivered.revision);
     if (c->reset_revision > 0)
-        note(&s->counters.next_revision, c->reset_revision - 1);
+        salvage_note(&s->counters.next_revision, c->reset_revision - 1);
 }
 
 /* The checkpoint of a pending version that seemed to have none is found. */
@@ -321,28 +193,32 @@ static void take_checkpoint(struct salvager *s, struct slice key, struct slice v
     struct checkpoint_record c, made;
     struct fault fault = {0};
 
-    if (record_get_checkpoint(key, value, &c, &fault) != ERR_OK) {
-        quarantine(s, "checkpoints", key, fault.why, value);
+    if (records_get_checkpoint(s->format, key, value, &c, &fault) != ERR_OK) {
+        salvage_quarantine(s, "checkpoints", key, fault.why, value);
         return;
     }
     note_checkpoint(s, &c);
-    bool is_known = load(s, key, &made);
+    bool is_known = salvage_load(s, c.id, &made);
+    /* Two of one document, where its id was damaged and got another number: the newer stays. */
+    if (is_known && made.cp.has_delivered && made.cp.last_projected_us > c.cp.last_projected_us)
+        return;
     count_known(s, is_known);
-    merge(s, key, &c, &made);
+    merge(s, c.id, &c, &made);
 }
 
 /* ---- dead letters --------------------------------------------------------- */
 
-static void add_letter(struct salvager *s, const struct dead_letter *d)
+static void add_letter(struct salvager *s, struct dead_letter *d)
 {
     struct checkpoint_record c;
 
+    d->document = salvage_give_number(s, d->id);
     s->record.len = 0;
     record_put_dead(&s->record, d);
-    put(s, STORE_DEAD, d->id);
+    salvage_put_numbered(s, STORE_DEAD, d->document);
     s->counters.dead_bytes += d->json.len;
     s->report->dead++;
-    if (!load(s, d->id, &c)) {
+    if (!salvage_load(s, d->id, &c)) {
         c.cp.kind = d->kind;
         c.cp.last_projected_us = d->version.projected_at_us;
         s->report->checkpoints_made++;
@@ -350,7 +226,7 @@ static void add_letter(struct salvager *s, const struct dead_letter *d)
         return;
     }
     c.cp.is_dead = true;
-    save(s, d->id, &c);
+    salvage_save(s, d->id, &c);
 }
 
 static void take_dead(struct salvager *s, struct slice key, struct slice value)
@@ -358,15 +234,15 @@ static void take_dead(struct salvager *s, struct slice key, struct slice value)
     struct dead_letter d;
     struct fault fault = {0};
 
-    if (record_get_dead(key, value, &d, &fault) != ERR_OK) {
-        quarantine(s, "dead", key, fault.why, value);
+    if (records_get_dead(s->format, key, value, &d, &fault) != ERR_OK) {
+        salvage_quarantine(s, "dead", key, fault.why, value);
         return;
     }
-    note(&s->counters.next_revision, d.version.revision);
-    if (is_sound(&d.version, d.json))
+    salvage_note(&s->counters.next_revision, d.version.revision);
+    if (records_is_document(&d.version, d.json))
         add_letter(s, &d);
     else
-        quarantine(s, "dead", key, "the document is not what its hash says", value);
+        salvage_quarantine(s, "dead", d.id, "the document is not what its hash says", value);
 }
 
 /* ---- lost pages ----------------------------------------------------------- */
@@ -388,15 +264,16 @@ static bool is_newer(const struct checkpoint *a, const struct checkpoint *b)
         return a_stands > b_stands;
     if (a->has_pending != b->has_pending)
         return a->has_pending ? b->is_dead : !a->is_dead;
-    if (a->has_pending && a->pending.revision != b->pending.revision)
-        return a->pending.revision > b->pending.revision;
+    if (a->pending_no != b->pending_no)
+        return lane_arrival(a->pending_no) > lane_arrival(b->pending_no);
     return b->fold.len == 0;
 }
 
-static void take_lost_checkpoint(struct salvager *s, struct slice key, struct checkpoint_record *c)
+static void take_lost_checkpoint(struct salvager *s, struct checkpoint_record *c)
 {
+    struct slice key = c->id;
     struct checkpoint_record made;
-    bool is_known = load(s, key, &made);
+    bool is_known = salvage_load(s, key, &made);
 
     if (is_known && !is_newer(&c->cp, &made.cp))
         return;
@@ -405,32 +282,35 @@ static void take_lost_checkpoint(struct salvager *s, struct slice key, struct ch
     merge(s, key, c, &made);
 }
 
-static void take_lost_pending(struct salvager *s, const struct pending *p)
+static void take_lost_pending(struct salvager *s, struct pending *p)
 {
     struct checkpoint_record c;
     struct pending same;
 
-    if (!is_sound(&p->version, p->json) || has_pending(s, p->no, &same))
+    if (!records_is_document(&p->version, p->json) || salvage_has_pending(s, p->no, &same))
         return;
-    if (!load(s, p->id, &c)) {
-        note(&s->counters.next_no, p->no);
-        note(&s->counters.next_revision, p->version.revision);
+    bool is_known = salvage_load(s, p->id, &c);
+    salvage_note(&s->counters.next_no, lane_arrival(p->no));
+    salvage_note(&s->counters.next_revision, p->version.revision);
+    if (!is_known) {
         add_pending(s, p);
-    } else if (c.cp.pending_no == p->no && c.cp.pending.revision == p->version.revision) {
+    } else if (c.cp.pending_no == p->no &&
+               p->version.projected_at_us == c.cp.last_projected_us) { /* not one it replaced */
         put_pending(s, p);
         set_link(&c, p);
-        save(s, p->id, &c);
+        salvage_save(s, p->id, &c);
     }
 }
 
-static void take_lost_letter(struct salvager *s, const struct dead_letter *d)
+static void take_lost_letter(struct salvager *s, struct dead_letter *d)
 {
     struct checkpoint_record c;
-    bool is_known = load(s, d->id, &c);
+    bool is_known = salvage_load(s, d->id, &c);
 
-    if (!is_sound(&d->version, d->json) || has_letter(s, d->id) || (is_known && !c.cp.is_dead))
+    if (!records_is_document(&d->version, d->json) || salvage_has_letter(s, d->id) ||
+        (is_known && !c.cp.is_dead))
         return;
-    note(&s->counters.next_revision, d->version.revision);
+    salvage_note(&s->counters.next_revision, d->version.revision);
     add_letter(s, d);
 }
 
@@ -442,11 +322,13 @@ static void take_lost(struct salvager *s, struct slice key, struct slice value)
     struct dead_letter d;
     struct fault fault;
 
-    if (s->stage == LOST_PENDING && record_get_pending(key, value, &p, &fault) == ERR_OK)
+    if (s->stage == LOST_PENDING &&
+        records_get_pending(s->format, key, value, &p, &fault) == ERR_OK)
         take_lost_pending(s, &p);
-    if (s->stage == LOST_CHECKPOINTS && record_get_checkpoint(key, value, &c, &fault) == ERR_OK)
-        take_lost_checkpoint(s, key, &c);
-    if (s->stage == LOST_DEAD && record_get_dead(key, value, &d, &fault) == ERR_OK)
+    if (s->stage == LOST_CHECKPOINTS &&
+        records_get_checkpoint(s->format, key, value, &c, &fault) == ERR_OK)
+        take_lost_checkpoint(s, &c);
+    if (s->stage == LOST_DEAD && records_get_dead(s->format, key, value, &d, &fault) == ERR_OK)
         take_lost_letter(s, &d);
 }
 
@@ -455,22 +337,21 @@ static void take_lost(struct salvager *s, struct slice key, struct slice value)
 /* Whether ${c} names what is there; else it forgets it. */
 static bool mend(struct salvager *s, struct slice id, struct checkpoint_record *c)
 {
-    struct pending p;
     bool is_right = true;
 
-    if (c->cp.has_pending && !(has_pending(s, c->cp.pending_no, &p) && slice_eq(p.id, id) &&
-                               p.version.revision == c->cp.pending.revision)) {
+    if (c->cp.has_pending && !is_link_right(s, id, &c->cp)) {
         s->report->pending_lost++;
-        tell(s, id,
-             c->cp.pending.op == OUTBOX_REMOVE
-                 ? "its removal, not yet confirmed, is lost: clear it again"
-                 : "the version not yet delivered, of seq %" PRId64 ", is lost: project it again",
-             c->cp.pending.seq);
+        salvage_tell(
+            s, id,
+            "the version not yet delivered is lost: project it again, or clear it again if that "
+            "was what it did");
         clear_link(c);
+        /* Nobody knows whether it was sent: what was confirmed is no reason to skip the next. */
+        c->reset_revision = s->counters.next_revision;
         is_right = false;
     }
-    if (c->cp.is_dead && !has_letter(s, id)) {
-        tell(s, id, "its dead letter is lost: project it again");
+    if (c->cp.is_dead && !salvage_has_letter(s, id)) {
+        salvage_tell(s, id, "its dead letter is lost: project it again");
         c->cp.is_dead = false;
         is_right = false;
     }
@@ -479,52 +360,29 @@ static bool mend(struct salvager *s, struct slice id, struct checkpoint_record *
 
 static void mend_checkpoints(struct salvager *s)
 {
-    uint8_t id[STORE_MAX_KEY];
-    struct slice at = slice_of("", 0), key, value;
+    uint64_t number = 0;
+    struct slice key, value;
+    struct buf id = {0};
 
     while (s->failed == ERR_OK &&
-           good(s, store_seek(s->to, STORE_CHECKPOINTS, at, at.len > 0, &key, &value))) {
+           salvage_good(s, store_seek(s->to, STORE_CHECKPOINTS, slice_of(&number, sizeof number),
+                                      true, &key, &value))) {
         struct checkpoint_record c;
-        memcpy(id, key.data, key.len);
-        at = slice_of(id, key.len);
+        struct fault fault;
+        memcpy(&number, key.data, sizeof number);
+        PRE(record_get_checkpoint(key, value, &c, &fault) == ERR_OK); /* ours */
+        id.len = 0;
+        buf_slice(&id, c.id);
         s->report->checkpoints++;
-        if (load(s, at, &c) && !mend(s, at, &c)) {
+        if (salvage_load(s, buf_view(&id), &c) && !mend(s, buf_view(&id), &c)) {
             s->report->checkpoints_mended++;
-            save(s, at, &c);
+            salvage_save(s, buf_view(&id), &c);
         }
     }
-}
-
-static void put_meta(struct salvager *s)
-{
-    s->record.len = 0;
-    record_put_counters(&s->record, &s->counters);
-    put(s, STORE_META, slice_str("counters"));
-    if (s->failed == ERR_OK)
-        good(s, format_put(s->to));
+    buf_free(&id);
 }
 
 /* ---- all of it ------------------------------------------------------------ */
-
-static void take_meta(struct salvager *s, struct slice key, struct slice value)
-{
-    struct counters c;
-    struct fault fault = {0};
-
-    if (slice_is(key, KEPT_FOR_KEY)) {
-        s->record.len = 0;
-        buf_slice(&s->record, kept_for_is_name(value) ? value : slice_str("http"));
-        put(s, STORE_META, key);
-    }
-    if (!slice_is(key, "counters"))
-        return;
-    if (record_get_counters(value, &c, &fault) != ERR_OK) {
-        quarantine(s, "meta", key, fault.why, value);
-        return;
-    }
-    note(&s->counters.next_no, c.next_no - 1);
-    note(&s->counters.next_revision, c.next_revision - 1);
-}
 
 static void take_entry(void *arg, const struct pages_entry *e)
 {
@@ -533,13 +391,15 @@ static void take_entry(void *arg, const struct pages_entry *e)
     if (s->failed != ERR_OK)
         return;
     if (e->table == STORE_META)
-        take_meta(s, e->key, e->value);
+        salvage_take_meta(s, e->key, e->value);
     else if (e->table == STORE_PENDING)
         take_pending(s, e->key, e->value);
     else if (e->table == STORE_CHECKPOINTS)
         take_checkpoint(s, e->key, e->value);
     else if (e->table == STORE_DEAD)
         take_dead(s, e->key, e->value);
+    else if (e->table == STORE_QUARANTINE)
+        salvage_take_quarantined(s, e->key, e->value);
     else
         take_lost(s, e->key, e->value);
 }
@@ -553,7 +413,9 @@ static void take_damage(void *arg, const char *what)
 
 static void walk(struct salvager *s, struct pages *p)
 {
+    s->format = pages_format(p);
     pages_walk(p, STORE_META);
+    pages_walk(p, STORE_QUARANTINE);
     pages_walk(p, STORE_PENDING);
     pages_walk(p, STORE_CHECKPOINTS);
     pages_walk(p, STORE_DEAD);
@@ -561,9 +423,9 @@ static void walk(struct salvager *s, struct pages *p)
         pages_walk_lost(p);
     mend_checkpoints(s);
     if (s->failed == ERR_OK)
-        put_meta(s);
+        salvage_put_meta(s);
     if (s->failed == ERR_OK)
-        good(s, store_commit(s->to));
+        salvage_good(s, store_commit(s->to));
 }
 
 enum err salvage(const char *dir, struct store *to, FILE *quarantine_file,
@@ -575,7 +437,7 @@ enum err salvage(const char *dir, struct store *to, FILE *quarantine_file,
                          .say = say,
                          .arg = arg,
                          .report = report,
-                         .counters = {.next_no = 1, .next_revision = 1}};
+                         .counters = {1, 1, 1, 1, 0, 0, slice_str("")}};
     const struct pages_visitor visitor = {&s, take_entry, take_damage};
     struct pages *p;
 
@@ -583,7 +445,7 @@ enum err salvage(const char *dir, struct store *to, FILE *quarantine_file,
     enum err e = pages_open(dir, &visitor, &p, fault);
     if (e != ERR_OK)
         return e;
-    if (good(&s, store_begin(to)))
+    if (salvage_good(&s, store_begin(to)))
         walk(&s, p);
     if (s.failed != ERR_OK)
         fault_say(fault, NULL, "%s", store_why(to));
@@ -594,5 +456,6 @@ enum err salvage(const char *dir, struct store *to, FILE *quarantine_file,
     buf_free(&s.line);
     buf_free(&s.record);
     buf_free(&s.loaded);
+    buf_free(&s.where);
     return s.failed != ERR_OK ? ERR_STORE : s.bad != 0 ? ERR_SYSTEM : ERR_OK;
 }

@@ -10,7 +10,8 @@ struct store_report {
     uint64_t pending, checkpoints, dead; /* records that can be read */
     uint64_t pending_bytes, dead_bytes;  /* JSON in them */
     uint64_t findings;
-    uint64_t unsendable; /* pending versions that become dead letters: told, but no finding */
+    uint64_t quarantined; /* records that stand in quarantine: told, but no finding */
+    uint64_t unsendable;  /* pending versions that become dead letters: told, but no finding */
 };
 
 /**

@@ -22,8 +22,8 @@
 #include "store/kept.h"
 #include "store/kept_for.h"
 #include "store/pages.h"
-#include "store/record.h"
-#include "store_tools/rehash.h"
+#include "store/record_1.h"
+#include "store_tools/records.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -35,6 +35,7 @@ struct dump {
     FILE *out;
     struct buf line;
     uint64_t damaged;
+    unsigned format;
     int bad; /* errno of the output */
 };
 
@@ -76,7 +77,7 @@ static void put_version(struct buf *b, const struct outbox_version *v)
 {
     char hex[65];
 
-    hex_put(v->hash, 32, hex);
+    hex_put(v->hash, sizeof v->hash, hex);
     buf_printf(b, "{\"op\":\"%s\",\"reset\":%s,\"seq\":%" PRId64 ",\"event_count\":%" PRId64,
                v->op == OUTBOX_REMOVE ? "remove" : "upsert", v->reset ? "true" : "false", v->seq,
                v->event_count);
@@ -101,14 +102,12 @@ static void put_version_or_null(struct buf *b, const char *name, bool present,
 /* As it was kept; {"$bytes": ...} when it no longer is. */
 static bool put_document(struct buf *b, const struct outbox_version *v, struct slice json)
 {
-    uint8_t hash[32];
-
     put_name(b, "document");
     if (v->op == OUTBOX_REMOVE && json.len == 0) {
         buf_str(b, "null");
         return true;
     }
-    if (rehash_json(json, hash) && memcmp(hash, v->hash, sizeof hash) == 0) {
+    if (records_is_document(v, json)) {
         buf_slice(b, json);
         return true;
     }
@@ -137,71 +136,160 @@ void store_dump_damaged(struct buf *line, const char *table, struct slice key, c
     buf_str(line, "}\n");
 }
 
-static enum err put_meta(struct buf *b, struct slice key, struct slice value, struct fault *fault)
+static enum err put_counters(struct buf *b, unsigned format, struct slice value,
+                             struct fault *fault)
 {
     struct counters c;
-    unsigned format;
-    enum err e = ERR_STORE;
+    enum err e = records_get_counters(format, value, &c, fault);
+
+    if (e != ERR_OK)
+        return e;
+    buf_printf(b, ",\"next_no\":%" PRIu64 ",\"next_revision\":%" PRIu64, c.next_no,
+               c.next_revision);
+    if (format != 1)
+        buf_printf(b, ",\"next_document\":%" PRIu64 ",\"next_quarantine\":%" PRIu64,
+                   c.next_document, c.next_quarantine);
+    buf_printf(b, ",\"pending_bytes\":%" PRIu64 ",\"dead_bytes\":%" PRIu64 "}\n", c.pending_bytes,
+               c.dead_bytes);
+    return ERR_OK;
+}
+
+static enum err put_destination(struct buf *b, struct slice value, struct fault *fault)
+{
+    struct destination d;
+    char hex[2 * sizeof d.store_id + 1];
+    enum err e = record_get_destination(value, &d, fault);
+
+    if (e != ERR_OK)
+        return e;
+    put_name(b, "sink");
+    put_text(b, d.sink);
+    put_name(b, "address");
+    put_text(b, d.address);
+    put_name(b, "store_id");
+    hex_put(d.store_id, sizeof d.store_id, hex);
+    buf_printf(b, "\"%s\"", hex);
+    put_name(b, "deployment");
+    put_text(b, d.deployment);
+    buf_printf(b, ",\"mark\":%" PRIu64 ",\"mark_wanted\":%" PRIu64 ",\"functions\":%u", d.mark,
+               d.mark_wanted, d.functions);
+    put_time(b, "raised_at", d.raised_at_us);
+    buf_str(b, "}\n");
+    return ERR_OK;
+}
+
+static enum err put_doubt(struct buf *b, struct slice value, struct fault *fault)
+{
+    struct doubt d;
+    enum err e = record_get_doubt(value, &d, fault);
+
+    if (e != ERR_OK)
+        return e;
+    buf_printf(b, ",\"doubt_from\":%" PRIu64 ",\"doubt_to\":%" PRIu64 ",\"swept\":%s", d.from, d.to,
+               d.is_swept ? "true" : "false");
+    put_time(b, "since", d.since_us);
+    put_name(b, "why");
+    put_text(b, d.why);
+    buf_str(b, "}\n");
+    return ERR_OK;
+}
+
+static enum err put_sink(struct buf *b, struct slice value, struct fault *fault)
+{
+    if (!kept_for_is_name(value))
+        return fault_fail(fault, ERR_STORE, NULL, "no sink has this name");
+    put_name(b, RECORD_1_SINK);
+    put_text(b, value);
+    buf_str(b, "}\n");
+    return ERR_OK;
+}
+
+static enum err put_meta(struct buf *b, unsigned format, struct slice key, struct slice value,
+                         struct fault *fault)
+{
+    unsigned number;
 
     begin_line(b, "meta");
-    if (slice_is(key, "format")) {
-        e = format_parse(value, &format, fault);
-        if (e == ERR_OK)
-            buf_printf(b, ",\"format\":%u}\n", format);
-    } else if (slice_is(key, "counters")) {
-        e = record_get_counters(value, &c, fault);
-        if (e == ERR_OK)
-            buf_printf(b,
-                       ",\"next_no\":%" PRIu64 ",\"next_revision\":%" PRIu64
-                       ",\"pending_bytes\":%" PRIu64 ",\"dead_bytes\":%" PRIu64 "}\n",
-                       c.next_no, c.next_revision, c.pending_bytes, c.dead_bytes);
-    } else if (slice_is(key, KEPT_FOR_KEY)) {
-        e = kept_for_is_name(value) ? ERR_OK : ERR_STORE;
-        if (e == ERR_OK)
-            buf_printf(b, ",\"kept_for\":\"%.*s\"}\n", SLICE_ARG(value));
-        else
-            fault_say(fault, NULL, "no sink has this name");
-    } else {
-        fault_say(fault, NULL, "nobody knows it");
-    }
+    if (slice_is(key, "counters"))
+        return put_counters(b, format, value, fault);
+    if (slice_is(key, "destination"))
+        return put_destination(b, value, fault);
+    if (slice_is(key, "doubt"))
+        return put_doubt(b, value, fault);
+    if (format == 1 && slice_is(key, RECORD_1_SINK))
+        return put_sink(b, value, fault);
+    if (!slice_is(key, "format"))
+        return fault_fail(fault, ERR_STORE, NULL, "nobody knows it");
+    enum err e = format_parse(value, &number, fault);
+    if (e == ERR_OK)
+        buf_printf(b, ",\"format\":%u}\n", number);
     return e;
 }
 
-static enum err put_pending(struct buf *b, struct slice key, struct slice value, bool *sound,
-                            struct fault *fault)
+static enum err put_id(struct buf *b, struct slice key, struct slice value, struct fault *fault)
+{
+    uint64_t document;
+    enum err e = record_get_id(key, value, &document, fault);
+
+    if (e != ERR_OK)
+        return e;
+    begin_line(b, "ids");
+    put_name(b, "id");
+    put_text(b, key);
+    buf_printf(b, ",\"document\":%" PRIu64 "}\n", document);
+    return ERR_OK;
+}
+
+static void put_number(struct buf *b, unsigned format, uint64_t document)
+{
+    if (format != 1)
+        buf_printf(b, ",\"number\":%" PRIu64, document);
+}
+
+static enum err put_pending(struct buf *b, unsigned format, struct slice key, struct slice value,
+                            bool *sound, struct fault *fault)
 {
     struct pending p;
-    enum err e = record_get_pending(key, value, &p, fault);
+    enum err e = records_get_pending(format, key, value, &p, fault);
 
     if (e != ERR_OK)
         return e;
     begin_line(b, "pending");
-    buf_printf(b, ",\"no\":%" PRIu64 ",\"id\":", p.no);
+    buf_printf(b, ",\"no\":%" PRIu64 ",\"lane\":\"%s\",\"origin\":\"%s\"", lane_arrival(p.no),
+               p.no >= LANE_LIVE ? "live" : "bulk", outbox_origin_text(p.origin));
+    put_number(b, format, p.document);
+    put_name(b, "id");
     put_text(b, p.id);
     put_name(b, "kind");
     put_text(b, p.kind);
     put_time(b, "kept_at", p.kept_at_us);
+    if (p.attempts > 0) {
+        buf_printf(b, ",\"attempts\":%u", p.attempts);
+        put_time(b, "next_try_at", p.next_try_us);
+    }
     put_version_or_null(b, "version", true, &p.version);
     *sound = put_document(b, &p.version, p.json);
     buf_str(b, "}\n");
     return ERR_OK;
 }
 
-static enum err put_dead(struct buf *b, struct slice key, struct slice value, bool *sound,
-                         struct fault *fault)
+static enum err put_dead(struct buf *b, unsigned format, struct slice key, struct slice value,
+                         bool *sound, struct fault *fault)
 {
     struct dead_letter d;
-    enum err e = record_get_dead(key, value, &d, fault);
+    enum err e = records_get_dead(format, key, value, &d, fault);
 
     if (e != ERR_OK)
         return e;
     begin_line(b, "dead");
+    put_number(b, format, d.document);
     put_name(b, "id");
     put_text(b, d.id);
     put_name(b, "kind");
     put_text(b, d.kind);
     put_time(b, "died_at", d.died_at_us);
-    buf_printf(b, ",\"attempts\":%u,\"why\":", d.attempts);
+    put_time(b, "next_try_at", d.next_try_us);
+    buf_printf(b, ",\"attempts\":%u,\"tries\":%u,\"why\":", d.attempts, d.tries);
     put_text(b, d.why);
     put_name(b, "answer");
     put_text(b, d.answer);
@@ -211,28 +299,75 @@ static enum err put_dead(struct buf *b, struct slice key, struct slice value, bo
     return ERR_OK;
 }
 
-static enum err put_checkpoint(struct buf *b, struct slice key, struct slice value,
+static enum err put_checkpoint(struct buf *b, unsigned format, struct slice key, struct slice value,
                                struct fault *fault)
 {
     struct checkpoint_record c;
-    enum err e = record_get_checkpoint(key, value, &c, fault);
+    enum err e = records_get_checkpoint(format, key, value, &c, fault);
 
     if (e != ERR_OK)
         return e;
     begin_line(b, "checkpoints");
+    put_number(b, format, c.cp.document);
     put_name(b, "id");
-    put_text(b, key);
+    put_text(b, c.id);
     put_name(b, "kind");
     put_text(b, c.cp.kind);
     put_time(b, "last_projected_at", c.cp.last_projected_us);
     buf_printf(b, ",\"reset_revision\":%" PRIu64 ",\"dead\":%s,\"pending_no\":%" PRIu64,
-               c.reset_revision, c.cp.is_dead ? "true" : "false", c.cp.pending_no);
-    put_version_or_null(b, "pending", c.cp.has_pending, &c.cp.pending);
+               c.reset_revision, c.cp.is_dead ? "true" : "false", lane_arrival(c.cp.pending_no));
     put_version_or_null(b, "delivered", c.cp.has_delivered, &c.cp.delivered);
+    if (c.cp.has_delivered)
+        buf_printf(b, ",\"mark\":%" PRIu64, c.cp.delivered_mark);
     put_name(b, "fold");
     put_bytes(b, c.cp.fold);
     buf_str(b, "}\n");
     return ERR_OK;
+}
+
+static enum err put_quarantined(struct buf *b, struct slice key, struct slice value,
+                                struct fault *fault)
+{
+    struct quarantined q;
+    char place[256];
+    enum err e = record_get_quarantined(key, value, &q, fault);
+
+    if (e != ERR_OK)
+        return e;
+    record_key_text(q.table, q.key, place);
+    begin_line(b, "quarantine");
+    buf_printf(b, ",\"number\":%" PRIu64 ",\"record\":", q.no);
+    put_text(b, slice_str(place));
+    put_name(b, "why");
+    put_text(b, q.why);
+    put_time(b, "at", q.at_us);
+    put_name(b, "bytes");
+    put_bytes(b, q.value);
+    buf_str(b, "}\n");
+    return ERR_OK;
+}
+
+/* The line of one record; ${sound}: it has the document that was kept. */
+static enum err put_entry(struct dump *d, const struct pages_entry *e, bool *sound,
+                          struct fault *fault)
+{
+    struct buf *b = &d->line;
+
+    switch (e->table) {
+    case STORE_META:
+        return put_meta(b, d->format, e->key, e->value, fault);
+    case STORE_PENDING:
+        return put_pending(b, d->format, e->key, e->value, sound, fault);
+    case STORE_CHECKPOINTS:
+        return put_checkpoint(b, d->format, e->key, e->value, fault);
+    case STORE_DEAD:
+        return put_dead(b, d->format, e->key, e->value, sound, fault);
+    case STORE_IDS:
+        return put_id(b, e->key, e->value, fault);
+    case STORE_QUARANTINE:
+        return put_quarantined(b, e->key, e->value, fault);
+    }
+    return fault_fail(fault, ERR_STORE, NULL, "on a page that no table leads to");
 }
 
 static void write_line(struct dump *d)
@@ -245,26 +380,15 @@ static void take_entry(void *arg, const struct pages_entry *entry)
 {
     struct dump *d = arg;
     struct fault fault = {0};
-    struct buf *b = &d->line;
     bool sound = true;
-    enum err e = ERR_STORE;
 
-    b->len = 0;
-    if (entry->table == STORE_META)
-        e = put_meta(b, entry->key, entry->value, &fault);
-    else if (entry->table == STORE_PENDING)
-        e = put_pending(b, entry->key, entry->value, &sound, &fault);
-    else if (entry->table == STORE_DEAD)
-        e = put_dead(b, entry->key, entry->value, &sound, &fault);
-    else if (entry->table == STORE_CHECKPOINTS)
-        e = put_checkpoint(b, entry->key, entry->value, &fault);
-    else
-        fault_say(&fault, NULL, "on a page that no table leads to");
+    d->line.len = 0;
+    enum err e = put_entry(d, entry, &sound, &fault);
     if (e != ERR_OK) {
         const char *table =
             entry->table < STORE_TABLE_COUNT ? store_table_name(entry->table) : "lost";
-        b->len = 0;
-        store_dump_damaged(b, table, entry->key, fault.why, entry->value);
+        d->line.len = 0;
+        store_dump_damaged(&d->line, table, entry->key, fault.why, entry->value);
     }
     if (e != ERR_OK || !sound)
         d->damaged++;
@@ -292,10 +416,13 @@ enum err store_dump(const char *dir, FILE *out, uint64_t *damaged, struct fault 
     enum err e = pages_open(dir, &visitor, &p, fault);
     if (e != ERR_OK)
         return e;
+    d.format = pages_format(p);
     pages_walk(p, STORE_META);
     pages_walk(p, STORE_PENDING);
     pages_walk(p, STORE_DEAD);
     pages_walk(p, STORE_CHECKPOINTS);
+    pages_walk(p, STORE_IDS);
+    pages_walk(p, STORE_QUARANTINE);
     pages_walk_lost(p);
     pages_close(p);
     buf_free(&d.line);

@@ -107,6 +107,7 @@ static size_t make_one(const struct kinds *kinds, struct slice bytes, struct buf
     if (projection_finish(draft, slice_of("", 0), 0, 1771531200000000, &d, &fault) != ERR_OK)
         fail(fault.why);
     struct pending p = {.no = 1,
+                        .document = 1,
                         .id = d.id,
                         .kind = slice_str(d.kind->name),
                         .json = d.json,
@@ -117,8 +118,9 @@ static size_t make_one(const struct kinds *kinds, struct slice bytes, struct buf
                                     .version = d.version,
                                     .revision = 1}};
     memcpy(p.version.hash, d.hash, sizeof p.version.hash);
+    c.id = d.id;
     c.cp = (struct checkpoint){
-        .has_pending = true, .pending_no = 1, .pending = p.version, .kind = p.kind, .fold = d.fold};
+        .document = 1, .has_pending = true, .pending_no = 1, .kind = p.kind, .fold = d.fold};
     records->len = 0;
     record_put_pending(records, &p);
     record_put_checkpoint(records, &c);

@@ -324,11 +324,13 @@ TEST(a_damaged_record_is_not_judged_and_the_others_are)
 
     confirmed(A, 5, 1);
     confirmed(B, 5, 1);
+    uint64_t number = do_look(box, A).document;
     outbox_close(box);
     ck_assert_int_eq(store_open(s.dir.path, 1 << 26, &store, &s.fault), ERR_OK);
     ck_assert_int_eq(store_begin(store), ERR_OK);
-    ck_assert_int_eq(store_put(store, STORE_CHECKPOINTS, slice_str(A), slice_str("garbage")),
-                     ERR_OK);
+    ck_assert_int_eq(
+        store_put(store, STORE_CHECKPOINTS, slice_of(&number, sizeof number), slice_str("garbage")),
+        ERR_OK);
     ck_assert_int_eq(store_commit(store), ERR_OK);
     store_close(store);
     box = kit_outbox(s.dir.path);

@@ -30,7 +30,7 @@ struct model_version {
 
 struct model_doc {
     struct model_version pending, delivered, dead, in_flight;
-    uint64_t no, in_flight_no, reset_revision;
+    uint64_t no, in_flight_no, reset_revision; /* no: with its lane */
 };
 
 struct model {
@@ -52,10 +52,11 @@ static const char *const ids[DOCS] = {"d:0", "d:1", "d:2", "d:3", "d:4", "d:5"};
 
 /* ---- the model ------------------------------------------------------------ */
 
-static void model_keep(struct model *m, struct model_doc *d, struct model_version v)
+static void model_keep(struct model *m, struct model_doc *d, enum outbox_origin origin,
+                       struct model_version v)
 {
     if (!d->pending.present)
-        d->no = m->next_no++;
+        d->no = lane_of(origin) | m->next_no++;
     v.present = true;
     v.revision = m->next_revision++;
     d->pending = v;
@@ -77,7 +78,7 @@ static void model_put(struct model *m, struct model_doc *d, const struct step *s
     if (s->reset)
         d->reset_revision = m->next_revision;
     v.reset = d->reset_revision != 0;
-    model_keep(m, d, v);
+    model_keep(m, d, ORIGIN_LIVE, v);
 }
 
 static void model_clear(struct model *m, struct model_doc *d)
@@ -86,7 +87,7 @@ static void model_clear(struct model *m, struct model_doc *d)
         return;
     d->delivered.present = false;
     d->reset_revision = m->next_revision;
-    model_keep(m, d, (struct model_version){.op = OUTBOX_REMOVE, .reset = true});
+    model_keep(m, d, ORIGIN_LIVE, (struct model_version){.op = OUTBOX_REMOVE, .reset = true});
 }
 
 static void model_done(struct model_doc *d)
@@ -135,7 +136,7 @@ static void model_step(struct model *m, const struct step *s)
     if (s->what == REFUSE)
         model_refuse(m, d);
     if (s->what == RETRY && !d->pending.present)
-        model_keep(m, d, d->dead);
+        model_keep(m, d, ORIGIN_HEALED, d->dead);
     if (s->what == RETRY || s->what == DROP)
         d->dead.present = false;
     if (s->what == SEND) {
@@ -241,8 +242,8 @@ static bool is_pending_same(struct outbox *o, const struct model *m)
         char json[64];
         struct op op = {.id = ids[d - m->docs], .seq = d->pending.seq, .hash = d->pending.hash};
         size_t len = d->pending.op == OUTBOX_UPSERT ? kit_json(json, sizeof json, &op) : 0;
-        same = same && p.no > after && p.no == d->no && is_same(&d->pending, true, &p.version) &&
-               slice_eq(p.json, slice_of(json, len));
+        same = same && lane_arrival(p.no) > lane_arrival(after) && p.no == d->no &&
+               is_same(&d->pending, true, &p.version) && slice_eq(p.json, slice_of(json, len));
         found++;
     }
     outbox_reader_close(r);

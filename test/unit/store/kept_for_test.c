@@ -1,6 +1,8 @@
 /* kept_for_test.c - which sink may have the documents of which store. */
 
 #include "store/kept_for.h"
+#include "store/format.h"
+#include "store/record.h"
 #include "store/store.h"
 
 #include "test.h"
@@ -22,31 +24,36 @@ static struct store *open_fake(const struct content *c)
 
     ck_assert_int_eq(store_open("fake", 0, &s, &fault), ERR_OK);
     ck_assert_int_eq(store_begin(s), ERR_OK);
-    if (c->record != NULL)
-        ck_assert_int_eq(store_put(s, STORE_META, slice_str(KEPT_FOR_KEY), slice_str(c->record)),
-                         ERR_OK);
+    if (c->record != NULL) {
+        struct destination d = {.sink = slice_str(c->record), .address = slice_str("")};
+        d.deployment = d.tail = slice_str("");
+        ck_assert_int_eq(format_put_destination(s, &d), ERR_OK);
+    }
     if (c->delivered || c->pending || c->dead)
-        ck_assert_int_eq(store_put(s, STORE_CHECKPOINTS, slice_str("a"), slice_str("x")), ERR_OK);
+        ck_assert_int_eq(store_put(s, STORE_CHECKPOINTS, slice_of(&no, sizeof no), slice_str("x")),
+                         ERR_OK);
     if (c->pending)
         ck_assert_int_eq(store_put(s, STORE_PENDING, slice_of(&no, sizeof no), slice_str("x")),
                          ERR_OK);
     if (c->dead)
-        ck_assert_int_eq(store_put(s, STORE_DEAD, slice_str("a"), slice_str("x")), ERR_OK);
+        ck_assert_int_eq(store_put(s, STORE_DEAD, slice_of(&no, sizeof no), slice_str("x")),
+                         ERR_OK);
     ck_assert_int_eq(store_commit(s), ERR_OK);
     return s;
 }
 
 static void check_record(struct store *s, const char *wanted)
 {
-    struct slice value;
-    enum err e;
+    struct destination d;
+    struct buf value = {0};
+    bool is_sound;
 
     ck_assert_int_eq(store_begin(s), ERR_OK);
-    e = store_get(s, STORE_META, slice_str(KEPT_FOR_KEY), &value);
-    ck_assert_int_eq(e, wanted != NULL ? ERR_OK : ERR_NOT_FOUND);
-    if (wanted != NULL)
-        ck_assert_slice(value, wanted);
+    ck_assert_int_eq(format_destination(s, &value, &d, &is_sound), ERR_OK);
+    ck_assert_slice(d.sink, wanted != NULL ? wanted : "");
+    ck_assert_int_eq(is_sound, wanted != NULL);
     store_abort(s);
+    buf_free(&value);
 }
 
 /* ${record}: what the store's record is afterwards. */
@@ -108,7 +115,7 @@ TEST(a_store_of_an_older_sidecar)
 TEST(a_damaged_record_is_taken_for_http)
 {
     check((struct content){.record = "h\x01tp", .delivered = true}, "http", false, "http");
-    struct store *s = open_fake(&(struct content){.record = "", .delivered = true});
+    struct store *s = open_fake(&(struct content){.record = "ht?p", .delivered = true});
     struct kept_for k;
     struct fault fault = {0};
     ck_assert_int_eq(kept_for_check(s, names, "noop", &k, &fault), ERR_OK);

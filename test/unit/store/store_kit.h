@@ -7,6 +7,7 @@
 
 #include "outbox/outbox_kit.h"
 #include "store_tools/rehash.h"
+#include "store/record.h"
 #include "store/store.h"
 
 #include <fcntl.h>
@@ -95,6 +96,59 @@ static inline void kit_make_store(const char *dir, int64_t n)
     kit_done(o, "gone");
     ck_assert_int_eq(kit_do(o, &many), ERR_OK);
     outbox_close(o);
+}
+
+/* ---- records that are whole, and say something else ----------------------- */
+
+/* What ${id} has; NULL: nothing pending. */
+typedef void kit_change(struct checkpoint_record *c, struct pending *p, void *arg);
+
+static inline struct slice kit_key(const uint64_t *no)
+{
+    return slice_of(no, sizeof *no);
+}
+
+/* Change the records of ${id} behind the outbox's back; its id as well. */
+static inline void kit_rewrite(const char *dir, const char *id, kit_change *how, void *arg)
+{
+    struct store *s;
+    struct fault fault = {0};
+    struct slice value;
+    struct checkpoint_record c;
+    struct pending p;
+    struct buf checkpoint = {0}, pending = {0}, name = {0};
+    uint64_t number;
+
+    ck_assert_int_eq(store_open(dir, 1 << 26, &s, &fault), ERR_OK);
+    ck_assert_int_eq(store_begin(s), ERR_OK);
+    ck_assert_int_eq(store_get(s, STORE_IDS, slice_str(id), &value), ERR_OK);
+    ck_assert_int_eq(record_get_id(slice_str(id), value, &number, &fault), ERR_OK);
+    ck_assert_int_eq(store_get(s, STORE_CHECKPOINTS, kit_key(&number), &value), ERR_OK);
+    ck_assert_int_eq(record_get_checkpoint(kit_key(&number), value, &c, &fault), ERR_OK);
+    uint64_t no = c.cp.pending_no;
+    if (no != 0) {
+        ck_assert_int_eq(store_get(s, STORE_PENDING, kit_key(&no), &value), ERR_OK);
+        ck_assert_int_eq(record_get_pending(kit_key(&no), value, &p, &fault), ERR_OK);
+    }
+    how(&c, no != 0 ? &p : NULL, arg);
+    record_put_checkpoint(&checkpoint, &c);
+    record_put_id(&name, c.id, number);
+    char *new_id = base_strndup(c.id.data, c.id.len);
+    size_t len = c.id.len;
+    if (no != 0) {
+        record_put_pending(&pending, &p);
+        ck_assert_int_eq(store_put(s, STORE_PENDING, kit_key(&no), buf_view(&pending)), ERR_OK);
+    }
+    ck_assert_int_eq(store_put(s, STORE_CHECKPOINTS, kit_key(&number), buf_view(&checkpoint)),
+                     ERR_OK);
+    ck_assert_int_eq(store_del(s, STORE_IDS, slice_str(id)), ERR_OK);
+    ck_assert_int_eq(store_put(s, STORE_IDS, slice_of(new_id, len), buf_view(&name)), ERR_OK);
+    ck_assert_int_eq(store_commit(s), ERR_OK);
+    store_close(s);
+    free(new_id);
+    buf_free(&checkpoint);
+    buf_free(&pending);
+    buf_free(&name);
 }
 
 /* ---- bytes of the file ---------------------------------------------------- */

@@ -89,10 +89,10 @@ TEST(what_is_committed_is_there_after_opening_again)
 
     ck_assert_int_eq(store_begin(s), ERR_OK);
     put_text(s, STORE_META, "format", "1");
-    put_text(s, STORE_DEAD, "b", "two");
+    put_text(s, STORE_IDS, "b", "two");
     ck_assert_int_eq(store_commit(s), ERR_OK);
     ck_assert_int_eq(store_begin(s), ERR_OK);
-    put_text(s, STORE_DEAD, "b", "not kept");
+    put_text(s, STORE_IDS, "b", "not kept");
     store_abort(s);
     store_abort(s); /* harmless */
     store_close(s);
@@ -101,15 +101,15 @@ TEST(what_is_committed_is_there_after_opening_again)
     s = open_at(d.path, MAP);
     ck_assert_int_eq(store_begin(s), ERR_OK);
     check_text(s, STORE_META, "format", "1");
-    check_text(s, STORE_DEAD, "b", "two");
+    check_text(s, STORE_IDS, "b", "two");
     uint64_t n = 0;
-    ck_assert_int_eq(store_count(s, STORE_DEAD, &n), ERR_OK);
+    ck_assert_int_eq(store_count(s, STORE_IDS, &n), ERR_OK);
     ck_assert_uint_eq(n, 1);
     struct slice v;
-    ck_assert_int_eq(store_get(s, STORE_DEAD, slice_str("a"), &v), ERR_NOT_FOUND);
-    ck_assert_int_eq(store_del(s, STORE_DEAD, slice_str("a")), ERR_NOT_FOUND);
-    ck_assert_int_eq(store_del(s, STORE_DEAD, slice_str("b")), ERR_OK);
-    ck_assert_int_eq(store_get(s, STORE_DEAD, slice_str("b"), &v), ERR_NOT_FOUND);
+    ck_assert_int_eq(store_get(s, STORE_IDS, slice_str("a"), &v), ERR_NOT_FOUND);
+    ck_assert_int_eq(store_del(s, STORE_IDS, slice_str("a")), ERR_NOT_FOUND);
+    ck_assert_int_eq(store_del(s, STORE_IDS, slice_str("b")), ERR_OK);
+    ck_assert_int_eq(store_get(s, STORE_IDS, slice_str("b"), &v), ERR_NOT_FOUND);
     store_close(s); /* ends the transaction */
     temp_dir_remove(&d);
 }
@@ -127,16 +127,16 @@ TEST(a_smaller_value_over_a_larger_one_in_one_transaction_is_sound)
     memset(small, 's', sizeof small - 1);
     small[sizeof small - 1] = '\0';
     ck_assert_int_eq(store_begin(s), ERR_OK);
-    put_text(s, STORE_DEAD, "a", large);
-    put_text(s, STORE_DEAD, "b", large);
-    put_text(s, STORE_DEAD, "a", small);
+    put_text(s, STORE_IDS, "a", large);
+    put_text(s, STORE_IDS, "b", large);
+    put_text(s, STORE_IDS, "a", small);
     ck_assert_int_eq(store_commit(s), ERR_OK);
     store_close(s);
 
     s = open_at(d.path, MAP);
     ck_assert_int_eq(store_begin(s), ERR_OK);
-    check_text(s, STORE_DEAD, "a", small);
-    check_text(s, STORE_DEAD, "b", large);
+    check_text(s, STORE_IDS, "a", small);
+    check_text(s, STORE_IDS, "b", large);
     store_close(s);
     temp_dir_remove(&d);
 }
@@ -149,20 +149,19 @@ TEST(seek_goes_in_key_order)
     uint64_t numbers[] = {1, 255, 256, 70000}, found;
 
     ck_assert_int_eq(store_begin(s), ERR_OK);
-    put_text(s, STORE_CHECKPOINTS, "b", "2");
-    put_text(s, STORE_CHECKPOINTS, "a", "1");
-    put_text(s, STORE_CHECKPOINTS, "ba", "3");
+    put_text(s, STORE_META, "b", "2");
+    put_text(s, STORE_META, "a", "1");
+    put_text(s, STORE_META, "ba", "3");
     struct slice none = slice_of("", 0);
-    ck_assert_int_eq(store_seek(s, STORE_CHECKPOINTS, none, false, &k, &v), ERR_OK);
+    ck_assert_int_eq(store_seek(s, STORE_META, none, false, &k, &v), ERR_OK);
     ck_assert_slice(k, "a");
-    ck_assert_int_eq(store_seek(s, STORE_CHECKPOINTS, slice_str("b"), false, &k, &v), ERR_OK);
+    ck_assert_int_eq(store_seek(s, STORE_META, slice_str("b"), false, &k, &v), ERR_OK);
     ck_assert_slice(v, "2");
-    ck_assert_int_eq(store_seek(s, STORE_CHECKPOINTS, slice_str("b"), true, &k, &v), ERR_OK);
+    ck_assert_int_eq(store_seek(s, STORE_META, slice_str("b"), true, &k, &v), ERR_OK);
     ck_assert_slice(v, "3");
-    ck_assert_int_eq(store_seek(s, STORE_CHECKPOINTS, slice_str("aa"), true, &k, &v), ERR_OK);
+    ck_assert_int_eq(store_seek(s, STORE_META, slice_str("aa"), true, &k, &v), ERR_OK);
     ck_assert_slice(v, "2");
-    ck_assert_int_eq(store_seek(s, STORE_CHECKPOINTS, slice_str("ba"), true, &k, &v),
-                     ERR_NOT_FOUND);
+    ck_assert_int_eq(store_seek(s, STORE_META, slice_str("ba"), true, &k, &v), ERR_NOT_FOUND);
     /* Numbers are in order as numbers, not as bytes; deleting while going on is fine. */
     for (size_t i = 0; i < 4; i++)
         ck_assert_int_eq(store_append(s, STORE_PENDING, number(&numbers[i]), slice_str("x")),
@@ -352,7 +351,7 @@ TEST(a_full_disk_is_an_error_and_passes)
     char big[100000] = {0};
 
     ck_assert_int_eq(store_begin(s), ERR_OK);
-    put_text(s, STORE_DEAD, "kept", "before");
+    put_text(s, STORE_IDS, "kept", "before");
     ck_assert_int_eq(store_commit(s), ERR_OK);
     signal(SIGXFSZ, SIG_IGN);
     ck_assert_int_eq(getrlimit(RLIMIT_FSIZE, &old), 0);
@@ -374,7 +373,7 @@ TEST(a_full_disk_is_an_error_and_passes)
     ck_assert(strcmp(store_why(s), "File too large") == 0 ||
               strcmp(store_why(s), "Input/output error") == 0);
     ck_assert_int_eq(store_begin(s), ERR_OK);
-    check_text(s, STORE_DEAD, "kept", "before");
+    check_text(s, STORE_IDS, "kept", "before");
     no--; /* the one that failed left nothing: it is appended as if for the first time */
     ck_assert_int_eq(store_append(s, STORE_PENDING, number(&no), slice_of(big, sizeof big)),
                      ERR_OK);

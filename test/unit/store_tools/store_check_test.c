@@ -87,104 +87,109 @@ static void put_raw(const char *dir, enum store_table t, struct slice key, struc
     buf_free(value);
 }
 
-static struct checkpoint_record get_checkpoint(struct store *s, const char *id)
+/* What is changed, and what the check says. */
+struct wrong {
+    const char *id, *part;
+    kit_change *how;
+};
+
+static void no_pending(struct checkpoint_record *c, struct pending *p, void *arg)
 {
-    struct checkpoint_record c;
-    struct slice value;
-    struct fault fault;
-
-    ck_assert_int_eq(store_get(s, STORE_CHECKPOINTS, slice_str(id), &value), ERR_OK);
-    ck_assert_int_eq(record_get_checkpoint(slice_str(id), value, &c, &fault), ERR_OK);
-    return c;
-}
-
-/* Change the checkpoint of ${id} by ${change}. */
-static void change(const char *dir, const char *id, void (*how)(struct checkpoint_record *))
-{
-    struct store *s = open_raw(dir);
-    struct buf value = {0};
-    struct checkpoint_record c = get_checkpoint(s, id);
-
-    how(&c);
-    record_put_checkpoint(&value, &c);
-    store_abort(s);
-    store_close(s);
-    put_raw(dir, STORE_CHECKPOINTS, slice_str(id), &value);
-}
-
-static void no_pending(struct checkpoint_record *c)
-{
+    (void)p;
+    (void)arg;
     c->cp.has_pending = false;
     c->cp.pending_no = 0;
 }
 
-static void other_revision(struct checkpoint_record *c)
+static void high_revision(struct checkpoint_record *c, struct pending *p, void *arg)
 {
-    c->cp.pending.revision += 1000;
+    (void)c;
+    (void)arg;
+    p->version.revision += 1000;
 }
 
-static void other_size(struct checkpoint_record *c)
+static void other_number(struct checkpoint_record *c, struct pending *p, void *arg)
 {
-    c->pending_bytes++;
-}
-
-static void other_number(struct checkpoint_record *c)
-{
+    (void)p;
+    (void)arg;
     c->cp.pending_no += 1000;
 }
 
-static void no_letter(struct checkpoint_record *c)
+static void other_document(struct checkpoint_record *c, struct pending *p, void *arg)
 {
+    (void)c;
+    (void)arg;
+    p->document += 1000;
+}
+
+static void no_letter(struct checkpoint_record *c, struct pending *p, void *arg)
+{
+    (void)p;
+    (void)arg;
     c->cp.is_dead = !c->cp.is_dead;
 }
 
-static void too_early(struct checkpoint_record *c)
+static void too_early(struct checkpoint_record *c, struct pending *p, void *arg)
 {
+    (void)p;
+    (void)arg;
     c->cp.last_projected_us = 1;
 }
 
-static void standing_still(struct checkpoint_record *c)
+static void standing_still(struct checkpoint_record *c, struct pending *p, void *arg)
 {
-    c->cp.delivered.projected_at_us = c->cp.pending.projected_at_us;
+    (void)arg;
+    c->cp.delivered.projected_at_us = p->version.projected_at_us;
 }
 
-static void falling(struct checkpoint_record *c)
+static void falling(struct checkpoint_record *c, struct pending *p, void *arg)
 {
-    c->cp.delivered.revision = c->cp.pending.revision;
+    (void)arg;
+    c->cp.delivered.revision = p->version.revision;
 }
 
 TEST(links_and_invariants_are_checked)
 {
-    static const struct {
-        const char *id;
-        void (*how)(struct checkpoint_record *);
-        const char *part;
-    } cases[] = {
-        {"large", no_pending, "no checkpoint names it"},
-        {"large", other_revision, "should be pending"},
-        {"large", other_revision, "is in use, the next one is"},
-        {"large", other_size, "size or time"},
-        {"large", other_number, "is not there"},
-        {"dead", no_letter, "a letter is there that no checkpoint names"},
-        {"done", no_letter, "its dead letter is not there"},
-        {"again", too_early, "later than the last one"},
-        {"again", standing_still, "projected_at does not rise"},
-        {"again", falling, "older than what is delivered"},
+    static const struct wrong cases[] = {
+        {"large", "no checkpoint names it", no_pending},
+        {"large", "revision 10", high_revision},
+        {"large", "is in use, the next one is", high_revision},
+        {"large", "is not there", other_number},
+        {"large", "is not there", other_document},
+        {"dead", "a letter is there that no checkpoint names", no_letter},
+        {"done", "its dead letter is not there", no_letter},
+        {"again", "later than the last one", too_early},
+        {"again", "projected_at does not rise", standing_still},
+        {"again", "older than what is delivered", falling},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct temp_dir d = temp_dir_make();
         kit_make_store(d.path, 3);
-        change(d.path, cases[i].id, cases[i].how);
+        kit_rewrite(d.path, cases[i].id, cases[i].how, NULL);
         check_found(d.path, cases[i].part);
         temp_dir_remove(&d);
     }
+}
+
+TEST(an_id_leads_to_its_document)
+{
+    struct temp_dir d = temp_dir_make();
+    struct buf value = {0};
+
+    kit_make_store(d.path, 3);
+    record_put_id(&value, slice_str("done"), 777);
+    put_raw(d.path, STORE_IDS, slice_str("done"), &value);
+    check_found(d.path, "checkpoints/done: its id does not lead to its number, ");
+    check_found(d.path, "ids: number 777 has no checkpoint");
+    check_found(d.path, "document 777 is in use, the next one is ");
+    temp_dir_remove(&d);
 }
 
 TEST(damaged_records_and_counters_are_found)
 {
     struct temp_dir d = temp_dir_make();
     struct buf value = {0};
-    struct counters c = {1, 1, 0, 0};
+    struct counters c = {1, 1, 1, 1, 0, 0, slice_str("")};
     uint64_t no = 77;
 
     kit_make_store(d.path, 3);
@@ -196,14 +201,44 @@ TEST(damaged_records_and_counters_are_found)
     put_raw(d.path, STORE_PENDING, slice_of(&no, sizeof no), &value);
     check_found(d.path, "pending/77: damaged record");
     buf_str(&value, "noise");
-    put_raw(d.path, STORE_DEAD, slice_str("dead"), &value);
-    check_found(d.path, "dead/dead: damaged record");
+    put_raw(d.path, STORE_DEAD, slice_of(&no, sizeof no), &value);
+    check_found(d.path, "dead/77: damaged record");
     buf_str(&value, "noise");
-    put_raw(d.path, STORE_CHECKPOINTS, slice_str("done"), &value);
-    check_found(d.path, "checkpoints/done: damaged record");
+    put_raw(d.path, STORE_CHECKPOINTS, slice_of(&no, sizeof no), &value);
+    check_found(d.path, "checkpoints/77: damaged record");
+    buf_str(&value, "noise");
+    put_raw(d.path, STORE_IDS, slice_str("done"), &value);
+    check_found(d.path, "ids/done: damaged record");
+    buf_str(&value, "noise");
+    put_raw(d.path, STORE_META, slice_str("destination"), &value);
+    check_found(d.path, "meta/destination: damaged record");
     buf_str(&value, "noise");
     put_raw(d.path, STORE_META, slice_str("format"), &value);
     check_found(d.path, "not a store of the sidecar");
+    temp_dir_remove(&d);
+}
+
+/* Moved to quarantine it is listed, and the store is sound; where it was is told as well. */
+TEST(what_stands_in_quarantine_is_listed)
+{
+    struct temp_dir d = temp_dir_make();
+    struct buf value = {0};
+    struct outbox *o;
+
+    kit_make_store(d.path, 3);
+    o = kit_outbox(d.path);
+    uint64_t number = do_look(o, "done").document;
+    outbox_close(o);
+    buf_str(&value, "noise");
+    put_raw(d.path, STORE_CHECKPOINTS, slice_of(&number, sizeof number), &value);
+    o = kit_outbox(d.path);
+    kit_put_real(o, "done", 7, 10);
+    outbox_close(o);
+    struct store_report r = check(d.path);
+    ck_assert_msg(r.findings == 0, "%s", found);
+    ck_assert_uint_eq(r.quarantined, 1);
+    ck_assert_ptr_nonnull(strstr(found, "quarantine/1: checkpoints/"));
+    ck_assert_ptr_nonnull(strstr(found, "its checksum is another one"));
     temp_dir_remove(&d);
 }
 
@@ -227,8 +262,9 @@ TEST(one_changed_letter_of_a_document_is_found)
 
     kit_make_store(d.path, 200);
     kit_write(d.path, place_of(d.path, "{\"id\":\"many:0100\"") + 8, "M", 1);
-    check_found(d.path, "pending: many:0100: the document is not what its hash says");
-    ck_assert_uint_eq(check(d.path).findings, 1);
+    check_found(d.path, ": damaged record: its checksum is another one");
+    check_found(d.path, "checkpoints/many:0100: its pending version, number ");
+    ck_assert_uint_eq(check(d.path).findings, 3); /* and the sum of all bytes */
     temp_dir_remove(&d);
 }
 
@@ -253,6 +289,31 @@ TEST(damaged_pages_are_found_and_the_rest_is_read)
     temp_dir_remove(&d);
 }
 
+static void no_utf8(struct checkpoint_record *c, struct pending *p, void *arg)
+{
+    (void)arg;
+    c->id = p->id = slice_str("bad:\xff");
+}
+
+/* A right checksum does not make a document what it was. */
+static void other_hash(struct checkpoint_record *c, struct pending *p, void *arg)
+{
+    (void)c;
+    (void)arg;
+    p->version.hash[0] ^= 1;
+}
+
+TEST(a_document_under_another_hash_is_found)
+{
+    struct temp_dir d = temp_dir_make();
+
+    kit_make_store(d.path, 20);
+    kit_rewrite(d.path, "many:0010", other_hash, NULL);
+    check_found(d.path, "pending: many:0010: the document is not what its hash says");
+    ck_assert_uint_eq(check(d.path).findings, 1);
+    temp_dir_remove(&d);
+}
+
 /* What 0.1.0 let in: clears whose id is not UTF-8, or whose time lies beyond the year 9999. */
 TEST(a_version_that_cannot_be_sent_is_named)
 {
@@ -262,7 +323,7 @@ TEST(a_version_that_cannot_be_sent_is_named)
     ck_assert_int_eq(do_simple(o, fn_clear, "bad:~"), ERR_OK);
     ck_assert_int_eq(do_simple(o, fn_clear, "good"), ERR_OK);
     outbox_close(o);
-    kit_replace(d.path, slice_str("bad:~"), slice_str("bad:\xff"));
+    kit_rewrite(d.path, "bad:~", no_utf8, NULL);
     struct store_report r = check(d.path);
     ck_assert_ptr_nonnull(
         strstr(found, "it cannot be sent (document_id is not UTF-8: byte 4 is 0xff)"));

@@ -140,8 +140,7 @@ TEST(a_damaged_page_costs_its_records_and_nothing_else)
     ck_assert_uint_ge(p.report.pending, 1003 - 12);
     ck_assert_uint_eq(p.report.pending + p.report.pending_lost, 1003);
     ck_assert_uint_eq(p.report.checkpoints, 1006);
-    ck_assert_ptr_nonnull(
-        strstr(told, "\"many:0500\": the version not yet delivered, of seq 1, is lost"));
+    ck_assert_ptr_nonnull(strstr(told, "\"many:0500\": the version not yet delivered is lost"));
     ck_assert_uint_eq(pending_when_opened(&p), p.report.pending);
     ck_assert_int_eq(access(p.places.broken, F_OK), 0); /* as it was: not sound */
     struct store_report r;
@@ -263,8 +262,8 @@ TEST(a_damaged_document_is_quarantined_with_its_bytes)
     size_t n = fread(text, 1, sizeof text - 1, f);
     text[n] = '\0';
     fclose(f);
-    ck_assert_ptr_nonnull(strstr(text, "\"key\":\"many:0050\""));
-    ck_assert_ptr_nonnull(strstr(text, "\"bytes\":{\"$bytes\":\"l"));
+    ck_assert_ptr_nonnull(strstr(text, "its checksum is another one"));
+    ck_assert_ptr_nonnull(strstr(text, "\"bytes\":{\"$bytes\":\"m"));
     ck_assert_uint_eq(pending_when_opened(&p), 102);
     place_remove(&p);
 }
@@ -313,33 +312,36 @@ TEST(an_interrupted_repair_is_cleared_and_a_stranger_is_not)
     place_remove(&p);
 }
 
-/* What the record "kept_for" of ${p} is. */
-static void check_kept_for(const struct place *p, const char *wanted)
+/* The destination of ${p}; its texts are good until the next. */
+static struct destination destination_of(const struct place *p)
 {
+    static struct buf value;
     struct fault fault = {0};
+    struct destination d;
     struct store *s;
-    struct slice value;
+    bool is_sound;
 
     ck_assert_int_eq(store_open(p->dir, 1 << 24, &s, &fault), ERR_OK);
     ck_assert_int_eq(store_begin(s), ERR_OK);
-    ck_assert_int_eq(store_get(s, STORE_META, slice_str(KEPT_FOR_KEY), &value), ERR_OK);
-    ck_assert_slice(value, wanted);
+    ck_assert_int_eq(format_destination(s, &value, &d, &is_sound), ERR_OK);
+    ck_assert(is_sound);
     store_close(s);
+    return d;
 }
 
-static void put_kept_for(const struct place *p, const char *text)
+static void put_destination(const struct place *p, const struct destination *d)
 {
     struct fault fault = {0};
     struct store *s;
 
     ck_assert_int_eq(store_open(p->dir, 1 << 24, &s, &fault), ERR_OK);
     ck_assert_int_eq(store_begin(s), ERR_OK);
-    ck_assert_int_eq(store_put(s, STORE_META, slice_str(KEPT_FOR_KEY), slice_str(text)), ERR_OK);
+    ck_assert_int_eq(format_put_destination(s, d), ERR_OK);
     ck_assert_int_eq(store_commit(s), ERR_OK);
     store_close(s);
 }
 
-TEST(for_which_sink_documents_are_kept_survives_a_repair)
+TEST(where_documents_went_survives_a_repair)
 {
     struct place p = place_make(20);
     struct fault fault = {0};
@@ -348,26 +350,36 @@ TEST(for_which_sink_documents_are_kept_survives_a_repair)
     char *text = NULL;
     size_t len = 0;
     FILE *f = open_memstream(&text, &len);
+    struct destination d = destination_of(&p), after;
+    uint8_t store_id[16];
 
-    put_kept_for(&p, "file");
+    memcpy(store_id, d.store_id, sizeof store_id);
+    d.sink = slice_str("file");
+    d.mark = d.mark_wanted = 9;
+    put_destination(&p, &d);
     ck_assert_int_eq(store_check(p.dir, NULL, NULL, &r, &fault), ERR_OK);
     ck_assert_uint_eq(r.findings, 0);
     ck_assert_int_eq(store_dump(p.dir, f, &damaged, &fault), ERR_OK);
     fclose(f);
-    ck_assert_ptr_nonnull(strstr(text, "{\"table\":\"meta\",\"kept_for\":\"file\"}\n"));
+    ck_assert_ptr_nonnull(strstr(text, "{\"table\":\"meta\",\"sink\":\"file\",\"address\":\"\""));
     free(text);
     zero_page(p.dir, page_with(p.dir, 2, "{\"id\":\"many:0010\""));
     repair(&p);
-    check_kept_for(&p, "file");
+    after = destination_of(&p);
+    ck_assert_slice(after.sink, "file");
+    ck_assert_mem_eq(after.store_id, store_id, sizeof store_id);
+    ck_assert_uint_eq(after.mark, 9);
     place_remove(&p);
 
     p = place_make(20);
-    put_kept_for(&p, "fi\x01e");
+    d = destination_of(&p);
+    d.sink = slice_str("fi\x01e");
+    put_destination(&p, &d);
     told[0] = '\0';
     ck_assert_int_eq(store_check(p.dir, tell_test, NULL, &r, &fault), ERR_OK);
-    ck_assert_ptr_nonnull(strstr(told, "meta/kept_for: no sink has this name"));
+    ck_assert_ptr_nonnull(strstr(told, "meta/destination: no sink has this name"));
     repair(&p);
-    check_kept_for(&p, "http");
+    ck_assert_slice(destination_of(&p).sink, "http");
     place_remove(&p);
 }
 
@@ -418,8 +430,8 @@ TEST(a_dump_has_a_line_for_each_record)
     ck_assert_uint_eq(damaged, 0);
     for (size_t i = 0; i < len; i++)
         lines += text[i] == '\n';
-    ck_assert_uint_eq(lines, 2 + 23 + 1 + 26);
-    ck_assert_ptr_nonnull(strstr(text, "{\"table\":\"meta\",\"format\":1}\n"));
+    ck_assert_uint_eq(lines, 3 + 23 + 1 + 26 + 26);
+    ck_assert_ptr_nonnull(strstr(text, "{\"table\":\"meta\",\"format\":2}\n"));
     ck_assert_ptr_nonnull(
         strstr(text, "\"id\":\"large\",\"kind\":\"run_summary\",\"kept_at\":\"20"));
     ck_assert_ptr_nonnull(strstr(text, "\"document\":{\"id\":\"large\""));

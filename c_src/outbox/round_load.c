@@ -1,0 +1,226 @@
+/*
+ * round_load.c - what is known of a document, and the parts of a change to it.
+ *
+ * The happy path: the id has a number, the number a checkpoint, and the checkpoint names the
+ * version that is pending, if one is.  The three are read together, and written as one: a document
+ * gets its number with its first checkpoint, at the end of the table, and keeps it for ever.
+ *
+ * What can go wrong: one of the three is damaged, or names what is not there.  A document whose
+ * number is lost gets another; one without its checkpoint is new under its number; where the
+ * pending version is lost nothing waits, and nobody knows what stands in Convex, so that the next
+ * version is written.
+ *
+ * Runs on the store thread only, inside a round.
+ */
+
+#include "outbox/round_inside.h"
+#include "projection/gate.h"
+#include "store/store.h"
+
+bool round_is_id(struct slice id)
+{
+    return id.len > 0 && id.len <= STORE_MAX_KEY;
+}
+
+void round_take_off(uint64_t *total, uint64_t bytes)
+{
+    *total -= bytes < *total ? bytes : *total;
+}
+
+/* A document that was known must not look like one that never was: its number is lost, so it gets
+ * another at once. */
+static enum err renumber(struct round *r, struct slice id, uint64_t *document)
+{
+    *document = r->counters.next_document++;
+    r->head.len = 0;
+    record_put_id(&r->head, id, *document);
+    return round_wrote(r, store_put(r->store, STORE_IDS, id, buf_view(&r->head)));
+}
+
+enum err round_number_of(struct round *r, struct slice id, uint64_t *document)
+{
+    struct slice value;
+    struct fault fault;
+
+    *document = 0;
+    if (!round_is_id(id))
+        return ERR_NOT_FOUND;
+    enum err e = round_check(r, store_get(r->store, STORE_IDS, id, &value));
+    if (e != ERR_OK || record_get_id(id, value, document, &fault) == ERR_OK)
+        return e;
+    e = round_damaged(r, STORE_IDS, id, &fault);
+    return e == ERR_NOT_FOUND ? renumber(r, id, document) : e;
+}
+
+/* The pending version that ${c} names; where there is none, it is lost, and ${c} says so. */
+static enum err load_pending(struct round *r, struct checkpoint_record *c)
+{
+    struct checkpoint *cp = &c->cp;
+    struct slice key = slice_of(&cp->pending_no, sizeof cp->pending_no), value;
+    struct pending p = {0};
+    struct fault fault;
+    enum err e = round_check(r, store_get(r->store, STORE_PENDING, key, &value));
+
+    if (e == ERR_OK && record_get_pending(key, value, &p, &fault) != ERR_OK)
+        e = round_damaged(r, STORE_PENDING, key, &fault);
+    if (e == ERR_STORE)
+        return e;
+    if (e != ERR_OK || p.document != cp->document) {
+        cp->has_pending = false;
+        cp->pending_no = 0;
+        c->reset_revision = r->counters.next_revision;
+        return ERR_OK;
+    }
+    cp->pending = p.version;
+    memcpy(r->loaded_version, p.version.version.data, p.version.version.len);
+    cp->pending.version = slice_of(r->loaded_version, p.version.version.len);
+    c->pending_bytes = p.json.len;
+    c->pending_kept_at_us = p.kept_at_us;
+    c->pending_origin = p.origin;
+    return ERR_OK;
+}
+
+static enum err load(struct round *r, uint64_t document, struct slice id,
+                     struct checkpoint_record *c)
+{
+    struct slice key = slice_of(&document, sizeof document), value;
+    struct fault fault;
+    enum err e = round_check(r, store_get(r->store, STORE_CHECKPOINTS, key, &value));
+
+    *c = (struct checkpoint_record){0};
+    if (e == ERR_OK) {
+        r->loaded.len = 0;
+        buf_slice(&r->loaded, value);
+        e = record_get_checkpoint(key, buf_view(&r->loaded), c, &fault);
+        if (e == ERR_OK && !slice_eq(c->id, id))
+            e = fault_fail(&fault, ERR_STORE, "checkpoints", "it is of another document");
+        if (e != ERR_OK)
+            e = round_damaged(r, STORE_CHECKPOINTS, key, &fault);
+    }
+    if (e == ERR_OK && c->cp.has_pending)
+        e = load_pending(r, c);
+    if (e != ERR_OK)
+        *c = (struct checkpoint_record){.cp = {.document = document}};
+    return e;
+}
+
+static enum err give_loaded(struct round *r, struct checkpoint_record *c)
+{
+    *c = r->loaded_record;
+    return r->loaded_err;
+}
+
+static bool is_at_hand(const struct round *r, struct slice id)
+{
+    return r->is_loaded && slice_eq(buf_view(&r->loaded_id), id);
+}
+
+enum err round_load_numbered(struct round *r, uint64_t document, struct slice id,
+                             struct checkpoint_record *c)
+{
+    if (!is_at_hand(r, id) || r->loaded_record.cp.document != document) {
+        r->loaded_id.len = 0;
+        buf_slice(&r->loaded_id, id); /* it may borrow the store, which may be changed */
+        r->loaded_err = load(r, document, buf_view(&r->loaded_id), &r->loaded_record);
+        r->is_loaded = true;
+    }
+    return give_loaded(r, c);
+}
+
+enum err round_load(struct round *r, struct slice id, struct checkpoint_record *c)
+{
+    uint64_t document;
+
+    if (is_at_hand(r, id))
+        return give_loaded(r, c);
+    enum err e = round_number_of(r, id, &document);
+    *c = (struct checkpoint_record){0};
+    return e == ERR_OK ? round_load_numbered(r, document, id, c) : e;
+}
+
+/* The record of ${c} is made, for write_checkpoint; a document without a number gets one.  Whether
+ * it had none. */
+static bool make_checkpoint(struct round *r, struct slice id, struct checkpoint_record *c)
+{
+    bool is_first = c->cp.document == 0;
+
+    if (is_first)
+        c->cp.document = r->counters.next_document++;
+    c->id = id;
+    r->head.len = 0;
+    record_put_checkpoint(&r->head, c);
+    return is_first;
+}
+
+static enum err write_checkpoint(struct round *r, struct slice id, uint64_t document, bool is_first)
+{
+    struct slice key = slice_of(&document, sizeof document);
+
+    if (!is_first)
+        return store_put(r->store, STORE_CHECKPOINTS, key, buf_view(&r->head));
+    enum err e = store_append(r->store, STORE_CHECKPOINTS, key, buf_view(&r->head));
+    r->head.len = 0;
+    record_put_id(&r->head, id, document);
+    return e == ERR_OK ? store_put(r->store, STORE_IDS, id, buf_view(&r->head)) : e;
+}
+
+enum err round_save(struct round *r, struct slice id, struct checkpoint_record *c)
+{
+    bool is_first = make_checkpoint(r, id, c);
+
+    return round_wrote(r, write_checkpoint(r, id, c->cp.document, is_first));
+}
+
+/* Live versions come at the end of the table. */
+static enum err write_pending(struct round *r, uint64_t no, bool is_new)
+{
+    struct slice key = slice_of(&no, sizeof no);
+
+    return is_new && no >= LANE_LIVE
+               ? store_append(r->store, STORE_PENDING, key, buf_view(&r->body))
+               : store_put(r->store, STORE_PENDING, key, buf_view(&r->body));
+}
+
+enum err round_keep(struct round *r, struct pending *p, struct checkpoint_record *c)
+{
+    bool is_new = !c->cp.has_pending;
+    enum err e = gate_version(p->id, p->kind, p->version.op == OUTBOX_REMOVE, p->json,
+                              p->version.projected_at_us, &r->fault);
+
+    if (e != ERR_OK)
+        return e;
+    p->no = is_new ? lane_of(p->origin) | r->counters.next_no++ : c->cp.pending_no;
+    p->version.revision = r->counters.next_revision++;
+    p->kept_at_us = is_new ? r->now_us : c->pending_kept_at_us;
+    round_take_off(&r->counters.pending_bytes, c->pending_bytes);
+    r->counters.pending_bytes += p->json.len;
+    c->cp.has_pending = true;
+    c->cp.pending_no = p->no;
+    c->cp.pending = p->version;
+    c->pending_bytes = p->json.len;
+    c->pending_kept_at_us = p->kept_at_us;
+    r->tally.brought_work = true;
+
+    /* ${p} may borrow the store: both records are made before the first is written. */
+    bool is_first = make_checkpoint(r, p->id, c);
+    p->document = c->cp.document;
+    r->body.len = 0;
+    record_put_pending(&r->body, p);
+    e = write_pending(r, p->no, is_new);
+    if (e == ERR_OK)
+        e = write_checkpoint(r, p->id, p->document, is_first);
+    return round_wrote(r, e);
+}
+
+enum err round_unkeep(struct round *r, struct checkpoint_record *c)
+{
+    uint64_t no = c->cp.pending_no;
+    enum err e = store_del(r->store, STORE_PENDING, slice_of(&no, sizeof no));
+
+    round_take_off(&r->counters.pending_bytes, c->pending_bytes);
+    c->cp.has_pending = false;
+    c->cp.pending_no = 0;
+    c->pending_bytes = 0;
+    c->pending_kept_at_us = 0;
+    return e == ERR_NOT_FOUND ? ERR_OK : round_wrote(r, e);
+}
