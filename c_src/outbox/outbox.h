@@ -8,6 +8,7 @@
 #include "outbox/round.h"
 #include "store/kept.h"
 #include "store/kept_for.h"
+#include "store/migrate.h"
 
 /*
  * States of a document version (docs/DESIGN.md, "The promise"):
@@ -30,14 +31,15 @@
 struct outbox; /* opaque */
 
 struct outbox_options {
-    const char *dir;          /* made when absent, mode 0700 */
-    const char *sink;         /* its type, for which documents are kept; NULL: not recorded */
-    const char *const *sinks; /* all types, for kept_for_check */
-    uint64_t limit_bytes;     /* of pending and dead JSON together; intake is refused above */
-    uint64_t dead_limit;      /* dead letters at most */
-    size_t queue_count;       /* intents that may wait for the store thread */
-    size_t queue_bytes;       /* and their cost together */
-    void (*on_work)(void *);  /* called on the store thread after a commit that brought work */
+    const char *dir;                /* made when absent, mode 0700 */
+    const char *sink;               /* its type, for which documents are kept; NULL: not recorded */
+    const char *const *sinks;       /* all types, for kept_for_check */
+    struct migrate_wires migrating; /* how far a store of an older format is */
+    uint64_t limit_bytes;           /* of pending and dead JSON together; intake is refused above */
+    uint64_t dead_limit;            /* dead letters at most */
+    size_t queue_count;             /* intents that may wait for the store thread */
+    size_t queue_bytes;             /* and their cost together */
+    void (*on_work)(void *); /* called on the store thread after a commit that brought work */
     void *on_work_arg;
     void (*after_settled)(
         void *); /* called on the store thread when it has settled those that it

@@ -30,6 +30,7 @@
 #include "intake/control.h"
 #include "intake/intake.h"
 #include "outbox/outbox.h"
+#include "sidecar/service.h"
 #include "sidecar/sinks.h"
 #include "status/observe.h"
 #include "status/status.h"
@@ -98,12 +99,19 @@ static const char *text_or_null(const char *text)
     return *text ? text : NULL;
 }
 
+static void wire_migrating(void *arg, uint64_t done, uint64_t of)
+{
+    (void)arg;
+    service_migrating(done, of);
+}
+
 static enum err open_outbox(struct sidecar *s, struct fault *fault)
 {
     const struct config *c = s->config;
     const struct outbox_options options = {.dir = c->store_dir,
                                            .sink = c->sink_type,
                                            .sinks = sinks_names(),
+                                           .migrating = {NULL, wire_migrating},
                                            .limit_bytes = (uint64_t)c->store_limit_bytes,
                                            .dead_limit = (uint64_t)c->store_dead_letters,
                                            .queue_count = (size_t)c->store_queue_requests,

@@ -35,7 +35,6 @@
 struct store {
     /* fixed after open */
     char *dir;
-    char *path;      /* what LMDB opens: the directory, or a copy in it */
     unsigned format; /* whose tables it has */
     unsigned flags;  /* of mdb_env_open */
     int lock_fd;     /* -1: of a copy, which its owner holds */
@@ -143,7 +142,7 @@ static int open_env(struct store *s)
     if (rc == 0)
         rc = mdb_env_set_mapsize(env, s->map_bytes);
     if (rc == 0)
-        rc = mdb_env_open(env, s->path, MDB_NOTLS | s->flags, 0600);
+        rc = mdb_env_open(env, s->dir, MDB_NOTLS | s->flags, 0600);
     if (rc == 0 && !(s->flags & MDB_NOLOCK))
         rc = mdb_reader_check(env, &dead);
     if (rc == 0)
@@ -156,13 +155,11 @@ static int open_env(struct store *s)
     return 0;
 }
 
-static struct store *new_store(const char *dir, const char *path, unsigned format,
-                               uint64_t map_bytes)
+static struct store *new_store(const char *dir, unsigned format, uint64_t map_bytes)
 {
     struct store *s = base_alloc(sizeof *s);
 
     s->dir = base_strndup(dir, strlen(dir));
-    s->path = base_strndup(path, strlen(path));
     s->format = format;
     s->map_bytes = (size_t)map_bytes;
     s->lock_fd = -1;
@@ -172,7 +169,7 @@ static struct store *new_store(const char *dir, const char *path, unsigned forma
 
 enum err store_open(const char *dir, uint64_t map_bytes, struct store **out, struct fault *fault)
 {
-    struct store *s = new_store(dir, dir, STORE_FORMAT, map_bytes);
+    struct store *s = new_store(dir, STORE_FORMAT, map_bytes);
     int dir_fd, rc;
 
     if (store_dir_open(dir, &dir_fd, fault) != ERR_OK)
@@ -210,18 +207,18 @@ err1:
     return ERR_STORE;
 }
 
-enum err store_open_copy(const char *dir, const char *file, unsigned format, uint64_t map_bytes,
-                         struct store **out, struct fault *fault)
+enum err store_open_copy(const char *dir, unsigned format, uint64_t map_bytes, struct store **out,
+                         struct fault *fault)
 {
     char path[4200];
 
-    snprintf(path, sizeof path, "%s/%s", dir, file);
+    snprintf(path, sizeof path, "%s/data.mdb", dir);
     int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0)
         return fault_fail(fault, ERR_STORE, path, "%s", strerror(errno));
     close(fd);
-    struct store *s = new_store(dir, path, format, map_bytes);
-    s->flags = MDB_NOSUBDIR | MDB_NOLOCK | MDB_NOSYNC;
+    struct store *s = new_store(dir, format, map_bytes);
+    s->flags = MDB_NOLOCK | MDB_NOSYNC;
     int rc = open_env(s);
     if (rc != 0) {
         fault_say(fault, path, "%s", mdb_strerror(rc));
@@ -250,7 +247,6 @@ void store_close(struct store *s)
         close(s->lock_fd);
     pthread_mutex_destroy(&s->lock);
     free(s->dir);
-    free(s->path);
     free(s);
 }
 

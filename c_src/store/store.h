@@ -21,12 +21,12 @@ enum err store_open(const char *dir, uint64_t map_bytes, struct store **s,
                     struct fault *fault) MUST_CHECK;
 
 /**
- * store_open_copy(dir, file, format, map_bytes, s, fault):
- * Make ${file} in ${dir}, which the caller holds: an empty store with the tables of ${format}, for
- * one thread.  Its commits are on disk only after store_sync.
+ * store_open_copy(dir, format, map_bytes, s, fault):
+ * Make a store in ${dir}, which is there, has none, and is the caller's alone: empty, with the
+ * tables of ${format}, for one thread.  Its commits are on disk only after store_sync.
  */
-enum err store_open_copy(const char *dir, const char *file, unsigned format, uint64_t map_bytes,
-                         struct store **s, struct fault *fault) MUST_CHECK;
+enum err store_open_copy(const char *dir, unsigned format, uint64_t map_bytes, struct store **s,
+                         struct fault *fault) MUST_CHECK;
 enum err store_sync(struct store *s) MUST_CHECK;
 
 /** store_close(s): After its views are closed.  An open transaction is aborted.  NULL is harmless.

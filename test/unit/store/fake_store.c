@@ -181,11 +181,10 @@ enum err store_open(const char *dir, uint64_t map_bytes, struct store **s, struc
     return ERR_OK;
 }
 
-enum err store_open_copy(const char *dir, const char *file, unsigned format, uint64_t map_bytes,
-                         struct store **s, struct fault *fault)
+enum err store_open_copy(const char *dir, unsigned format, uint64_t map_bytes, struct store **s,
+                         struct fault *fault)
 {
-    (void)format;
-    return fault_fail(fault, ERR_STORE, dir, "%s is no fake, %p %llu", file, (void *)s,
+    return fault_fail(fault, ERR_STORE, dir, "no fake: %u %p %llu", format, (void *)s,
                       (unsigned long long)map_bytes);
 }
 

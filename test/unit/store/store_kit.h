@@ -44,7 +44,7 @@ static inline enum err fn_put_real(struct op *op, struct round *r)
     if (d.projected_at_us <= cp.last_projected_us)
         d.projected_at_us = cp.last_projected_us + 1;
     ck_assert(rehash_json(d.json, d.hash));
-    return round_put(r, &d, 0, &op->decision);
+    return round_put(r, &d, op->how, &op->decision);
 }
 
 static inline void kit_put_real(struct outbox *o, const char *id, int64_t seq, size_t json_len)
