@@ -1,9 +1,10 @@
 /*
- * cli_store.c - store check, dump and repair.
+ * cli_store.c - the words of `store`: check, dump, repair, export; migrate, drop-old; import.
  *
  * The happy path: the store is held against a sidecar that might start, walked by the
  * room of that word, and the outcome is told: check a line for each finding and a
- * summary, dump a line for each record, repair what it did and where things are.
+ * summary, dump a line for each record, repair what it did and where things are.  migrate holds
+ * the store itself, drop-old needs nobody held, import speaks to the sidecar that runs.
  *
  * What can go wrong: a sidecar has the store: its pid is named, nothing is done.  The
  * store is damaged beyond reading, or the disk fails: said on standard error.
@@ -14,10 +15,16 @@
 #include "cli/cli_store.h"
 
 #include "cli/cli.h"
+#include "cli/cli_import.h"
+#include "cli/cli_migrate.h"
 #include "cli/cli_print.h"
+#include "ground/clock.h"
+#include "store/migrate.h"
+#include "store/record.h"
 #include "store/store_dir.h"
 #include "store_tools/store_check.h"
 #include "store_tools/store_dump.h"
+#include "store_tools/store_export.h"
 #include "store_tools/store_repair.h"
 
 #include <errno.h>
@@ -25,7 +32,9 @@
 #include <limits.h>
 #include <unistd.h>
 
-#define LINES_MAX 100 /* findings shown; the rest is counted */
+#define LINES_MAX        100 /* findings shown; the rest is counted */
+#define IMPORT_TIMEOUT_S 60
+#define TIMEOUT_MAX_S    7200
 
 /* Lines on ${out}, up to a bound. */
 struct listing {
@@ -69,12 +78,13 @@ static int finish(int status)
     return CLI_ERROR;
 }
 
-static int check(const char *dir)
+static int check(const char *dir, const char *unused)
 {
     struct listing l = {.out = stdout};
     struct store_report r;
     struct fault fault = {0};
 
+    (void)unused;
     if (store_check(dir, list, &l, &r, &fault) != ERR_OK)
         return complain(&fault);
     end_list(&l);
@@ -88,14 +98,16 @@ static int check(const char *dir)
     else
         printf("damaged, %" PRIu64 " findings; see convex_sidecar store repair --help\n",
                r.findings);
+    cli_migrate_print_old(dir);
     return finish(r.findings == 0 ? CLI_DONE : CLI_ERROR);
 }
 
-static int dump(const char *dir)
+static int dump(const char *dir, const char *unused)
 {
     struct fault fault = {0};
     uint64_t damaged = 0;
 
+    (void)unused;
     if (store_dump(dir, stdout, &damaged, &fault) != ERR_OK)
         return complain(&fault);
     if (damaged > 0)
@@ -119,7 +131,7 @@ static void print_repair(const char *dir, const struct salvage_report *r,
     printf("the old store is %s; remove it when all is well\n", places->broken);
 }
 
-static int repair(const char *dir)
+static int repair(const char *dir, const char *unused)
 {
     struct listing l = {.out = stdout};
     struct store_report before;
@@ -127,6 +139,7 @@ static int repair(const char *dir)
     struct repair_places places;
     struct fault fault = {0};
 
+    (void)unused;
     if (store_check(dir, NULL, NULL, &before, &fault) != ERR_OK)
         return complain(&fault);
     if (before.findings == 0) {
@@ -140,35 +153,146 @@ static int repair(const char *dir)
     return finish(CLI_DONE);
 }
 
+static void warn(void *arg, const char *text)
+{
+    (void)arg;
+    fputs("convex_sidecar store export: ", stderr);
+    cli_print_text(slice_str(text), stderr);
+    fputc('\n', stderr);
+}
+
+/* To ${path}, which must not be there yet; NULL: standard output. */
+static int export(const char *dir, const char *path)
+{
+    struct export_report r;
+    struct fault fault = {0};
+    FILE *out = path != NULL ? fopen(path, "wxe") : stdout;
+
+    if (out == NULL) {
+        fault_say(&fault, path, "%s", strerror(errno));
+        return complain(&fault);
+    }
+    enum err e = store_export(dir, clock_wall_us(), out, warn, NULL, &r, &fault);
+    if (path != NULL && (fsync(fileno(out)) != 0 || fclose(out) != 0) && e == ERR_OK)
+        e = fault_fail(&fault, ERR_SYSTEM, path, "%s", strerror(errno));
+    if (e != ERR_OK)
+        return complain(&fault);
+    fprintf(stderr, "%" PRIu64 " pending, %" PRIu64 " dead letters, %" PRIu64 " left out\n",
+            r.pending, r.dead, r.left_out);
+    return r.left_out == 0 ? CLI_DONE : CLI_ERROR;
+}
+
+/* ---- the words ---------------------------------------------------------------------- */
+
+/* What may stand after a word. */
+struct rest {
+    const char *file;
+    int64_t to, timeout_s;
+    bool is_sure;
+};
+
+enum takes {
+    TAKES_NOTHING = 0,
+    TAKES_FILE = 1,
+    WANTS_FILE = 2,
+    TAKES_TO = 4,
+    TAKES_YES = 8,
+    TAKES_TIMEOUT = 16
+};
+
+static const struct store_word {
+    const char *name;
+    unsigned takes;
+    int (*held)(const char *dir, const char *file); /* NULL: the store is not held for it */
+} store_words[] = {{"check", TAKES_NOTHING, check},
+                   {"dump", TAKES_NOTHING, dump},
+                   {"repair", TAKES_NOTHING, repair},
+                   {"export", TAKES_FILE, export},
+                   {"migrate", TAKES_TO, NULL},
+                   {"drop-old", TAKES_YES, NULL},
+                   {"import", WANTS_FILE | TAKES_TIMEOUT, NULL}};
+
+static bool parse_number(const char *text, int64_t min, int64_t max, int64_t *value)
+{
+    char *end = NULL;
+    long long v = text != NULL ? strtoll(text, &end, 10) : 0;
+
+    *value = v;
+    return text != NULL && end != text && *end == '\0' && v >= min && v <= max;
+}
+
+static bool take_rest(const struct store_word *w, int argc, char **argv, struct rest *r)
+{
+    for (int i = 0; i < argc; i++) {
+        const char *next = i + 1 < argc ? argv[i + 1] : NULL;
+        if ((w->takes & TAKES_YES) && strcmp(argv[i], "--yes") == 0)
+            r->is_sure = true;
+        else if ((w->takes & TAKES_TO) && strcmp(argv[i], "--to") == 0)
+            i += parse_number(next, MIGRATE_OLDEST, STORE_FORMAT, &r->to) ? 1 : argc;
+        else if ((w->takes & TAKES_TIMEOUT) && strcmp(argv[i], "--timeout") == 0)
+            i += parse_number(next, 1, TIMEOUT_MAX_S, &r->timeout_s) ? 1 : argc;
+        else if ((w->takes & (TAKES_FILE | WANTS_FILE)) && r->file == NULL && argv[i][0] != '-')
+            r->file = argv[i];
+        else
+            return false;
+        if (i >= argc)
+            return false;
+    }
+    return r->file != NULL || !(w->takes & WANTS_FILE);
+}
+
+static const struct store_word *find_word(const char *name)
+{
+    for (size_t i = 0; i < sizeof store_words / sizeof *store_words; i++)
+        if (strcmp(store_words[i].name, name) == 0)
+            return &store_words[i];
+    return NULL;
+}
+
+/* A store that cannot be looked at is neither sound nor damaged. */
+static int unknown_of(const struct store_word *w)
+{
+    return w->held == check ? CLI_UNKNOWN : CLI_ERROR;
+}
+
+static int run_held(const struct store_word *w, const char *dir, const char *file)
+{
+    struct fault fault = {0};
+    int fd;
+
+    if (store_hold(dir, &fd, &fault) != ERR_OK) {
+        complain(&fault);
+        return unknown_of(w);
+    }
+    int status = w->held(dir, file);
+    if (fd >= 0)
+        close(fd);
+    return status;
+}
+
 int cli_store_run(const char *dir, int argc, char **argv)
 {
-    int (*word)(const char *) = argc != 1                        ? NULL
-                                : strcmp(argv[0], "check") == 0  ? check
-                                : strcmp(argv[0], "dump") == 0   ? dump
-                                : strcmp(argv[0], "repair") == 0 ? repair
-                                                                 : NULL;
+    const struct store_word *w = argc > 0 ? find_word(argv[0]) : NULL;
+    struct rest rest = {.to = STORE_FORMAT, .timeout_s = IMPORT_TIMEOUT_S};
     char real[PATH_MAX], file[PATH_MAX];
-    struct fault fault = {0};
-    int fd, unknown = word == check ? CLI_UNKNOWN : CLI_ERROR;
 
-    if (word == NULL) {
-        fprintf(stderr, "convex_sidecar store: check, dump or repair is wanted; see "
-                        "convex_sidecar store --help\n");
+    if (w == NULL || !take_rest(w, argc - 1, argv + 1, &rest)) {
+        fprintf(stderr, "convex_sidecar store: check, dump, repair, export [FILE], import FILE, "
+                        "migrate [--to 1] or drop-old [--yes] is wanted; see convex_sidecar store "
+                        "--help\n");
         return CLI_USAGE;
     }
+    if (w->takes & WANTS_FILE)
+        return finish(cli_import_run(dir, rest.file, rest.timeout_s * 1000));
     /* Nothing is made in a directory that is no store. */
     if (snprintf(file, sizeof file, "%s/data.mdb", dir) >= (int)sizeof file ||
         realpath(dir, real) == NULL || access(file, F_OK) != 0) {
         fprintf(stderr, "convex_sidecar store: there is no store in %s: %s\n", dir,
                 strerror(errno));
-        return unknown;
+        return unknown_of(w);
     }
-    if (store_hold(real, &fd, &fault) != ERR_OK) {
-        complain(&fault);
-        return unknown;
-    }
-    int status = word(real);
-    if (fd >= 0)
-        close(fd);
-    return status;
+    if (w->held != NULL)
+        return run_held(w, real, rest.file);
+    return finish(w->takes & TAKES_TO ? cli_migrate(real, (unsigned)rest.to)
+                                      : cli_migrate_drop_old(real, rest.is_sure));
 }

@@ -1,4 +1,4 @@
-/* cli_store.h - the words of the command line for a store whose sidecar does not run. */
+/* cli_store.h - the words of the command line for a store. */
 
 /* Private to cli/. */
 
@@ -9,9 +9,9 @@
 
 /**
  * cli_store_run(dir, argc, argv):
- * Do "check", "dump" or "repair" with the store in ${dir}, and print what came of it.  Returns the
- * exit status: 0 the store is sound, or dumped, or repaired; 1 damage was found, or it failed; 2
- * wrong usage.
+ * Do what argv[0] says ("check", "dump", "repair", "export", "import", "migrate", "drop-old") with
+ * the store in ${dir}, and print what came of it.  Returns the exit status: 0 done, and the store
+ * is sound; 1 damage was found, or it failed; 2 wrong usage; 3 no sidecar there (import).
  */
 int cli_store_run(const char *dir, int argc, char **argv);
 

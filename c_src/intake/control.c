@@ -154,10 +154,33 @@ static bool collect_uncleared(void *arg, struct slice id, const struct checkpoin
     return p->count < PORTION;
 }
 
+/* Whether the store knows of nothing of the document that is as late as what it is cleared for. */
+static enum err is_newer(struct order *d, struct round *r, bool *newer)
+{
+    struct checkpoint cp;
+    enum err e = round_checkpoint(r, order_id(d), &cp);
+
+    *newer = e == ERR_NOT_FOUND || cp.last_projected_us < d->newer_us;
+    return e == ERR_NOT_FOUND ? ERR_OK : e;
+}
+
+static enum err work_clear_newer(struct order *d, struct round *r)
+{
+    bool newer;
+    enum err e = is_newer(d, r, &newer);
+
+    if (e == ERR_OK && newer)
+        e = round_evict(r, order_id(d), slice_str(d->kind->name), d->newer_us);
+    answer_ok_count(&d->answer, "cleared", newer ? 1 : 0);
+    return e;
+}
+
 static enum err work_clear_one(struct order *d, struct round *r)
 {
     enum err e = ERR_OK;
 
+    if (d->newer_us != 0)
+        return work_clear_newer(d, r);
     if (!d->dry_run)
         e = round_clear(r, order_id(d), slice_str(d->kind->name));
     answer_ok_count(&d->answer, d->dry_run ? "would_clear" : "cleared", 1);
@@ -219,7 +242,21 @@ static enum err work_clear_many(struct order *d, struct round *r)
 static const struct argument clear_arguments[] = {
     {"dry_run", ARGUMENT_FLAG, offsetof(struct order, dry_run),
      .wanted = "true or false is wanted"},
+    {"unless_newer", ARGUMENT_TEXT, offsetof(struct order, newer), .wanted = "a time is wanted"},
 };
+
+/* Opts of {clear, What, Opts}; unless_newer goes with one document. */
+static enum err read_clear_options(struct order *d, term opts, bool is_one)
+{
+    enum err e = arguments_options(opts, clear_arguments, 2, d, &d->fault);
+
+    if (e == ERR_OK && d->newer.data != NULL &&
+        !(is_one && time_text_parse(d->newer, &d->newer_us) && d->newer_us > 0))
+        e = arguments_refuse(&d->fault, slice_str("unless_newer"),
+                             "a time, and the id of a document, are wanted");
+    d->newer = slice_of(NULL, 0); /* it borrows the message */
+    return e;
+}
 
 /* {clear, What} or {clear, What, Opts} */
 static bool take_clear(struct control *c, struct dist_session *session, struct caller *caller,
@@ -244,7 +281,7 @@ static bool take_clear(struct control *c, struct dist_session *session, struct c
         e = gate_document_id(d->kind, term_text(what), &d->fault);
     }
     if (e == ERR_OK && term_arity(words) == 3)
-        e = arguments_options(term_element(words, 2), clear_arguments, 1, d, &d->fault);
+        e = read_clear_options(d, term_element(words, 2), is_id(what));
     if (e == ERR_OK)
         order_submit(d, session);
     else

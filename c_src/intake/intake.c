@@ -149,8 +149,8 @@ static enum err finish_draft(struct request *q, const struct checkpoint *known, 
     struct fault fault;
 
     fault_clear(&fault);
-    enum err e = projection_finish(q->draft, known->fold, known->last_projected_us, now_us,
-                                   document, &fault);
+    int64_t after_us = q->how & PUT_UNLESS_NEWER ? 0 : known->last_projected_us;
+    enum err e = projection_finish(q->draft, known->fold, after_us, now_us, document, &fault);
 
     if (e != ERR_OK) {
         q->fault = base_alloc(sizeof *q->fault);
@@ -287,7 +287,7 @@ static void gather_job(struct job *j, struct dist_session *session)
 struct request_options {
     struct projection_options projection;
     int64_t deadline_ms;
-    bool force, unless_ahead;
+    bool force, unless_ahead, unless_newer;
     unsigned ack, answer; /* their choices; 0: not given */
 };
 
@@ -306,6 +306,7 @@ static const struct argument request_arguments[] = {
     {"reset", ARGUMENT_FLAG, AT(projection.reset), .wanted = A_FLAG},
     {"force", ARGUMENT_FLAG, AT(force), .wanted = A_FLAG},
     {"unless_ahead", ARGUMENT_FLAG, AT(unless_ahead), .wanted = A_FLAG},
+    {"unless_newer", ARGUMENT_FLAG, AT(unless_newer), .wanted = A_FLAG},
     {"after_seq", ARGUMENT_NUMBER, AT(projection.after_seq), .max = INT64_MAX,
      .wanted = "a seq is wanted"},
     {"events_before", ARGUMENT_NUMBER, AT(projection.events_before), .max = INT64_MAX,
@@ -331,7 +332,7 @@ static enum err read_options(const struct intake *i, struct request *q, term opt
     projection->has_range = o.projection.range[0] >= 0;
     q->deadline_ms = o.deadline_ms;
     q->how = (o.projection.reset ? PUT_RESET : 0u) | (o.force ? PUT_FORCE : 0u) |
-             (o.unless_ahead ? PUT_UNLESS_AHEAD : 0u);
+             (o.unless_ahead ? PUT_UNLESS_AHEAD : 0u) | (o.unless_newer ? PUT_UNLESS_NEWER : 0u);
     q->wait_written = o.ack == ACK_WRITTEN;
     q->want_summary = o.answer == ANSWER_SUMMARY;
     q->want_nothing = o.answer == ANSWER_NONE;

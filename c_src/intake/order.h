@@ -37,8 +37,10 @@ struct order {
     uint64_t count;   /* documents done so far */
     uint64_t refused; /* and those that cannot be, of many */
     int64_t wait_ms;
-    bool all, again; /* again: another portion is to follow */
-    bool dry_run;    /* of clear: only count */
+    struct slice newer; /* of clear, while it is read: the time of newer_us */
+    int64_t newer_us;   /* of clear: when what it removes was removed; 0: now */
+    bool all, again;    /* again: another portion is to follow */
+    bool dry_run;       /* of clear: only count */
     struct fault fault;
     struct buf answer;
 };

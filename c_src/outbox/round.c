@@ -219,7 +219,9 @@ static bool is_doubtful(const struct round *r, const struct checkpoint *cp)
 /* What a rebuild asks for, nobody waits for. */
 static enum outbox_origin origin_of(unsigned how)
 {
-    return how & (PUT_FORCE | PUT_UNLESS_AHEAD) ? ORIGIN_REBUILD : ORIGIN_LIVE;
+    return how & PUT_UNLESS_NEWER                 ? ORIGIN_IMPORT
+           : how & (PUT_FORCE | PUT_UNLESS_AHEAD) ? ORIGIN_REBUILD
+                                                  : ORIGIN_LIVE;
 }
 
 /* The decision table, and what it does not know: removals, and what a rebuild asks for. */
@@ -302,6 +304,11 @@ enum err round_put(struct round *r, const struct document *document, unsigned ho
 
     if (e != ERR_OK && e != ERR_NOT_FOUND)
         return e;
+    if ((how & PUT_UNLESS_NEWER) && document->projected_at_us <= c.cp.last_projected_us) {
+        *decision = (struct decision){.reason = DECIDE_CHECKPOINT_AHEAD};
+        r->tally.skipped++;
+        return ERR_OK;
+    }
     *decision = judge(r, &c, document, how);
     e = ERR_OK;
     if (decision->write) {

@@ -61,15 +61,18 @@ enum put_how {
     PUT_FORCE = 2,
     /* In spite of PUT_RESET it is skipped when what stands has a higher seq; the fold stays as it
      * is, too. */
-    PUT_UNLESS_AHEAD = 4
+    PUT_UNLESS_AHEAD = 4,
+    /* It comes from an export: it is skipped unless it was projected later than all that is known
+     * of it, and its projected_at_us may be any. */
+    PUT_UNLESS_NEWER = 8
 };
 
 /**
  * round_put(r, document, how, decision):
  * Decide, and keep ${document} if it is to be written (E1 -> E2 at the commit).
  * The fold is kept in any case but that of PUT_UNLESS_AHEAD.  ${how}: words of enum put_how.
- * Its projected_at_us is later than the checkpoint's last_projected_us.  ERR_FULL: the limit is
- * reached, nothing is kept.
+ * Its projected_at_us is later than the checkpoint's last_projected_us, but for PUT_UNLESS_NEWER.
+ * ERR_FULL: the limit is reached, nothing is kept.
  */
 enum err round_put(struct round *r, const struct document *document, unsigned how,
                    struct decision *decision) MUST_CHECK;

@@ -109,8 +109,8 @@ TEST(wrong_usage_and_no_store)
 {
     struct temp_dir d = temp_dir_make();
 
-    expect(d.path, "mend", 2, "check, dump or repair is wanted");
-    expect(d.path, NULL, 2, "check, dump or repair is wanted");
+    expect(d.path, "mend", 2, "check, dump, repair, export [FILE], import FILE, ");
+    expect(d.path, NULL, 2, "check, dump, repair, export [FILE], import FILE, ");
     expect(d.path, "check", 4, "there is no store in");
     expect("/nonexistent/store", "repair", 1, "No such file or directory");
     temp_dir_remove(&d); /* nothing was made in it */

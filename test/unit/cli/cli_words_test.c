@@ -145,7 +145,7 @@ TEST(wrong_usage_says_what_is_wrong)
     static const char *const cases[][2] = {
         {"status now", "too many arguments"},
         {"status --all", "--all does not belong here; it goes with clear, dead"},
-        {"status --yes", "--yes does not belong here; it goes with clear, dead, audit"},
+        {"status --yes", "--yes does not belong here; it goes with store, clear, dead, audit"},
         {"dead drop a --dry-run",
          "--dry-run does not belong here; it goes with clear, rebuild, audit"},
         {"status --jsn", "--jsn is not understood"},
