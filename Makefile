@@ -4,6 +4,7 @@
 # make bench      every row of docs/BENCH.md, in under ten minutes (ROW=name: one group of rows)
 # make sim        delivery's judgement against scripts on a clock of their own (SEEDS=10000, FROM=seed)
 # make soak       steady load, a restart every 20 s; memory, descriptors and losses (MINUTES=30)
+# make upgrade    from 0.1.1 (built beside) and back, kills in the middle (KILLS=n); last line "N passed, N failed"
 # make scale      a rebuild that is killed in the middle, resumed and audited (ENTITIES=20000)
 # make torture    the promise under fire: CYCLES=20 kills among other faults; SEED=n repeats a run (SAN as below)
 # make check      folder plan, links, format, clang-tidy (SAN=address|undefined|thread: the unit tests with it as well)
@@ -132,6 +133,19 @@ torture: ; $(Q)tools/setup && $(MAKE) -s all torture-program MIX_ENV=test && TOR
 
 bench-programs: $(patsubst test/bench/%.c,$(BUILD)/bench/%,$(wildcard test/bench/*.c))
 bench: ; $(Q)tools/setup && $(MAKE) -s all bench-programs MIX_ENV=prod && exec test/bench/run $(ROW)
+# The release one upgrades from, in a folder of its own.
+OLD ?= f317d23
+build/0.1.1/priv/convex_sidecar:
+	$(Q)mkdir -p build/0.1.1 && git archive $(OLD) | tar -x -C build/0.1.1 && $(MAKE) -s -C build/0.1.1 c
+# What test/bench/pages compares: the same program over both outboxes (0.1.1 had no folders).
+upgrade-programs: build/0.1.1/priv/convex_sidecar
+	$(Q)cd build/0.1.1 && mkdir -p shim/outbox shim/projection && \
+	    echo '#include "../../c_src/outbox.h"' >shim/outbox/outbox.h && \
+	    echo '#include "../../c_src/projection.h"' >shim/projection/projection.h && \
+	    $(CC) -O2 $(CPPALL) -Ishim -Ic_src -o pages_loop ../../test/bench/pages_loop.c \
+	    $$(ls build/*.o | grep -v /main.o) $(LIBS) -pthread
+upgrade: build/0.1.1/priv/convex_sidecar
+	$(Q)tools/setup && $(MAKE) -s c build/bench/store_1 && exec test/upgrade/run
 soak: ; $(Q)tools/setup && $(MAKE) -s all MIX_ENV=prod && MINUTES=$(or $(MINUTES),30) exec test/soak/run
 scale: ; $(Q)tools/setup && $(MAKE) -s all MIX_ENV=prod && ENTITIES=$(or $(ENTITIES),20000) exec test/scale/rebuild
 
