@@ -152,7 +152,7 @@ defmodule FaultsTest do
       assert {:ok, _} = flush(c)
       stop_supervised!(c.name)
       file = Path.join(store(c), "data.mdb")
-      newer = file |> File.read!() |> String.replace("convex-sidecar outbox 1", "convex-sidecar outbox 9")
+      newer = file |> File.read!() |> String.replace("convex-sidecar outbox 2", "convex-sidecar outbox 9")
       File.write!(file, newer)
       assert {text, 1} = run_alone(c, "")
       assert text =~ "format 9 is of a newer sidecar"
@@ -251,6 +251,7 @@ defmodule FaultsTest do
       {:ok, _} = :convex_sidecar.clear(c.name, @run <> "late")
       {:ok, _} = project(c, "last", 1)
       :ok = stop_supervised(c.name)
+      assert {_, 0} = word(c, ~w(store migrate --to 1))
       late = DateTime.to_unix(far, :microsecond) + 1
       max = DateTime.to_unix(~U[9999-12-31 23:59:59.999999Z], :microsecond)
       assert rewrite(c, @run <> "zz~~", @run <> <<"zz", 0xFF, 0xFE>>) > 0

@@ -110,7 +110,8 @@ enum err round_each_checkpoint(struct round *r, struct slice prefix, struct slic
 
 /** round_dead_get(r, id, d): Slices are good until the next round_ call. */
 enum err round_dead_get(struct round *r, struct slice id, struct dead_letter *d) MUST_CHECK;
-/** round_dead_each(r, after, visit, arg): Dead letters behind ${after}, by id, until false. */
+/** round_dead_each(r, after, visit, arg): Dead letters behind that of the document ${after} (empty:
+ * all), in the order in which their documents were first kept, until false. */
 enum err round_dead_each(struct round *r, struct slice after,
                          bool (*visit)(void *arg, const struct dead_letter *d),
                          void *arg) MUST_CHECK;

@@ -64,6 +64,8 @@ enum err round_dead_each(struct round *r, struct slice after,
     uint64_t document = 0;
     enum err e = after.len > 0 ? round_number_of(r, after, &document) : ERR_OK;
 
+    if (e == ERR_NOT_FOUND) /* nothing comes after what nobody knows */
+        return ERR_OK;
     while (e == ERR_OK) {
         e = next_letter(r, &document, &d);
         if (e == ERR_NOT_FOUND || (e == ERR_OK && !visit(arg, &d)))

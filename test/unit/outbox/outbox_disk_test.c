@@ -10,6 +10,8 @@
 
 #include "ground/metrics.h"
 #include "store_tools/store_check.h"
+#include "store/format.h"
+#include "store/migrate.h"
 #include "store/store_dir.h"
 
 #include "test.h"
@@ -119,6 +121,34 @@ TEST(a_read_only_disk_is_refused_and_can_still_be_checked)
         ck_assert_int_eq(kit_open(dir, 1 << 28, 100, &o, &fault), ERR_OK);
         ck_assert_uint_eq(kit_count_pending(o), 13);
         outbox_close(o);
+        ck_assert_int_eq(umount(d.path), 0);
+    }
+    temp_dir_remove(&d);
+}
+
+/* A store of an older format, whose copy would not find room: both numbers, and all as it was. */
+TEST(a_migration_without_room_is_refused_with_both_numbers)
+{
+    struct temp_dir d = temp_dir_make();
+    struct migrate_report r;
+    struct outbox *o = NULL;
+    struct fault fault = {0};
+    char dir[100];
+
+    if (mount_disk(d.path)) {
+        snprintf(dir, sizeof dir, "%s/store", d.path);
+        ck_assert_int_eq(mkdir(dir, 0700), 0);
+        struct store *s;
+        ck_assert_int_eq(store_open_copy(dir, 1, 1 << 24, &s, &fault), ERR_OK);
+        ck_assert_int_eq(store_begin(s), ERR_OK);
+        ck_assert_int_eq(format_put(s, 1), ERR_OK);
+        ck_assert_int_eq(store_commit(s), ERR_OK);
+        store_close(s);
+        ck_assert_int_eq(kit_open(dir, 1 << 28, 100, &o, &fault), ERR_STORE);
+        ck_assert_ptr_nonnull(strstr(fault.why, "to bring the store from format 1 to 2, 16"));
+        ck_assert_ptr_nonnull(strstr(fault.why, " are: make room and start again"));
+        ck_assert_int_eq(migrate(dir, 1, NULL, &r, &fault), ERR_OK);
+        ck_assert_uint_eq(r.from, 1); /* it is what it was */
         ck_assert_int_eq(umount(d.path), 0);
     }
     temp_dir_remove(&d);
