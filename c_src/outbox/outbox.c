@@ -508,26 +508,15 @@ static enum err first_round(struct outbox *o, struct fault *fault)
     return fault_fail(fault, e, "", "%s", store_why(o->store));
 }
 
-/* Nobody deletes it but the operator, who may have forgotten it. */
-static void log_old(void *arg, const char *name, uint64_t bytes, int64_t at_us)
-{
-    (void)arg;
-    (void)at_us;
-    log_event(LOG_INFO, "store.old_kept", "file=%s bytes=%llu next=\"%s\"", name,
-              (unsigned long long)bytes, "convex_sidecar store drop-old, when all is well");
-}
-
 enum err outbox_open(const struct outbox_options *options, struct outbox **out, struct fault *fault)
 {
     struct outbox *o = base_alloc(sizeof *o);
-    struct migrate_report migrated;
-    enum err e = migrate(options->dir, STORE_FORMAT, &options->migrating, &migrated, fault);
+    enum err e = migrate_at_start(options->dir, &options->migrating, fault);
 
     if (e == ERR_OK)
         e = store_open(options->dir, map_bytes(options->limit_bytes), &o->store, fault);
     if (e != ERR_OK)
         goto err0;
-    migrate_each_old(options->dir, log_old, NULL);
     e = format_check(o->store, fault);
     if (e == ERR_OK && options->sink != NULL)
         e = kept_for_check(o->store, options->sinks, options->sink, &o->kept_for, fault);

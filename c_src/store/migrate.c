@@ -402,3 +402,21 @@ void migrate_each_old(const char *dir,
                   (int64_t)st.st_mtim.tv_sec * 1000000 + st.st_mtim.tv_nsec / 1000);
     closedir(d);
 }
+
+static void log_old(void *arg, const char *name, uint64_t bytes, int64_t at_us)
+{
+    (void)arg;
+    (void)at_us;
+    log_event(LOG_INFO, "store.old_kept", "file=%s bytes=%llu next=\"%s\"", name,
+              (unsigned long long)bytes, "convex_sidecar store drop-old, when all is well");
+}
+
+enum err migrate_at_start(const char *dir, const struct migrate_wires *wires, struct fault *fault)
+{
+    struct migrate_report report;
+    enum err e = migrate(dir, STORE_FORMAT, wires, &report, fault);
+
+    if (e == ERR_OK)
+        migrate_each_old(dir, log_old, NULL);
+    return e;
+}

@@ -36,6 +36,11 @@ struct migrate_wires {
 enum err migrate(const char *dir, unsigned to, const struct migrate_wires *wires,
                  struct migrate_report *report, struct fault *fault) MUST_CHECK;
 
+/** migrate_at_start(dir, wires, fault): To this program's format; what earlier migrations have kept
+ * is named in the log, since nobody deletes it but the operator. */
+enum err migrate_at_start(const char *dir, const struct migrate_wires *wires,
+                          struct fault *fault) MUST_CHECK;
+
 /**
  * migrate_each_old(dir, visit, arg):
  * The stores that migrations have kept in ${dir}: name, bytes, and when they were written last.
