@@ -249,6 +249,8 @@ static void show_scope(const struct delivery *d, const struct scope *s, struct d
     out->state = shown_state(s);
     out->since_us = s->since_us;
     out->failures = s->failures;
+    out->why[0] = '\0';
+    out->next_us = 0;
     if (out->state == DISPATCH_RUNNING)
         return;
     snprintf(out->why, sizeof out->why, "%s", s->why);
@@ -270,10 +272,12 @@ static void show_kinds(const struct delivery *d, struct dispatch_status *s)
 
 void delivery_status(const struct delivery *d, struct dispatch_status *s)
 {
-    *s = (struct dispatch_status){.limit = d->pace.limit,
-                                  .in_flight = d->in_flight,
-                                  .overdue = d->overdue,
-                                  .sought = (unsigned)d->search.count};
+    s->limit = d->pace.limit;
+    s->in_flight = d->in_flight;
+    s->overdue = d->overdue;
+    s->sought = (unsigned)d->search.count;
+    s->troubled = 0;
+    s->kind_count = s->note_count = 0;
     show_scope(d, &d->endpoint, &s->endpoint);
     show_kinds(d, s);
     for (size_t i = 0; i < DISPATCH_NOTES; i++)
@@ -444,7 +448,7 @@ static struct call *load_trial(struct delivery *d)
     if (!scope_may_try(s, d->now_us, false))
         return NULL;
     if (!is_start && delivery_may_control(d)) {
-        c = delivery_is_control_free(d) ? load_control(d, NULL) : NULL;
+        c = d->control == 0 ? load_control(d, NULL) : NULL;
     } else {
         size_t size = trial_size(d);
         c = size == 1 ? load_newest(d) : NULL;

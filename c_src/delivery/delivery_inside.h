@@ -13,9 +13,10 @@
 #include "delivery/search.h"
 #include "delivery/spacing.h"
 
-#define STORE_AGAIN_US   100000   /* a store that cannot be read is asked again after so long */
-#define CONTROL_EVERY_US 1000000  /* between two controls, unless the first passed */
-#define CONTROL_NONE_US  60000000 /* none is known: asked again after so long */
+#define STORE_AGAIN_US 100000 /* a store that cannot be read is asked again after so long */
+#define CONTROL_EVERY_US                                                                           \
+    1000000 /* between two controls that are no trials, unless the first passed */
+#define CONTROL_NONE_US 60000000 /* none is known: asked again after so long */
 
 struct kind_slot {
     char *name; /* NULL: all others */

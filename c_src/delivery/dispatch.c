@@ -84,16 +84,16 @@ const char *dispatch_next_text(enum dispatch_state s)
 
 static void show(struct dispatch *d)
 {
-    struct sink_peer peer = d->status.peer;
+    const struct dispatch_status *s = &d->status;
 
     delivery_status(d->delivery, &d->status);
-    d->status.peer = peer;
     if (!d->closed)
         sink_peer(d->sink, &d->status.peer);
     metric_set(METRIC_IN_FLIGHT, d->status.in_flight);
     metric_set(METRIC_CONCURRENCY_LIMIT, d->status.limit);
     pthread_mutex_lock(&d->lock);
-    d->shown = d->status;
+    memcpy(&d->shown, s,
+           s->kind_count + s->note_count > 0 ? sizeof *s : offsetof(struct dispatch_status, kinds));
     pthread_mutex_unlock(&d->lock);
 }
 

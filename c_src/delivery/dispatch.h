@@ -52,6 +52,7 @@ struct dispatch_status {
     unsigned limit, in_flight, overdue;
     unsigned troubled, sought; /* documents that travel alone; that are searched */
     size_t kind_count, note_count;
+    /* the lists, last: mostly there is nothing in them to be copied */
     struct dispatch_kind kinds[DISPATCH_KINDS]; /* those that are not running */
     struct dispatch_note notes[DISPATCH_NOTES]; /* the first ones in trouble */
 };

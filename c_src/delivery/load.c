@@ -375,7 +375,7 @@ struct call *load_kind_trial(struct delivery *d, struct kind_slot *k)
         if (c != NULL)
             c->is_proof = true;
     } else if (delivery_may_control(d)) {
-        if (delivery_is_control_free(d))
+        if (d->control == 0)
             c = load_control(d, k);
     } else if (scope_may_try(&k->scope, d->now_us, true) &&
                (e = entries_pop(&k->troubled)) != NULL) {
