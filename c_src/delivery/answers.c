@@ -46,7 +46,7 @@ static void end_waits(struct delivery *d, struct kind_slot *k)
 /* What the cursors stepped over meanwhile is met again. */
 static void look_back(struct delivery *d, struct kind_slot *k)
 {
-    lanes_rewind(&d->lanes, k->low);
+    cursors_rewind(&d->cursors, k->low);
     k->low = k->high = 0;
 }
 
@@ -539,7 +539,7 @@ void answers_take_control(void *arg, const struct verdict *verdict)
 static void look_again(struct delivery *d, struct entry *e)
 {
     struct pending document;
-    enum err err = outbox_get(d->lanes.reader, e->no, &document);
+    enum err err = outbox_get(d->cursors.reader, e->no, &document);
 
     if (err == ERR_NOT_FOUND && e->then_no != 0) {
         e->no = e->then_no;
@@ -567,7 +567,7 @@ bool answers_collect(struct delivery *d)
         struct entry *e;
         if ((d->unsettled = u->next) == NULL)
             d->unsettled_end = &d->unsettled;
-        outbox_release(d->lanes.reader); /* an older view would still show them */
+        outbox_release(d->cursors.reader); /* an older view would still show them */
         while ((e = entries_pop(&u->entries)) != NULL)
             look_again(d, e);
         free(u);

@@ -51,7 +51,7 @@ struct delivery *delivery_open(struct outbox *o, struct sink *sink,
     pace_init(&d->pace, &pace);
     d->spacing = spacing_new(1000 * options->min_interval_ms);
     d->known = known_new();
-    d->lanes.reader = outbox_reader_open(o);
+    d->cursors.reader = outbox_reader_open(o);
     d->unsettled_end = &d->unsettled;
     d->now_us = now_us;
     d->wall_us = wall_us;
@@ -80,7 +80,7 @@ void delivery_close(struct delivery *d)
     agenda_free(&d->agenda);
     known_free(d->known);
     spacing_free(d->spacing);
-    outbox_reader_close(d->lanes.reader);
+    outbox_reader_close(d->cursors.reader);
     free(d);
 }
 
@@ -544,7 +544,7 @@ bool delivery_step(struct delivery *d, int64_t now_us, int64_t wall_us)
     look_for_overdue(d);
     while (sent < CALLS_A_STEP && may_send(d) && (send_next(d) || d->is_stirred))
         sent++;
-    outbox_release(d->lanes.reader);
+    outbox_release(d->cursors.reader);
     return sent == CALLS_A_STEP || (d->scan_left == 0 && may_send(d));
 }
 

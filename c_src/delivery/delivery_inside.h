@@ -7,7 +7,7 @@
 
 #include "delivery/delivery.h"
 #include "delivery/entry.h"
-#include "delivery/lanes.h"
+#include "delivery/cursors.h"
 #include "delivery/pace.h"
 #include "delivery/scope.h"
 #include "delivery/search.h"
@@ -86,7 +86,7 @@ struct delivery {
     size_t kind_count, kind_last;
 
     struct known *known;
-    struct lanes lanes;
+    struct cursors cursors;
     struct agenda agenda;
     struct search search;
     struct unsettled *unsettled, **unsettled_end;

@@ -88,7 +88,7 @@ void load_meet_newer(struct delivery *d, struct entry *e)
 /* Read the version of ${e}, which is in no list, that is pending now.  False: ${e} is elsewhere. */
 static bool read_again(struct delivery *d, struct entry *e, struct pending *document)
 {
-    enum err err = outbox_get(d->lanes.reader, e->no, document);
+    enum err err = outbox_get(d->cursors.reader, e->no, document);
 
     if (err == ERR_STORE) {
         delivery_postpone(d, e, d->now_us + STORE_AGAIN_US);
@@ -191,7 +191,8 @@ static struct entry *meet(struct delivery *d, const struct pending *document)
 
 static bool next_record(struct delivery *d, bool fresh, struct pending *document)
 {
-    return fresh ? lanes_fresh(&d->lanes, d->wall_us, document) : lanes_old(&d->lanes, document);
+    return fresh ? cursors_fresh(&d->cursors, d->wall_us, document)
+                 : cursors_old(&d->cursors, document);
 }
 
 static struct entry *scan(struct delivery *d, bool fresh, struct pending *document)
@@ -330,10 +331,10 @@ static struct entry *take_skipped(struct delivery *d, struct kind_slot *k)
 
     if (k->low == 0)
         return NULL;
-    if (outbox_get(d->lanes.reader, k->high, &document) == ERR_OK)
+    if (outbox_get(d->cursors.reader, k->high, &document) == ERR_OK)
         e = adopt(d, k, &document);
     for (int i = 0; e == NULL && i < WALK_MAX; i++) {
-        if (!outbox_next(d->lanes.reader, k->low - 1, &document) || document.no > k->high) {
+        if (!outbox_next(d->cursors.reader, k->low - 1, &document) || document.no > k->high) {
             k->low = k->high = 0;
             return NULL;
         }
@@ -353,9 +354,9 @@ struct call *load_newest(struct delivery *d)
 {
     struct pending document;
     struct entry *e = NULL;
-    uint64_t no = outbox_last(d->lanes.reader);
+    uint64_t no = outbox_last(d->cursors.reader);
 
-    if (no > 0 && outbox_get(d->lanes.reader, no, &document) == ERR_OK) {
+    if (no > 0 && outbox_get(d->cursors.reader, no, &document) == ERR_OK) {
         struct kind_slot *k = delivery_kind(d, document.kind);
         if (delivery_is_open(k))
             e = adopt(d, k, &document);

@@ -3,6 +3,8 @@
 
 #include "sim.c"
 
+#define EXCUSED_ONE_IN 400 /* scripts, at most, in which two faults bury a healthy document */
+
 int main(int argc, char **argv)
 {
     uint64_t seeds = argc > 1 ? strtoull(argv[1], NULL, 10) : 10000;
@@ -16,5 +18,5 @@ int main(int argc, char **argv)
     printf("%llu seeds, %llu failed; %u healthy documents buried by two separate faults, to be "
            "healed\n",
            (unsigned long long)seeds, (unsigned long long)failed, excused);
-    return failed == 0 ? 0 : 1;
+    return failed == 0 && excused <= 2 + seeds / EXCUSED_ONE_IN ? 0 : 1;
 }

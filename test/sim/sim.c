@@ -53,7 +53,8 @@ struct sim_fault {
     enum fault_sort sort;
     int kind; /* -1: the endpoint */
     int64_t begin_us, end_us;
-    unsigned begin_call; /* not 0: it begins when that call is sent, and lasts for so long */
+    unsigned begin_call;   /* not 0: it begins when that call is sent, and lasts for so long */
+    unsigned begin_answer; /* or when so many answers were given, just before the next is made */
     int64_t lasts_us;
     bool by_nature; /* 401, 429: says that it is about the endpoint */
     bool has_begun;
@@ -98,7 +99,7 @@ struct sim {
     struct sim_fault faults[SIM_FAULTS];
     struct sink_call *flight[SIM_CALLS];
     size_t flight_count;
-    unsigned calls, restarts;
+    unsigned calls, answers, restarts;
     int64_t restart_us;
     int64_t call_times_us[64]; /* of the last ones, a ring */
     int lose_percent;
@@ -155,15 +156,23 @@ static struct sim_fault *fault_now(struct sim *s, int kind)
     return NULL;
 }
 
+static bool is_fault_due(const struct sim *s, const struct sim_fault *f)
+{
+    if (f->begin_call > 0)
+        return s->calls >= f->begin_call;
+    if (f->begin_answer > 0)
+        return s->answers >= f->begin_answer;
+    return sim_now_us >= f->begin_us;
+}
+
 static void begin_faults(struct sim *s)
 {
     for (int i = 0; i < s->fault_count; i++) {
         struct sim_fault *f = &s->faults[i];
-        if (f->has_begun ||
-            (f->begin_call > 0 ? s->calls < f->begin_call : sim_now_us < f->begin_us))
+        if (f->has_begun || !is_fault_due(s, f))
             continue;
         f->has_begun = true;
-        if (f->begin_call > 0) {
+        if (f->begin_call + f->begin_answer > 0) {
             f->begin_us = sim_now_us;
             f->end_us = sim_now_us + f->lasts_us;
         }
@@ -448,8 +457,11 @@ static void draw_faults(struct sim *s)
         s->refusing_faults += f->sort == FAULT_REFUSES;
         f->by_nature = f->kind < 0 && chance(s, 3) == 0;
         f->lasts_us = 1000 * (1 + (int64_t)chance(s, chance(s, 2) ? 200 : 25000));
-        if (chance(s, 2)) {
+        int when = chance(s, 3);
+        if (when == 0) {
             f->begin_call = 1 + (unsigned)chance(s, 60);
+        } else if (when == 1) {
+            f->begin_answer = 1 + (unsigned)chance(s, 60);
         } else {
             f->begin_us = s->begun_us + 1000 * (int64_t)chance(s, 40000);
             f->end_us = f->begin_us + f->lasts_us;
@@ -605,11 +617,13 @@ static void answer_due(struct sim *s)
             i++;
             continue;
         }
+        begin_faults(s);
         if (!c->has_verdicts) {
             judge(s, c);
             if (c->due_us > sim_now_us)
                 continue; /* it hangs */
         }
+        s->answers++;
         s->flight[i] = s->flight[--s->flight_count];
         give_answer(s, c);
         i = 0;
@@ -636,7 +650,7 @@ static int64_t next_us(struct sim *s)
     for (int i = 0; i < s->document_count; i++)
         at_us = at_us < s->documents[i].next_put_us ? at_us : s->documents[i].next_put_us;
     for (int i = 0; i < s->fault_count; i++)
-        if (s->faults[i].begin_call == 0 && !s->faults[i].has_begun &&
+        if (s->faults[i].begin_call + s->faults[i].begin_answer == 0 && !s->faults[i].has_begun &&
             s->faults[i].begin_us < at_us)
             at_us = s->faults[i].begin_us;
     return at_us < s->restart_us ? at_us : s->restart_us;
