@@ -155,6 +155,8 @@ static struct entry *take_due(struct delivery *d, struct pending *document)
             delivery_trouble(d, e, d->now_us);
         } else if (!delivery_is_open(k)) {
             delivery_skip(d, k, e->no);
+            if (e->then_no != 0)
+                delivery_skip(d, k, e->then_no);
             delivery_forget(d, e);
         } else if (read_again(d, e, document)) {
             return e;
