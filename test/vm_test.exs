@@ -528,7 +528,7 @@ defmodule VmTest do
       [port] = Regex.run(~r/observe_port=(\d+)/, ready, capture: :all_but_first)
       {:ok, {{_, 503, _}, _, body}} = :httpc.request(~c"http://127.0.0.1:#{port}/readyz")
       assert to_string(body) =~ "delivery is stopped: [sink] type is noop"
-      assert to_string(body) =~ "; set [sink] type = http to deliver them"
+      assert to_string(body) =~ "; next: set [sink] type = http to deliver them"
     end
 
     # Run the program on `store` with `sink` as long as `fun` takes.
