@@ -1,0 +1,126 @@
+/*
+ * shown.c - how delivery stands, for people: the log's lines and the status.
+ *
+ * A state is shown as what it means for the documents: doubt that lasts a round trip is no news,
+ * doubt that lasts, for want of a control and of clean documents, is waiting or stopped.
+ *
+ * Runs on the delivery thread only.
+ */
+
+#include "delivery/delivery_inside.h"
+
+#include "ground/clock.h"
+#include "ground/log.h"
+#include "ground/metrics.h"
+
+#define LOG_EVERY_MS 10000 /* of an endpoint that fails and recovers in turns */
+
+/* ---- states, for people -------------------------------------------------------- */
+
+static const char *state_words[] = {"running", "running", "waiting", "stopped"};
+
+static void log_endpoint(struct delivery *d, enum scope_state was)
+{
+    static const char *const events[] = {"dispatch.running", "dispatch.running", "dispatch.waiting",
+                                         "dispatch.stopped"};
+    static const enum log_level levels[] = {LOG_INFO, LOG_INFO, LOG_WARNING, LOG_ERROR};
+    enum scope_state is = d->endpoint.state;
+    char quoted[300];
+    bool logged = true;
+
+    if (is == SCOPE_WAITING)
+        logged = d->is_waiting_logged = log_limited(&d->endpoint_logged_us, LOG_EVERY_MS);
+    else if (is == SCOPE_RUNNING && was == SCOPE_WAITING)
+        logged = d->is_waiting_logged;
+    if (is != SCOPE_STOPPED && !logged)
+        return;
+    log_event(levels[is], events[is], "was=%s why=%s", state_words[was],
+              log_quote(slice_str(d->endpoint.why), quoted, sizeof quoted));
+}
+
+static void log_kind(const struct kind_slot *k)
+{
+    char quoted[300], name[300];
+
+    log_event(
+        scope_is_bad(&k->scope) ? LOG_ERROR : LOG_INFO, "dispatch.kind", "kind=%s state=%s why=%s",
+        log_quote(slice_of(k->name, k->name_len), name, sizeof name), state_words[k->scope.state],
+        log_quote(slice_str(k->scope.why), quoted, sizeof quoted));
+}
+
+void delivery_moved(struct delivery *d, struct kind_slot *k, enum scope_state was)
+{
+    struct scope *s = k != NULL ? &k->scope : &d->endpoint;
+
+    if (s->state == was)
+        return;
+    s->since_us = clock_wall_us();
+    bool is_news = scope_is_bad(s) || was == SCOPE_WAITING || was == SCOPE_STOPPED;
+    if (k == NULL)
+        metric_set(METRIC_STOPPED, s->state == SCOPE_STOPPED);
+    if (k == NULL && is_news)
+        log_endpoint(d, was);
+    else if (is_news)
+        log_kind(k);
+}
+
+static bool is_shown_running(const struct scope *s)
+{
+    return s->state == SCOPE_RUNNING || (s->state == SCOPE_DOUBTED && s->failures < 2) ||
+           (s->state == SCOPE_WAITING && s->failures == 0);
+}
+
+static enum dispatch_state shown_state(const struct scope *s)
+{
+    if (is_shown_running(s))
+        return DISPATCH_RUNNING;
+    if (s->state == SCOPE_DOUBTED) /* for long, as nobody is there to end the doubt */
+        return s->last == VERDICT_REFUSED ? DISPATCH_STOPPED : DISPATCH_WAITING;
+    return s->state == SCOPE_STOPPED ? DISPATCH_STOPPED : DISPATCH_WAITING;
+}
+
+static void show_scope(const struct delivery *d, const struct scope *s, struct dispatch_scope *out)
+{
+    int64_t left_us = s->until_us > d->now_us ? s->until_us - d->now_us : 0;
+
+    out->state = shown_state(s);
+    out->since_us = s->since_us;
+    out->failures = s->failures;
+    out->why[0] = '\0';
+    out->next_us = 0;
+    if (out->state == DISPATCH_RUNNING)
+        return;
+    snprintf(out->why, sizeof out->why, "%s", s->why);
+    out->next_us = d->wall_us + left_us;
+}
+
+static void show_kinds(const struct delivery *d, struct dispatch_status *s)
+{
+    for (size_t i = 0; i < delivery_kind_slots(d); i++) {
+        const struct kind_slot *k = &d->kinds[i];
+        s->troubled += (unsigned)k->troubled.count;
+        if (is_shown_running(&k->scope) || s->kind_count == DISPATCH_KINDS)
+            continue;
+        struct dispatch_kind *out = &s->kinds[s->kind_count++];
+        snprintf(out->name, sizeof out->name, "%.60s", k->name != NULL ? k->name : "others");
+        show_scope(d, &k->scope, &out->scope);
+    }
+}
+
+void delivery_status(const struct delivery *d, struct dispatch_status *s)
+{
+    s->limit = d->pace.limit;
+    s->in_flight = d->in_flight;
+    s->overdue = d->overdue;
+    s->sought = (unsigned)d->search.count;
+    s->troubled = 0;
+    s->kind_count = s->note_count = 0;
+    show_scope(d, &d->endpoint, &s->endpoint);
+    show_kinds(d, s);
+    for (size_t i = 0; i < DISPATCH_NOTES; i++)
+        if (d->notes[i].document != 0) {
+            struct dispatch_note *n = &s->notes[s->note_count++];
+            memcpy(n->id, d->notes[i].id, sizeof n->id);
+            memcpy(n->why, d->notes[i].why, sizeof n->why);
+        }
+}
