@@ -103,4 +103,31 @@ defmodule UpgradeTest do
     knows(c, 1)
     assert %{deployment: "", mark: 0} = status(c)
   end
+
+  test "a deployment that was made anew bears another id at the next document", c do
+    Standin.deploy(c.standin, 2)
+    {:ok, _} = :convex_sidecar.reload(c.name)
+    knows(c, 2)
+    before = status(c).deployment
+    Standin.wipe(c.standin)
+    {:ok, _} = :convex_sidecar.project(c.name, :run_summary, "r", row(1), [event(1)], %{})
+    wait_until(fn -> status(c).deployment not in ["", before] end, 20_000)
+    assert status(c).functions == 2
+  end
+
+  test "answers that come twice, at any time, answer nothing else", c do
+    Standin.deploy(c.standin, 2)
+    {:ok, _} = :convex_sidecar.reload(c.name)
+    knows(c, 2)
+    for ms <- [0, 1, 3, 10, 30], do: Standin.faults(c.standin, ~s({"kind":"twice","times":0,"p":0.2,"ms":#{ms}}))
+    stop = :atomics.new(1, [])
+    writers = for i <- 1..@writers, do: Task.async(fn -> write(c, stop, i) end)
+    confirmed(c, 500)
+    :atomics.put(stop, 1, 1)
+    standing = writers |> Task.await_many(30_000) |> Enum.reduce(&Map.merge/2)
+    assert {:ok, %{pending: 0}} = :convex_sidecar.flush(c.name, 20_000)
+    assert Standin.stat(c.standin, "twice") > 0
+    there = for {@run <> id, json} <- Standin.documents(c.standin), into: %{}, do: {id, seq(json)}
+    assert there == standing
+  end
 end

@@ -18,6 +18,7 @@
 
 #include "convex/functions.h"
 
+#include "ground/hex.h"
 #include "json/json.h"
 
 #include <sys/random.h>
@@ -29,7 +30,6 @@ struct functions {
     /* fixed after new */
     char attach[CONVEX_PATH_BYTES]; /* its beginning is the module, with the colon */
     size_t module_len;
-    char propose[33]; /* the name of a deployment that has none */
     /* of the delivery thread */
     uint64_t last_number;
     char controls[FUNCTIONS_CONTROLS][CONVEX_PATH_BYTES];
@@ -54,15 +54,12 @@ static size_t module_len(const char *path)
 struct functions *functions_new(const char *mutation)
 {
     struct functions *f = base_alloc(sizeof *f);
-    uint32_t chance[4];
+    uint32_t chance;
 
     f->module_len = module_len(mutation);
     snprintf(f->attach, sizeof f->attach, "%.*sattach", (int)f->module_len, mutation);
-    put_random(chance, sizeof chance);
-    snprintf(f->propose, sizeof f->propose, "%08x%08x%08x%08x", chance[0], chance[1], chance[2],
-             chance[3]);
-    put_random(chance, sizeof chance);
-    f->last_number = (uint64_t)(chance[0] & CHANCE_MASK) << COUNTER_BITS;
+    put_random(&chance, sizeof chance);
+    f->last_number = (uint64_t)(chance & CHANCE_MASK) << COUNTER_BITS;
     f->peer.mark = -1;
     return f;
 }
@@ -137,13 +134,20 @@ static void put_raise(const struct sink_store *us, struct buf *b)
     buf_byte(b, '}');
 }
 
+/* The name that is proposed is another each time: a deployment made anew may not bear its old one.
+ */
 void functions_put_attach(const struct functions *f, const struct sink_store *us, struct buf *b)
 {
+    uint8_t chance[16];
+    char propose[2 * sizeof chance + 1];
+
     buf_str(b, "{\"path\":");
     json_put_string(b, slice_str(f->attach));
     buf_str(b, ",\"format\":\"json\",\"args\":{");
     put_store(us, b);
-    buf_printf(b, ",\"propose\":\"%s\"", f->propose);
+    put_random(chance, sizeof chance);
+    hex_put(chance, sizeof chance, propose);
+    buf_printf(b, ",\"propose\":\"%s\"", propose);
     if (us->to > 0)
         put_raise(us, b);
     buf_str(b, "}}");

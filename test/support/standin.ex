@@ -117,6 +117,9 @@ defmodule Standin do
     %{"functions" => String.to_integer(n)}
   end
 
+  @doc "A deployment made anew: its table is empty, and nobody was told."
+  def wipe(standin), do: request(standin, :post, "wipe", "")
+
   @doc "A number of /__standin/stats."
   def stat(standin, name) do
     [n] = Regex.run(~r/"#{name}":(\d+)/, request(standin, :get, "stats", ""), capture: :all_but_first)

@@ -361,16 +361,19 @@ TEST(a_raise_rides_on_one_call_until_it_stands)
     close_sink();
 }
 
-TEST(a_deployment_whose_rows_are_gone_is_asked_at_once)
+TEST(a_deployment_whose_rows_are_gone_is_asked_at_once_and_named_anew)
 {
     struct told told;
+    char first[33];
 
     open_sink("runtime:upsertBatch");
     attach_with(ATTACHED());
+    snprintf(first, sizeof first, "%s", strstr(body(), "propose\":\"") + 10);
     send_one(&told, false);
     answer_echo(number(), "", "null", RESULTS(DONE));
     ck_assert_str_eq(told.peer.deployment, "");
     attach_with(ATTACHED());
+    ck_assert_ptr_null(strstr(body(), first));
     close_sink();
 }
 
