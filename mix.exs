@@ -20,6 +20,8 @@ defmodule ConvexSidecar.MixProject do
       elixirc_options: [warnings_as_errors: own_build?(Mix.env())],
       erlc_options: [:debug_info] ++ if(own_build?(Mix.env()), do: [:warnings_as_errors], else: []),
       test_paths: ["test"],
+      # The tests' PostgreSQL driver, of Debian, found when it is wanted (test/support/postgres.ex).
+      xref: [exclude: [:pgsql, :pgsql_proto]],
       deps: []
     ]
   end

@@ -5,21 +5,39 @@
 -module(convex_sidecar_batch).
 -behaviour(convex_sidecar_conveyor).
 
--export([window/0, request/2, hand_over/2, answer/2]).
+-export([window/0, read_ahead/2, request/2, hand_over/2, answer/2]).
 
 %% @private
 %% One in the sidecar, one on its way.
 window() -> 2.
 
 %% @private
+%% All entities of one source and kind in a few queries, where the source can.
+read_ahead(Marks, Info) ->
+    Groups = maps:groups_from_list(fun({{Kind, _}, Source}) -> {Kind, Source} end, Marks),
+    maps:fold(fun(Of, Some, Read) -> maps:merge(Read, read_group(Of, Some, Info)) end, #{}, Groups).
+
+read_group({Kind, {Module, Arg} = Source}, [_, _ | _] = Marks, Info) ->
+    case erlang:function_exported(Module, many, 1) andalso Module:many(Arg) of
+        true ->
+            Wanted = [{Id, convex_sidecar_instance:hint(Info, Key)} || {{_, Id} = Key, _} <- Marks],
+            Found = convex_sidecar_source:read_many(Source, Kind, Wanted),
+            maps:from_list([{{{Kind, Id}, Source}, asked(Piece, Kind, Id, Source)} || {Id, Piece} <- maps:to_list(Found)]);
+        false ->
+            #{}
+    end;
+read_group(_Of, _Single, _Info) ->
+    #{}.
+
+%% @private
 request({{Kind, Id} = Key, Source}, Info) ->
-    case convex_sidecar_source:read(Source, Kind, Id, convex_sidecar_instance:hint(Info, Key)) of
-        {ok, #{row := Row, events := Events, last := Last, more := More, options := Options}} ->
-            Request = {project, Kind, Id, Row, Events, wanted(Source, Options)},
-            {ok, #{request => Request, last => Last, more => More, events => length(Events)}};
-        not_found ->
-            not_found
-    end.
+    asked(convex_sidecar_source:read(Source, Kind, Id, convex_sidecar_instance:hint(Info, Key)), Kind, Id, Source).
+
+asked({ok, #{row := Row, events := Events, last := Last, more := More, options := Options}}, Kind, Id, Source) ->
+    Request = {project, Kind, Id, Row, Events, wanted(Source, Options)},
+    {ok, #{request => Request, last => Last, more => More, events => length(Events)}};
+asked(not_found, _Kind, _Id, _Source) ->
+    not_found.
 
 %% Nobody hears the result: then the sidecar need not make it, nor the conveyor read it.
 wanted({Module, _}, Options) ->

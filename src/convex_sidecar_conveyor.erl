@@ -64,6 +64,10 @@
 -callback window() -> pos_integer().
 %% What is to be handed over of one entity.  Raising means: ask again later.
 -callback request(convex_sidecar_marks:mark(), convex_sidecar_instance:info()) -> {ok, request()} | not_found.
+%% The requests of those of the marks that are better read together; the others are asked for one by one.
+-callback read_ahead([convex_sidecar_marks:mark()], convex_sidecar_instance:info()) ->
+    #{convex_sidecar_marks:mark() => {ok, request()} | not_found}.
+-optional_callbacks([read_ahead/2]).
 %% Begin to hand a batch over; its answer comes as a message with this reference.
 -callback hand_over(convex_sidecar_instance:name(), [Request :: term()]) -> {ok, reference()} | {error, term()}.
 %% Whether a message is that answer: one for each request, or why the whole batch failed.
@@ -336,25 +340,39 @@ end_silence(Timer) -> erlang:cancel_timer(Timer).
 
 gather(#state{limit = Limit, marks = Marks0} = State0) ->
     {Batch, Taken, Marks} = convex_sidecar_marks:take(Limit, Marks0),
-    {Items, State} = build_all(Taken, Batch, ?MAX_EVENTS, [], State0#state{marks = Marks, failures = 0}),
+    State1 = State0#state{marks = Marks, failures = 0},
+    {Items, State} = build_all(Taken, read_ahead(Taken, State1), Batch, ?MAX_EVENTS, [], State1),
     {Batch, Items, waiting(State)}.
 
+%% An event log that fails for all of them may do for most of them one by one.
+read_ahead(Taken, #state{name = Name, info = Info, hand_over = HandOver}) ->
+    try
+        case erlang:function_exported(HandOver, read_ahead, 2) of
+            true -> HandOver:read_ahead(Taken, Info);
+            false -> #{}
+        end
+    catch
+        Class:Reason ->
+            convex_sidecar_source:failed(Class, Reason, <<"*">>, <<"*">>, Name),
+            #{}
+    end.
+
 %% What is too much for one batch, or follows on an event log that is ill, is given back.
-build_all([], _Batch, _Events, Items, State) ->
+build_all([], _Read, _Batch, _Events, Items, State) ->
     {lists:reverse(Items), State};
-build_all(Left, Batch, Events, Items, #state{failures = Failures, marks = Marks} = State) when
+build_all(Left, _Read, Batch, Events, Items, #state{failures = Failures, marks = Marks} = State) when
     Events =< 0; Failures >= ?MAX_FAILURES
 ->
     {lists:reverse(Items), State#state{marks = convex_sidecar_marks:give_back(Left, Batch, Marks)}};
-build_all([Mark | Left], Batch, Events, Items, State0) ->
-    case build(Mark, State0) of
-        {#item{} = Item, Count, State} -> build_all(Left, Batch, Events - Count, [Item | Items], State);
-        {none, State} -> build_all(Left, Batch, Events, Items, State)
+build_all([Mark | Left], Read, Batch, Events, Items, State0) ->
+    case build(Mark, Read, State0) of
+        {#item{} = Item, Count, State} -> build_all(Left, Read, Batch, Events - Count, [Item | Items], State);
+        {none, State} -> build_all(Left, Read, Batch, Events, Items, State)
     end.
 
-build({{Kind, Id}, _} = Mark, #state{name = Name, info = Info, hand_over = HandOver, marks = Marks} = State) ->
+build({{Kind, Id}, _} = Mark, Read, #state{name = Name, marks = Marks} = State) ->
     Item = #item{mark = Mark, taken_at = now_ms()},
-    try HandOver:request(Mark, Info) of
+    try request(Mark, Read, State) of
         {ok, #{request := Request, last := Last, more := More, events := Count}} ->
             {Item#item{request = Request, last = Last, more = More}, Count, State};
         not_found ->
@@ -365,6 +383,9 @@ build({{Kind, Id}, _} = Mark, #state{name = Name, info = Info, hand_over = HandO
             Failures = State#state.failures + 1,
             {none, State#state{marks = convex_sidecar_marks:later(Mark, Marks), failures = Failures}}
     end.
+
+request(Mark, Read, _State) when is_map_key(Mark, Read) -> maps:get(Mark, Read);
+request(Mark, _Read, #state{info = Info, hand_over = HandOver}) -> HandOver:request(Mark, Info).
 
 %% What waits because its source raised has its time.
 waiting(#state{later_timer = undefined, later_ms = Ms, marks = Marks} = State) ->

@@ -15,7 +15,7 @@
 %% page alone, and how many events came before it.
 -module(convex_sidecar_source).
 
--export([read/4, project/5, rebuild/5, failed/5]).
+-export([read/4, read_many/3, project/5, rebuild/5, failed/5]).
 
 -export_type([source/0, from/0, piece/0]).
 
@@ -45,9 +45,19 @@
 -callback done(convex_sidecar:kind(), convex_sidecar:entity_id(),
     {ok, convex_sidecar:result()} | {error, term()}, DurationMs :: non_neg_integer(), Arg :: term()) ->
     term().
--optional_callbacks([done/5]).
+%% Whether the source reads many entities at once, by the two callbacks after this one.
+-callback many(Arg :: term()) -> boolean().
+%% The rows of those that are there.
+-callback rows(convex_sidecar:kind(), [convex_sidecar:entity_id()], Arg :: term()) ->
+    #{convex_sidecar:entity_id() => map()}.
+%% As events_after of each, at most Limit an entity; one without events may be missing.
+-callback events_of(convex_sidecar:kind(), [{convex_sidecar:entity_id(), Seq :: non_neg_integer()}],
+    Limit :: pos_integer(), Arg :: term()) -> #{convex_sidecar:entity_id() => [map()]}.
+-optional_callbacks([done/5, many/1, rows/3, events_of/4]).
 
 -define(PAGE, 5000).
+%% So many events of one entity are read together with those of others; who has more is read alone.
+-define(SHARED_PAGE, 32).
 %% Answers `gap' in a row before the log itself is taken to have the hole.
 -define(MAX_GAPS, 3).
 
@@ -64,6 +74,57 @@ read({Module, Arg}, Kind, Id, From) ->
         {ok, Row} -> {ok, (piece(Row, Events))#{options => after_seq(From, Events)}};
         error -> not_found
     end.
+
+%% @doc The next piece of many entities of one kind, in a few queries for all of them; for a source that
+%% can (many/1).  What is missing in the answer, because it has many events or the guess was wrong, is to
+%% be read alone.  The same rule as in read/4: a row is read after its events, or knows of all of them.
+-spec read_many(source(), convex_sidecar:kind(), [{convex_sidecar:entity_id(), from()}]) ->
+    #{convex_sidecar:entity_id() => {ok, piece()} | not_found}.
+read_many({Module, Arg}, Kind, Wanted) ->
+    Unknown = [Id || {Id, unknown} <- Wanted],
+    Early = rows(Module, Kind, Unknown, Arg),
+    Gone = maps:from_list([{Id, not_found} || Id <- Unknown, not is_map_key(Id, Early)]),
+    Froms = [{Id, guess(Early, Id, From)} || {Id, From} <- Wanted, not is_map_key(Id, Gone)],
+    Events = events_of(Module, Kind, Froms, Arg),
+    Read = [Entity || {Id, From} <- Froms, Entity <- [{Id, From, maps:get(Id, Events, [])}], is_enough(Entity, Early)],
+    {Known, Rest} = lists:partition(fun(Entity) -> knows_all(Entity, Early) end, Read),
+    Late = rows(Module, Kind, [Id || {Id, _, _} <- Rest], Arg),
+    maps:merge(Gone, maps:merge(pieces(Known, Early), pieces(Rest, Late))).
+
+rows(_Module, _Kind, [], _Arg) -> #{};
+rows(Module, Kind, Ids, Arg) -> Module:rows(Kind, Ids, Arg).
+
+events_of(_Module, _Kind, [], _Arg) -> #{};
+events_of(Module, Kind, Froms, Arg) -> Module:events_of(Kind, Froms, ?SHARED_PAGE, Arg).
+
+guess(Early, Id, unknown) ->
+    case seq(latest_seq, maps:get(Id, Early)) of
+        Latest when is_integer(Latest), Latest >= 1 -> Latest - 1;
+        _ -> 0
+    end;
+guess(_Early, _Id, From) ->
+    From.
+
+%% Not when there may be more events, when the row is ahead of the log (the guess was worth nothing), or
+%% when the log does not go on where it should.
+is_enough({_Id, _From, Events}, _Early) when length(Events) >= ?SHARED_PAGE -> false;
+is_enough({Id, From, []}, Early) -> From =:= 0 orelse not is_map_key(Id, Early);
+is_enough({_Id, From, [First | _]}, _Early) -> seq(seq, First) =:= From + 1.
+
+%% The row that was read before the events has seen them all.
+knows_all({Id, _From, [_ | _] = Events}, Early) when is_map_key(Id, Early) ->
+    seq(seq, lists:last(Events)) =:= seq(latest_seq, maps:get(Id, Early));
+knows_all(_Entity, _Early) ->
+    false.
+
+pieces(Entities, Rows) ->
+    maps:from_list([
+        case Rows of
+            #{Id := Row} -> {Id, {ok, (piece(Row, Events))#{options => after_seq(From, Events)}}};
+            #{} -> {Id, not_found}
+        end
+     || {Id, From, Events} <- Entities
+    ]).
 
 %% A row without events says what it builds on, so that a sidecar that has folded less (a new
 %% store) asks for the events instead of making a document without them.

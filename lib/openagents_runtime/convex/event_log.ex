@@ -7,7 +7,12 @@ defmodule OpenAgentsRuntime.Convex.EventLog do
 
       config :openagents_runtime, convex_event_log: MyApp.EventLog
 
+  `OpenAgentsRuntime.Convex.SqlEventLog` makes one over PostgreSQL tables, in a line.
   `OpenAgentsRuntime.Convex.DiskEventLog` is a complete implementation on OTP's `disk_log`.
+
+  Three callbacks are needed, the others are optional: `c:rows/2` and `c:events_of/3`, where both are there, read
+  a batch of the asynchronous form (and of the catch-up after a start) in two queries, instead of two to
+  four an entity. A `latest_seq` in the row saves a query an entity where they are not.
 
   Functions may raise when the log cannot be read; the asynchronous form then asks again
   later. Rows and events are maps or structs with atom keys (or maps with string keys), the
@@ -32,6 +37,37 @@ defmodule OpenAgentsRuntime.Convex.EventLog do
   first one) in ascending order; `[]` at the end. A rebuild of everything goes through it.
   """
   @callback ids(kind, after_id :: String.t() | nil, limit :: pos_integer()) :: [String.t()]
+
+  @doc "The rows of many entities by their ids; without those that are not there."
+  @callback rows(kind, ids :: [String.t()]) :: %{String.t() => map()}
+
+  @doc "As `c:events_after/4` of many entities, at most `limit` each; one without events may be left out."
+  @callback events_of(
+              kind,
+              froms :: [{id :: String.t(), seq :: non_neg_integer()}],
+              limit :: pos_integer()
+            ) :: %{String.t() => [map()]}
+
+  @doc """
+  The ids of entities whose row changed at `since` or later, the oldest change first, at most `limit`. A full
+  page means that there may be more. An event does not have to count as a change of the row.
+  """
+  @callback changed_since(kind, since :: DateTime.t(), limit :: pos_integer()) :: [String.t()]
+
+  @doc """
+  Whether the calling process is inside a transaction of the event log's database, so that what it
+  reads may never be committed.
+  """
+  @callback in_transaction?() :: boolean()
+
+  @optional_callbacks rows: 2, events_of: 3, changed_since: 3, in_transaction?: 0
+
+  @doc "Whether the log reads many entities at once."
+  @spec many?(module()) :: boolean()
+  def many?(log) do
+    Code.ensure_loaded?(log) and function_exported?(log, :rows, 2) and
+      function_exported?(log, :events_of, 3)
+  end
 
   @doc "The module to read from: option `:event_log`, or the configured one."
   @spec module!(keyword()) :: module()

@@ -10,7 +10,7 @@ defmodule OpenAgentsRuntime.Convex.Source do
   """
   @behaviour :convex_sidecar_source
 
-  alias OpenAgentsRuntime.Convex.{Sidecars, Summary, Telemetry}
+  alias OpenAgentsRuntime.Convex.{EventLog, Sidecars, Summary, Telemetry}
 
   @doc """
   The source that reads `log` for one of several sidecars. `:configured` members are looked up
@@ -31,6 +31,17 @@ defmodule OpenAgentsRuntime.Convex.Source do
 
   @impl :convex_sidecar_source
   def events_after(kind, id, seq, limit, arg), do: log(arg).events_after(kind, id, seq, limit)
+
+  @impl :convex_sidecar_source
+  def many(arg), do: EventLog.many?(log(arg))
+
+  @impl :convex_sidecar_source
+  def rows(kind, ids, arg) do
+    for {id, row} <- log(arg).rows(kind, ids), into: %{}, do: {id, Summary.columns(kind, row)}
+  end
+
+  @impl :convex_sidecar_source
+  def events_of(kind, froms, limit, arg), do: log(arg).events_of(kind, froms, limit)
 
   @impl :convex_sidecar_source
   def ids(kind, :undefined, limit, arg), do: ids(kind, nil, limit, arg)
