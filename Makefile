@@ -1,6 +1,6 @@
 # make            build the C node, Erlang and Elixir
 # make test       every test; installs what it needs; last line "N passed, N failed"
-# make demo       the main job, end to end, on this machine (SINK=file: without Node; SERVE=1: a live page stays open)
+# make demo       the main job, end to end, on this machine (SINK=file: without Node; LOG=postgres; SERVE=1: a live page)
 # make bench      every row of docs/BENCH.md, in under ten minutes (ROW=name: one group of rows)
 # make sim        delivery's judgement against scripts on a clock of their own (SEEDS=10000, FROM=seed)
 # make soak       steady load, a restart every 20 s; memory, descriptors and losses (MINUTES=30)
@@ -126,7 +126,7 @@ help:
 setup:
 	$(Q)tools/setup
 test: ; $(Q)tools/setup && exec tools/run-tests
-demo: ; $(Q)tools/setup $(if $(filter file,$(SINK)),--no-node) && $(MAKE) -s all MIX_ENV=prod && exec demo/run $(SINK)
+demo: ; $(Q)tools/setup $(if $(filter file,$(SINK)),--no-node) $(if $(filter postgres,$(LOG)),,--no-postgres) && $(MAKE) -s all MIX_ENV=prod && exec demo/run $(SINK)
 
 torture-program: $(TORTURE)
 torture: ; $(Q)tools/setup && $(MAKE) -s all torture-program MIX_ENV=test && TORTURE_PROGRAM="$(or $(TORTURE_PROGRAM),$(TORTURE))" exec test/torture/run

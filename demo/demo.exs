@@ -4,7 +4,12 @@
 # must say what the event log says.
 alias OpenAgentsRuntime.Convex.{CanonicalJson, DiskEventLog, HttpSink, Projector, Sidecar, Summary}
 
+if System.get_env("LOG") == "postgres", do: Code.require_file("postgres_log.exs", __DIR__)
+
 defmodule Demo do
+  @log if System.get_env("LOG") == "postgres", do: Demo.PostgresLog, else: DiskEventLog
+  def log, do: @log
+
   @commands [
     {"disk usage", "df -h"},
     {"the kernel's messages about cpus", "cat /proc/cpuinfo"},
@@ -25,7 +30,7 @@ defmodule Demo do
   # One run: an operating-system process whose life is appended, line by line.
   def run({run_id, name, command}, owner \\ 42) do
     columns = %{thread_id: name, status: "running", owner_user_id: owner}
-    :ok = DiskEventLog.create_run(run_id, columns)
+    :ok = @log.create_run(run_id, columns)
     append(run_id, "run.started", %{command: command}, [])
 
     port =
@@ -61,7 +66,7 @@ defmodule Demo do
   end
 
   defp append(run_id, type, payload, opts) do
-    {:ok, _seq} = DiskEventLog.append_event(run_id, type, payload, opts)
+    {:ok, _seq} = @log.append_event(run_id, type, payload, opts)
     :ok = Projector.project_run_async(run_id)
   end
 
@@ -75,7 +80,7 @@ defmodule Demo do
       started_at: DateTime.utc_now()
     }
 
-    :ok = DiskEventLog.create_worker(@worker, columns)
+    :ok = @log.create_worker(@worker, columns)
     event("worker.started", %{status: "running"})
 
     for i <- 1..40 do
@@ -90,7 +95,7 @@ defmodule Demo do
   defp event(type, row), do: event(@worker, type, row)
 
   defp event(worker, type, row) do
-    {:ok, _seq} = DiskEventLog.append_worker_event(worker, type, %{}, row: row)
+    {:ok, _seq} = @log.append_worker_event(worker, type, %{}, row: row)
     :ok = Projector.project_codex_worker_async(worker)
   end
 
@@ -150,7 +155,7 @@ defmodule Demo do
       started_at: DateTime.utc_now()
     }
 
-    :ok = DiskEventLog.create_worker(name, columns)
+    :ok = @log.create_worker(name, columns)
     event(name, "worker.started", %{})
     live_worker_goes_on(name)
   end
@@ -168,7 +173,7 @@ defmodule Demo do
   def entities,
     do: Enum.map(commands(), &{:run_summary, elem(&1, 0)}) ++ [{:codex_worker_summary, @worker}]
 
-  def events({kind, id}), do: DiskEventLog.events_after(kind, id, 0, 1_000_000)
+  def events({kind, id}), do: @log.events_after(kind, id, 0, 1_000_000)
   def appended, do: entities() |> Enum.map(&length(events(&1))) |> Enum.sum()
 
   def progress(started, note \\ "") do
@@ -202,7 +207,7 @@ end
 
 dir = System.fetch_env!("DEMO_DIR")
 http? = System.fetch_env!("DEMO_SINK") == "http"
-Application.put_env(:openagents_runtime, :convex_event_log, DiskEventLog)
+Application.put_env(:openagents_runtime, :convex_event_log, Demo.log())
 Logger.configure(level: :warning)
 
 sink =
@@ -224,7 +229,7 @@ serve? = System.get_env("DEMO_OBSERVE", "") != ""
 observe = if serve?, do: [observe: [port: System.fetch_env!("DEMO_OBSERVE")]], else: []
 
 children = [
-  {DiskEventLog, dir: Path.join(dir, "log")},
+  {Demo.log(), dir: Path.join(dir, "log")},
   {Sidecar, store_dir: Path.join(dir, "store"), config: sink ++ observe}
 ]
 
@@ -265,7 +270,7 @@ status.pid != before.pid || Demo.fail("the sidecar was not replaced")
 # ---- what the log says, for whoever checks
 history =
   for {kind, id} = entity <- Demo.entities() do
-    {:ok, row} = DiskEventLog.row(kind, id)
+    {:ok, row} = Demo.log().row(kind, id)
     events = for e <- Demo.events(entity), do: Map.take(e, [:seq, :event_type, :inserted_at])
     CanonicalJson.encode(%{kind: kind, id: id, row: row, events: events})
   end
@@ -294,7 +299,7 @@ unless http? do
 
   wrong =
     for {kind, id} = entity <- Demo.entities() do
-      {:ok, row} = DiskEventLog.row(kind, id)
+      {:ok, row} = Demo.log().row(kind, id)
       events = Demo.events(entity)
       document_id = Summary.document_id(kind, id)
 
