@@ -40,10 +40,15 @@ asked(not_found, _Kind, _Id, _Source) ->
     not_found.
 
 %% Nobody hears the result: then the sidecar need not make it, nor the conveyor read it.
-wanted({Module, _}, Options) ->
+wanted({Module, Arg}, Options) ->
+    Own =
+        case erlang:function_exported(Module, options, 1) of
+            true -> maps:merge(Options, Module:options(Arg));
+            false -> Options
+        end,
     case erlang:function_exported(Module, done, 5) of
-        true -> Options;
-        false -> Options#{return => none}
+        true -> Own;
+        false -> Own#{return => none}
     end.
 
 %% @private

@@ -490,8 +490,14 @@ without_gap(_Key, State) ->
 back(Items, #state{marks = Marks}) ->
     lists:foreach(fun(#item{mark = Mark}) -> convex_sidecar_marks:again(Mark, Marks) end, Items).
 
+%% A row that has gone is no fault, and the call's form says nothing of it either.
+given_up(not_found, #item{mark = {{Kind, Id} = Key, _}} = Item, State) ->
+    log(debug, <<"conveyor.gone">>, "kind=~ts id=~ts", [Kind, convex_sidecar_instance:word(Id)], State),
+    tell(Item, {error, not_found}, State),
+    without_gap(Key, State);
 given_up(Reason, #item{mark = {{Kind, Id} = Key, _}} = Item, State) ->
-    log(error, <<"conveyor.refused">>, "kind=~ts id=~ts reason=~0tp", [Kind, Id, Reason], State),
+    Args = [Kind, convex_sidecar_instance:word(Id), Reason],
+    log(error, <<"conveyor.refused">>, "kind=~ts id=~ts reason=~0tp", Args, State),
     tell(Item, {error, Reason}, State),
     without_gap(Key, State).
 

@@ -18,7 +18,7 @@
 -export([health/1, with_tables/3]).
 -export([watch_name/1, port_name/1, conveyor_name/1, sup_name/1]).
 -export([hint/2, hint/3, remember/2, remember/4, forget/3]).
--export([log/5]).
+-export([log/5, word/1]).
 
 -export_type([name/0, info/0]).
 
@@ -199,6 +199,14 @@ with_tables(Name, Default, Fun) ->
             end;
         error ->
             Default
+    end.
+
+%% @doc An id as one word of a log line: quoted and escaped when it has blanks, line ends or the like.
+-spec word(binary()) -> io_lib:chars() | binary().
+word(Id) ->
+    case re:run(Id, "^[!-~]+$", [{capture, none}, dollar_endonly]) of
+        match -> Id;
+        nomatch -> io_lib:format("~0tp", [unicode:characters_to_list(Id)])
     end.
 
 %% @doc One line for the log, with the instance's name and the event as metadata.

@@ -29,7 +29,7 @@
     %% whether the log may hold events after these
     more := boolean(),
     %% what goes into the request beside the caller's own
-    options := #{after_seq => pos_integer()}
+    options := #{after_seq => pos_integer(), reset => true, unless_ahead => true}
 }.
 
 %% The entity's row, or `error' when there is none.  Raising means: ask again later.
@@ -53,7 +53,9 @@
 %% As events_after of each, at most Limit an entity; one without events may be missing.
 -callback events_of(convex_sidecar:kind(), [{convex_sidecar:entity_id(), Seq :: non_neg_integer()}],
     Limit :: pos_integer(), Arg :: term()) -> #{convex_sidecar:entity_id() => [map()]}.
--optional_callbacks([done/5, many/1, rows/3, events_of/4]).
+%% What of the protocol's options goes into each request of the asynchronous form.
+-callback options(Arg :: term()) -> #{atom() => term()}.
+-optional_callbacks([options/1, done/5, many/1, rows/3, events_of/4]).
 
 -define(PAGE, 5000).
 %% So many events of one entity are read together with those of others; who has more is read alone.
@@ -71,8 +73,25 @@ read({Module, Arg} = Source, Kind, Id, unknown) ->
 read({Module, Arg}, Kind, Id, From) ->
     Events = Module:events_after(Kind, Id, From, ?PAGE, Arg),
     case Module:row(Kind, Id, Arg) of
-        {ok, Row} -> {ok, (piece(Row, Events))#{options => after_seq(From, Events)}};
+        {ok, Row} -> {ok, (piece(Row, Events))#{options => options_of(Module, Kind, Id, From, Events, Arg)}};
         error -> not_found
+    end.
+
+%% A log that begins only after From (its early events were pruned) has no hole there: the fold starts with its
+%% first event, as in a rebuild.
+options_of(Module, Kind, Id, From, [Event | _] = Events, Arg) ->
+    First = seq(seq, Event),
+    case First =:= From + 1 orelse (From > 0 andalso not begins_with(First, Module, Kind, Id, Arg)) of
+        true -> after_seq(From, Events);
+        false -> #{reset => true, unless_ahead => true}
+    end;
+options_of(_Module, _Kind, _Id, From, [], _Arg) ->
+    after_seq(From, []).
+
+begins_with(First, Module, Kind, Id, Arg) ->
+    case Module:events_after(Kind, Id, 0, 1, Arg) of
+        [Event | _] -> seq(seq, Event) =:= First;
+        [] -> false
     end.
 
 %% @doc The next piece of many entities of one kind, in a few queries for all of them; for a source that
@@ -171,7 +190,7 @@ seq(Key, Map) ->
 %% @doc Say that a callback of the source raised.
 -spec failed(error | exit | throw, term(), convex_sidecar:kind(), binary(), convex_sidecar_instance:name()) -> ok.
 failed(Class, Reason, Kind, Id, Name) ->
-    Args = [Kind, Id, Class, Reason],
+    Args = [Kind, convex_sidecar_instance:word(Id), Class, Reason],
     convex_sidecar_instance:log(error, <<"conveyor.source_failed">>, "kind=~ts id=~ts ~ts:~0tp", Args, Name).
 
 %% @doc Project an entity and wait for the answer to its last page.  `Options' as for

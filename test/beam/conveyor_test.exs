@@ -136,12 +136,45 @@ defmodule ConvexSidecar.ConveyorTest do
 
   test "a hole in the log itself is given up, with a word", %{log: log} do
     {name, fake} = start_fake()
-    MemoryLog.add(log, "a", 5)
-    MemoryLog.lose(log, "a", 1)
+    MemoryLog.add(log, "a", 2)
     mark(name, log, "a")
     settle(name)
-    assert_received {:done, :run_summary, "a", {:error, {:gap, 1, 2}}}
-    assert length(sent(fake, "a")) <= 5
+    MemoryLog.append(log, "a", 3)
+    MemoryLog.lose(log, "a", 3)
+    mark(name, log, "a")
+    settle(name)
+    assert_received {:done, :run_summary, "a", {:error, {:gap, 3, 4}}}
+    assert length(sent(fake, "a")) <= 7
+  end
+
+  test "a log that begins later is taken as it is: pruned, never seen, or with nothing at first", %{log: log} do
+    {name, fake} = start_fake()
+    # Events 3 to 5, and a store that never saw the run.
+    MemoryLog.add(log, "new", 5)
+    for seq <- 1..2, do: MemoryLog.lose(log, "new", seq)
+    # Events 1 and 2 were folded, 3 and 4 were pruned unseen.
+    MemoryLog.add(log, "seen", 2)
+    # A row that says 5, and has no event; then comes the sixth.
+    MemoryLog.add(log, "bare", 0, %{latest_seq: 0})
+    MemoryLog.update(log, "bare", %{latest_seq: 5})
+    for id <- ~w(new seen bare), do: mark(name, log, id)
+    settle(name)
+    assert %{folded: 5, count: 3} = FakeSidecar.documents(fake)["runtime/run_summary:new"]
+    MemoryLog.append(log, "seen", 4)
+    for seq <- 1..4, do: MemoryLog.lose(log, "seen", seq)
+    MemoryLog.append(log, "bare", 1)
+    for id <- ~w(new seen bare), do: mark(name, log, id)
+    settle(name)
+    documents = FakeSidecar.documents(fake)
+    assert %{folded: 6, count: 2} = documents["runtime/run_summary:seen"]
+    assert %{folded: 6, count: 1} = documents["runtime/run_summary:bare"]
+    assert %{folded: 5, count: 3} = documents["runtime/run_summary:new"]
+    # From then on it goes on as ever.
+    MemoryLog.append(log, "seen", 1)
+    mark(name, log, "seen")
+    settle(name)
+    assert List.last(sent(fake, "seen")) == [7]
+    refute_received {:done, _, _, {:error, _}}
   end
 
   test "a long history goes in pages", %{log: log} do

@@ -121,7 +121,7 @@ defmodule OpenAgentsRuntime.Convex.KindsTest do
       assert AnySink.upsert_codex_worker_summary("d", %{}, test: self()) == :ok
       assert_received {:any, :codex_worker_summary, "d", %{}}
 
-      :ok = Projector.project_async(:invoice_summary, "i", opts)
+      :ok = Projector.project_async(:invoice_summary, "i", [force: true] ++ opts)
       assert_receive {:any, :invoice_summary, "billing/invoice:i", _}, 5000
       wait_until(fn -> SinkQueue.backlog().working == 0 end)
     end

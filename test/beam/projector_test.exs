@@ -127,9 +127,13 @@ defmodule OpenAgentsRuntime.Convex.ProjectorTest do
         assert Projector.project_run("r") == {:error, runtime}
       end
 
+      assert {:ok, _} = Projector.project_run("r")
       MemoryLog.append(log, "r", 3)
+      MemoryLog.lose(log, "r", 2)
+      assert Projector.project_run("r") == {:error, {:invalid_summary, {:gap, 2, 3}}}
+      # A history that was pruned is none.
       MemoryLog.lose(log, "r", 1)
-      assert Projector.project_run("r") == {:error, {:invalid_summary, {:gap, 1, 2}}}
+      assert {:ok, %{seq: 4}} = Projector.project_run("r")
     end
 
     test "a call the sidecar could not take is made good later", %{log: log} do
@@ -265,7 +269,7 @@ defmodule OpenAgentsRuntime.Convex.ProjectorTest do
     } do
       MemoryLog.add(log, "r", 1)
       assert {:ok, %{write: "applied"}} = Projector.project_run("r", sidecar: unique_name())
-      assert {:ok, %{write: "applied"}} = Projector.project_run("r", sink: NoopSink)
+      assert {:ok, %{write: "skipped"}} = Projector.project_run("r", sink: NoopSink)
     end
 
     test "the asynchronous form runs in a process of its own", %{log: log} do
@@ -310,8 +314,144 @@ defmodule OpenAgentsRuntime.Convex.ProjectorTest do
     assert {:ok, _} = Projector.project_run("r", sink: NoopSink)
   end
 
-  test "without an event log the error says what to configure" do
+  test "without an event log: one clear line, the asynchronous form is :ok, the call an error" do
     configure(:convex_event_log, nil)
-    assert_raise ArgumentError, ~r/convex_event_log/, fn -> Projector.project_run("r") end
+
+    said =
+      ExUnit.CaptureLog.capture_log(fn ->
+        for _ <- 1..3, do: assert(Projector.project_run_async("r", sidecar: :some) == :ok)
+        assert Projector.project_run("r", sidecar: :some) == {:error, {:sink_write_failed, :no_event_log}}
+        assert Projector.project_all_async(:run_summary) == {:error, :no_event_log}
+      end)
+
+    assert [_before, _after] = String.split(said, "nothing is projected, no event log: set `config")
+  end
+
+  test "the asynchronous form is always :ok, whatever is configured", %{log: log} do
+    MemoryLog.add(log, "r", 1)
+
+    ExUnit.CaptureLog.capture_log(fn ->
+      assert Projector.project_run_async("r", sidecar: {:elsewhere, :"a@127.0.0.1"}) == :ok
+      assert Projector.project_run_async("r", sidecar: unique_name()) == :ok
+      configure(:convex_kinds, bad: [prefix: 1])
+      assert Projector.project_run_async("r", sidecar: unique_name()) == :ok
+    end)
+  end
+
+  test "async: true, or the configuration, makes the call asynchronous and keeps its shape", %{log: log} do
+    {name, fake} = start_fake()
+    MemoryLog.add(log, "r", 2)
+    noted = {:ok, %{document_id: "runtime/run_summary:r", summary: nil, write: "noted", reason: nil, lag_events: 0}}
+    assert Projector.project_run("r", sidecar: name, async: true) == noted
+    :ok = :convex_sidecar.settle(name, 5000)
+    assert %{"runtime/run_summary:r" => %{folded: 2}} = FakeSidecar.documents(fake)
+    configure(:convex_projection_async, true)
+    MemoryLog.append(log, "r", 1)
+    assert Projector.project_run("r", sidecar: name) == noted
+    :ok = :convex_sidecar.settle(name, 5000)
+    assert %{"runtime/run_summary:r" => %{folded: 3}} = FakeSidecar.documents(fake)
+    # Who wants an answer gets one, and a rebuild is one.
+    assert {:ok, %{write: "skipped"}} = Projector.project_run("r", sidecar: name, timeout: 1000)
+    assert {:ok, %{write: "skipped"}} = Projector.project_run("r", sidecar: name, async: false)
+    assert {:ok, %{write: "queued"}} = OpenAgentsRuntime.Convex.Reprojection.rebuild_run("r", sidecar: name)
+  end
+
+  test "a call's projection_version goes along when the conveyor looks again", %{log: log} do
+    {name, fake} = start_fake()
+    MemoryLog.add(log, "r", 1)
+    assert {:ok, _} = Projector.project_run("r", sidecar: name, projection_version: "v9")
+    MemoryLog.update(log, "r", %{status: "other"})
+    assert {:ok, %{reason: "summary_hash_mismatch"}} = Projector.project_run("r", sidecar: name, projection_version: "v9")
+    :ok = :convex_sidecar.settle(name, 5000)
+
+    versions =
+      for request <- FakeSidecar.requests(fake),
+          {:project, _, "r", _, _, options} <- List.wrap(with({:batch, requests} <- request, do: requests)),
+          do: options[:projection_version]
+
+    assert versions == ["v9", "v9", "v9"]
+    # An empty one is none.
+    assert {:ok, _} = Projector.project_run("r", sidecar: name, projection_version: "")
+    refute Map.has_key?(fake |> FakeSidecar.requests() |> List.last() |> elem(5), :projection_version)
+  end
+
+  test "integers beyond 64 bits go over as floats, as text, or as they are", %{log: log} do
+    {name, fake} = start_fake()
+    many = Integer.pow(10, 21)
+    metadata = %{"v" => [many, %{"w" => -many}, 7, 1.5], "x" => Integer.pow(10, 400), "y" => 9_223_372_036_854_775_807}
+    MemoryLog.add(log, "w", 1, %{metadata: metadata}, :codex_worker_summary)
+    digits = Integer.to_string(many)
+    huge = Integer.to_string(Integer.pow(10, 400))
+
+    for {treatment, v, w, x} <- [
+          {nil, 1.0e21, -1.0e21, huge},
+          {:float, 1.0e21, -1.0e21, huge},
+          {:text, digits, "-" <> digits, huge},
+          {:refuse, many, -many, Integer.pow(10, 400)}
+        ] do
+      configure(:convex_big_numbers, treatment)
+      assert {:ok, _} = Projector.project_codex_worker("w", sidecar: name)
+      row = FakeSidecar.documents(fake)["runtime/codex_worker_summary:w"].row
+      assert row.metadata == %{"v" => [v, %{"w" => w}, 7, 1.5], "x" => x, "y" => 9_223_372_036_854_775_807}
+    end
+
+    configure(:convex_big_numbers, nil)
+    assert OpenAgentsRuntime.Convex.BigNumbers.sendable(~U[2026-02-19 20:00:00Z]) == ~U[2026-02-19 20:00:00Z]
+  end
+
+  describe "a sink of one's own has a checkpoint:" do
+    setup do
+      watch_telemetry()
+      :ok
+    end
+
+    defp sunk(opts \\ []), do: Projector.project_run("r", Keyword.merge([sink: TestSink, sink_opts: [answer: :ok]], opts))
+
+    test "what it has is skipped; lag and drift are told, with the entity's id", %{log: log} do
+      MemoryLog.add(log, "r", 2)
+      assert {:ok, %{write: "applied", lag_events: 2, reason: nil, projection_hash: hash}} = sunk()
+      assert {:ok, %{write: "skipped", lag_events: 0, reason: "idempotent", projection_hash: ^hash}} = sunk()
+      MemoryLog.append(log, "r", 3)
+      assert {:ok, %{write: "applied", lag_events: 3, reason: nil}} = sunk()
+      MemoryLog.update(log, "r", %{status: "done"})
+      assert {:ok, %{write: "applied", reason: "summary_hash_mismatch"}} = sunk()
+      assert {:ok, %{write: "applied", reason: "projection_version_changed"}} = sunk(projection_version: "v2")
+      entity = %{projection: "run_summary", document_id: "runtime/run_summary:r", entity_id: "r"}
+
+      for why <- ["summary_hash_mismatch", "projection_version_changed"] do
+        drift = Map.put(entity, :reason_class, why)
+        assert_received {:telemetry, :drift, %{count: 1}, ^drift}
+      end
+
+      skipped = Map.merge(entity, %{result: "skipped", reason_class: "idempotent"})
+      assert_received {:telemetry, :write, %{lag_events: 0}, ^skipped}
+    end
+
+    test "what it refused, and what is rebuilt or forgotten, is written again", %{log: log} do
+      MemoryLog.add(log, "r", 1)
+      assert {:error, _} = sunk(sink_opts: [answer: {:error, :down}])
+      assert {:ok, %{write: "applied"}} = sunk()
+      assert {:ok, %{write: "skipped"}} = sunk()
+      assert {:ok, %{write: "applied"}} = sunk(reset: true, force: true)
+      OpenAgentsRuntime.Convex.SinkCheckpoints.forget_all()
+      assert {:ok, %{write: "applied", lag_events: 1}} = sunk()
+      # Another place has not got it.
+      assert {:ok, %{write: "applied"}} = sunk(sink_opts: [answer: :ok, other: true])
+    end
+
+    test "a history that has become shorter is ahead: only a rebuild goes below", %{log: log} do
+      MemoryLog.add(log, "r", 3)
+      assert {:ok, _} = sunk()
+      MemoryLog.lose(log, "r", 3)
+      assert {:ok, %{write: "skipped", reason: "checkpoint_ahead"}} = sunk()
+      assert {:ok, %{write: "applied"}} = sunk(reset: true)
+    end
+
+    test "their number is bounded", %{log: log} do
+      configure(:convex_sink_checkpoint_limit, 2)
+      for id <- ~w(a b c r), do: MemoryLog.add(log, id, 1)
+      for id <- ~w(a b c r), do: {:ok, _} = Projector.project_run(id, sink: TestSink, sink_opts: [answer: :ok])
+      assert :ets.info(OpenAgentsRuntime.Convex.SinkCheckpoints, :size) <= 2
+    end
   end
 end

@@ -68,7 +68,8 @@ defmodule FakeSidecar do
     old = state.documents[key]
     fold = if opts[:reset], do: nil, else: old
     before = opts[:events_before] || 0
-    folded = if fold, do: fold.folded, else: before
+    start = if opts[:reset] && events != [], do: hd(events).seq - 1, else: before
+    folded = if fold, do: fold.folded, else: start
     new = Enum.drop_while(events, &(&1.seq <= folded))
 
     case new do

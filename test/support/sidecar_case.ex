@@ -18,9 +18,11 @@ defmodule SidecarCase do
     keys =
       [:convex_projection_sink, :convex_projection_version, :convex_http_sink] ++
         [:convex_sidecar, :convex_event_log, :convex_telemetry_handler, :convex_fanout_sinks] ++
-        [:convex_kinds]
+        [:convex_kinds, :convex_projection_async, :convex_big_numbers, :convex_sink_checkpoint_limit]
 
     before = for key <- keys, do: {key, Application.get_env(:openagents_runtime, key)}
+    OpenAgentsRuntime.Convex.SinkCheckpoints.forget_all()
+    OpenAgentsRuntime.Convex.EventLog.forget_said()
     on_exit(fn -> Enum.each(before, fn {key, value} -> configure(key, value) end) end)
     :ok
   end

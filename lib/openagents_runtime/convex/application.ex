@@ -4,10 +4,19 @@ defmodule OpenAgentsRuntime.Convex.Application do
   # started by the runtime, under a supervisor of its own (OpenAgentsRuntime.Convex.Sidecar).
   use Application
 
-  alias OpenAgentsRuntime.Convex.{Sidecars, SinkQueue}
+  alias OpenAgentsRuntime.Convex.{OwnModules, Sidecars, SinkCheckpoints, SinkQueue}
 
   @impl true
-  def start(_type, _args), do: Supervisor.start_link([SinkQueue], strategy: :one_for_one)
+  def start(_type, _args) do
+    with :ok <- OwnModules.check() do
+      SinkCheckpoints.open()
+
+      Supervisor.start_link([SinkQueue],
+        strategy: :one_for_one,
+        name: OpenAgentsRuntime.Convex.Supervisor
+      )
+    end
+  end
 
   @impl true
   def stop(_state), do: Sidecars.forget()

@@ -19,6 +19,8 @@ defmodule OpenAgentsRuntime.Convex.EventLog do
   columns named as in the documents; what a document does not need is not sent.
   """
 
+  require Logger
+
   @typedoc "One of `OpenAgentsRuntime.Convex.Kinds.all/0`: the runtime's own, and those you have configured."
   @type kind :: atom()
 
@@ -69,13 +71,33 @@ defmodule OpenAgentsRuntime.Convex.EventLog do
       function_exported?(log, :events_of, 3)
   end
 
+  @doc "The module to read from, or nil."
+  @spec module(keyword()) :: module() | nil
+  def module(opts) do
+    Keyword.get(opts, :event_log) || Application.get_env(:openagents_runtime, :convex_event_log)
+  end
+
+  @none "no event log: set `config :openagents_runtime, convex_event_log: YourModule` (a module with the behaviour " <>
+          "OpenAgentsRuntime.Convex.EventLog) or give the option :event_log"
+
+  # Once, however many appends there are; the reason for an answer.
+  @doc false
+  def say_none do
+    unless :persistent_term.get({__MODULE__, :said}, false) do
+      :persistent_term.put({__MODULE__, :said}, true)
+      Logger.warning("convex_sidecar: nothing is projected, " <> @none)
+    end
+
+    :no_event_log
+  end
+
+  @doc false
+  def forget_said, do: :persistent_term.erase({__MODULE__, :said})
+
   @doc "The module to read from: option `:event_log`, or the configured one."
   @spec module!(keyword()) :: module()
   def module!(opts) do
-    Keyword.get(opts, :event_log) || Application.get_env(:openagents_runtime, :convex_event_log) ||
-      raise ArgumentError,
-            "no event log: set `config :openagents_runtime, convex_event_log: YourModule` " <>
-              "(a module with the behaviour OpenAgentsRuntime.Convex.EventLog) or give the option :event_log"
+    module(opts) || raise ArgumentError, @none
   end
 
   @doc "A column of a row or an event, whether its keys are atoms or strings."

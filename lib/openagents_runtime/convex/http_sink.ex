@@ -14,14 +14,14 @@ defmodule OpenAgentsRuntime.Convex.HttpSink do
   """
   use OpenAgentsRuntime.Convex.Sink
 
-  alias OpenAgentsRuntime.Convex.Sidecars
+  alias OpenAgentsRuntime.Convex.{BigNumbers, Sidecars}
 
   @impl true
   def upsert(kind, document_id, summary, opts) do
     request = opts |> Keyword.take([:ack, :deadline_ms, :timeout, :wait]) |> Map.new()
     server = Sidecars.owner_of(document_id, opts)
 
-    case :convex_sidecar.upsert(server, kind, document_id, summary, request) do
+    case :convex_sidecar.upsert(server, kind, document_id, BigNumbers.sendable(summary), request) do
       {:ok, _result} -> :ok
       {:error, {:sink_write_failed, reason}} -> {:error, reason}
       {:error, reason} -> {:error, reason}

@@ -17,7 +17,8 @@ defmodule OpenAgentsRuntime.Convex.Projector do
   `HttpSink`, or with none (or `NoopSink`) configured while a sidecar is, the request goes to
   the sidecar: the row and the events it has not seen, however long the run. A sink of your
   own (`FanoutSink` too) is called here, in the VM, with the whole document, as ever; the
-  event log is then read from its beginning.
+  event log is then read from its beginning; what it has been given already is skipped
+  (`OpenAgentsRuntime.Convex.SinkCheckpoints`). In tests see `OpenAgentsRuntime.Convex.Testing`.
 
   ## Options
 
@@ -27,18 +28,21 @@ defmodule OpenAgentsRuntime.Convex.Projector do
     * `:sidecar` - the instance, or a list of them, by which the entities are shared out (see
       `OpenAgentsRuntime.Convex.Sidecars`); `:ack` (`:kept` or `:written`), `:deadline_ms`, `:seq_range`,
       `:timeout` (5000), `:wait` (`true`: wait within the timeout for a sidecar that is away or busy)
+    * `:async` - `true`: the asynchronous form in the shape of the call, `{:ok, %{write: "noted", summary: nil, ...}}` at
+      once, so that a caller's `case` stays as it is. For calls without `:ack`, `:wait`, `:timeout`, `:sink` or `:return` the
+      configuration `convex_projection_async: true` says so
     * `:return` - `nil` leaves `summary` out of the result (`nil` there), which is cheaper
 
   ## Results
 
   `{:ok, %{document_id, summary, write, reason, seq, lag_events, projection_hash}}`, where
   `write` is `"queued"` (on the sidecar's disk; Convex will have it), `"applied"` (Convex, or
-  a sink of your own, has confirmed it) or `"skipped"`, and `reason` is `nil` or one of the
+  a sink of your own, has confirmed it), `"skipped"`, or `"noted"` (`async: true`), and `reason` is `nil` or one of the
   words of the decision table. Or `{:error, reason}`:
 
     * `:run_not_found`, `:worker_not_found`, of other kinds `:entity_not_found`
     * `{:sink_write_failed, reason}` - the sidecar's words (`:unavailable`, `:timeout`, `:busy`,
-      `:draining`, `{:store, why}`, ...) or the sink's. What the sidecar could not take at the
+      `:draining`, `{:store, why}`, `:no_event_log`, ...) or the sink's. What the sidecar could not take at the
       moment is handed to the asynchronous form as well, so it is not lost.
     * `{:invalid_summary, reason}` - the data breaks a rule, or the log has a hole
       (`{:gap, expected, got}`)
@@ -47,7 +51,17 @@ defmodule OpenAgentsRuntime.Convex.Projector do
   require Logger
 
   alias OpenAgentsRuntime.Convex.{EventLog, HttpSink, NoopSink, Sidecar, Sidecars, Sink}
-  alias OpenAgentsRuntime.Convex.{SinkQueue, Source, Summary, Telemetry}
+
+  alias OpenAgentsRuntime.Convex.{
+    CanonicalJson,
+    SinkCheckpoints,
+    SinkQueue,
+    Source,
+    Summary,
+    Telemetry
+  }
+
+  alias OpenAgentsRuntime.Convex.Testing
 
   @type result :: %{
           required(:document_id) => String.t(),
@@ -61,6 +75,8 @@ defmodule OpenAgentsRuntime.Convex.Projector do
 
   @page 5000
   @sidecar_keys [:ack, :now, :projection_version, :seq_range, :deadline_ms, :timeout, :wait]
+  # Who says one of these wants an answer.
+  @waiting_keys [:ack, :wait, :timeout, :deadline_ms, :return, :sink, :reset, :force, :clear]
   @summary_words ~w(runtime_seq_missing projection_version_missing projected_at_missing projected_at_invalid)
 
   @doc "Project a run and wait for the answer."
@@ -87,9 +103,24 @@ defmodule OpenAgentsRuntime.Convex.Projector do
   Look at every entity of a kind soon; what the sidecar has already is skipped. Where several
   share the entities, each looks at its own (`sidecar: name`: that one alone).
   """
-  @spec project_all_async(atom(), keyword()) :: :ok | {:error, :unavailable | :busy}
+  @spec project_all_async(atom(), keyword()) :: :ok | {:error, :unavailable | :busy | :no_event_log}
   def project_all_async(kind, opts \\ []) do
-    log = EventLog.module!(opts)
+    case {Testing.mode(), EventLog.module(opts)} do
+      {_any, nil} ->
+        {:error, EventLog.say_none()}
+
+      {:disabled, log} ->
+        sweep(kind, log, opts)
+
+      {:manual, _log} ->
+        Testing.note(kind, :all, opts)
+
+      {:inline, log} ->
+        log |> EventLog.stream_ids(kind) |> Enum.each(&project_async(kind, &1, opts))
+    end
+  end
+
+  defp sweep(kind, log, opts) do
     shared = Sidecars.configured()
 
     {members, among} =
@@ -119,13 +150,31 @@ defmodule OpenAgentsRuntime.Convex.Projector do
   Convex, and with `clear: true` the document is removed first.
   """
   @spec project(atom(), String.t(), keyword()) :: {:ok, result()} | {:error, term()}
-  def project(kind, id, opts \\ []) when is_binary(id) do
+  def project(kind, id, opts \\ []) when is_binary(id),
+    do: if(async?(opts), do: noted(kind, id, opts), else: project_now(kind, id, opts, :call))
+
+  # The process that appends has an answer that its `case` knows.
+  defp noted(kind, id, opts) do
+    :ok = project_async(kind, id, Keyword.delete(opts, :async))
+    document_id = Summary.document_id(kind, id)
+    {:ok, %{document_id: document_id, summary: nil, write: "noted", reason: nil, lag_events: 0}}
+  end
+
+  defp async?(opts) do
+    Keyword.get_lazy(opts, :async, fn ->
+      Application.get_env(:openagents_runtime, :convex_projection_async, false) and
+        not Enum.any?(@waiting_keys, &Keyword.has_key?(opts, &1))
+    end)
+  end
+
+  defp project_now(kind, id, opts, form) do
     started_at = System.monotonic_time(:millisecond)
 
     outcome =
-      case route(opts) do
-        :sidecar -> through_sidecar(kind, id, opts)
-        {:sink, sink} -> through_sink(sink, kind, id, opts)
+      case {EventLog.module(opts), route(opts)} do
+        {nil, _} -> {:error, {:sink_write_failed, EventLog.say_none()}}
+        {_log, :sidecar} -> through_sidecar(kind, id, opts)
+        {log, {:sink, sink}} -> through_sink(sink, log, kind, id, [form: form] ++ opts)
       end
 
     duration_ms = System.monotonic_time(:millisecond) - started_at
@@ -134,22 +183,43 @@ defmodule OpenAgentsRuntime.Convex.Projector do
   end
 
   @doc """
-  An entity of any kind has changed; project it soon. Always `:ok`: an append whose sidecar
-  was never started must not fail either, that is told as a failure.
+  An entity of any kind has changed; project it soon. Always `:ok`, since what has been appended
+  must not fail for it: that a sidecar was never started is told as a failure, that no event log is configured
+  once, as a warning, and a fault of the configuration is logged.
   """
   @spec project_async(atom(), String.t(), keyword()) :: :ok
   def project_async(kind, id, opts \\ []) when is_binary(id) do
-    marked =
-      case route(opts) do
-        :sidecar -> mark(kind, id, opts)
-        {:sink, NoopSink} -> :ok
-        {:sink, _sink} -> SinkQueue.mark(kind, id, opts)
-      end
-
-    with {:error, reason} <- marked,
-         do: told(kind, id, {:error, {:sink_write_failed, reason}}, 0)
+    case marked(Testing.mode(), kind, id, opts) do
+      {:error, :no_event_log} -> :ok
+      {:error, reason} -> told(kind, id, {:error, {:sink_write_failed, reason}}, 0)
+      _ok -> :ok
+    end
 
     :ok
+  rescue
+    exception ->
+      Logger.error(
+        "convex projection of #{kind} #{inspect(id)} failed: " <> Exception.message(exception)
+      )
+
+      :ok
+  end
+
+  defp marked(:manual, kind, id, opts), do: Testing.note(kind, id, opts)
+
+  # What fails there has been told.
+  defp marked(:inline, kind, id, opts) do
+    _ = project_now(kind, id, opts, :async)
+    :ok
+  end
+
+  defp marked(:disabled, kind, id, opts) do
+    case {EventLog.module(opts), route(opts)} do
+      {_log, {:sink, NoopSink}} -> :ok
+      {nil, _} -> {:error, EventLog.say_none()}
+      {_log, :sidecar} -> mark(kind, id, opts)
+      {_log, {:sink, _sink}} -> SinkQueue.mark(kind, id, opts)
+    end
   end
 
   # Between the choice of the owner and the mark, Sidecars.put may have moved the entity; its
@@ -172,7 +242,15 @@ defmodule OpenAgentsRuntime.Convex.Projector do
     end
   end
 
+  # In tests what would go to a sidecar goes nowhere.
   defp route(opts) do
+    case routed(opts) do
+      :sidecar -> if Testing.mode() == :disabled, do: :sidecar, else: {:sink, NoopSink}
+      sink -> sink
+    end
+  end
+
+  defp routed(opts) do
     configured = Application.get_env(:openagents_runtime, :convex_projection_sink)
 
     case Keyword.get(opts, :sink) do
@@ -225,7 +303,7 @@ defmodule OpenAgentsRuntime.Convex.Projector do
 
     given =
       for {key, value} <- sink_opts ++ Keyword.take(opts, @sidecar_keys),
-          value != nil,
+          value not in [nil, ""],
           do: {key, value}
 
     case Keyword.get(opts, :return, :summary) do
@@ -260,28 +338,68 @@ defmodule OpenAgentsRuntime.Convex.Projector do
 
   # ---- through a sink in this VM
 
-  defp through_sink(sink, kind, id, opts) do
-    log = EventLog.module!(opts)
-
+  defp through_sink(sink, log, kind, id, opts) do
     with {:ok, row} <- log.row(kind, id),
          summary = Summary.summary(kind, row, events_info(log, kind, id), opts),
-         :ok <- valid(summary),
-         document_id = Summary.document_id(kind, id),
-         :ok <- written(Sink.write(sink, kind, document_id, summary, sink_opts(opts))) do
-      seq = summary["runtime_source"]["seq"]
-      {:ok, %{document_id: document_id, summary: summary, write: "applied", reason: nil, seq: seq}}
+         :ok <- valid(summary) do
+      document_id = Summary.document_id(kind, id)
+      checkpoint = checkpoint(summary)
+      checkpoints = if Testing.mode() == :disabled, do: SinkCheckpoints, else: Testing
+      standing = checkpoints.find({sink, sink_opts(opts)}, document_id)
+      decision = SinkCheckpoints.decide(standing, checkpoint, opts)
+
+      with :ok <- written(decision.write?, sink, kind, document_id, summary, opts) do
+        keep(checkpoints, {kind, id, document_id}, sink, summary, checkpoint, decision, opts)
+        {:ok, sink_result(document_id, summary, checkpoint, decision)}
+      end
     else
       :error -> {:error, error(kind, :not_found)}
       {:error, reason} -> {:error, reason}
     end
   end
 
+  # A term that has no canonical form is nobody else's business: then nothing is the same.
+  defp checkpoint(summary) do
+    hash =
+      try do
+        CanonicalJson.hash(summary)
+      rescue
+        ArgumentError -> nil
+      end
+
+    %{seq: summary["runtime_source"]["seq"], version: summary["projection_version"], hash: hash}
+  end
+
+  defp written(false, _sink, _kind, _document_id, _summary, _opts), do: :ok
+
+  defp written(true, sink, kind, document_id, summary, opts) do
+    with {:error, reason} <- Sink.write(sink, kind, document_id, summary, sink_opts(opts)),
+         do: {:error, {:sink_write_failed, reason}}
+  end
+
+  defp keep(Testing, {kind, id, _}, sink, summary, checkpoint, decision, opts) do
+    {form, opts} = Keyword.pop(opts, :form, :call)
+    Testing.projected(kind, id, sink, summary, checkpoint, decision, form, opts)
+  end
+
+  defp keep(SinkCheckpoints, {_, _, document_id}, sink, _summary, checkpoint, decision, opts),
+    do: decision.write? && SinkCheckpoints.put({sink, sink_opts(opts)}, document_id, checkpoint)
+
+  defp sink_result(document_id, summary, checkpoint, decision) do
+    %{
+      document_id: document_id,
+      summary: summary,
+      write: if(decision.write?, do: "applied", else: "skipped"),
+      reason: decision.reason,
+      seq: checkpoint.seq,
+      lag_events: decision.lag_events,
+      projection_hash: checkpoint.hash
+    }
+  end
+
   defp valid(summary) do
     with {:error, reason} <- Summary.validate(summary), do: {:error, {:invalid_summary, reason}}
   end
-
-  defp written(:ok), do: :ok
-  defp written({:error, reason}), do: {:error, {:sink_write_failed, reason}}
 
   defp sink_opts(opts), do: Keyword.get(opts, :sink_opts, [])
 
@@ -302,18 +420,19 @@ defmodule OpenAgentsRuntime.Convex.Projector do
   # ---- what is said about it
 
   defp told(kind, id, outcome, duration_ms) do
-    document_id = Summary.document_id(kind, id)
-
     case outcome do
       {:error, reason} when reason in [:run_not_found, :worker_not_found, :entity_not_found] ->
         :ok
 
       _ ->
-        Telemetry.projected(kind, document_id, outcome, duration_ms)
+        Telemetry.projected(kind, id, outcome, duration_ms)
     end
 
     with {:error, {:sink_write_failed, reason}} <- outcome do
-      Logger.error("convex projection write failed: #{document_id}: #{inspect(reason)}",
+      document_id = Summary.document_id(kind, id)
+
+      Logger.error(
+        "convex projection write failed: #{Telemetry.word(document_id)}: #{inspect(reason)}",
         projection: to_string(kind),
         document_id: document_id
       )
@@ -327,7 +446,8 @@ defmodule OpenAgentsRuntime.Convex.Projector do
     Source.new(
       EventLog.module!(opts),
       owner,
-      if(opts[:sidecar], do: members, else: shared(members))
+      if(opts[:sidecar], do: members, else: shared(members)),
+      opts[:projection_version]
     )
   end
 

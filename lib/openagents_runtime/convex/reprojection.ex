@@ -234,7 +234,9 @@ defmodule OpenAgentsRuntime.Convex.Reprojection do
     Projector.project(
       kind,
       id,
-      [return: nil, force: true] |> Keyword.merge(opts) |> Keyword.put(:reset, true)
+      [return: nil, force: true]
+      |> Keyword.merge(opts)
+      |> Keyword.merge(reset: true, async: false)
     )
   rescue
     exception -> {:error, {:event_log_failed, exception}}

@@ -16,7 +16,8 @@ defmodule OpenAgentsRuntime.Convex.Sidecar do
 
   ## Options
 
-  They are those of `:convex_sidecar.start_link/1`, and `catch_up` (`true` or `false`).
+  They are those of `:convex_sidecar.start_link/1`, and `catch_up` (`true` or `false`). In the configuration
+  also `testing` (`:manual`, `:inline` or `:disabled`), with which nothing starts: `OpenAgentsRuntime.Convex.Testing`.
 
   #{:convex_sidecar_config.markdown()}
 
@@ -33,7 +34,7 @@ defmodule OpenAgentsRuntime.Convex.Sidecar do
   until the next event of its entity, say `catch_up: false`.
   """
 
-  alias OpenAgentsRuntime.Convex.{HttpSink, Kinds, NoopSink, Projector, Sidecars}
+  alias OpenAgentsRuntime.Convex.{EventLog, HttpSink, Kinds, NoopSink, Projector, Sidecars, Testing}
 
   require Logger
 
@@ -53,11 +54,22 @@ defmodule OpenAgentsRuntime.Convex.Sidecar do
   @doc "Start the instance. No secret stands in the arguments that supervisors print."
   @spec start_link(keyword()) :: Supervisor.on_start() | {:error, {:bad_option, atom(), String.t()}}
   def start_link(opts \\ []) do
-    {catch_up, options} = opts |> options() |> Map.pop(:catch_up, has_event_log?())
+    {testing, options} = opts |> options() |> Map.pop(:testing, :disabled)
+
+    case Testing.check(testing) do
+      {:ok, :disabled} -> start(opts, options)
+      {:ok, _mode} -> :ignore
+      {:error, _} = error -> error
+    end
+  end
+
+  defp start(opts, options) do
+    {catch_up, options} = Map.pop(options, :catch_up, has_event_log?())
 
     with :ok <- Kinds.check(),
          {:ok, pid} <- :convex_sidecar.start_link(options) do
       warn_of_kinds(own(opts)[:config])
+      unless has_event_log?(), do: EventLog.say_none()
       if catch_up, do: catch_up(options)
       {:ok, pid}
     end
@@ -93,7 +105,9 @@ defmodule OpenAgentsRuntime.Convex.Sidecar do
   """
   @spec health(keyword()) ::
           :ok | {:error, {:not_started | :no_distribution | :not_connected, String.t()}}
-  def health(opts \\ []), do: :convex_sidecar.health(server(opts))
+  def health(opts \\ []) do
+    if Testing.mode() == :disabled, do: :convex_sidecar.health(server(opts)), else: :ok
+  end
 
   @doc "The sidecar's status map."
   @spec status(keyword()) :: {:ok, map()} | {:error, term()}
@@ -189,7 +203,7 @@ defmodule OpenAgentsRuntime.Convex.Sidecar do
 
   defp projection do
     case env(:convex_projection_version, nil) do
-      nil -> []
+      none when none in [nil, ""] -> []
       version -> [{"projection", [version: version]}]
     end
   end

@@ -73,7 +73,12 @@ defmodule OpenAgentsRuntime.Convex.SinkQueue do
 
   @impl :convex_sidecar_conveyor
   def hand_over(__MODULE__, [{kind, id, opts}]) do
-    {_pid, ref} = :erlang.spawn_opt(fn -> Projector.project(kind, id, opts) end, [:link, :monitor])
+    {_pid, ref} =
+      :erlang.spawn_opt(fn -> Projector.project(kind, id, [async: false] ++ opts) end, [
+        :link,
+        :monitor
+      ])
+
     {:ok, ref}
   end
 

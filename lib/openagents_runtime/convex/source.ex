@@ -4,27 +4,37 @@ defmodule OpenAgentsRuntime.Convex.Source do
 
   The argument of the source is the `OpenAgentsRuntime.Convex.EventLog` module, or, where
   several sidecars share the entities, `{module, member, members}`: its `ids` are those that
-  go to that member alone. Rows are cut down to the columns that the document copies, so that
+  go to that member alone. A `projection_version` of the call goes along: `{:version, argument, version}`. Rows are cut down to the columns that the document copies, so that
   a wide table costs no more than a narrow one, and what became of each entity is told as
   telemetry.
   """
   @behaviour :convex_sidecar_source
 
-  alias OpenAgentsRuntime.Convex.{EventLog, Sidecars, Summary, Telemetry}
+  alias OpenAgentsRuntime.Convex.{BigNumbers, EventLog, Sidecars, Summary, Telemetry}
 
   @doc """
   The source that reads `log` for one of several sidecars. `:configured` members are looked up
   when ids are read, so that a sweep that waits follows a change of the members.
   """
-  @spec new(module(), Sidecars.member(), [Sidecars.member(), ...] | :configured) ::
+  @spec new(module(), Sidecars.member(), [Sidecars.member(), ...] | :configured, String.t() | nil) ::
           :convex_sidecar.source()
-  def new(log, _member, [_one]), do: {__MODULE__, log}
-  def new(log, member, members), do: {__MODULE__, {log, member, members}}
+  def new(log, member, members, version \\ nil)
+  def new(log, _member, [_one], version), do: {__MODULE__, with_version(log, version)}
+
+  def new(log, member, members, version),
+    do: {__MODULE__, with_version({log, member, members}, version)}
+
+  defp with_version(arg, version) when version in [nil, ""], do: arg
+  defp with_version(arg, version), do: {:version, arg, version}
+
+  @impl :convex_sidecar_source
+  def options({:version, _arg, version}), do: %{projection_version: version}
+  def options(_arg), do: %{}
 
   @impl :convex_sidecar_source
   def row(kind, id, arg) do
     case log(arg).row(kind, id) do
-      {:ok, row} -> {:ok, Summary.columns(kind, row)}
+      {:ok, row} -> {:ok, sendable(kind, row)}
       :error -> :error
     end
   end
@@ -37,13 +47,16 @@ defmodule OpenAgentsRuntime.Convex.Source do
 
   @impl :convex_sidecar_source
   def rows(kind, ids, arg) do
-    for {id, row} <- log(arg).rows(kind, ids), into: %{}, do: {id, Summary.columns(kind, row)}
+    for {id, row} <- log(arg).rows(kind, ids), into: %{}, do: {id, sendable(kind, row)}
   end
+
+  defp sendable(kind, row), do: kind |> Summary.columns(row) |> BigNumbers.sendable()
 
   @impl :convex_sidecar_source
   def events_of(kind, froms, limit, arg), do: log(arg).events_of(kind, froms, limit)
 
   @impl :convex_sidecar_source
+  def ids(kind, after_id, limit, {:version, arg, _version}), do: ids(kind, after_id, limit, arg)
   def ids(kind, :undefined, limit, arg), do: ids(kind, nil, limit, arg)
 
   def ids(kind, after_id, limit, {log, member, members} = arg) do
@@ -62,9 +75,12 @@ defmodule OpenAgentsRuntime.Convex.Source do
 
   def ids(kind, after_id, limit, log), do: log.ids(kind, after_id, limit)
 
+  # A row that has gone is told by neither form.
   @impl :convex_sidecar_source
+  def done(_kind, _id, {:error, :not_found}, _duration_ms, _arg), do: :ok
+
   def done(kind, id, outcome, duration_ms, _arg) do
-    Telemetry.projected(kind, Summary.document_id(kind, id), outcome, duration_ms)
+    Telemetry.projected(kind, id, outcome, duration_ms)
   end
 
   defp mine?(kind, id, member, members) do
@@ -72,6 +88,7 @@ defmodule OpenAgentsRuntime.Convex.Source do
     Sidecars.owner(members, Summary.document_id(kind, id)) == member
   end
 
+  defp log({:version, arg, _version}), do: log(arg)
   defp log({log, _member, _members}), do: log
   defp log(log), do: log
 end

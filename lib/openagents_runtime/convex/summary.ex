@@ -99,9 +99,13 @@ defmodule OpenAgentsRuntime.Convex.Summary do
   defp projected_at(_other), do: {:error, :projected_at_missing}
 
   defp projection_version(opts) do
-    Keyword.get(opts, :projection_version) ||
-      Application.get_env(:openagents_runtime, :convex_projection_version) ||
-      @default_projection_version
+    configured = Application.get_env(:openagents_runtime, :convex_projection_version)
+
+    Enum.find(
+      [opts[:projection_version], configured],
+      @default_projection_version,
+      &(&1 not in [nil, ""])
+    )
   end
 
   defp column(row, field, true), do: value(row, field) || %{}

@@ -4,9 +4,9 @@ defmodule OpenAgentsRuntime.Convex.Telemetry do
 
   | event (`[:openagents_runtime, :convex, :projection, _]`) | measurements | metadata |
   | --- | --- | --- |
-  | `:write` | `count, duration_ms, lag_events` | `projection, result ("ok", "skipped", "error"), reason_class, document_id` |
-  | `:write_failure` | `count` | `projection, reason_class, document_id` |
-  | `:drift` | `count` | `projection, reason_class, document_id` |
+  | `:write` | `count, duration_ms, lag_events` | `projection, result ("ok", "skipped", "error"), reason_class, document_id, entity_id` |
+  | `:write_failure` | `count` | `projection, reason_class, document_id, entity_id` |
+  | `:drift` | `count` | `projection, reason_class, document_id, entity_id` |
   | `:replay` | `count, duration_ms` | `scope, result, reason_class` |
 
   They go to the `telemetry` library when it is loaded, and to a handler when one is
@@ -17,6 +17,8 @@ defmodule OpenAgentsRuntime.Convex.Telemetry do
 
   A handler that fails is logged; it never fails a projection.
   """
+
+  alias OpenAgentsRuntime.Convex.Summary
 
   require Logger
 
@@ -48,28 +50,39 @@ defmodule OpenAgentsRuntime.Convex.Telemetry do
       :ok
   end
 
-  @doc "The events of one projection, from the sidecar's answer or a sink's."
+  @doc "The events of one projection, from the sidecar's answer or a sink's; the same in both forms."
   @spec projected(atom(), String.t(), {:ok, map()} | {:error, term()}, non_neg_integer()) :: :ok
-  def projected(kind, document_id, {:ok, result}, duration_ms) do
-    reason = result[:reason]
-    drift(kind, document_id, reason)
-    label = if result[:write] == "skipped", do: "skipped", else: "ok"
-    write(kind, document_id, label, reason, duration_ms, result[:lag_events] || 0)
+  def projected(kind, id, outcome, duration_ms) do
+    entity = %{
+      projection: to_string(kind),
+      document_id: Summary.document_id(kind, id),
+      entity_id: id
+    }
+
+    told(entity, outcome, duration_ms)
   end
 
-  def projected(kind, document_id, {:error, reason}, duration_ms) do
-    write(kind, document_id, "error", reason, duration_ms, 0)
+  defp told(entity, {:ok, result}, duration_ms) do
+    reason = result[:reason]
+    drift(entity, reason)
+    label = if result[:write] == "skipped", do: "skipped", else: "ok"
+    write(entity, label, reason, duration_ms, result[:lag_events] || 0)
+  end
+
+  defp told(entity, {:error, reason}, duration_ms) do
+    write(entity, "error", reason, duration_ms, 0)
 
     unless match?({:invalid_summary, _}, reason) do
-      execute(@prefix ++ [:write_failure], %{count: 1}, %{
-        projection: to_string(kind),
-        document_id: document_id,
-        reason_class: reason_class(reason)
-      })
+      entity = Map.put(entity, :reason_class, reason_class(reason))
+      execute(@prefix ++ [:write_failure], %{count: 1}, entity)
     end
 
     :ok
   end
+
+  @doc "An id as one word of a log line: quoted and escaped when it has blanks, line ends or the like."
+  @spec word(String.t()) :: String.t()
+  def word(id), do: if(id =~ ~r/\A[!-~]+\z/, do: id, else: inspect(id, binaries: :as_strings))
 
   @doc "The event of one rebuilt entity."
   @spec replayed(String.t(), String.t(), term(), non_neg_integer()) :: :ok
@@ -98,26 +111,18 @@ defmodule OpenAgentsRuntime.Convex.Telemetry do
 
   def reason_class(_reason), do: "error"
 
-  defp drift(kind, document_id, reason) when reason in @drift do
-    execute(@prefix ++ [:drift], %{count: 1}, %{
-      projection: to_string(kind),
-      document_id: document_id,
-      reason_class: reason
-    })
+  defp drift(entity, reason) when reason in @drift do
+    execute(@prefix ++ [:drift], %{count: 1}, Map.put(entity, :reason_class, reason))
+    Logger.info("convex projection drift: #{word(entity.document_id)}: #{reason}")
   end
 
-  defp drift(_kind, _document_id, _reason), do: :ok
+  defp drift(_entity, _reason), do: :ok
 
-  defp write(kind, document_id, label, reason, duration_ms, lag_events) do
+  defp write(entity, label, reason, duration_ms, lag_events) do
     execute(
       @prefix ++ [:write],
       %{count: 1, duration_ms: duration_ms, lag_events: lag_events},
-      %{
-        projection: to_string(kind),
-        result: label,
-        document_id: document_id,
-        reason_class: reason_class(reason)
-      }
+      Map.merge(entity, %{result: label, reason_class: reason_class(reason)})
     )
   end
 end
