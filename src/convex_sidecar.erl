@@ -131,7 +131,7 @@ backlog(Name) -> convex_sidecar_marks:backlog(Name).
 %% @doc Whether requests reach the sidecar at this moment.  If not: why, and what to do about it.
 %% Asks nobody, so it is good for a health check of the application.
 -spec health(convex_sidecar_instance:name()) ->
-    ok | {error, {not_started | no_distribution | not_connected, binary()}}.
+    ok | {error, {not_started | not_connected | convex_sidecar_config:obstacle(), binary()}}.
 health(Name) -> convex_sidecar_instance:health(Name).
 
 -spec checkpoint(server(), binary()) -> {ok, map()} | {error, term()}.

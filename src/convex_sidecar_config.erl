@@ -11,9 +11,12 @@
 %% child are printed by supervisors when it starts or crashes.
 -module(convex_sidecar_config).
 
--export([options/1, name/1, markdown/0, ini/2, managed_node/1, no_distribution/0]).
+-export([options/1, name/1, markdown/0, ini/2, managed_node/1, distribution/0, distribution/4]).
 
--export_type([options/0, checked/0, sections/0]).
+-export_type([options/0, checked/0, sections/0, obstacle/0]).
+
+%% Why this VM cannot speak to a sidecar.
+-type obstacle() :: no_distribution | tls_distribution | no_epmd | short_names_over_ipv6 | other_distribution.
 
 -type sections() ::
     [{atom() | binary() | string(), [{atom() | binary() | string(), value()}] | map()}] | map().
@@ -195,22 +198,58 @@ as_fun(Value) -> fun() -> Value end.
 -spec managed_node(atom()) -> node().
 managed_node(Name) ->
     [Alive | _] = string:split(atom_to_list(node()), "@"),
-    Host =
-        case net_kernel:longnames() of
-            false -> "localhost";
-            _ -> "127.0.0.1"
-        end,
-    list_to_atom(Alive ++ "_" ++ own_part(Name) ++ "@" ++ Host).
+    list_to_atom(Alive ++ "_" ++ own_part(Name) ++ "@" ++ host(net_kernel:longnames(), protocol())).
+
+%% The sidecar listens on 127.0.0.1, which nodes that speak IPv6 know by its mapped address.
+host(false, _Protocol) -> "localhost";
+host(_Long, "inet6_tcp") -> "::ffff:127.0.0.1";
+host(_Long, _Protocol) -> "127.0.0.1".
 
 own_part(convex_sidecar) -> "convex";
 own_part(Name) -> atom_to_list(Name).
 
-%% @doc What it means that this VM has no distribution, and what to do; for the log and for health/1.
--spec no_distribution() -> string().
-no_distribution() ->
-    "this VM has no distribution, so projections are answered unavailable, and the asynchronous ones "
-    "are remembered until it has; start it with --name app@127.0.0.1 (a release: "
-    "RELEASE_DISTRIBUTION=name RELEASE_NODE=app@127.0.0.1), or call net_kernel:start/2".
+%% @doc Whether this VM can speak to a sidecar; if not, why, and what to do, for the log and for health/1.
+-spec distribution() -> ok | {obstacle(), binary()}.
+distribution() ->
+    distribution(is_alive(), protocol(), net_kernel:longnames(), init:get_argument(erl_epmd_port) =/= error).
+
+%% @private
+%% The same of any VM: whether it is distributed, -proto_dist, its names, whether it has -erl_epmd_port.
+-spec distribution(boolean(), string(), boolean() | ignored, boolean()) -> ok | {obstacle(), binary()}.
+distribution(IsAlive, Protocol, LongNames, HasOnePort) ->
+    case IsAlive andalso obstacle(Protocol, LongNames, HasOnePort) of
+        none -> ok;
+        false -> {no_distribution, unanswered("this VM has no distribution",
+            "start it with --name app@127.0.0.1 (a release: RELEASE_DISTRIBUTION=name RELEASE_NODE=app@127.0.0.1), "
+            "or call net_kernel:start/2")};
+        tls -> {tls_distribution, unanswered("this VM speaks TLS distribution, which the sidecar does not",
+            "start the VM without -proto_dist inet_tls and -ssl_dist_optfile, and let nodes of other machines reach it "
+            "over a private network or WireGuard (docs/SECURITY.md)")};
+        short -> {short_names_over_ipv6, unanswered("this VM has a short name and speaks IPv6, which lead to no sidecar",
+            "start it with --name app@HOST instead of --sname, or without -proto_dist inet6_tcp")};
+        epmd -> {no_epmd, unanswered("this VM finds all nodes at one port, without epmd (-erl_epmd_port or ERL_DIST_PORT), "
+            "and the sidecar, which is a node of its own, has another",
+            "start it without that, with an epmd (`epmd -address 127.0.0.1 -daemon`); "
+            "inet_dist_listen_min and inet_dist_listen_max of kernel fix the port as well")};
+        other -> {other_distribution, unanswered(["this VM speaks ", Protocol, ", which the sidecar does not"],
+            "start it without -proto_dist, or with inet_tcp or inet6_tcp")}
+    end.
+
+obstacle(Tls, _, _) when Tls =:= "inet_tls"; Tls =:= "inet6_tls" -> tls;
+obstacle("inet6_tcp", false, _) -> short;
+obstacle(Tcp, _, true) when Tcp =:= "inet_tcp"; Tcp =:= "inet6_tcp" -> epmd;
+obstacle(Tcp, _, false) when Tcp =:= "inet_tcp"; Tcp =:= "inet6_tcp" -> none;
+obstacle(_Other, _, _) -> other.
+
+unanswered(Why, What) ->
+    unicode:characters_to_binary([Why, ", so projections are answered unavailable, and the asynchronous ones are remembered "
+        "until it can; ", What]).
+
+protocol() ->
+    case init:get_argument(proto_dist) of
+        {ok, [[Protocol | _] | _]} -> Protocol;
+        _ -> "inet_tcp"
+    end.
 
 %% The sections with what the owner itself decides.  They are rendered once here, so
 %% that a fault in them is an error of start_link and not of the program.

@@ -104,7 +104,7 @@ set_node(Name, Node) ->
     end.
 
 %% @doc Whether requests reach the sidecar; if not, why, and a sentence that says what to do.
--spec health(name()) -> ok | {error, {not_started | no_distribution | not_connected, binary()}}.
+-spec health(name()) -> ok | {error, {not_started | not_connected | convex_sidecar_config:obstacle(), binary()}}.
 health(Name) ->
     case lookup(Name) of
         {ok, Info} -> health_of(Info);
@@ -112,12 +112,12 @@ health(Name) ->
     end.
 
 health_of(#{dest := {_, Node}} = Info) ->
-    case {is_up(Info), is_alive()} of
-        {true, _} ->
+    case is_up(Info) orelse convex_sidecar_config:distribution() of
+        true ->
             ok;
-        {false, false} ->
-            {error, {no_distribution, list_to_binary(convex_sidecar_config:no_distribution())}};
-        {false, true} ->
+        {_Why, _Text} = Obstacle ->
+            {error, Obstacle};
+        ok ->
             Text = io_lib:format("no connection to ~ts yet; the log says why (sidecar.*, node.*)", [Node]),
             {error, {not_connected, unicode:characters_to_binary(Text)}}
     end.

@@ -8,8 +8,8 @@
 %%   running    it is ready; the watch connects
 %%   stopping   it was told to end (SIGTERM, or SIGKILL): its exit is awaited
 %%   waiting    a pause before the next start
-%%   undistributed  this VM has no distribution, so it could not speak to the program,
-%%              which is started when it has (it is looked for every second)
+%%   undistributed  this VM has no distribution, or one that the program does not speak, so
+%%              the program is started when it has (it is looked for every second)
 %%
 %%   state      | ready line | exit                         | time over     | restart/1
 %%   starting   | running    | waiting                      | kill, stopping| answered when up
@@ -139,15 +139,23 @@ waiting(Type, Event, Data) ->
 
 %% @private
 undistributed(enter, _Old, Data) ->
-    log(warning, <<"sidecar.no_distribution">>, "~ts", [convex_sidecar_config:no_distribution()], Data),
-    {keep_state, answer({error, no_distribution}, Data), [{state_timeout, ?LOOK_MS, look}]};
-undistributed(state_timeout, look, Data) ->
-    case is_alive() of
-        true -> {next_state, waiting, Data#data{then = start}};
-        false -> {keep_state_and_data, [{state_timeout, ?LOOK_MS, look}]}
+    case convex_sidecar_config:distribution() of
+        {Why, Text} ->
+            log(warning, <<"sidecar.", (atom_to_binary(Why))/binary>>, "~ts", [Text], Data),
+            {keep_state, answer({error, Why}, Data), [{state_timeout, ?LOOK_MS, look}]};
+        ok ->
+            {keep_state_and_data, [{state_timeout, 0, look}]}
     end;
-undistributed({call, From}, restart, _Data) ->
-    {keep_state_and_data, [{reply, From, {error, no_distribution}}]};
+undistributed(state_timeout, look, Data) ->
+    case convex_sidecar_config:distribution() of
+        ok -> {next_state, waiting, Data#data{then = start}};
+        {_Why, _Text} -> {keep_state_and_data, [{state_timeout, ?LOOK_MS, look}]}
+    end;
+undistributed({call, From}, restart, Data) ->
+    case convex_sidecar_config:distribution() of
+        ok -> {next_state, waiting, Data#data{then = start}, [postpone]};
+        {Why, _Text} -> {keep_state_and_data, [{reply, From, {error, Why}}]}
+    end;
 undistributed(Type, Event, Data) ->
     any(Type, Event, Data).
 
@@ -238,9 +246,9 @@ any(_Type, _Event, _Data) ->
 %% ---- starting the program
 
 launch(Data) ->
-    case is_alive() of
-        true -> launch_program(with_cookie(with_node(Data)));
-        false -> {next_state, undistributed, Data}
+    case convex_sidecar_config:distribution() of
+        ok -> launch_program(with_cookie(with_node(Data)));
+        {_Why, _Text} -> {next_state, undistributed, Data}
     end.
 
 launch_program(#data{options = #{program := Program, config := Sections}} = Data) ->

@@ -13,7 +13,7 @@
 %%    |  gone       +-+                  |
 %%    +--- any ------ trying <-----------+  nodedown
 %%
-%% While this VM has no distribution nothing is tried: that is said once, and it is
+%% While this VM has no distribution, or one that the sidecar does not speak, nothing is tried: that is said once, and it is
 %% looked again every second.
 %%
 %% What can go wrong: the connection fails or hangs (name unknown, wrong cookie,
@@ -170,16 +170,15 @@ any(_Type, _Event, _Data) ->
 
 %% This VM itself (tests, a sidecar written in Erlang) needs no distribution.
 attempt(#data{node = Node} = Data) ->
-    case is_alive() orelse Node =:= node() of
-        true -> attempt_now(Data#data{said = false});
-        false -> {keep_state, say_no_distribution(Data), [{state_timeout, ?LOOK_MS, again}]}
+    case Node =:= node() orelse convex_sidecar_config:distribution() of
+        Good when Good =:= true; Good =:= ok -> attempt_now(Data#data{said = false});
+        {Why, Text} -> {keep_state, say(Why, Text, Data), [{state_timeout, ?LOOK_MS, again}]}
     end.
 
-say_no_distribution(#data{said = true} = Data) ->
+say(_Why, _Text, #data{said = true} = Data) ->
     Data;
-say_no_distribution(#data{info = #{name := Name}} = Data) ->
-    Text = convex_sidecar_config:no_distribution(),
-    convex_sidecar_instance:log(warning, <<"node.no_distribution">>, "~ts", [Text], Name),
+say(Why, Text, #data{info = #{name := Name}} = Data) ->
+    convex_sidecar_instance:log(warning, <<"node.", (atom_to_binary(Why))/binary>>, "~ts", [Text], Name),
     Data#data{said = true}.
 
 %% The helper's exit reason is `normal' when there is a connection.

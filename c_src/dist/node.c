@@ -225,11 +225,12 @@ static void prepare_ei(void)
     PRE(ei_init() == 0);
 }
 
-static bool is_name_part(const char *text, size_t len, size_t max)
-{
-    static const char allowed[] =
-        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-";
+#define NAME_CHARACTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-"
 
+/* A host may be ::ffff:127.0.0.1, under which nodes that speak IPv6 reach the IPv4 address that we
+ * listen on. */
+static bool is_name_part(const char *text, size_t len, size_t max, const char *allowed)
+{
     return len > 0 && len <= max && strspn(text, allowed) >= len;
 }
 
@@ -239,8 +240,8 @@ static enum err check_name(const char *name, const char *cookie, struct fault *f
     size_t cookie_len = strlen(cookie);
 
     if (at == NULL || strlen(name) > NAME_BYTES ||
-        !is_name_part(name, (size_t)(at - name), EI_MAXALIVELEN) ||
-        !is_name_part(at + 1, strlen(at + 1), EI_MAXHOSTNAMELEN))
+        !is_name_part(name, (size_t)(at - name), EI_MAXALIVELEN, NAME_CHARACTERS) ||
+        !is_name_part(at + 1, strlen(at + 1), EI_MAXHOSTNAMELEN, NAME_CHARACTERS ":"))
         return fault_say(
             fault, NULL,
             "a node name is NAME@HOST of letters, digits, \"_\", \".\" and \"-\", at most %d "

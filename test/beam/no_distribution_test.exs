@@ -70,6 +70,63 @@ defmodule ConvexSidecar.NoDistributionTest do
     assert Vm.logged(vm, "node.unreachable") == []
   end
 
+  # What speaks otherwise: each works, or one line says what to do and nothing else happens.
+  defp speaking(args) do
+    children = [{DiskEventLog, dir: tmp_dir()}, {Sidecar, store_dir: Path.join(tmp_dir(), "store")}]
+    vm = Vm.start(dynamic: :later, args: args, env: [convex_event_log: DiskEventLog], children: children)
+    assert Vm.call(vm, Vm, :append, [["r"], 2]) == :ok
+    vm
+  end
+
+  test "names over IPv6 reach the sidecar, which listens on IPv4" do
+    case :gen_tcp.listen(0, [:inet6, ip: {0, 0, 0, 0, 0, 0, 0, 1}]) do
+      {:ok, _} ->
+        vm = speaking([~c"-proto_dist", ~c"inet6_tcp"])
+        Vm.distribute(%{vm | node: :"v6_#{unique()}_#{System.pid()}@::1"})
+        assert server(vm, :await, [10_000]) == :ok
+        assert server(vm, :settle, [10_000]) == :ok
+        assert {:ok, %{node: node}} = Vm.call(vm, Sidecar, :status, [])
+        assert node =~ "_convex@::ffff:127.0.0.1"
+
+      {:error, why} ->
+        IO.puts("    not shown here: no IPv6 on this machine (#{why})")
+    end
+  end
+
+  test "a port for all nodes: no program is started, and one line says what to do" do
+    vm = speaking([~c"-erl_epmd_port", ~c"43210"])
+    assert {:error, {:no_distribution, _}} = Vm.call(vm, Sidecar, :health, [])
+    Vm.distribute(vm)
+    assert server(vm, :await, [2500]) == {:error, :unavailable}
+    assert {:error, {:no_epmd, text}} = Vm.call(vm, Sidecar, :health, [])
+    assert text =~ "without epmd" and text =~ "start it without that"
+    assert Vm.call(vm, Sidecar, :restart, []) == {:error, :no_epmd}
+    assert Vm.call(vm, OpenAgentsRuntime.Convex, :health, []) == {:error, {:no_epmd, text}}
+  end
+
+  test "what a VM speaks: it works, or a sentence says what to do" do
+    for {alive, protocol, longnames, one_port, expected} <- [
+          {true, ~c"inet_tcp", true, false, :ok},
+          {true, ~c"inet_tcp", false, false, :ok},
+          {true, ~c"inet6_tcp", true, false, :ok},
+          {false, ~c"inet_tls", :ignored, true, {:no_distribution, "--name app@127.0.0.1"}},
+          {true, ~c"inet_tls", true, false, {:tls_distribution, "speaks TLS distribution"}},
+          {true, ~c"inet6_tls", false, false, {:tls_distribution, "start the VM without -proto_dist inet_tls"}},
+          {true, ~c"inet6_tcp", false, false, {:short_names_over_ipv6, "--name app@HOST"}},
+          {true, ~c"inet_tcp", true, true, {:no_epmd, "-erl_epmd_port"}},
+          {true, ~c"my_own", true, false, {:other_distribution, "speaks my_own"}}
+        ] do
+      case :convex_sidecar_config.distribution(alive, protocol, longnames, one_port) do
+        :ok ->
+          assert expected == :ok
+
+        {why, text} ->
+          assert {^why, says} = expected
+          assert text =~ says and text =~ "remembered until it can; start"
+      end
+    end
+  end
+
   test "health/1 of what is not there, and of what cannot be reached" do
     assert {:error, {:not_started, "no sidecar of this name" <> _}} = Sidecar.health(sidecar: unique_name())
     name = start_instance(name: unique_name(), mode: :external, node: :"nobody@127.0.0.1")

@@ -132,6 +132,31 @@ defmodule OpenAgentsRuntime.Convex.SidecarTest do
     assert Sidecar.status() == {:error, :unavailable}
   end
 
+  test "health/0 of the library: the event log, then the sidecar, without asking it" do
+    alias OpenAgentsRuntime.Convex
+    assert {:error, {:no_event_log, "no event log: set `config" <> _}} = Convex.health()
+    configure(:convex_event_log, MemoryLog)
+    configure(:convex_sidecar, name: unique_name())
+    assert {:error, {:not_started, _}} = Convex.health()
+    {name, _fake} = start_fake()
+    configure(:convex_sidecar, name: name)
+    assert Convex.health() == :ok
+    configure(:convex_sidecar, testing: :inline)
+    configure(:convex_event_log, nil)
+    assert Convex.health() == :ok
+  end
+
+  test "without an event log it starts, and one line says so" do
+    said =
+      ExUnit.CaptureLog.capture_log(fn ->
+        name = unique_name()
+        on_exit(fn -> :convex_sidecar_instance.close(name) end)
+        start_supervised!({Sidecar, name: name, mode: :external, node: :"nobody@127.0.0.1"})
+      end)
+
+    assert [_, _] = String.split(said, "no event log: set")
+  end
+
   test "catch_up projects what was appended while nobody was there" do
     start_supervised!({DiskEventLog, dir: tmp_dir()})
     configure(:convex_event_log, DiskEventLog)

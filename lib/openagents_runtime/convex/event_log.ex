@@ -92,6 +92,9 @@ defmodule OpenAgentsRuntime.Convex.EventLog do
   end
 
   @doc false
+  def none, do: @none
+
+  @doc false
   def forget_said, do: :persistent_term.erase({__MODULE__, :said})
 
   @doc "The module to read from: option `:event_log`, or the configured one."

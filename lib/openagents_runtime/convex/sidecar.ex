@@ -104,7 +104,9 @@ defmodule OpenAgentsRuntime.Convex.Sidecar do
   For a health check of the application: nobody is asked, so it costs nothing.
   """
   @spec health(keyword()) ::
-          :ok | {:error, {:not_started | :no_distribution | :not_connected, String.t()}}
+          :ok
+          | {:error,
+             {:not_started | :not_connected | :convex_sidecar_config.obstacle(), String.t()}}
   def health(opts \\ []) do
     if Testing.mode() == :disabled, do: :convex_sidecar.health(server(opts)), else: :ok
   end

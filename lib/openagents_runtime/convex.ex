@@ -1,0 +1,35 @@
+defmodule OpenAgentsRuntime.Convex do
+  @moduledoc """
+  Convex documents of the runtime's event log. Where to begin: `OpenAgentsRuntime.Convex.Projector` (projecting),
+  `OpenAgentsRuntime.Convex.Sidecar` (the child of your supervisor), `OpenAgentsRuntime.Convex.EventLog` (what is
+  read), `OpenAgentsRuntime.Convex.Testing`.
+  """
+
+  alias OpenAgentsRuntime.Convex.{EventLog, Sidecar, Sidecars, Testing}
+
+  @doc """
+  Whether projections go their way: `:ok`, or the first obstacle and a sentence that says what to do. For a health
+  check of the application: nobody is asked, so it costs nothing and answers whatever the sidecar does.
+
+    * `:no_event_log` - `convex_event_log` is not configured
+    * `:not_started`, `:not_connected`, `:no_distribution` and its like - see `Sidecar.health/1`; of several sidecars
+      the first that has one
+
+  In the testing modes it is `:ok`. How delivery to Convex goes is another question: `Sidecar.status/1`, /readyz.
+  """
+  @spec health() :: :ok | {:error, {atom(), String.t()}}
+  def health do
+    cond do
+      Testing.mode() != :disabled -> :ok
+      EventLog.module([]) == nil -> {:error, {:no_event_log, EventLog.none()}}
+      true -> Enum.find_value(Sidecars.members(), :ok, &ill/1)
+    end
+  end
+
+  defp ill(member) when is_atom(member) do
+    with :ok <- Sidecar.health(sidecar: member), do: nil
+  end
+
+  # Not of this VM: nobody here knows.
+  defp ill(_elsewhere), do: nil
+end
