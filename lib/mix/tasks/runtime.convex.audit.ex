@@ -8,27 +8,32 @@ defmodule Mix.Tasks.Runtime.Convex.Audit do
       mix runtime.convex.audit --repair
       mix runtime.convex.audit --after runtime/run_summary:run_123
 
+  Where the application runs on this machine already it is done in that VM, as `mix runtime.convex.reproject` does it, with
+  `--node NAME`, `--cookie COOKIE` and `--here`.
+
   Each finding is a line; `--repair` puts them right from the event log. How far it is, is
   shown on a terminal. The exit status is 1 when something was found and not put right, or
   the audit stopped before the end.
   """
   use Mix.Task
 
-  alias OpenAgentsRuntime.Convex.Audit
+  alias OpenAgentsRuntime.Convex.{Audit, RunningNode}
 
-  @switches [kind: :string, repair: :boolean, after: :string]
+  @switches RunningNode.switches() ++ [kind: :string, repair: :boolean, after: :string]
   @counts ~w(checked missing stale ahead altered orphaned second_look unsettled)a
 
   @impl Mix.Task
   def run(args) do
     {opts, rest, invalid} = OptionParser.parse(args, strict: @switches)
     if rest != [] or invalid != [], do: Mix.raise("not understood: #{inspect(rest ++ invalid)}")
-    Mix.Task.run("app.start")
+    Mix.Task.run("app.config")
+    {where, opts} = Keyword.split(opts, Keyword.keys(RunningNode.switches()))
+    node = Mix.Tasks.Runtime.Convex.Reproject.at(where)
 
     {kind, opts} = Keyword.pop(opts, :kind, "all")
-    watcher = watch(OpenAgentsRuntime.Convex.Terminal.bar?())
+    watcher = watch(OpenAgentsRuntime.Convex.Terminal.bar?(), node)
     # The sidecar of an application that has just been started is not ready at once.
-    answer = Audit.audit(kind, [wait: true, timeout: 7_200_000] ++ opts)
+    answer = RunningNode.call(node, Audit, :audit, [kind, [wait: true, timeout: 7_200_000] ++ opts])
     unwatch(watcher)
 
     case answer do
@@ -74,18 +79,18 @@ defmodule Mix.Tasks.Runtime.Convex.Audit do
     "#{p.kind} #{p.checked} checked, #{p.findings} found, #{round(p.rate)}/s#{left}"
   end
 
-  defp watch(false), do: nil
-  defp watch(true), do: spawn_link(&watching/0)
+  defp watch(false, _node), do: nil
+  defp watch(true, node), do: spawn_link(fn -> watching(node) end)
 
-  defp watching do
+  defp watching(node) do
     receive do
       :stop -> :ok
     after
       500 ->
-        with {:ok, %{state: "running"} = p} <- Audit.status(),
+        with {:ok, %{state: "running"} = p} <- RunningNode.call(node, Audit, :status, []),
              do: IO.write("\r\e[K" <> progress_text(p))
 
-        watching()
+        watching(node)
     end
   end
 

@@ -7,6 +7,14 @@ defmodule Mix.Tasks.Runtime.Convex.Reproject do
       mix runtime.convex.reproject --worker-id codexw_123
       mix runtime.convex.reproject --kind invoice_summary --id inv_123
       mix runtime.convex.reproject --all [--kind run_summary] [--concurrency 8] [--resume FILE]
+      mix runtime.convex.reproject --all --dry-run
+
+  Where the application runs on this machine already, with a managed sidecar, it is done in that VM, which is
+  found by epmd and joined with the cookie of this user. `--node NAME` and `--cookie COOKIE` say which and how,
+  `--here` starts the application in this VM. A release has no mix: `bin/APP rpc`, docs/OPERATIONS.md, "Rebuild".
+
+  `--dry-run` writes nothing, and says of how many documents the sidecar knows nothing (new), the same,
+  something different, or a later event (ahead).
 
   `--all` shows how far it is: a bar on a terminal (count, rate, time left), a plain line every
   ten per cent or ten seconds elsewhere. The exit status is 1 when an entity failed, and each failed
@@ -18,9 +26,11 @@ defmodule Mix.Tasks.Runtime.Convex.Reproject do
   """
   use Mix.Task
 
-  alias OpenAgentsRuntime.Convex.{Kinds, Reprojection}
+  alias OpenAgentsRuntime.Convex.{Kinds, Reprojection, RunningNode}
 
-  @switches [run_id: :string, worker_id: :string, id: :string, all: :boolean] ++
+  @switches RunningNode.switches() ++
+              [dry_run: :boolean] ++
+              [run_id: :string, worker_id: :string, id: :string, all: :boolean] ++
               [kind: :string, concurrency: :integer, resume: :string]
   @signals [:sigterm, :sighup, :sigquit]
   @bar_cells 24
@@ -31,13 +41,30 @@ defmodule Mix.Tasks.Runtime.Convex.Reproject do
   def run(args) do
     Mix.Task.run("app.config")
     opts = parse(args)
-    Mix.Task.run("app.start")
+    node = at(opts)
 
     cond do
-      opts[:all] -> all(opts)
-      id = opts[:id] -> single(Reprojection.rebuild(kind(opts), id, waiting()))
-      id = opts[:run_id] -> single(Reprojection.rebuild_run(id, waiting()))
-      id = opts[:worker_id] -> single(Reprojection.rebuild_codex_worker(id, waiting()))
+      opts[:all] -> all(opts, node)
+      id = opts[:id] -> single(node, :rebuild, [kind(opts), id, waiting(opts)])
+      id = opts[:run_id] -> single(node, :rebuild_run, [id, waiting(opts)])
+      id = opts[:worker_id] -> single(node, :rebuild_codex_worker, [id, waiting(opts)])
+    end
+  end
+
+  # Where it is done: nil is this VM, in which the application is started then.
+  @doc false
+  def at(opts) do
+    case RunningNode.find(opts, Mix.Project.config()[:app]) do
+      {:ok, nil} ->
+        Mix.Task.run("app.start")
+        nil
+
+      {:ok, node} ->
+        IO.puts(:stderr, "in #{node}")
+        node
+
+      {:error, why} ->
+        Mix.raise(why)
     end
   end
 
@@ -54,6 +81,7 @@ defmodule Mix.Tasks.Runtime.Convex.Reproject do
       opts[:kind] && !Kinds.find(opts[:kind]) -> usage("no kind of the event log: #{opts[:kind]}")
       Keyword.get(opts, :concurrency, 8) not in 1..256 -> usage("--concurrency is 1 to 256")
       opts[:resume] && !opts[:all] -> usage("--resume goes with --all")
+      opts[:resume] && opts[:dry_run] -> usage("--dry-run has nothing to resume")
       true -> opts
     end
   end
@@ -65,34 +93,40 @@ defmodule Mix.Tasks.Runtime.Convex.Reproject do
   defp kind(opts), do: Kinds.find(opts[:kind]).name
 
   # The sidecar of an application that has just been started is not ready at once.
-  defp waiting, do: [wait: true, timeout: 30_000]
+  defp waiting(opts), do: [wait: true, timeout: 30_000, dry_run: opts[:dry_run] || false]
 
-  defp single({:ok, result}), do: Mix.shell().info("reproject " <> line(result))
+  defp single(node, function, args) do
+    case RunningNode.call(node, Reprojection, function, args) do
+      {:ok, result} ->
+        Mix.shell().info("reproject " <> line(result))
 
-  defp single({:error, result}) do
-    Mix.shell().error("reproject " <> line(result))
-    exit({:shutdown, 1})
+      {:error, result} ->
+        Mix.shell().error("reproject " <> line(result))
+        exit({:shutdown, 1})
+    end
   end
 
-  defp all(opts) do
-    resume = opts[:resume]
+  defp all(opts, node) do
+    resume = opts[:resume] && Path.expand(opts[:resume])
     kinds = if opts[:kind], do: [kind(opts)]
     terminal? = OpenAgentsRuntime.Convex.Terminal.bar?()
-    canceller = Reprojection.canceller()
 
     {:ok, summary} =
-      until_signal(canceller, fn ->
-        Reprojection.rebuild_all(
-          [progress: &show(&1, terminal?), max_concurrency: opts[:concurrency] || 8] ++
-            [kinds: kinds, resume: resume, canceller: canceller, results: :failed]
-        )
-      end)
+      rebuilt(node, terminal?,
+        max_concurrency: opts[:concurrency] || 8,
+        kinds: kinds,
+        resume: resume,
+        results: :failed,
+        dry_run: opts[:dry_run] || false
+      )
 
     if terminal?, do: IO.write("\n")
     Mix.shell().info("Convex reprojection summary:")
     Mix.shell().info("  total_entities: #{summary.total_entities}")
     Mix.shell().info("  succeeded_entities: #{summary.succeeded_entities}")
     Mix.shell().info("  failed_entities: #{summary.failed_entities}")
+    for {reason, n} <- summary[:reasons] || [], do: Mix.shell().info("  #{reason}: #{n}")
+    if summary[:reasons], do: Mix.shell().info("  nothing was written (--dry-run)")
     for %{result: "error"} = result <- summary.results, do: Mix.shell().error("  " <> line(result))
     if summary[:cancelled], do: Mix.shell().error(cancelled(resume))
     if summary.failed_entities > 0 or summary[:cancelled], do: exit({:shutdown, 1})
@@ -102,9 +136,48 @@ defmodule Mix.Tasks.Runtime.Convex.Reproject do
   defp cancelled(nil), do: "cancelled: not all entities were rebuilt"
   defp cancelled(file), do: "cancelled: --resume #{file} goes on from here"
 
+  defp rebuilt(nil, terminal?, opts) do
+    canceller = Reprojection.canceller()
+
+    until_signal(fn -> Reprojection.cancel(canceller) end, fn ->
+      Reprojection.rebuild_all([progress: &show(&1, terminal?), canceller: canceller] ++ opts)
+    end)
+  end
+
+  # What is told comes to a process of its own, since this one waits.
+  defp rebuilt(node, terminal?, opts) do
+    teller = spawn_link(fn -> telling(terminal?, nil) end)
+
+    answer =
+      until_signal(fn -> send(teller, :cancel) end, fn ->
+        RunningNode.call(node, Reprojection, :rebuild_all_for, [teller, opts])
+      end)
+
+    ref = Process.monitor(teller)
+    send(teller, :done)
+    receive do: ({:DOWN, ^ref, _, _, _} -> answer)
+  end
+
+  defp telling(terminal?, canceller) do
+    receive do
+      {:convex_rebuild_canceller, pid} ->
+        telling(terminal?, pid)
+
+      {:convex_rebuild, progress} ->
+        show(progress, terminal?)
+        telling(terminal?, canceller)
+
+      :cancel ->
+        canceller && send(canceller, :cancel)
+        telling(terminal?, canceller)
+
+      :done ->
+        :ok
+    end
+  end
+
   # OTP's own handler would end the VM at once; it is away while we listen.
-  defp until_signal(canceller, fun) do
-    cancel = fn -> Reprojection.cancel(canceller) end
+  defp until_signal(cancel, fun) do
     for signal <- @signals, do: {:ok, _} = System.trap_signal(signal, {__MODULE__, signal}, cancel)
     _ = :gen_event.delete_handler(:erl_signal_server, :erl_signal_handler, :rebuilding)
 

@@ -73,7 +73,6 @@ defmodule OpenAgentsRuntime.Convex.Projector do
           optional(:projection_hash) => String.t()
         }
 
-  @page 5000
   @sidecar_keys [:ack, :now, :projection_version, :seq_range, :deadline_ms, :timeout, :wait]
   # Who says one of these wants an answer.
   @waiting_keys [:ack, :wait, :timeout, :deadline_ms, :return, :sink, :reset, :force, :clear]
@@ -340,7 +339,7 @@ defmodule OpenAgentsRuntime.Convex.Projector do
 
   defp through_sink(sink, log, kind, id, opts) do
     with {:ok, row} <- log.row(kind, id),
-         summary = Summary.summary(kind, row, events_info(log, kind, id), opts),
+         summary = Summary.summary(kind, row, Summary.events_info(log, kind, id), opts),
          :ok <- valid(summary) do
       document_id = Summary.document_id(kind, id)
       checkpoint = checkpoint(summary)
@@ -402,20 +401,6 @@ defmodule OpenAgentsRuntime.Convex.Projector do
   end
 
   defp sink_opts(opts), do: Keyword.get(opts, :sink_opts, [])
-
-  # How many events there are and which is the last, page by page.
-  defp events_info(log, kind, id, info \\ %{count: 0, latest: nil}, seq \\ 0) do
-    case log.events_after(kind, id, seq, @page) do
-      [] ->
-        info
-
-      events ->
-        latest = List.last(events)
-        info = %{count: info.count + length(events), latest: latest}
-        last = EventLog.value(latest, :seq)
-        if length(events) < @page, do: info, else: events_info(log, kind, id, info, last)
-    end
-  end
 
   # ---- what is said about it
 

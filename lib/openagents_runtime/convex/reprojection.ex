@@ -12,11 +12,16 @@ defmodule OpenAgentsRuntime.Convex.Reprojection do
   (option `:max_concurrency`, default 8). What the sidecar could not take is handed to the
   asynchronous form, so that no document stays behind.
 
+  With `dry_run: true` nothing is written or sent. Each result's `write` is `"dry"`, and its `reason` says what the sidecar
+  knows of that document: `"new"` (nothing), `"same"`, `"different"` (another row, version or history), or `"ahead"` (it has
+  a higher seq than the log). What Convex really holds is the audit's question.
+
   A new document version is rebuilt with `projection_version: "v2"`; the old documents keep serving
   until theirs is written.
   """
 
-  alias OpenAgentsRuntime.Convex.{EventLog, Kinds, Projector, RebuildState, Summary, Telemetry}
+  alias OpenAgentsRuntime.Convex.{BigNumbers, CanonicalJson, EventLog, Kinds, Projector}
+  alias OpenAgentsRuntime.Convex.{RebuildState, Sidecars, Summary, Telemetry}
 
   @type replay_result :: %{
           scope: String.t(),
@@ -55,17 +60,18 @@ defmodule OpenAgentsRuntime.Convex.Reprojection do
   @spec rebuild(atom(), String.t(), keyword()) :: {:ok, replay_result()} | {:error, replay_result()}
   def rebuild(kind, id, opts \\ []) when is_binary(id) do
     started_at = now_ms()
-    outcome = projected(kind, id, opts)
+    dry? = opts[:dry_run] == true
+    outcome = if dry?, do: looked_at(kind, id, opts), else: projected(kind, id, opts)
     duration_ms = now_ms() - started_at
     entry = %{scope: Summary.scope(kind), entity_id: id, duration_ms: duration_ms}
 
     case outcome do
       {:ok, %{write: write, reason: reason}} ->
-        Telemetry.replayed(entry.scope, "ok", nil, duration_ms)
+        dry? || Telemetry.replayed(entry.scope, "ok", nil, duration_ms)
         {:ok, Map.merge(entry, %{result: "ok", write: write, reason: reason})}
 
       {:error, reason} ->
-        Telemetry.replayed(entry.scope, "error", reason, duration_ms)
+        dry? || Telemetry.replayed(entry.scope, "error", reason, duration_ms)
         {:error, Map.merge(entry, %{result: "error", write: nil, reason: word(reason)})}
     end
   end
@@ -94,6 +100,7 @@ defmodule OpenAgentsRuntime.Convex.Reprojection do
     * `:after` - `{kind, id}`: begin behind this entity
     * `:canceller` - see `cancel/1`; the result has `cancelled: true` then
     * `:results` - `:all`, or `:failed` for a rebuild of very many entities
+    * `:dry_run` - `true`: write nothing; the answer has `reasons: %{"same" => 12, "different" => 3}` as well
   """
   @spec rebuild_all(keyword()) ::
           {:ok,
@@ -102,7 +109,8 @@ defmodule OpenAgentsRuntime.Convex.Reprojection do
              required(:succeeded_entities) => non_neg_integer(),
              required(:failed_entities) => non_neg_integer(),
              required(:results) => [replay_result()],
-             optional(:cancelled) => true
+             optional(:cancelled) => true,
+             optional(:reasons) => %{String.t() => pos_integer()}
            }}
   def rebuild_all(opts \\ []) do
     {own, opts} =
@@ -125,6 +133,7 @@ defmodule OpenAgentsRuntime.Convex.Reprojection do
       done: 0,
       failed: 0,
       results: [],
+      reasons: if(opts[:dry_run], do: %{}),
       keep: Keyword.get(own, :results, :all),
       progress: Keyword.get(own, :progress, fn _progress -> :ok end),
       started_at: now_ms()
@@ -188,6 +197,7 @@ defmodule OpenAgentsRuntime.Convex.Reprojection do
       | state: RebuildState.note(tally.state, turn, entity, tag),
         done: tally.done + 1,
         failed: tally.failed + if(tag == :error, do: 1, else: 0),
+        reasons: tally.reasons && Map.update(tally.reasons, to_string(result.reason), 1, &(&1 + 1)),
         results:
           if(tag == :error or tally.keep == :all, do: [result | tally.results], else: tally.results)
     }
@@ -224,10 +234,74 @@ defmodule OpenAgentsRuntime.Convex.Reprojection do
       results: Enum.reverse(tally.results)
     }
 
+    summary = if tally.reasons, do: Map.put(summary, :reasons, tally.reasons), else: summary
     {:ok, if(cancelled?, do: Map.put(summary, :cancelled, true), else: summary)}
   end
 
   # ---- one entity
+
+  @doc """
+  `rebuild_all/1` for a process of another node: it is sent `{:convex_rebuild, progress}`, and first
+  `{:convex_rebuild_canceller, pid}`, which cancels when it is sent `:cancel`, or when that process ends.
+  """
+  @spec rebuild_all_for(pid(), keyword()) :: {:ok, map()}
+  def rebuild_all_for(client, opts) do
+    canceller = canceller()
+
+    watcher =
+      spawn(fn ->
+        ref = Process.monitor(client)
+
+        receive do
+          :cancel -> cancel(canceller)
+          {:DOWN, ^ref, _, _, _} -> cancel(canceller)
+          :done -> :ok
+        end
+      end)
+
+    send(client, {:convex_rebuild_canceller, watcher})
+
+    answer =
+      rebuild_all([canceller: canceller, progress: &send(client, {:convex_rebuild, &1})] ++ opts)
+
+    send(watcher, :done)
+    answer
+  end
+
+  # The document as the sidecar would make it, and what it knows of it.
+  defp looked_at(kind, id, opts) do
+    with log = EventLog.module!(opts),
+         {:ok, row} <- log.row(kind, id),
+         info = Summary.events_info(log, kind, id),
+         summary = BigNumbers.sendable(Summary.summary(kind, row, info, opts)),
+         document_id = Summary.document_id(kind, id),
+         {:ok, known} <- known(Sidecars.owner_of(document_id, opts), document_id) do
+      {:ok, %{write: "dry", reason: compared(known, summary)}}
+    else
+      :error -> {:error, :entity_not_found}
+      {:error, reason} -> {:error, {:sink_write_failed, reason}}
+    end
+  rescue
+    exception -> {:error, {:event_log_failed, exception}}
+  end
+
+  defp known(server, document_id) do
+    case :convex_sidecar.checkpoint(server, document_id) do
+      {:error, :not_found} -> {:ok, nil}
+      answer -> answer
+    end
+  end
+
+  defp compared(nil, _summary), do: "new"
+  defp compared(%{state: "cleared"}, _summary), do: "new"
+
+  defp compared(%{seq: seq, projection_hash: hash}, summary) do
+    cond do
+      is_integer(seq) and seq > summary["latest_seq"] -> "ahead"
+      hash == CanonicalJson.hash(summary) -> "same"
+      true -> "different"
+    end
+  end
 
   # An event log that fails for one entity must not end the rebuild of the others.
   defp projected(kind, id, opts) do

@@ -68,6 +68,27 @@ defmodule OpenAgentsRuntime.Convex.Summary do
     })
   end
 
+  @page 5000
+
+  @doc "How many events an entity has and which is the last, read page by page."
+  @spec events_info(module(), atom(), String.t()) :: events_info()
+  def events_info(log, kind, id), do: events_info(log, kind, id, %{count: 0, latest: nil}, 0)
+
+  defp events_info(log, kind, id, info, seq) do
+    case log.events_after(kind, id, seq, @page) do
+      [] ->
+        info
+
+      events ->
+        latest = List.last(events)
+        info = %{count: info.count + length(events), latest: latest}
+
+        if length(events) < @page,
+          do: info,
+          else: events_info(log, kind, id, info, value(latest, :seq))
+    end
+  end
+
   @doc """
   Whether a finished document says where it comes from: `:ok`, or
   `{:error, :runtime_seq_missing | :projection_version_missing | :projected_at_missing | :projected_at_invalid}`.
