@@ -58,6 +58,9 @@ defmodule ConvexSidecar.BesideTest do
     flush(vm)
     assert written(file, "new") == 1 and written(file, "a") == times + 1
     assert run.(["--all", "--dry-run"]) =~ "same: 4"
+    export = Path.join(tmp_dir(), "history.jsonl")
+    assert capture_io(:stderr, fn -> Mix.Tasks.Runtime.Convex.Export.run(["--to", export]) end) =~ "exported 4 entities"
+    assert export |> File.read!() |> String.split("\n", trim: true) |> length() == 4
     assert_raise Mix.Error, ~r/the audit failed: .*(file|read)/, fn -> capture_io(:stderr, fn -> Audit.run([]) end) end
   end
 

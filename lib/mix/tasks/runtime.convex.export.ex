@@ -8,22 +8,25 @@ defmodule Mix.Tasks.Runtime.Convex.Export do
       mix runtime.convex.export --to history.jsonl --kind run_summary
       mix runtime.convex.export --to - | convex_sidecar rebuild --from -
 
+  Where the application runs on this machine already, its VM is asked, as `mix runtime.convex.reproject` does it, with
+  `--node NAME`, `--cookie COOKIE` and `--here`.
+
   FILE appears whole or not at all. With `-` the lines go to standard output, so build before (`mix
   compile`). How many entities they are is said on standard error.
   """
   use Mix.Task
 
-  alias OpenAgentsRuntime.Convex.{Export, Kinds}
+  alias OpenAgentsRuntime.Convex.{Export, Kinds, RunningNode}
 
-  @switches [to: :string, kind: :keep]
+  @switches RunningNode.switches() ++ [to: :string, kind: :keep]
   @step 10_000
 
   @impl Mix.Task
   def run(args) do
     Mix.Task.run("app.config")
-    {to, kinds} = parse(args)
-    Mix.Task.run("app.start")
-    {:ok, counts} = write(to, kinds: kinds, progress: &show/1)
+    {to, kinds, where} = parse(args)
+    node = Mix.Tasks.Runtime.Convex.Reproject.at(where)
+    {:ok, counts} = write(to, node, kinds: kinds)
     say("exported #{counts.entities} entities in #{counts.lines} lines")
   end
 
@@ -37,22 +40,29 @@ defmodule Mix.Tasks.Runtime.Convex.Export do
       rest != [] or invalid != [] -> Mix.raise("not understood: #{inspect(rest ++ invalid)}")
       opts[:to] in [nil, ""] -> Mix.raise("provide --to <file>, or --to - for standard output")
       unknown != [] -> Mix.raise("no kind of the event log: #{Enum.join(unknown, ", ")}")
-      names == [] -> {opts[:to], Kinds.all()}
-      true -> {opts[:to], Enum.filter(Kinds.all(), &(Atom.to_string(&1) in names))}
+      names == [] -> {opts[:to], Kinds.all(), opts}
+      true -> {opts[:to], Enum.filter(Kinds.all(), &(Atom.to_string(&1) in names)), opts}
     end
   end
 
   # As latin1 every byte goes out as it is, whatever the locale.
-  defp write("-", opts) do
+  defp write("-", node, opts) do
     _ = :io.setopts(:standard_io, encoding: :latin1)
-    Export.write(:stdio, opts)
+    written(node, Process.group_leader(), opts)
   end
 
-  defp write(path, opts) do
+  defp write(path, nil, opts), do: write_file(path, [:raw, :delayed_write], &written(nil, &1, opts))
+  # A process holds the file, so that another VM may write to it.
+  defp write(path, node, opts), do: write_file(path, [:delayed_write], &written(node, &1, opts))
+
+  defp written(nil, device, opts), do: Export.write(device, [progress: &show/1] ++ opts)
+  defp written(node, device, opts), do: RunningNode.call(node, Export, :write, [device, opts])
+
+  defp write_file(path, modes, fun) do
     beside = path <> ".new"
 
     try do
-      answer = File.open!(beside, [:write, :raw, :delayed_write], &Export.write(&1, opts))
+      answer = File.open!(beside, [:write | modes], fun)
       File.rename!(beside, path)
       answer
     after

@@ -12,7 +12,7 @@ defmodule OpenAgentsRuntime.Convex.Export do
   leaves what is newer alone.
   """
 
-  alias OpenAgentsRuntime.Convex.{CanonicalJson, EventLog, Kinds, Summary}
+  alias OpenAgentsRuntime.Convex.{BigNumbers, CanonicalJson, EventLog, Kinds, Summary}
 
   @page 5000
 
@@ -63,8 +63,11 @@ defmodule OpenAgentsRuntime.Convex.Export do
   # The row after its events, as the projector reads it; an entity that is gone meanwhile has none.
   defp page(:first, log, kind, id, events) do
     case log.row(kind, id) do
-      {:ok, row} -> line(:first, kind, id, events, %{"row" => Summary.columns(kind, row)})
-      :error -> nil
+      {:ok, row} ->
+        line(:first, kind, id, events, %{"row" => BigNumbers.sendable(Summary.columns(kind, row))})
+
+      :error ->
+        nil
     end
   end
 
