@@ -500,7 +500,10 @@ void answers_take(void *arg, const struct sink_answer *answer)
 
     PRE(answer->count == c->entries.count);
     t.end = &t.first;
-    metric_add(METRIC_CALL_MICROSECONDS, answer->took_us > 0 ? (uint64_t)answer->took_us : 0);
+    metric_observe(HISTOGRAM_CALL_TIME, answer->took_us);
+    for (size_t i = 0; i < answer->count; i++)
+        metric_count(LABELLED_VERDICTS, NULL,
+                     (answer->each ? &answer->each[i] : &answer->overall)->kind);
     take(&t);
 }
 

@@ -1,10 +1,10 @@
 /*
- * metrics.c - counters and gauges, and how Prometheus reads them.
+ * metrics.c - counters, gauges and histograms.
  *
- * One number for each line of metrics.def.  They are written where things happen, by any thread,
- * with relaxed atomics: a reader may see two of them a moment apart, never a torn one.  The text
- * is OpenMetrics 1.0 (github:prometheus/OpenMetrics): a counter's family is named without _total,
- * a name that ends in a unit says so.
+ * One number for each METRIC of metrics.def, a row of buckets for each HISTOGRAM, a number for each
+ * label of a LABELLED.  They are written where things happen, by any thread, with relaxed atomics:
+ * a reader may see two of them a moment apart, never a torn one.  How they are printed is
+ * exposition's affair.
  *
  * Nothing can go wrong here.
  */
@@ -15,20 +15,46 @@
 
 #define PREFIX "convex_sidecar_"
 
-static const struct {
-    const char *name, *type, *help;
-} about[METRIC_COUNT] = {
+static const struct metric_about about[METRIC_COUNT] = {
 #define METRIC(id, name, type, help) {name, #type, help},
 #include "ground/metrics.def"
-#undef METRIC
 };
 
+static const struct metric_about histograms_about[HISTOGRAM_COUNT] = {
+#define HISTOGRAM(id, name, help) {name, "histogram", help},
+#include "ground/metrics.def"
+};
+
+static const struct metric_labelled_about labelled_about[LABELLED_COUNT] = {
+#define LABELLED(id, name, by_kind, label, values, help)                                           \
+    {{name, "counter", help}, by_kind, label, values},
+#include "ground/metrics.def"
+};
+
+static const int64_t bucket_ends[METRIC_BUCKET_COUNT] = METRIC_BUCKETS;
+
 static _Atomic uint64_t values[METRIC_COUNT];
+static _Atomic uint64_t counts[HISTOGRAM_COUNT][METRIC_BUCKET_COUNT + 1], sums_us[HISTOGRAM_COUNT];
+static _Atomic uint64_t labelled[LABELLED_COUNT][METRIC_KINDS_MAX + 1][METRIC_VALUES_MAX];
+
+/* fixed before any thread */
+static const char *kinds[METRIC_KINDS_MAX];
+static size_t kind_count;
+
+static void add(_Atomic uint64_t *to, uint64_t n)
+{
+    atomic_fetch_add_explicit(to, n, memory_order_relaxed);
+}
+
+static uint64_t get(_Atomic uint64_t *from)
+{
+    return atomic_load_explicit(from, memory_order_relaxed);
+}
 
 void metric_add(enum metric m, uint64_t n)
 {
     PRE(m < METRIC_COUNT);
-    atomic_fetch_add_explicit(&values[m], n, memory_order_relaxed);
+    add(&values[m], n);
 }
 
 void metric_set(enum metric m, uint64_t value)
@@ -40,74 +66,138 @@ void metric_set(enum metric m, uint64_t value)
 uint64_t metric_get(enum metric m)
 {
     PRE(m < METRIC_COUNT);
-    return atomic_load_explicit(&values[m], memory_order_relaxed);
+    return get(&values[m]);
+}
+
+/* ---- histograms ---------------------------------------------------------------------- */
+
+static size_t bucket_of(int64_t us)
+{
+    size_t i = 0;
+
+    while (i < METRIC_BUCKET_COUNT && us > bucket_ends[i])
+        i++;
+    return i;
+}
+
+void metric_pile_add(struct metric_pile *p, int64_t us)
+{
+    p->count[bucket_of(us)]++;
+    p->sum_us += us > 0 ? (uint64_t)us : 0;
+}
+
+void metric_observe(enum metric_histogram h, int64_t us)
+{
+    PRE(h < HISTOGRAM_COUNT);
+    add(&counts[h][bucket_of(us)], 1);
+    add(&sums_us[h], us > 0 ? (uint64_t)us : 0);
+}
+
+void metric_observe_pile(enum metric_histogram h, const struct metric_pile *p)
+{
+    PRE(h < HISTOGRAM_COUNT);
+    for (size_t i = 0; i <= METRIC_BUCKET_COUNT; i++)
+        if (p->count[i] > 0)
+            add(&counts[h][i], p->count[i]);
+    add(&sums_us[h], p->sum_us);
+}
+
+void metric_pile_get(enum metric_histogram h, struct metric_pile *p)
+{
+    PRE(h < HISTOGRAM_COUNT);
+    for (size_t i = 0; i <= METRIC_BUCKET_COUNT; i++)
+        p->count[i] = get(&counts[h][i]);
+    p->sum_us = get(&sums_us[h]);
+}
+
+double metric_pile_quantile(const struct metric_pile *p, double q)
+{
+    double all = 0, below = 0;
+    size_t i;
+
+    for (i = 0; i <= METRIC_BUCKET_COUNT; i++)
+        all += (double)p->count[i];
+    for (i = 0; i < METRIC_BUCKET_COUNT && below + (double)p->count[i] < q * all; i++)
+        below += (double)p->count[i];
+    if (all == 0 || i == METRIC_BUCKET_COUNT)
+        return all == 0 ? 0 : (double)bucket_ends[METRIC_BUCKET_COUNT - 1] / 1e6;
+    double from = i > 0 ? (double)bucket_ends[i - 1] : 0, to = (double)bucket_ends[i];
+    return (from + (to - from) * (q * all - below) / (double)p->count[i]) / 1e6;
+}
+
+/* ---- by label ------------------------------------------------------------------------ */
+
+void metrics_name_kinds(const char *(*name)(const void *arg, size_t i), const void *arg,
+                        size_t count)
+{
+    kind_count = count < METRIC_KINDS_MAX ? count : METRIC_KINDS_MAX;
+    for (size_t i = 0; i < kind_count; i++)
+        kinds[i] = name(arg, i);
+}
+
+const char *metric_kind_name(size_t i)
+{
+    return i < kind_count ? kinds[i] : i == kind_count ? "other" : NULL;
+}
+
+void metric_count(enum metric_labelled f, const char *kind, unsigned value)
+{
+    size_t no = 0;
+
+    PRE(f < LABELLED_COUNT && value < METRIC_VALUES_MAX);
+    if (labelled_about[f].by_kind)
+        while (no < kind_count && strcmp(kinds[no], kind) != 0)
+            no++;
+    add(&labelled[f][no][value], 1);
+}
+
+uint64_t metric_labelled_get(enum metric_labelled f, size_t kind_no, unsigned value)
+{
+    PRE(f < LABELLED_COUNT && kind_no <= METRIC_KINDS_MAX && value < METRIC_VALUES_MAX);
+    return get(&labelled[f][kind_no][value]);
+}
+
+/* ---- what they are ------------------------------------------------------------------- */
+
+const struct metric_about *metric_about(enum metric m)
+{
+    PRE(m < METRIC_COUNT);
+    return &about[m];
+}
+
+const struct metric_about *metric_histogram_about(enum metric_histogram h)
+{
+    PRE(h < HISTOGRAM_COUNT);
+    return &histograms_about[h];
+}
+
+const struct metric_labelled_about *metric_labelled_about(enum metric_labelled f)
+{
+    PRE(f < LABELLED_COUNT);
+    return &labelled_about[f];
 }
 
 const char *metric_name(enum metric m)
 {
-    PRE(m < METRIC_COUNT);
-    return about[m].name;
+    return metric_about(m)->name;
 }
 
-/* Whether the first ${len} characters of ${name} end in ${end}. */
-static bool ends_in(const char *name, size_t len, const char *end)
+static void print_row(const struct metric_about *a, const char *labels, FILE *out)
 {
-    size_t n = strlen(end);
-
-    return len >= n && memcmp(name + len - n, end, n) == 0;
-}
-
-/* The length of the family's name: a counter's without _total. */
-static size_t family_len(enum metric m)
-{
-    size_t len = strlen(about[m].name);
-
-    return ends_in(about[m].name, len, "_total") ? len - strlen("_total") : len;
-}
-
-/* The unit a family's name ends in, or NULL. */
-static const char *unit_of(enum metric m)
-{
-    static const char *const units[] = {"_bytes", "_microseconds", "_seconds"};
-
-    for (size_t i = 0; i < sizeof units / sizeof *units; i++)
-        if (ends_in(about[m].name, family_len(m), units[i]))
-            return units[i] + 1;
-    return NULL;
-}
-
-static void put_escaped(struct buf *out, const char *text)
-{
-    for (; *text != '\0'; text++) {
-        if (*text == '\\' || *text == '"')
-            buf_byte(out, '\\');
-        buf_byte(out, (uint8_t)*text);
-    }
-}
-
-static void put_one(struct buf *out, enum metric m)
-{
-    int len = (int)family_len(m);
-    const char *name = about[m].name, *unit = unit_of(m);
-
-    buf_printf(out, "# TYPE " PREFIX "%.*s %s\n", len, name, about[m].type);
-    if (unit != NULL)
-        buf_printf(out, "# UNIT " PREFIX "%.*s %s\n", len, name, unit);
-    buf_printf(out, "# HELP " PREFIX "%.*s ", len, name);
-    put_escaped(out, about[m].help);
-    buf_printf(out, "\n" PREFIX "%s %llu\n", name, (unsigned long long)metric_get(m));
-}
-
-void metrics_put_openmetrics(struct buf *out)
-{
-    for (enum metric m = 0; m < METRIC_COUNT; m++)
-        put_one(out, m);
-    buf_str(out, "# EOF\n");
+    fprintf(out, "| `" PREFIX "%s` | %s | %s%s |\n", a->name, a->type, a->help, labels);
 }
 
 void metrics_print_reference(FILE *out)
 {
     fputs("| metric | type | meaning |\n| --- | --- | --- |\n", out);
     for (enum metric m = 0; m < METRIC_COUNT; m++)
-        fprintf(out, "| `" PREFIX "%s` | %s | %s |\n", about[m].name, about[m].type, about[m].help);
+        print_row(&about[m], "", out);
+    for (enum metric_histogram h = 0; h < HISTOGRAM_COUNT; h++)
+        print_row(&histograms_about[h], "", out);
+    for (enum metric_labelled f = 0; f < LABELLED_COUNT; f++) {
+        char labels[100];
+        snprintf(labels, sizeof labels, " (labels: %s`%s`)",
+                 labelled_about[f].by_kind ? "`kind`, " : "", labelled_about[f].label);
+        print_row(&labelled_about[f].is, labels, out);
+    }
 }

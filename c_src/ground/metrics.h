@@ -1,16 +1,26 @@
-/* metrics.h - counters and gauges; what they are is written in metrics.def, once. */
+/* metrics.h - counters, gauges and histograms; what they are is written in metrics.def, once. */
 
 #ifndef METRICS_H
 #define METRICS_H
 
 #include "ground/base.h"
-#include "ground/buf.h"
 
 enum metric {
 #define METRIC(id, name, type, help) METRIC_##id,
 #include "ground/metrics.def"
-#undef METRIC
     METRIC_COUNT
+};
+
+enum metric_histogram {
+#define HISTOGRAM(id, name, help) HISTOGRAM_##id,
+#include "ground/metrics.def"
+    HISTOGRAM_COUNT
+};
+
+enum metric_labelled {
+#define LABELLED(id, name, by_kind, label, values, help) LABELLED_##id,
+#include "ground/metrics.def"
+    LABELLED_COUNT
 };
 
 /* Any thread, no lock.  To be shown: what a decision needs is asked of its owner, so metric_get is
@@ -18,11 +28,69 @@ enum metric {
 void metric_add(enum metric m, uint64_t n);
 void metric_set(enum metric m, uint64_t value);
 uint64_t metric_get(enum metric m);
-/** metric_name(m): "convex_sidecar_delivered_total" without the "convex_sidecar_" prefix. */
-const char *metric_name(enum metric m);
 
-/** metrics_put_openmetrics(out): All of them as OpenMetrics text, ending in "# EOF\n". */
-void metrics_put_openmetrics(struct buf *out);
+/* ---- histograms ---------------------------------------------------------------------- */
+
+/* Upper ends of the buckets, in microseconds; what is longer falls into one more. */
+#define METRIC_BUCKETS                                                                             \
+    {                                                                                              \
+        100, 250, 500, 1000, 2500, 5000, 10000, 25000, 50000, 100000, 250000, 500000, 1000000,     \
+            2500000, 5000000, 10000000, 30000000, 60000000, 300000000, 3600000000                  \
+    }
+enum { METRIC_BUCKET_COUNT = 20 };
+
+/* Observations put together. */
+struct metric_pile {
+    uint64_t count[METRIC_BUCKET_COUNT + 1], sum_us;
+};
+
+/** metric_pile_add(p, us): One more, below zero counted as zero.  The pile's owner's thread. */
+void metric_pile_add(struct metric_pile *p, int64_t us);
+/** metric_observe(h, us), metric_observe_pile(h, p): One observation, or all of ${p}.  Any thread.
+ */
+void metric_observe(enum metric_histogram h, int64_t us);
+void metric_observe_pile(enum metric_histogram h, const struct metric_pile *p);
+/** metric_pile_get(h, p): What was observed so far; to be shown, as metric_get. */
+void metric_pile_get(enum metric_histogram h, struct metric_pile *p);
+/** metric_pile_quantile(p, q): The time in seconds that the share ${q} of ${p} did not exceed,
+ * within its bucket by straight line; 0 for an empty pile. */
+double metric_pile_quantile(const struct metric_pile *p, double q);
+
+/* ---- by label ------------------------------------------------------------------------ */
+
+enum { METRIC_KINDS_MAX = 64, METRIC_VALUES_MAX = 8 };
+
+/** metrics_name_kinds(name, arg, count): What the kinds are called: ${name} gives the i-th, which
+ * must outlive everything.  Before any thread; those beyond METRIC_KINDS_MAX count as "other". */
+void metrics_name_kinds(const char *(*name)(const void *arg, size_t i), const void *arg,
+                        size_t count);
+/** metric_count(f, kind, value): One more of the ${value}-th of the family's values, for ${kind}
+ * (nothing where the family has no kinds).  Any thread. */
+void metric_count(enum metric_labelled f, const char *kind, unsigned value);
+/** metric_labelled_get(f, kind_no, value): ${kind_no} counts as metric_kind_name does. */
+uint64_t metric_labelled_get(enum metric_labelled f, size_t kind_no, unsigned value);
+/** metric_kind_name(i): The i-th kind's name, "other" after the last; NULL after that. */
+const char *metric_kind_name(size_t i);
+
+/* ---- what they are ------------------------------------------------------------------- */
+
+struct metric_about {
+    const char *name; /* without the "convex_sidecar_" prefix */
+    const char *type; /* counter, gauge or histogram */
+    const char *help;
+};
+
+struct metric_labelled_about {
+    struct metric_about is;
+    bool by_kind;
+    const char *label, *values; /* "a|b|c" */
+};
+
+const struct metric_about *metric_about(enum metric m);
+const struct metric_about *metric_histogram_about(enum metric_histogram h);
+const struct metric_labelled_about *metric_labelled_about(enum metric_labelled f);
+/** metric_name(m): "delivered_total", say. */
+const char *metric_name(enum metric m);
 /** metrics_print_reference(out): The table of them for docs/OPERATIONS.md, as Markdown. */
 void metrics_print_reference(FILE *out);
 

@@ -58,6 +58,7 @@ struct request {
     unsigned how; /* enum put_how */
     bool wait_written, want_summary, want_nothing;
     /* made by apply */
+    const struct kind *kind;
     uint8_t hash[32];
     struct answer_result result; /* borrows hash and draft */
     struct buf refusal;          /* the answer, when there is no result */
@@ -179,6 +180,7 @@ static enum err request_apply(struct intent *in, struct round *r)
         draft_swap_out(q->draft, made);
     if (e != ERR_OK)
         return e;
+    q->kind = document.kind;
     memcpy(q->hash, document.hash, sizeof q->hash);
     q->result =
         (struct answer_result){.document_id = document.id,
@@ -199,6 +201,8 @@ static void request_settled(struct intent *in, enum err e, const char *why)
 
     if (e != ERR_OK)
         request_refuse(q, e, why);
+    else
+        metric_count(LABELLED_PROJECTIONS, q->kind->name, q->result.decision.reason);
     PRE(j->unsettled > 0);
     if (--j->unsettled == 0)
         job_finish(j, j->intake->options.answers);

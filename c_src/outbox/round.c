@@ -26,6 +26,7 @@
 
 #include "ground/clock.h"
 #include "ground/metrics.h"
+#include "outbox/confirmed.h"
 #include "outbox/round_inside.h"
 #include "outbox/decide.h"
 #include "projection/gate.h"
@@ -157,6 +158,9 @@ static void count_tally(const struct round *r)
     metric_set(METRIC_PENDING_BYTES, r->counters.pending_bytes);
     metric_set(METRIC_CHECKPOINTS, r->levels.checkpoints);
     metric_set(METRIC_DEAD, r->levels.dead);
+    metric_set(METRIC_DEAD_BYTES, r->counters.dead_bytes);
+    metric_set(METRIC_STORE_LIMIT_BYTES, r->limit_bytes);
+    confirmed_count(&r->tally, r->now_us);
 }
 
 enum err round_commit(struct round *r)
@@ -165,8 +169,11 @@ enum err round_commit(struct round *r)
     enum err e = r->changed ? write_counters(r) : ERR_OK;
     if (e == ERR_OK)
         e = read_levels(r);
+    int64_t begun_us = clock_mono_us();
     if (e == ERR_OK)
         e = round_check(r, store_commit(r->store));
+    if (e == ERR_OK && r->changed)
+        metric_observe(HISTOGRAM_COMMIT_TIME, clock_mono_us() - begun_us);
     if (e == ERR_OK)
         count_tally(r);
     return e;

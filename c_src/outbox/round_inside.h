@@ -7,6 +7,7 @@
 
 #include "ground/base.h"
 #include "ground/buf.h"
+#include "ground/metrics.h"
 #include "store/kept.h"
 #include "store/record.h"
 
@@ -17,7 +18,9 @@ struct store;
 /* What a round did; counted in metrics when it is committed. */
 struct round_tally {
     uint64_t kept, coalesced, skipped, drift, died, damaged;
-    bool brought_work; /* something for the delivery side */
+    uint64_t confirmed, confirmed_early; /* early: before their last event, by another clock */
+    bool brought_work;                   /* something for the delivery side */
+    struct metric_pile kept_to_confirmed, append_to_confirmed;
 };
 
 /* How full the store is at the end of a round. */

@@ -20,6 +20,7 @@
 #include "outbox/settle.h"
 
 #include "ground/log.h"
+#include "outbox/confirmed.h"
 #include "outbox/round.h"
 #include "outbox/round_inside.h"
 #include "store/record.h"
@@ -118,6 +119,8 @@ static void confirm(const struct settlement *s, bool is_newest, struct checkpoin
 static enum err settle_done(struct round *r, const struct settlement *s, bool is_newest,
                             struct checkpoint_record *c)
 {
+    if (is_newest)
+        confirmed_note(&r->tally, c, r->now_us);
     enum err e = is_newest ? round_unkeep(r, c) : ERR_OK;
 
     if (e == ERR_OK && c->cp.is_dead)

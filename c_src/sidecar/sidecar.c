@@ -27,9 +27,11 @@
 #include "dist/dist.h"
 #include "ground/clock.h"
 #include "ground/log.h"
+#include "ground/metrics.h"
 #include "intake/control.h"
 #include "intake/intake.h"
 #include "outbox/outbox.h"
+#include "projection/projection.h"
 #include "sidecar/service.h"
 #include "sidecar/sinks.h"
 #include "status/observe.h"
@@ -227,11 +229,17 @@ static enum err open_all(struct sidecar *s, struct fault *fault)
     return e;
 }
 
+static const char *kind_name(const void *kinds, size_t i)
+{
+    return kinds_at(kinds, i)->name;
+}
+
 enum err sidecar_open(const struct config *c, struct sidecar **s, struct fault *fault)
 {
     struct sidecar *new = base_alloc(sizeof *new);
 
     new->config = c;
+    metrics_name_kinds(kind_name, c->kinds, kinds_count(c->kinds));
     new->answers = dist_session_new();
     enum err e = open_all(new, fault);
     if (e == ERR_OK)

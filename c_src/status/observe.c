@@ -14,7 +14,7 @@
 
 #include "status/observe.h"
 
-#include "ground/metrics.h"
+#include "status/exposition.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -28,9 +28,8 @@
 #define CONNECTION_BYTES 16384 /* libmicrohttpd's memory for one: request line and headers */
 #define BACKLOG          64
 
-#define TEXT        "text/plain; charset=utf-8"
-#define JSON        "application/json"
-#define OPENMETRICS "application/openmetrics-text; version=1.0.0; charset=utf-8"
+#define TEXT "text/plain; charset=utf-8"
+#define JSON "application/json"
 
 struct observe {
     /* fixed after open */
@@ -40,13 +39,6 @@ struct observe {
 };
 
 /* Each page appends its body and returns the HTTP status. */
-static unsigned metrics_page(struct observe *o, struct buf *body)
-{
-    (void)o;
-    metrics_put_openmetrics(body);
-    return MHD_HTTP_OK;
-}
-
 static unsigned health_page(struct observe *o, struct buf *body)
 {
     (void)o;
@@ -74,7 +66,7 @@ static const struct page {
     const char *path, *type;
     unsigned (*make)(struct observe *o, struct buf *body);
 } pages[] = {
-    {"/metrics", OPENMETRICS, metrics_page},
+    {"/metrics", NULL, NULL}, /* as the client accepts it */
     {"/healthz", TEXT, health_page},
     {"/readyz", TEXT, ready_page},
     {"/status", JSON, status_page},
@@ -108,6 +100,15 @@ static enum MHD_Result answer(struct MHD_Connection *connection, unsigned status
     return queued;
 }
 
+static enum MHD_Result answer_metrics(struct MHD_Connection *connection, struct buf *body)
+{
+    enum exposition format = exposition_wanted(
+        MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_ACCEPT));
+
+    exposition_put(format, body);
+    return answer(connection, MHD_HTTP_OK, exposition_type(format), body);
+}
+
 /*
  * libmicrohttpd's handler: called with the headers, then again while there is a body, then once
  * more.  An answer at the first call would cost the connection, so it is given at the last; a body
@@ -136,6 +137,8 @@ static enum MHD_Result handle(void *arg, struct MHD_Connection *connection, cons
         buf_str(&body, "Only GET and HEAD: nothing can be changed here.\n");
         return answer(connection, MHD_HTTP_METHOD_NOT_ALLOWED, TEXT, &body);
     }
+    if (page->make == NULL)
+        return answer_metrics(connection, &body);
     unsigned status = page->make(o, &body);
     return answer(connection, status, page->type, &body);
 }

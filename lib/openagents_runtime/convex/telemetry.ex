@@ -16,6 +16,8 @@ defmodule OpenAgentsRuntime.Convex.Telemetry do
       config :openagents_runtime, convex_telemetry_handler: MyApp.ConvexEvents
 
   A handler that fails is logged; it never fails a projection.
+
+  For `Telemetry.Metrics`, `metrics/0` is the list of what these events measure; labels are of bounded variety.
   """
 
   alias OpenAgentsRuntime.Convex.Summary
@@ -36,6 +38,42 @@ defmodule OpenAgentsRuntime.Convex.Telemetry do
       nil -> :ok
       handler -> handle(handler, event, measurements, metadata)
     end
+  end
+
+  @doc """
+  What the events measure, for a reporter of `Telemetry.Metrics` (which must be among your dependencies):
+
+      def metrics, do: OpenAgentsRuntime.Convex.Telemetry.metrics() ++ [...]
+
+  Durations are in milliseconds, as the events have them.
+  """
+  @spec metrics() :: [struct()]
+  def metrics do
+    unless Code.ensure_loaded?(Telemetry.Metrics),
+      do:
+        raise(
+          ArgumentError,
+          "Telemetry.Metrics is not there; add {:telemetry_metrics, \"~> 1.0\"} to deps"
+        )
+
+    write = [tags: [:projection, :result, :reason_class]]
+
+    times = [
+      unit: :millisecond,
+      reporter_options: [buckets: [1, 2, 5, 10, 25, 50, 100, 250, 500, 1000, 5000]]
+    ]
+
+    for {type, name, options} <- [
+          {:counter, "write.count", write},
+          {:distribution, "write.duration_ms", [tags: [:projection, :result]] ++ times},
+          {:sum, "write.lag_events", [tags: [:projection]]},
+          {:counter, "write_failure.count", [tags: [:projection, :reason_class]]},
+          {:counter, "drift.count", [tags: [:projection, :reason_class]]},
+          {:counter, "replay.count", [tags: [:scope, :result, :reason_class]]},
+          {:distribution, "replay.duration_ms", [tags: [:scope, :result]] ++ times}
+        ],
+        do:
+          apply(Telemetry.Metrics, type, ["openagents_runtime.convex.projection." <> name, options])
   end
 
   defp handle(handler, event, measurements, metadata) do

@@ -1,4 +1,4 @@
-/* metrics_test.c - the numbers, their OpenMetrics text, and the table in docs/OPERATIONS.md. */
+/* metrics_test.c - the numbers, and the table in docs/OPERATIONS.md. */
 
 #include "ground/metrics.h"
 
@@ -6,14 +6,6 @@
 #include "manual.h"
 
 #include <pthread.h>
-
-static char *openmetrics(void)
-{
-    struct buf out = {0};
-    metrics_put_openmetrics(&out);
-    buf_byte(&out, 0);
-    return (char *)out.data;
-}
 
 TEST(counters_add_and_gauges_are_set)
 {
@@ -27,49 +19,66 @@ TEST(counters_add_and_gauges_are_set)
     ck_assert_str_eq(metric_name(METRIC_DELIVERED), "delivered_total");
 }
 
-TEST(the_text_of_a_counter_a_gauge_and_a_unit)
+TEST(a_histogram_counts_each_time_once)
 {
-    metric_set(METRIC_PENDING, 42);
-    metric_set(METRIC_RECEIVED_BYTES, 1234);
-    char *text = openmetrics();
-    ck_assert_ptr_nonnull(strstr(text, "# TYPE convex_sidecar_pending gauge\n"
-                                       "# HELP convex_sidecar_pending Documents kept"));
-    ck_assert_ptr_nonnull(strstr(text, "\nconvex_sidecar_pending 42\n"));
-    ck_assert_ptr_nonnull(strstr(text, "# TYPE convex_sidecar_received_bytes counter\n"
-                                       "# UNIT convex_sidecar_received_bytes bytes\n"));
-    ck_assert_ptr_nonnull(strstr(text, "\nconvex_sidecar_received_bytes_total 1234\n"));
-    ck_assert_ptr_nonnull(
-        strstr(text, "# UNIT convex_sidecar_oldest_pending_age_seconds seconds\n"));
-    ck_assert_ptr_nonnull(strstr(text, "# UNIT convex_sidecar_pending_bytes bytes\n"));
-    ck_assert_str_eq(text + strlen(text) - 6, "# EOF\n");
-    free(text);
+    struct metric_pile before, after, gathered = {0};
+
+    metric_pile_get(HISTOGRAM_CALL_TIME, &before);
+    metric_observe(HISTOGRAM_CALL_TIME, 100); /* the end of a bucket belongs to it */
+    metric_observe(HISTOGRAM_CALL_TIME, 101);
+    metric_observe(HISTOGRAM_CALL_TIME, -5); /* a clock that stepped back */
+    metric_observe(HISTOGRAM_CALL_TIME, INT64_MAX / 4);
+    metric_pile_add(&gathered, 250);
+    metric_pile_add(&gathered, 700000);
+    metric_observe_pile(HISTOGRAM_CALL_TIME, &gathered);
+    metric_pile_get(HISTOGRAM_CALL_TIME, &after);
+    ck_assert_uint_eq(after.count[0] - before.count[0], 2);
+    ck_assert_uint_eq(after.count[1] - before.count[1], 2);
+    ck_assert_uint_eq(after.count[METRIC_BUCKET_COUNT] - before.count[METRIC_BUCKET_COUNT], 1);
+    ck_assert_uint_eq(after.sum_us - before.sum_us, 201 + INT64_MAX / 4 + 250 + 700000);
 }
 
-/* OpenMetrics 1.0: every family has TYPE and HELP before its one sample; counters end in _total. */
-TEST(every_line_is_in_order)
+TEST(a_quantile_lies_within_its_bucket)
 {
-    char *text = openmetrics(), *rest = text, family[200] = "", type[20] = "";
-    int samples = 0, helps = 0;
-    for (char *line; (line = strsep(&rest, "\n")) != NULL && strcmp(line, "# EOF") != 0;) {
-        char name[200], value[200];
-        if (strncmp(line, "# TYPE ", 7) == 0) {
-            ck_assert_int_eq(sscanf(line, "# TYPE %199s %19s", family, type), 2);
-            ck_assert(strcmp(type, "counter") == 0 || strcmp(type, "gauge") == 0);
-        } else if (strncmp(line, "# ", 2) == 0) {
-            ck_assert_int_eq(sscanf(line, "# %*s %199s %199s", name, value), 2);
-            ck_assert_str_eq(name, family);
-            helps += strncmp(line, "# HELP ", 7) == 0;
-        } else {
-            ck_assert_int_eq(sscanf(line, "%199s %199s", name, value), 2);
-            ck_assert_int_eq(strncmp(name, family, strlen(family)), 0);
-            ck_assert_str_eq(name + strlen(family), strcmp(type, "counter") == 0 ? "_total" : "");
-            samples++;
-        }
+    struct metric_pile p = {0};
+
+    ck_assert(metric_pile_quantile(&p, 0.5) == 0);
+    for (int i = 0; i < 100; i++)
+        metric_pile_add(&p, 400000); /* 0.25 to 0.5 s */
+    ck_assert_double_eq_tol(metric_pile_quantile(&p, 0.5), 0.375, 1e-9);
+    ck_assert_double_eq_tol(metric_pile_quantile(&p, 1), 0.5, 1e-9);
+    metric_pile_add(&p, 7200000000);
+    ck_assert_double_eq_tol(metric_pile_quantile(&p, 1), 3600, 1e-9); /* the longest it knows */
+}
+
+static const char *kind_name(const void *names, size_t i)
+{
+    return ((const char *const *)names)[i];
+}
+
+TEST(labels_are_bounded_by_the_kinds_that_are_named)
+{
+    static const char *const names[] = {"run_summary", "other_summary"};
+
+    ck_assert_str_eq(metric_kind_name(0), "other");
+    metrics_name_kinds(kind_name, names, 2);
+    ck_assert_str_eq(metric_kind_name(1), "other_summary");
+    ck_assert_str_eq(metric_kind_name(2), "other");
+    ck_assert_ptr_null(metric_kind_name(3));
+    metric_count(LABELLED_PROJECTIONS, "other_summary", 2);
+    metric_count(LABELLED_PROJECTIONS, "never named", 2);
+    metric_count(LABELLED_VERDICTS, NULL, 1);
+    ck_assert_uint_eq(metric_labelled_get(LABELLED_PROJECTIONS, 0, 2), 0);
+    ck_assert_uint_eq(metric_labelled_get(LABELLED_PROJECTIONS, 1, 2), 1);
+    ck_assert_uint_eq(metric_labelled_get(LABELLED_PROJECTIONS, 2, 2), 1);
+    ck_assert_uint_eq(metric_labelled_get(LABELLED_VERDICTS, 0, 1), 1);
+    for (int f = 0; f < LABELLED_COUNT; f++) {
+        const char *values = metric_labelled_about((enum metric_labelled)f)->values;
+        int bars = 0;
+        for (const char *at = values; *at; at++)
+            bars += *at == '|';
+        ck_assert_int_lt(bars, METRIC_VALUES_MAX);
     }
-    ck_assert_int_eq(samples, METRIC_COUNT);
-    ck_assert_int_eq(helps, METRIC_COUNT);
-    ck_assert_str_eq(rest, "");
-    free(text);
 }
 
 static void *count(void *arg)

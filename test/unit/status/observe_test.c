@@ -107,6 +107,12 @@ TEST(metrics_are_openmetrics)
     ck_assert_ptr_nonnull(strstr(body_of(a), "\nconvex_sidecar_pending 17\n"));
     ck_assert_str_eq(a + strlen(a) - 6, "# EOF\n");
     free(a);
+    a = answer_to(o, "GET /metrics HTTP/1.1\r\nHost: x\r\nAccept: text/plain;version=0.0.4\r\n"
+                     "Connection: close\r\n\r\n");
+    assert_header(a, "\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n");
+    ck_assert_ptr_nonnull(strstr(body_of(a), "\nconvex_sidecar_pending 17\n"));
+    ck_assert_ptr_null(strstr(a, "# EOF"));
+    free(a);
     observe_close(o);
 }
 

@@ -1,0 +1,16 @@
+/* process.h - what this process takes of its machine. */
+
+#ifndef PROCESS_H
+#define PROCESS_H
+
+#include "ground/base.h"
+
+struct process_facts {
+    double cpu_seconds, start_seconds; /* start: since 1970 */
+    uint64_t resident_bytes, virtual_bytes, threads, open_fds, max_fds;
+};
+
+/** process_read(facts): As the kernel has it now; zeros where it does not say.  Any thread. */
+void process_read(struct process_facts *facts);
+
+#endif
