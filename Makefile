@@ -75,6 +75,11 @@ $(BUILD)/%.o: c_src/%.c Makefile src/convex_sidecar.app.src $(BUILD)/ei | $(BUIL
 $(BUILD)/projection/kinds.o: $(BUILD)/projection/kinds.inc
 $(BUILD)/projection/kinds.inc: priv/kinds.ini tools/kinds.awk
 	$(Q)mkdir -p $(@D) && awk -v to=c -f tools/kinds.awk $< >$@.new && mv -f $@.new $@
+# The status page, as text for C.
+PAGE := $(addprefix c_src/status/page.,html css js)
+$(BUILD)/status/page.o: $(BUILD)/status/page.inc
+$(BUILD)/status/page.inc: $(PAGE) tools/page.awk
+	$(Q)mkdir -p $(@D) && LC_ALL=C awk -f tools/page.awk $(PAGE) >$@.new && mv -f $@.new $@
 kinds:
 	$(Q)awk -v to=ts -f tools/kinds.awk priv/kinds.ini >priv/convex/kinds.ts.new && mv -f priv/convex/kinds.ts.new priv/convex/kinds.ts
 $(BUILD)/sidecar.a: $(filter-out $(BUILD)/main.o,$(OBJECTS))
@@ -165,7 +170,7 @@ hooks:
 # Through the environment: the flags hold quotes of every sort.
 compile_commands.json: export COMPILE = $(CALL)
 compile_commands.json: export TEST_FLAGS = -Itest/unit -Wno-conversion
-compile_commands.json: $(BUILD)/projection/kinds.inc
+compile_commands.json: $(BUILD)/projection/kinds.inc $(BUILD)/status/page.inc
 	$(Q)tools/compile-commands $(SOURCES) $(wildcard test/unit/*/*.c test/sim/*.c test/fuzz/*.c test/bench/*.c test/node/*.c) >$@
 
 # Every decoder under libFuzzer, FUZZ_SECONDS each; what it learned stays in build/fuzz/corpus.

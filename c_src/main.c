@@ -16,6 +16,7 @@
 #include "cli/command.h"
 #include "config/config.h"
 #include "ground/base.h"
+#include "ground/buf.h"
 #include "ground/clock.h"
 #include "ground/log.h"
 #include "sidecar/harden.h"
@@ -30,6 +31,7 @@
 #include <unistd.h>
 
 #define DRAIN_LOOK_MS 20
+#define TICK_MS       1000
 
 static void say_fault(const char *event, const struct fault *fault)
 {
@@ -108,21 +110,38 @@ static bool stdin_ended(void)
     return true;
 }
 
+/* The service manager hears that we are alive, and how it stands when that is something new. */
+static void tell_manager(const struct sidecar *s, struct buf *told)
+{
+    struct buf now = {0};
+
+    sidecar_put_sentence(s, &now);
+    bool is_new = !slice_eq(buf_view(&now), buf_view(told));
+    buf_byte(&now, 0);
+    service_alive(is_new ? (const char *)now.data : NULL);
+    now.len--;
+    buf_free(told);
+    *told = now;
+}
+
 static void wait_for_end(struct sidecar *s, int signals, bool managed)
 {
     struct pollfd fds[2] = {{.fd = signals, .events = POLLIN},
                             {.fd = managed ? STDIN_FILENO : -1, .events = POLLIN}};
     int watchdog_ms = service_watchdog_ms();
+    int look_ms = watchdog_ms >= 0 && watchdog_ms < TICK_MS ? watchdog_ms : TICK_MS;
+    bool is_unit = service_is_managed(), is_over = false;
+    struct buf told = {0};
 
-    for (;;) {
-        int n = poll(fds, 2, watchdog_ms);
-        if (watchdog_ms >= 0)
-            service_alive(NULL);
-        if (n <= 0)
-            continue;
-        if ((fds[0].revents && take_signal(s, signals)) || (fds[1].revents && stdin_ended()))
-            return;
+    while (!is_over) {
+        int n = poll(fds, 2, look_ms);
+        sidecar_tick(s);
+        if (is_unit)
+            tell_manager(s, &told);
+        is_over = n > 0 && ((fds[0].revents && take_signal(s, signals)) ||
+                            (fds[1].revents && stdin_ended()));
     }
+    buf_free(&told);
 }
 
 /* Deliver what is pending for ${drain_ms} at most; returns what is left of them. */

@@ -25,6 +25,8 @@
 #include <unistd.h>
 
 #define LINE_BYTES 2048 /* with newline; below PIPE_BUF */
+#define KEPT_LINES 40
+#define KEPT_BYTES 400 /* of a line that is remembered */
 
 static const struct {
     const char *name;
@@ -41,6 +43,14 @@ static atomic_bool to_journal;
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static uint64_t dropped; /* under lock */
+
+/* The last lines; under lock. */
+static struct {
+    int64_t at_us;
+    char text[KEPT_BYTES];
+} kept[KEPT_LINES];
+static uint64_t kept_count;
+static bool may_keep;
 
 /*
  * Whether standard error is the journal's stream.  The variable alone does not say so: a child of
@@ -125,6 +135,31 @@ static bool report_dropped(void)
     return true;
 }
 
+void log_keep(bool on)
+{
+    pthread_mutex_lock(&lock);
+    may_keep = on;
+    pthread_mutex_unlock(&lock);
+}
+
+/* Remember a line of ${len} characters with its newline; under lock. */
+static void keep_line(const char *line, size_t len)
+{
+    if (!may_keep)
+        return;
+    size_t at = kept_count++ % KEPT_LINES;
+    kept[at].at_us = clock_wall_us();
+    snprintf(kept[at].text, sizeof kept[at].text, "%.*s", (int)(len - 1), line);
+}
+
+void log_recent(void (*line)(void *arg, int64_t at_us, const char *text), void *arg)
+{
+    pthread_mutex_lock(&lock);
+    for (uint64_t i = kept_count > KEPT_LINES ? kept_count - KEPT_LINES : 0; i < kept_count; i++)
+        line(arg, kept[i % KEPT_LINES].at_us, kept[i % KEPT_LINES].text);
+    pthread_mutex_unlock(&lock);
+}
+
 void log_event(enum log_level level, const char *event, const char *fmt, ...)
 {
     if (level > atomic_load_explicit(&shown, memory_order_relaxed))
@@ -159,6 +194,7 @@ void log_event(enum log_level level, const char *event, const char *fmt, ...)
     line[len++] = '\n';
 
     pthread_mutex_lock(&lock);
+    keep_line(line + head, len - (size_t)head);
     if (!report_dropped() || !write_line(line, len))
         dropped++;
     pthread_mutex_unlock(&lock);

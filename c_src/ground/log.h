@@ -27,6 +27,12 @@ bool log_level_parse(const char *text, enum log_level *level);
  */
 void log_event(enum log_level level, const char *event, const char *fmt, ...) PRINTF(3, 4);
 
+/** log_keep(on): Whether the last lines are remembered, in fixed memory; they are not at first. */
+void log_keep(bool on);
+/** log_recent(line, arg): Call ${line} for each line that is remembered, oldest first, with its
+ * time (wall clock); it must not log.  Nothing is remembered: not called. */
+void log_recent(void (*line)(void *arg, int64_t at_us, const char *text), void *arg);
+
 /** log_quote(text, out, size): "${text}" quoted, escaped, cut to ${out}, which it returns. */
 const char *log_quote(struct slice text, char *out, size_t size);
 

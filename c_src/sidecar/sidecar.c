@@ -34,6 +34,7 @@
 #include "projection/projection.h"
 #include "sidecar/service.h"
 #include "sidecar/sinks.h"
+#include "status/history.h"
 #include "status/observe.h"
 #include "status/status.h"
 
@@ -51,6 +52,7 @@ struct sidecar {
     struct dist *dist;
     struct control_socket *control_socket;
     struct observe *observe;
+    struct history *history;
     struct status status;
 };
 
@@ -87,6 +89,13 @@ static void wire_status(void *arg, struct buf *b)
 static void wire_status_json(void *arg, struct buf *b)
 {
     status_put_json(&((struct sidecar *)arg)->status, b);
+}
+
+static void wire_history_json(void *arg, struct buf *json)
+{
+    struct sidecar *s = arg;
+
+    history_put_json(s->history, s->config->observe_details, json);
 }
 
 static bool wire_is_ready(void *arg, struct buf *why)
@@ -160,15 +169,17 @@ static void open_intake(struct sidecar *s)
 
     s->control = control_new(s->outbox, c->kinds, s->answers, &wires);
     s->intake = intake_open(s->outbox, s->control, &options);
-    s->status = (struct status){.node = c->node_name,
-                                .sink = c->sink_type,
-                                .batch_mutation = sinks_batch_mutation(c),
-                                .store = c->store_dir,
-                                .next = outbox_kept_for(s->outbox)->next,
-                                .started_us = clock_wall_us(),
-                                .outbox = s->outbox,
-                                .dispatch = s->dispatch,
-                                .control = s->control};
+    s->status =
+        (struct status){.node = c->node_name,
+                        .sink = c->sink_type,
+                        .base_url = strcmp(c->sink_type, "http") == 0 ? c->sink_base_url : "",
+                        .batch_mutation = sinks_batch_mutation(c),
+                        .store = c->store_dir,
+                        .next = outbox_kept_for(s->outbox)->next,
+                        .started_us = clock_wall_us(),
+                        .outbox = s->outbox,
+                        .dispatch = s->dispatch,
+                        .control = s->control};
 }
 
 static enum err open_dist(struct sidecar *s, struct fault *fault)
@@ -192,7 +203,8 @@ static enum err open_dist(struct sidecar *s, struct fault *fault)
 static enum err open_observe(struct sidecar *s, struct fault *fault)
 {
     const struct config *c = s->config;
-    const struct observe_source source = {s, wire_is_ready, wire_status_json};
+    const struct observe_source source = {s, wire_is_ready, wire_status_json, wire_history_json,
+                                          c->observe_hosts};
 
     if (c->observe_port == 0)
         return ERR_OK;
@@ -241,6 +253,8 @@ enum err sidecar_open(const struct config *c, struct sidecar **s, struct fault *
     new->config = c;
     metrics_name_kinds(kind_name, c->kinds, kinds_count(c->kinds));
     new->answers = dist_session_new();
+    log_keep(c->observe_details);
+    new->history = history_new(clock_mono_us());
     enum err e = open_all(new, fault);
     if (e == ERR_OK)
         *s = new;
@@ -263,6 +277,16 @@ void sidecar_say_ready(const struct sidecar *s)
               c->store_dir, observed, SIDECAR_VERSION);
     dprintf(STDOUT_FILENO, "ready node=%s port=%d pid=%d observe_port=%d\n", c->node_name, port,
             (int)getpid(), observed);
+}
+
+void sidecar_tick(struct sidecar *s)
+{
+    history_tick(s->history, clock_mono_us(), clock_wall_us());
+}
+
+void sidecar_put_sentence(const struct sidecar *s, struct buf *b)
+{
+    status_put_sentence(&s->status, b);
 }
 
 void sidecar_reload(struct sidecar *s)
@@ -307,6 +331,7 @@ uint64_t sidecar_close(struct sidecar *s, int64_t wait_ms)
     outbox_close(s->outbox);
     dispatch_close(dispatch);
     dist_session_free(s->answers);
+    history_free(s->history);
     free(s);
     return pending;
 }

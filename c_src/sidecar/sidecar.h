@@ -4,6 +4,7 @@
 #define SIDECAR_H
 
 #include "ground/base.h"
+#include "ground/buf.h"
 
 struct config;
 struct sidecar; /* opaque */
@@ -18,6 +19,11 @@ enum err sidecar_open(const struct config *c, struct sidecar **s, struct fault *
 
 /** sidecar_say_ready(s): The log line, and the line on standard output that an owner waits for. */
 void sidecar_say_ready(const struct sidecar *s);
+
+/** sidecar_tick(s): Once a second or so: what has to be looked at again and again.  One thread. */
+void sidecar_tick(struct sidecar *s);
+/** sidecar_put_sentence(s, b): How it stands, in one line for people. */
+void sidecar_put_sentence(const struct sidecar *s, struct buf *b);
 
 /** sidecar_reload(s): Read keys again; try at once when delivery is stopped. */
 void sidecar_reload(struct sidecar *s);

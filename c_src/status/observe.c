@@ -1,7 +1,7 @@
 /*
  * observe.c - metrics, health and a status page over HTTP (libmicrohttpd).
  *
- * The happy path: a GET for one of the four pages is answered at once from numbers in memory:
+ * The happy path: a GET for one of the pages is answered at once from numbers in memory:
  * /metrics for Prometheus, /healthz while the process works at all, /readyz when documents are
  * taken and delivered (503 and a line for each thing that is not well otherwise), /status as JSON.
  *
@@ -14,7 +14,9 @@
 
 #include "status/observe.h"
 
+#include "ground/buf.h"
 #include "status/exposition.h"
+#include "status/page.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -30,12 +32,14 @@
 
 #define TEXT "text/plain; charset=utf-8"
 #define JSON "application/json"
+#define HTML "text/html; charset=utf-8"
 
 struct observe {
     /* fixed after open */
     struct observe_source source;
     struct MHD_Daemon *daemon;
     uint16_t port;
+    char *policy; /* of the status page */
 };
 
 /* Each page appends its body and returns the HTTP status. */
@@ -62,14 +66,31 @@ static unsigned status_page(struct observe *o, struct buf *body)
     return MHD_HTTP_OK;
 }
 
+static unsigned history_page(struct observe *o, struct buf *body)
+{
+    o->source.history(o->source.arg, body);
+    buf_byte(body, '\n');
+    return MHD_HTTP_OK;
+}
+
+static unsigned front_page(struct observe *o, struct buf *body)
+{
+    (void)o;
+    page_put(body);
+    return MHD_HTTP_OK;
+}
+
 static const struct page {
     const char *path, *type;
+    bool for_people; /* only for a Host that cannot be a stranger's */
     unsigned (*make)(struct observe *o, struct buf *body);
 } pages[] = {
-    {"/metrics", NULL, NULL}, /* as the client accepts it */
-    {"/healthz", TEXT, health_page},
-    {"/readyz", TEXT, ready_page},
-    {"/status", JSON, status_page},
+    {"/", HTML, true, front_page},
+    {"/metrics", NULL, false, NULL}, /* as the client accepts it */
+    {"/healthz", TEXT, false, health_page},
+    {"/readyz", TEXT, false, ready_page},
+    {"/status", JSON, true, status_page},
+    {"/history", JSON, true, history_page},
 };
 
 static const struct page *find_page(const char *path)
@@ -80,9 +101,9 @@ static const struct page *find_page(const char *path)
     return NULL;
 }
 
-/* Answer with ${body} (taken). */
-static enum MHD_Result answer(struct MHD_Connection *connection, unsigned status, const char *type,
-                              struct buf *body)
+/* Answer with ${body} (taken); ${policy}: what a browser may do with it, or NULL. */
+static enum MHD_Result answer_page(struct MHD_Connection *connection, unsigned status,
+                                   const char *type, const char *policy, struct buf *body)
 {
     struct MHD_Response *response =
         MHD_create_response_from_buffer(body->len, body->data, MHD_RESPMEM_MUST_COPY);
@@ -93,11 +114,31 @@ static enum MHD_Result answer(struct MHD_Connection *connection, unsigned status
     MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, type);
     MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
     MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
+    if (policy != NULL) {
+        MHD_add_response_header(response, "Content-Security-Policy", policy);
+        MHD_add_response_header(response, "Referrer-Policy", "no-referrer");
+        MHD_add_response_header(response, "X-Frame-Options", "DENY");
+    }
     if (status == MHD_HTTP_METHOD_NOT_ALLOWED)
         MHD_add_response_header(response, MHD_HTTP_HEADER_ALLOW, "GET, HEAD");
     enum MHD_Result queued = MHD_queue_response(connection, status, response);
     MHD_destroy_response(response);
     return queued;
+}
+
+static enum MHD_Result answer(struct MHD_Connection *connection, unsigned status, const char *type,
+                              struct buf *body)
+{
+    return answer_page(connection, status, type, NULL, body);
+}
+
+static bool is_allowed(struct observe *o, struct MHD_Connection *connection,
+                       const struct page *page)
+{
+    return !page->for_people ||
+           page_allows_host(
+               MHD_lookup_connection_value(connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_HOST),
+               o->source.hosts);
 }
 
 static enum MHD_Result answer_metrics(struct MHD_Connection *connection, struct buf *body)
@@ -130,17 +171,26 @@ static enum MHD_Result handle(void *arg, struct MHD_Connection *connection, cons
         return MHD_YES;
     }
     if (page == NULL) {
-        buf_str(&body, "There are /metrics, /healthz, /readyz and /status here.\n");
+        buf_str(
+            &body,
+            "There are / (for people), /metrics, /healthz, /readyz, /status and /history here.\n");
         return answer(connection, MHD_HTTP_NOT_FOUND, TEXT, &body);
     }
     if (strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0) {
         buf_str(&body, "Only GET and HEAD: nothing can be changed here.\n");
         return answer(connection, MHD_HTTP_METHOD_NOT_ALLOWED, TEXT, &body);
     }
+    if (!is_allowed(o, connection, page)) {
+        buf_str(&body,
+                "This name is not one of the sidecar's: ask by address or localhost, or name "
+                "it in [observe] hosts.\n");
+        return answer(connection, MHD_HTTP_MISDIRECTED_REQUEST, TEXT, &body);
+    }
     if (page->make == NULL)
         return answer_metrics(connection, &body);
     unsigned status = page->make(o, &body);
-    return answer(connection, status, page->type, &body);
+    return answer_page(connection, status, page->type, page->make == front_page ? o->policy : NULL,
+                       &body);
 }
 
 /* An IPv4 or IPv6 address in text, as the system wants it; its length, or 0. */
@@ -200,6 +250,7 @@ static enum err fail(struct fault *fault, const char *address, uint16_t port)
 enum err observe_open(const char *address, uint16_t port, const struct observe_source *source,
                       struct observe **o, struct fault *fault)
 {
+    struct buf policy = {0};
     uint16_t bound = port;
     int fd = listen_at(address, &bound);
 
@@ -208,6 +259,9 @@ enum err observe_open(const char *address, uint16_t port, const struct observe_s
     struct observe *fresh = base_alloc(sizeof *fresh);
     fresh->source = *source;
     fresh->port = bound;
+    page_put_policy(&policy);
+    fresh->policy = base_strndup((char *)policy.data, policy.len);
+    buf_free(&policy);
     fresh->daemon = MHD_start_daemon(MHD_USE_AUTO_INTERNAL_THREAD, 0, NULL, NULL, handle, fresh,
                                      MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
                                      (unsigned)CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
@@ -216,6 +270,7 @@ enum err observe_open(const char *address, uint16_t port, const struct observe_s
     if (fresh->daemon == NULL) {
         enum err e = fail(fault, address, port);
         close(fd);
+        free(fresh->policy);
         free(fresh);
         return e;
     }
@@ -233,5 +288,6 @@ void observe_close(struct observe *o)
     if (o == NULL)
         return;
     MHD_stop_daemon(o->daemon); /* closes the socket, ends the thread */
+    free(o->policy);
     free(o);
 }

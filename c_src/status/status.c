@@ -54,6 +54,28 @@ static void put_metrics(struct buf *b)
     }
 }
 
+/* How long things took since the start, in seconds. */
+static void put_latencies(struct buf *b)
+{
+    static const struct {
+        double q;
+        const char *name;
+    } quantiles[] = {{0.5, "p50"}, {0.99, "p99"}};
+
+    term_put_atom(b, "times");
+    term_put_map(b, HISTOGRAM_COUNT);
+    for (enum metric_histogram h = 0; h < HISTOGRAM_COUNT; h++) {
+        struct metric_pile pile;
+        metric_pile_get(h, &pile);
+        term_put_atom(b, metric_histogram_about(h)->name);
+        term_put_map(b, 2);
+        for (size_t i = 0; i < 2; i++) {
+            term_put_atom(b, quantiles[i].name);
+            term_put_float(b, metric_pile_quantile(&pile, quantiles[i].q));
+        }
+    }
+}
+
 /* What the deployed functions said of themselves last. */
 static void put_peer(struct buf *b, const struct sink_peer *peer)
 {
@@ -67,6 +89,8 @@ static void put_peer(struct buf *b, const struct sink_peer *peer)
 /* What an operator can do about the endpoint. */
 static const char *next_of(const struct status *s, const struct dispatch_status *d)
 {
+    if (!outbox_is_well(s->outbox))
+        return "make room on its disk, or see in the log why it fails; it tries again by itself";
     return *s->next ? s->next : dispatch_next_text(d->endpoint.state);
 }
 
@@ -97,18 +121,40 @@ static void put_kinds(struct buf *b, const struct dispatch_status *d)
     term_put_nil(b);
 }
 
-/* The first documents that are refused, failing or on trial. */
-static void put_documents(struct buf *b, const struct dispatch_status *d)
+/* The first documents that are refused, failing or on trial; none where ids are nobody's business.
+ */
+static void put_documents(struct buf *b, const struct dispatch_status *d, bool with_ids)
 {
+    size_t count = with_ids ? d->note_count : 0;
+
     term_put_atom(b, "documents");
-    if (d->note_count > 0)
-        term_put_list(b, (uint32_t)d->note_count);
-    for (size_t i = 0; i < d->note_count; i++) {
+    if (count > 0)
+        term_put_list(b, (uint32_t)count);
+    for (size_t i = 0; i < count; i++) {
         term_put_map(b, 2);
         put_text(b, "document_id", d->notes[i].id);
         put_text(b, "why", d->notes[i].why);
     }
     term_put_nil(b);
+}
+
+void status_put_sentence(const struct status *s, struct buf *b)
+{
+    struct dispatch_status d;
+    char since[32];
+
+    dispatch_status(s->dispatch, &d);
+    time_text_put(d.endpoint.since_us, since);
+    buf_printf(b, "%s since %.19sZ", dispatch_state_text(d.endpoint.state), since);
+    if (d.endpoint.why[0] != '\0')
+        buf_printf(b, ": %s", d.endpoint.why);
+    if (!outbox_is_well(s->outbox))
+        buf_str(b, "; the store fails: nothing is taken");
+    if (*next_of(s, &d))
+        buf_printf(b, "; next: %s", next_of(s, &d));
+    buf_printf(b, "; %llu pending, %llu dead letters, sink %s",
+               (unsigned long long)metric_get(METRIC_PENDING),
+               (unsigned long long)metric_get(METRIC_DEAD), s->sink);
 }
 
 static void put_count(struct buf *b, const char *key, int64_t n)
@@ -117,15 +163,15 @@ static void put_count(struct buf *b, const char *key, int64_t n)
     term_put_integer(b, n);
 }
 
-void status_put_term(const struct status *s, struct buf *b)
+static void put_map(const struct status *s, bool with_ids, struct buf *b)
 {
     struct dispatch_status d;
 
     dispatch_status(s->dispatch, &d);
-    term_put_map(b, 25);
+    term_put_map(b, 27);
     put_next_at(b, d.endpoint.next_us);
     put_kinds(b, &d);
-    put_documents(b, &d);
+    put_documents(b, &d, with_ids);
     put_count(b, "documents_alone", d.troubled);
     put_count(b, "documents_searched", d.sought);
     put_count(b, "calls_overdue", d.overdue);
@@ -139,6 +185,7 @@ void status_put_term(const struct status *s, struct buf *b)
     put_text(b, "next", next_of(s, &d));
     put_time(b, "since", d.endpoint.since_us);
     put_text(b, "sink", s->sink);
+    put_text(b, "base_url", s->base_url);
     put_flag(b, "batching", s->batch_mutation[0] != '\0');
     put_text(b, "batch_mutation", s->batch_mutation);
     put_peer(b, &d.peer);
@@ -146,7 +193,13 @@ void status_put_term(const struct status *s, struct buf *b)
     put_flag(b, "draining", control_is_draining(s->control));
     put_flag(b, "published", s->dist && dist_is_published(s->dist));
     put_flag(b, "store_ok", outbox_is_well(s->outbox));
+    put_latencies(b);
     put_metrics(b);
+}
+
+void status_put_term(const struct status *s, struct buf *b)
+{
+    put_map(s, true, b);
 }
 
 void status_put_json(const struct status *s, struct buf *b)
@@ -154,7 +207,7 @@ void status_put_json(const struct status *s, struct buf *b)
     struct buf map = {0};
     struct fault fault;
 
-    status_put_term(s, &map);
+    put_map(s, s->details, &map);
     enum err e = json_put_term(b, map.data, JSON_SHOWN, NULL, &fault);
     POST(e == ERR_OK);
     buf_free(&map);

@@ -15,7 +15,9 @@ struct outbox;
 struct status {
     const char *node, *sink, *store;
     const char *next; /* what the operator is to do about a sink that gets nothing; "": nothing */
+    const char *base_url;       /* of the Convex deployment; "": another sink */
     const char *batch_mutation; /* "": documents go to Convex one a call, or not to Convex at all */
+    bool details;               /* ids over HTTP */
     int64_t started_us;         /* wall clock */
     const struct outbox *outbox;
     struct dispatch *dispatch;
@@ -25,8 +27,13 @@ struct status {
 
 /** status_put_term(s, b): The map of docs/PROTOCOL.md, as a term.  Any thread; waits for nobody. */
 void status_put_term(const struct status *s, struct buf *b);
-/** status_put_json(s, b): The same as a JSON object. */
+/** status_put_json(s, b): The same as a JSON object, for who has come by HTTP: ids of documents
+ * only where details are wanted. */
 void status_put_json(const struct status *s, struct buf *b);
+
+/** status_put_sentence(s, b): The same in one line for people: state, since when, why, what to do,
+ * and what waits. */
+void status_put_sentence(const struct status *s, struct buf *b);
 
 /**
  * status_is_ready(s, why):

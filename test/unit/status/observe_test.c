@@ -28,7 +28,14 @@ static void put_status(void *arg, struct buf *json)
     buf_str(json, "{\"state\":\"running\"}");
 }
 
-static const struct observe_source source = {(void *)&not_well, is_ready, put_status};
+static void put_history(void *arg, struct buf *json)
+{
+    ck_assert_ptr_eq(arg, &not_well);
+    buf_str(json, "{\"samples\":[]}");
+}
+
+static const struct observe_source source = {(void *)&not_well, is_ready, put_status, put_history,
+                                             "side.example other"};
 
 static struct observe *opened(void)
 {
@@ -71,8 +78,8 @@ static char *answer_to(struct observe *o, const char *request)
 static char *get(struct observe *o, const char *method, const char *path)
 {
     char request[200];
-    snprintf(request, sizeof request, "%s %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
-             method, path);
+    snprintf(request, sizeof request,
+             "%s %s HTTP/1.1\r\nHost: 127.0.0.1:1\r\nConnection: close\r\n\r\n", method, path);
     return answer_to(o, request);
 }
 
@@ -147,6 +154,70 @@ TEST(health_readiness_status)
     observe_close(o);
 }
 
+TEST(the_page_names_nothing_but_itself)
+{
+    struct observe *o = opened();
+    char *a = get(o, "GET", "/");
+    assert_status(a, 200);
+    assert_header(a, "\r\nContent-Type: text/html; charset=utf-8\r\n");
+    assert_header(a, "\r\nContent-Security-Policy: default-src 'none'; style-src 'sha256-");
+    assert_header(a, "; script-src 'sha256-");
+    assert_header(a, "frame-ancestors 'none'\r\n");
+    ck_assert_ptr_null(strstr(a, "unsafe"));
+    ck_assert_ptr_null(strstr(a, "page.css"));
+    ck_assert_ptr_null(strstr(body_of(a), "src="));
+    ck_assert_ptr_nonnull(strstr(body_of(a), "</html>"));
+    free(a);
+    a = get(o, "GET", "/history");
+    assert_header(a, "\r\nContent-Type: application/json\r\n");
+    ck_assert_str_eq(body_of(a), "{\"samples\":[]}\n");
+    free(a);
+    observe_close(o);
+}
+
+/* A stranger's name that was made to lead here (DNS rebinding) must not read what is for people. */
+TEST(only_names_of_its_own_are_answered_to_people)
+{
+    static const struct {
+        const char *host;
+        int status;
+    } cases[] = {{"127.0.0.1", 200},
+                 {"127.0.0.1:9464", 200},
+                 {"[::1]:9464", 200},
+                 {"localhost", 200},
+                 {"LOCALHOST:1", 200},
+                 {"10.1.2.3:80", 200},
+                 {"side.example", 200},
+                 {"Other:80", 200},
+                 {"evil.example", 421},
+                 {"side", 421},
+                 {"127.0.0.1.evil", 421},
+                 {"localhost.evil:1", 421},
+                 {"", 421},
+                 {"[evil]", 421}};
+    static const char *const paths[] = {"/", "/status", "/history"};
+    struct observe *o = opened();
+    char request[200];
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (size_t k = 0; k < 3; k++) {
+            snprintf(request, sizeof request,
+                     "GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", paths[k],
+                     cases[i].host);
+            char *a = answer_to(o, request);
+            assert_status(a, cases[i].status);
+            if (cases[i].status != 200)
+                ck_assert_ptr_nonnull(strstr(body_of(a), "[observe] hosts"));
+            free(a);
+        }
+    /* machines come by any name */
+    char *a = answer_to(o, "GET /metrics HTTP/1.1\r\nHost: sidecar.svc\r\n"
+                           "Connection: close\r\n\r\n");
+    assert_status(a, 200);
+    free(a);
+    observe_close(o);
+}
+
 TEST(head_has_no_body)
 {
     struct observe *o = opened();
@@ -163,10 +234,7 @@ TEST(other_paths_and_methods)
     struct observe *o = opened();
     char *a = get(o, "GET", "/metrics/");
     assert_status(a, 404);
-    ck_assert_ptr_nonnull(strstr(body_of(a), "/metrics, /healthz, /readyz and /status"));
-    free(a);
-    a = get(o, "GET", "/");
-    assert_status(a, 404);
+    ck_assert_ptr_nonnull(strstr(body_of(a), "/metrics, /healthz, /readyz, /status and /history"));
     free(a);
     a = get(o, "DELETE", "/status");
     assert_status(a, 405);

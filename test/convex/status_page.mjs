@@ -1,0 +1,190 @@
+// The status page of a real sidecar in a real Chromium, in each state: fresh, running, waiting, stopped by the key,
+// dead letters, paused, draining, a disk that is full, gone. With PICTURES=folder it leaves a picture of each there.
+//
+// Runs with BROWSER=1 or CI=true, and installs Debian's chromium then. Prints "N passed, N failed".
+import { spawn, spawnSync } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { chromium } from "playwright-core";
+import { counter, standin, until } from "./checks.mjs";
+import { program } from "./debian.mjs";
+
+const test = "status_page.mjs, the status page in Chromium", asked = process.env.CI === "true" || process.env.BROWSER === "1";
+if (!asked) { console.log(`skipped: ${test}: BROWSER=1 or CI=true runs it`); process.exit(0); }
+program("chromium", "chromium", { install: true, test });
+
+const { eq, finish } = counter();
+const { info, control } = standin();
+const sidecarProgram = fileURLToPath(new URL("../../priv/convex_sidecar", import.meta.url));
+const dir = mkdtempSync(join(tmpdir(), "status-page-")), store = join(dir, "store");
+const free = await new Promise((resolve) => { const s = createServer().listen(0, "127.0.0.1", () => { const { port } = s.address(); s.close(() => resolve(port)); }); });
+const environment = { ...process.env, ERL_EPMD_PORT: String(free) };
+const started = [];
+const start = (command, args, env = environment) => { const p = spawn(command, args, { env, stdio: ["ignore", "pipe", "pipe"] }); p.over = new Promise((r) => p.on("close", r)); started.push(p); return p; };
+const key = join(dir, "key");
+const setKey = (text) => writeFileSync(key, text, { mode: 0o600 });
+const words = (...args) => spawnSync(sidecarProgram, [...args, "--store", store], { env: environment, encoding: "utf8" });
+let runs = 0;
+/** Documents of `count` runs, through the command line. */
+function feed(count, id = (n) => `run_${n}`) {
+  const file = join(dir, "history.jsonl"), now = new Date().toISOString();
+  writeFileSync(file, Array.from({ length: count }, () => JSON.stringify({ kind: "run_summary", id: id(++runs), row: { status: "running" }, events: [{ seq: 1, event_type: "run.started", inserted_at: now }] })).join("\n"));
+  return words("rebuild", "--from", file);
+}
+
+let sidecar = null;
+async function run(more = {}) {
+  let said = "";
+  sidecar = start(sidecarProgram, ["run"], { ...environment, CONVEX_SIDECAR_NODE_NAME: `page_${process.pid}@127.0.0.1`, CONVEX_SIDECAR_NODE_COOKIE: "page", CONVEX_SIDECAR_STORE_DIR: store, CONVEX_SIDECAR_SINK_TYPE: "http", CONVEX_SIDECAR_SINK_BASE_URL: info.url, CONVEX_SIDECAR_SINK_ADMIN_KEY_FILE: key, CONVEX_SIDECAR_OBSERVE_PORT: "-1", CONVEX_SIDECAR_OBSERVE_DETAILS: "on", ...more });
+  for (const out of [sidecar.stdout, sidecar.stderr]) out.on("data", (chunk) => { said += chunk; });
+  if (!(await until(() => /^ready .*observe_port=/m.test(said)))) throw new Error(`the sidecar does not start: ${said}`);
+  return `http://127.0.0.1:${/observe_port=(\d+)/.exec(said)[1]}`;
+}
+const end = async (signal = "SIGTERM") => { sidecar.kill(signal); await sidecar.over; };
+
+let browser = null;
+async function clean() {
+  await browser?.close().catch(() => {});
+  for (const p of started) { p.kill("SIGKILL"); await p.over; }
+  rmSync(dir, { recursive: true, force: true });
+}
+
+/** An hour that looks like one: for the pictures, as a test does not wait so long. */
+function hour(step) {
+  const now = Math.floor(Date.now() / 1000), columns = ["t", "kept", "delivered", "calls", "refused", "pending", "oldest", "dead", "call_p50", "call_p99", "confirmed_p50", "confirmed_p99", "stopped"];
+  const samples = Array.from({ length: 360 }, (_, i) => {
+    const wave = 30 + 14 * Math.sin(i / 23) + 6 * Math.sin(i / 5.3) + 3 * Math.sin(i * 12.9898), out = i > 180 && i < 205;
+    const after = i >= 205 && i < 222;
+    return [now - (359 - i) * step, wave, out ? 0 : after ? wave * 2.4 : wave, wave / 9, 0, out ? (i - 180) * wave * 8 : after ? (222 - i) * 290 : 3 + Math.abs(Math.sin(i)) * 6, 0, i > 260 ? 2 : 0, 0.012, 0.04, out ? 0 : 0.021 + 0.004 * Math.sin(i / 9), out ? 0 : after ? 9 : 0.07 + 0.03 * Math.abs(Math.sin(i / 7)), out ? 1 : 0];
+  });
+  return { step_s: step, columns, samples };
+}
+
+try {
+  const epmd = start("epmd", ["-address", "127.0.0.1", "-port", String(free)]);
+  await until(() => spawnSync("epmd", ["-port", String(free), "-names"]).status === 0);
+  await control("POST", "reset");
+  setKey(info.admin_key);
+  let url = await run();
+  browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"] });
+  const problems = [], went = new Set();
+  async function open(options = {}) {
+    const context = await browser.newContext({ viewport: { width: 1160, height: 900 }, ...options });
+    const page = await context.newPage();
+    page.on("console", (m) => { if (m.type() === "error") problems.push(m.text()); });
+    page.on("pageerror", (e) => problems.push(e.message));
+    page.on("request", (r) => went.add(r.url().replace(/^(http:\/\/127\.0\.0\.1):\d+/, "$1")));
+    if (process.env.PICTURES) await page.route("**/history", async (route) => {
+      try { await route.fulfill({ json: { ...hour(10), log: (await (await route.fetch()).json()).log } }); } catch { await route.abort().catch(() => {}); }
+    });
+    await page.goto(url);
+    return page;
+  }
+  const page = await open();
+  const text = (selector) => page.locator(selector).textContent();
+  const value = (name) => page.locator("#tiles li", { has: page.locator(".name", { hasText: new RegExp(`^${name}$`) }) }).locator(".value").textContent();
+  const fact = (name) => page.$$eval("#list dt", (all, wanted) => all.find((e) => e.textContent === wanted)?.nextElementSibling.textContent, name);
+  const shows = async (name, f, ms = 20000) => { const ok = await until(f, ms); eq(`${name}${ok ? "" : `; the page says ${(await page.innerText("body")).replace(/\s+/g, " ")}`}`, ok, true); };
+  const picture = async (name, of = page) => { if (process.env.PICTURES) await of.screenshot({ path: join(process.env.PICTURES, `${name}.png`), fullPage: true }); };
+  const mood = (name) => page.$eval("html", (e, n) => e.classList.contains(n), name);
+
+  await shows("fresh: it runs, and says that nothing came", async () => /^Running since .*: no document has come yet\.$/.test(await text("#what")) && (await mood("good")));
+  eq("the node is named", await text("#node"), `page_${process.pid}@127.0.0.1`);
+  eq("the destination", await fact("Destination"), info.url);
+  await picture("fresh");
+
+  eq("documents come", feed(40).status, 0);
+  await shows("running: all is delivered", async () => /: all that was kept is delivered\.$/.test(await text("#what")) && (await value("pending")) === "0");
+  await shows("the times are there", async () => / (ms|s)$/.test(await value("call to Convex")) && / (ms|s)$/.test(await value("append to confirmed")));
+  await shows("the log's last lines", async () => (await page.$$("#log li")).length > 0 && /sidecar\.ready/.test(await text("#log")));
+  if (!process.env.PICTURES) await shows("the hour begins", async () => (await page.$$("#rates svg path")).length === 2, 40000);
+  await page.locator("#rates").focus();
+  await page.keyboard.press("ArrowLeft");
+  await shows("by keyboard through the hour", async () => (await page.$$("#rates svg .cursor")).length === 1);
+  await picture("keyboard");
+  await page.keyboard.press("Escape");
+  await shows("and out of it", async () => (await page.$$("#rates svg .cursor")).length === 0);
+  await picture("running");
+  const dark = await open({ colorScheme: "dark" }), phone = await open({ viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true });
+  for (const [name, other] of [["dark", dark], ["phone", phone]]) {
+    await other.waitForFunction(() => document.querySelectorAll("#tiles li").length === 8 && document.querySelector("#charts figcaption"));
+    eq(`${name}: nothing is wider than the window`, await other.evaluate(() => document.documentElement.scrollWidth <= window.innerWidth), true);
+    await picture(name, other);
+    await other.context().close();
+  }
+
+  await control("POST", "faults", { kind: "html502", times: 0 });
+  feed(3);
+  await shows("waiting: why, and that it tries again", async () => (await mood("wait")) && /^Waiting since .* documents wait/.test(await text("#what")) && /502/.test(await text("#why")) && /tries again/.test(await text("#next")));
+  await picture("waiting");
+  await control("DELETE", "faults");
+  words("resume");
+  await shows("and over", async () => (await mood("good")) && (await value("pending")) === "0");
+
+  await control("POST", "faults", { kind: "refuse_item", match: { document_id: "*bad*" }, times: 0, message: "this document is refused" });
+  feed(2, (n) => `bad_${n}`); feed(2);
+  await shows("dead letters: how many, and what to do", async () => (await value("dead letters")) === "2" && /refused/.test(await text("#what")) && /dead list/.test(await text("#next")), 60000);
+  await picture("dead");
+  await control("DELETE", "faults");
+  words("dead", "retry", "--all");
+  await shows("retried", async () => (await value("dead letters")) === "0" && (await mood("good")));
+
+  words("pause");
+  feed(2);
+  await shows("paused", async () => (await text("#badge")).includes("paused") && /resume/.test(await text("#next")));
+  await picture("paused");
+  words("resume");
+  spawn(sidecarProgram, ["drain", "2000", "--store", store], { env: environment, stdio: "ignore" });
+  await shows("draining", async () => (await text("#badge")).includes("draining"));
+  words("resume");
+
+  setKey("convex-self-hosted|0000");
+  words("reload");
+  feed(1);
+  await shows("stopped by the key: red, why, next", async () => (await mood("bad")) && /^Stopped since .*: 1 document waits/.test(await text("#what")) && (await text("#why")).length > 10 && /reload/.test(await text("#next")), 40000);
+  await picture("stopped");
+  setKey(info.admin_key);
+  words("reload");
+  await shows("mended", async () => (await mood("good")) && (await value("pending")) === "0");
+
+  await end("SIGKILL");
+  await shows("gone: it says so, since when", async () => /^no answer since .*; asking again$/.test(await text("#link")));
+  await picture("gone");
+  const gone = problems.splice(0).filter((p) => !/ERR_CONNECTION_REFUSED|Failed to load resource/.test(p));
+  eq("no script failed, no policy was broken", gone, []);
+  eq("it asked for nothing else", [...went].sort(), ["data:,", "http://127.0.0.1/", "http://127.0.0.1/history", "http://127.0.0.1/status"].filter((u) => went.has(u)));
+
+  // ---- without details no line of the log is shown
+  url = await run({ CONVEX_SIDECAR_OBSERVE_DETAILS: "off" });
+  const plain = await open();
+  await plain.waitForFunction(() => document.querySelectorAll("#tiles li").length === 8 && document.querySelector("#charts figcaption"));
+  eq("without details no log lines", await plain.$eval("#lines", (e) => e.hidden), true);
+  await plain.context().close();
+  await end();
+
+  // ---- a disk that is full: no file may grow beyond what it has
+  const grown = spawnSync("stat", ["-c", "%s", join(store, "data.mdb")], { encoding: "utf8" }).stdout.trim();
+  const full = join(dir, "full");
+  writeFileSync(full, `#!/bin/sh\nulimit -f ${Math.ceil(Number(grown) / 512)}\nexec ${sidecarProgram} run\n`, { mode: 0o755 });
+  control("POST", "faults", { kind: "html502", times: 0 });
+  let said = "";
+  sidecar = start(full, [], { ...environment, CONVEX_SIDECAR_NODE_NAME: `page_${process.pid}@127.0.0.1`, CONVEX_SIDECAR_NODE_COOKIE: "page", CONVEX_SIDECAR_STORE_DIR: store, CONVEX_SIDECAR_SINK_TYPE: "http", CONVEX_SIDECAR_SINK_BASE_URL: info.url, CONVEX_SIDECAR_SINK_ADMIN_KEY_FILE: key, CONVEX_SIDECAR_OBSERVE_PORT: "-1" });
+  for (const out of [sidecar.stdout, sidecar.stderr]) out.on("data", (chunk) => { said += chunk; });
+  await until(() => /^ready .*observe_port=/m.test(said));
+  url = `http://127.0.0.1:${/observe_port=(\d+)/.exec(said)?.[1]}`;
+  await page.goto(url);
+  const filling = setInterval(() => { spawn(sidecarProgram, ["rebuild", "--from", join(dir, "big.jsonl"), "--store", store, "--timeout", "3"], { env: environment, stdio: "ignore" }); }, 1500);
+  writeFileSync(join(dir, "big.jsonl"), Array.from({ length: 300 }, (_, i) => JSON.stringify({ kind: "run_summary", id: `big_${i}`, row: { status: "x".repeat(3000) }, events: [{ seq: 1, event_type: "t", inserted_at: null }] })).join("\n"));
+  await shows("a full disk: red, and what to do", async () => (await mood("bad")) && /^The store fails/.test(await text("#what")) && /room/.test(await text("#next")), 40000);
+  clearInterval(filling);
+  await picture("full");
+  eq("no other problem", problems.filter((p) => !/Failed to load resource|ERR_/.test(p)), []);
+} catch (e) {
+  eq("the test gets to its end", e.stack, "");
+} finally {
+  await clean();
+}
+finish();
