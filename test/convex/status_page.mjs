@@ -118,7 +118,7 @@ try {
 
   await control("POST", "faults", { kind: "html502", times: 0 });
   feed(3);
-  await shows("waiting: why, and that it tries again", async () => (await mood("wait")) && /^Waiting since .* documents wait/.test(await text("#what")) && /502/.test(await text("#why")) && /tries again/.test(await text("#next")));
+  await shows("waiting: why, and that it tries again", async () => (await mood("wait")) && /^Waiting since .* documents wait/.test(await text("#what")) && /502/.test(await text("#why")) && /tried again/.test(await text("#next")));
   await picture("waiting");
   await control("DELETE", "faults");
   words("resume");
