@@ -21,6 +21,7 @@
 #include "cli/cli_print.h"
 #include "cli/cli_rebuild.h"
 #include "cli/cli_store.h"
+#include "cli/cli_top.h"
 #include "cli/cli_words.h"
 #include "config/config.h"
 #include "ground/buf.h"
@@ -67,6 +68,11 @@ static int obey(const struct config *c, const struct ask *ask)
 {
     if (ask->from != NULL)
         return rebuild(c, ask);
+    if (ask->top) {
+        const struct cli_top_options options = {buf_view(&ask->request), ask->timeout_ms,
+                                                ask->looks};
+        return cli_top_run(c->store_dir, &options);
+    }
     if (ask->audit)
         return cli_audit_run(c->store_dir, buf_view(&ask->request), ask->timeout_ms, ask->json);
     return ask_sidecar(c, ask);

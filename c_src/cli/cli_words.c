@@ -35,17 +35,17 @@ struct arguments {
     int count;
     /* the options, as words.def names their fields */
     bool json, all, lower, repair, dry_run, yes;
-    const char *kind, *from, *after; /* NULL: not given */
-    int64_t from_line, timeout_ms;   /* 0: not given */
-    char *why;                       /* for a sentence on what is wrong */
+    const char *kind, *from, *after;      /* NULL: not given */
+    int64_t from_line, looks, timeout_ms; /* 0: not given */
+    char *why;                            /* for a sentence on what is wrong */
     size_t why_size;
 };
 
 struct word;
 typedef bool make_request(const struct word *w, struct arguments *a, struct ask *ask);
 
-static make_request make_plain, make_wait, make_checkpoint, make_clear, make_dead, make_rebuild,
-    make_audit;
+static make_request make_plain, make_top, make_wait, make_checkpoint, make_clear, make_dead,
+    make_rebuild, make_audit;
 
 static const struct word {
     struct cli_word shown;
@@ -131,6 +131,17 @@ static bool make_plain(const struct word *w, struct arguments *a, struct ask *as
     if (!takes(a, 0, 0))
         return false;
     term_put_atom(&ask->request, w->shown.name);
+    return true;
+}
+
+static bool make_top(const struct word *w, struct arguments *a, struct ask *ask)
+{
+    (void)w;
+    if (!takes(a, 0, 0))
+        return false;
+    term_put_atom(&ask->request, "status");
+    ask->top = true;
+    ask->looks = a->looks;
     return true;
 }
 
@@ -311,8 +322,10 @@ static bool take_value(struct arguments *a, const struct option *o, const char *
     }
     switch (o->type) {
     case LINE:
-        return (parse_number(value, LINES_MAX, field) && a->from_line > 0) ||
-               refuse(a, "--from-line wants the number of a line, from 1");
+        if (parse_number(value, LINES_MAX, field) && *(int64_t *)field > 0)
+            return true;
+        snprintf(a->why, a->why_size, "%s wants a number from 1", o->shown.name);
+        return false;
     case SECONDS:
         if (!parse_number(value, TIMEOUT_MAX_S, &seconds) || seconds == 0)
             return refuse(a, "--timeout wants a number of seconds from 1 to 7200");

@@ -21,6 +21,8 @@ struct ask {
     const char *from; /* its path, an argument; NULL: another word */
     int64_t from_line;
     bool lower, dry_run;
+    bool top; /* request again and again, looks times */
+    int64_t looks;
     bool audit; /* the answer takes long: show how far it is */
 };
 

@@ -57,6 +57,7 @@ TEST(each_word_is_a_request_of_the_protocol)
         int64_t timeout_ms;
     } cases[] = {
         {"status", "status", 5000},
+        {"top --looks 3", "status", 5000},
         {"pause", "pause", 5000},
         {"resume", "resume", 5000},
         {"reload", "reload", 5000},
@@ -154,6 +155,8 @@ TEST(wrong_usage_says_what_is_wrong)
         {"status --timeout 5s", "--timeout wants a number of seconds from 1 to 7200"},
         {"flush soon", "a number of milliseconds from 0 to 3600000 is wanted"},
         {"flush -1", "a number of milliseconds from 0 to 3600000 is wanted"},
+        {"top --looks 0", "--looks wants a number from 1"},
+        {"rebuild --from x --from-line -1", "--from-line wants a number from 1"},
         {"checkpoint", "an argument is missing"},
         {"checkpoint a b c", "too many arguments"},
         {"clear", "one of ID, --kind KIND or --all is wanted"},

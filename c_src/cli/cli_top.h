@@ -1,0 +1,29 @@
+/* cli_top.h - how a sidecar stands, live. */
+
+/* Private to cli/. */
+
+#ifndef CLI_TOP_H
+#define CLI_TOP_H
+
+#include "ground/base.h"
+#include "ground/buf.h"
+#include "term/term.h"
+
+struct cli_top_options {
+    struct slice request; /* an encoded `status` */
+    int64_t timeout_ms;   /* of each look */
+    int64_t looks;        /* end after so many; 0: on a terminal never, else one */
+};
+
+/**
+ * cli_top_run(store_dir, options):
+ * Ask the sidecar in ${store_dir} each second and show what it says: on a terminal in place, until
+ * q or Ctrl-C; elsewhere as plain text.  Returns the exit status.
+ */
+int cli_top_run(const char *store_dir, const struct cli_top_options *options);
+
+/** cli_top_put(now, before, seconds, out): One look as lines of text: the map ${now} of `status`,
+ * with rates since the map ${before} (NULL: none), ${seconds} ago. */
+void cli_top_put(term now, term before, double seconds, struct buf *out);
+
+#endif
