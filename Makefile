@@ -122,7 +122,7 @@ install: c
 	$(Q)install -d $(DESTDIR)$(UNITDIR) $(DESTDIR)$(SYSCONFDIR)/convex_sidecar $(DESTDIR)$(DOCDIR)
 	$(Q)sed -e 's,/usr/bin,$(PREFIX)/bin,; s,/usr/share/doc/convex-sidecar,$(DOCDIR),; s,/etc/,$(SYSCONFDIR)/,' priv/convex_sidecar.service >$(DESTDIR)$(UNITDIR)/convex_sidecar.service
 	$(Q)test -e $(DESTDIR)$(SYSCONFDIR)/convex_sidecar/sidecar.ini || tools/unit-config >$(DESTDIR)$(SYSCONFDIR)/convex_sidecar/sidecar.ini
-	$(Q)install -m 644 README.md CHANGELOG.md docs/*.md priv/sidecar.ini priv/kinds.ini $(DESTDIR)$(DOCDIR)
+	$(Q)install -m 644 README.md CHANGELOG.md docs/*.md priv/sidecar.ini priv/kinds.ini priv/monitoring/alerts.yaml priv/monitoring/grafana.json $(DESTDIR)$(DOCDIR)
 	$(Q)for s in 1 5; do install -d $(DESTDIR)$(MANDIR)/man$$s && install -m 644 docs/man/*.$$s $(DESTDIR)$(MANDIR)/man$$s; done
 	$(Q)install -D -m 644 priv/convex_sidecar.bash-completion $(DESTDIR)$(PREFIX)/share/bash-completion/completions/convex_sidecar
 
@@ -157,7 +157,7 @@ scale: ; $(Q)tools/setup && $(MAKE) -s all MIX_ENV=prod && ENTITIES=$(or $(ENTIT
 check:
 	$(Q)tools/setup --check && $(MAKE) -s plan format $(if $(SAN),unit) tidy
 plan:
-	$(Q)tools/check-plan arrows && tools/check-links && tools/check-package
+	$(Q)tools/check-plan arrows && tools/check-links && tools/check-package && tools/check-monitoring
 format:
 	$(Q)clang-format-14 --dry-run --Werror c_src/*.c c_src/*/*.[ch] test/unit/*.h test/unit/*/*.[ch] test/sim/*.c && mix format --check-formatted && echo "format: ok"
 unit-programs: $(TESTS)
