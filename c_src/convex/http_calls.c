@@ -44,6 +44,7 @@ static void tell(struct sink_call *c, struct sink_answer *answer)
     const struct verdict *control = answer->control ? answer->control : &answer->overall;
 
     answer->count = c->count;
+    PRE(c->told || c->answered);
     if (c->told)
         c->told(c->arg, control);
     else

@@ -97,7 +97,7 @@ void agenda_push(struct agenda *a, struct entry *e)
 {
     if (a->count == a->cap) {
         a->cap = a->cap > 0 ? 2 * a->cap : 64;
-        a->items = base_realloc(a->items, a->cap * sizeof *a->items);
+        a->items = base_realloc(a->items, a->cap * sizeof(void *));
     }
     a->items[a->count++] = e;
     for (size_t i = a->count - 1; i > 0;) {
@@ -141,7 +141,7 @@ struct known *known_new(void)
 {
     struct known *k = base_alloc(sizeof *k);
 
-    k->buckets = base_alloc(BUCKETS * sizeof *k->buckets);
+    k->buckets = base_alloc(BUCKETS * sizeof(void *));
     return k;
 }
 

@@ -307,7 +307,7 @@ static void log_done(const struct migrate_report *r)
 {
     log_event(LOG_INFO, "store.migrated",
               "from=%u to=%u records=%llu quarantined=%llu took_ms=%lld kept=%s", r->from, r->to,
-              (unsigned long long)(r->checkpoints + r->pending + r->dead),
+              (unsigned long long)r->checkpoints + r->pending + r->dead,
               (unsigned long long)r->quarantined, (long long)r->took_ms, r->kept);
 }
 

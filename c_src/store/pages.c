@@ -514,6 +514,7 @@ enum err pages_open(const char *dir, const struct pages_visitor *visitor, struct
     read_format(p);
     if (p->format > STORE_FORMAT) {
         e = format_refuse_newer(p->format, STORE_FORMAT, fault);
+        POST(e != ERR_OK);
         pages_close(p);
         return e;
     }
