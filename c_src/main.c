@@ -43,24 +43,27 @@ static void say_fault(const char *event, const struct fault *fault)
 
 /* ---- configuration -------------------------------------------------------------- */
 
+/* What a start needs of the options, and of the files that they name. */
+static enum err finish(struct config *c, bool runs, struct fault *fault)
+{
+    enum err e = config_finish(c, fault);
+
+    if (e == ERR_OK)
+        e = sinks_check(c, fault);
+    if (e == ERR_OK)
+        e = config_read_cookie(c, fault);
+    return e == ERR_OK && !runs ? sinks_try(c, fault) : e; /* a start opens them anyway */
+}
+
 /* Words that speak to a sidecar need less: whatever is there. */
 static enum err configure(struct config *c, const struct command *k, struct fault *fault)
 {
     bool runs = command_is(k, "run");
     enum err e = config_read(c, k->config_file, k->managed, fault);
 
-    if (e == ERR_OK && k->store_dir) {
-        free(c->store_dir);
-        c->store_dir = base_strndup(k->store_dir, strlen(k->store_dir));
-    }
-    if (e == ERR_OK && (runs || command_is(k, "check-config"))) {
-        e = config_finish(c, fault);
-        if (e == ERR_OK)
-            e = sinks_check(c, fault);
-    }
-    if (e == ERR_OK && runs)
-        e = config_read_cookie(c, fault);
-    return e;
+    if (e == ERR_OK && k->store_dir)
+        e = config_set_store(c, k->store_dir, fault);
+    return e == ERR_OK && (runs || command_is(k, "check-config")) ? finish(c, runs, fault) : e;
 }
 
 /* ---- the end -------------------------------------------------------------------- */

@@ -3,7 +3,8 @@
  *
  * The happy path: config_new sets the defaults of config.def, config_read_file reads an INI file
  * (inih), config_read_environment what CONVEX_SIDECAR_* variables say, read_stdin what came on
- * standard input; later ones win.  What must fit together is checked in config_finish.c.
+ * standard input; later ones win, and the command line's --store over all.  What must fit together
+ * is checked in config_finish.c.
  *
  * What can go wrong: a value out of bounds, an unknown or repeated key, a line too long, a file
  * that cannot be read.  Nothing is guessed and nothing ignored:
@@ -268,13 +269,15 @@ static enum err read_stdin(struct config *c, struct fault *fault)
     struct buf text = {0};
     enum err e;
 
-    if (read_to_dot(&text)) {
+    if (!read_to_dot(&text)) {
+        e = fault_say(fault, "standard input",
+                      "the configuration is not ended by a line with a single \".\"");
+    } else if (memchr(text.data, '\0', text.len) != NULL) {
+        e = fault_say(fault, "standard input", "the configuration holds a NUL byte");
+    } else {
         text.len -= 2;
         buf_byte(&text, 0);
         e = config_read_text(c, "standard input", (const char *)text.data, fault);
-    } else {
-        e = fault_say(fault, "standard input",
-                      "the configuration is not ended by a line with a single \".\"");
     }
     if (text.data)
         explicit_bzero(text.data, text.cap);
@@ -345,6 +348,12 @@ enum err config_read_environment(struct config *c, struct fault *fault)
 }
 
 /* --- all places -------------------------------------------------------- */
+
+enum err config_set_store(struct config *c, const char *dir, struct fault *fault)
+{
+    fault_at(fault, "--store");
+    return set(option_find(all, "store", "dir"), c, dir, fault->why, sizeof fault->why);
+}
 
 enum err config_read(struct config *c, const char *file, bool managed, struct fault *fault)
 {

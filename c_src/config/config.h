@@ -62,6 +62,10 @@ enum err config_read_text(struct config *c, const char *name, const char *text,
  */
 enum err config_read_environment(struct config *c, struct fault *fault) MUST_CHECK;
 
+/** config_set_store(c, dir, fault): store.dir as the command line gives it.  ERR_INVALID as above.
+ */
+enum err config_set_store(struct config *c, const char *dir, struct fault *fault) MUST_CHECK;
+
 /**
  * config_finish(c, fault):
  * What must fit together, checked; "credentials:NAME" in sink.admin_key_file becomes that file in

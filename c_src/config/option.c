@@ -5,13 +5,15 @@
  * option_set reads the text as the option's type says and stores the value in the caller's struct.
  *
  * What can go wrong: the text is no such value (letters in a number, out of bounds, none of the
- * choices, control characters), or there is no such option.  Then nothing changes and the caller
- * gets a sentence that says what would be right, with the nearest name there is.
+ * choices, control characters, no UTF-8), or there is no such option.  Then nothing changes and the
+ * caller gets a sentence that says what would be right, with the nearest name there is.
  *
  * This room knows no option by name; the list is config's.  Any thread.
  */
 
 #include "config/option.h"
+
+#include "json/json.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -123,7 +125,8 @@ static bool is_choice(const char *choices, const char *text)
     return false;
 }
 
-/* Text goes into logs, file names and HTTP headers: no control characters, and not without end. */
+/* Text goes into logs, JSON, file names and HTTP headers: UTF-8 without control characters, and not
+ * without end. */
 static bool is_plain(const char *text)
 {
     size_t len = 0;
@@ -131,7 +134,7 @@ static bool is_plain(const char *text)
     for (; text[len] != '\0'; len++)
         if (iscntrl((unsigned char)text[len]) || len >= OPTION_VALUE_BYTES)
             return false;
-    return true;
+    return json_is_utf8(slice_of(text, len));
 }
 
 static void put_text(const struct option *o, void *base, const char *value)
@@ -188,7 +191,9 @@ static enum err refuse(const struct option *o, const char *value, char *why, siz
 
     wanted(o, what, sizeof what);
     if (what[0] == '\0')
-        snprintf(why, size, "[%s] %s: at most %d bytes without control characters are wanted",
+        snprintf(why, size,
+                 "[%s] %s: at most %d bytes of UTF-8 without control characters "
+                 "are wanted",
                  o->section, o->key, OPTION_VALUE_BYTES);
     else
         snprintf(why, size, "[%s] %s = %.60s: %s is wanted", o->section, o->key, value, what);

@@ -40,6 +40,11 @@ static const char *file_lacks(const struct config *c)
     return *c->sink_file ? NULL : "[sink] file: type = file needs the path to write to";
 }
 
+static enum err try_file(const struct config *c, struct fault *fault)
+{
+    return file_sink_try(c->sink_file, fault);
+}
+
 static enum err open_file(const struct config *c, struct sink **sink, struct fault *fault)
 {
     return file_sink_open(c->sink_file, sink, fault);
@@ -91,6 +96,17 @@ static enum err open_http(const struct config *c, struct sink **sink, struct fau
     return http_sink_open(&options, sink, fault);
 }
 
+/* Opening reads the key and looks at the certificates, and calls nobody. */
+static enum err try_http(const struct config *c, struct fault *fault)
+{
+    struct sink *sink = NULL;
+    enum err e = open_http(c, &sink, fault);
+
+    if (e == ERR_OK)
+        sink->ops->close(sink);
+    return e;
+}
+
 static struct audit *open_convex_audit(const struct config *c, struct outbox *o)
 {
     const struct audit_options options = {
@@ -109,13 +125,14 @@ static struct audit *open_convex_audit(const struct config *c, struct outbox *o)
 static const struct row {
     const char *name;
     const char *(*lacks)(const struct config *c); /* a sentence, or NULL; NULL: it needs nothing */
+    enum err (*try)(const struct config *c, struct fault *fault); /* NULL: it cannot fail */
     enum err (*open)(const struct config *c, struct sink **sink, struct fault *fault);
     struct audit *(*open_audit)(const struct config *c, struct outbox *o); /* NULL: none */
     bool has_batches; /* [sink] batch_mutation is about it */
 } sinks[] = {
-    {"noop", NULL, open_noop, NULL, false},
-    {"file", file_lacks, open_file, NULL, false},
-    {"http", http_lacks, open_http, open_convex_audit, true},
+    {"noop", NULL, NULL, open_noop, NULL, false},
+    {"file", file_lacks, try_file, open_file, NULL, false},
+    {"http", http_lacks, try_http, open_http, open_convex_audit, true},
 };
 
 enum { SINK_COUNT = sizeof sinks / sizeof *sinks };
@@ -137,6 +154,13 @@ enum err sinks_check(const struct config *c, struct fault *fault)
     const char *lacking = row->lacks != NULL ? row->lacks(c) : NULL;
 
     return lacking != NULL ? config_misfit(c, fault, lacking) : ERR_OK;
+}
+
+enum err sinks_try(const struct config *c, struct fault *fault)
+{
+    const struct row *row = chosen(c);
+
+    return row->try != NULL ? row->try(c, fault) : ERR_OK;
 }
 
 const char *const *sinks_names(void)

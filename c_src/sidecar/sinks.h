@@ -14,6 +14,10 @@ struct sink;
  * which.  After config_finish. */
 enum err sinks_check(const struct config *c, struct fault *fault) MUST_CHECK;
 
+/** sinks_try(c, fault): Whether sinks_open would succeed; nothing is made or written.  ERR_INVALID:
+ * ${fault} names the option.  After sinks_check. */
+enum err sinks_try(const struct config *c, struct fault *fault) MUST_CHECK;
+
 /** sinks_names(): Their names from the one that delivers least to the furthest, then NULL. */
 const char *const *sinks_names(void);
 

@@ -64,6 +64,12 @@ static bool sync_directory(const char *path)
     return ok;
 }
 
+static enum err refuse_file(const char *path, struct fault *fault)
+{
+    return fault_say(fault, "sink.file", "%.150s: %s", path,
+                     errno == EINVAL ? "not a regular file" : strerror(errno));
+}
+
 static enum err open_file(const char *path, int *fd, bool *is_torn, struct fault *fault)
 {
     struct stat st;
@@ -87,8 +93,30 @@ err1:;
     close(new_fd);
     errno = why;
 err0:
-    return fault_say(fault, "sink.file", "%.150s: %s", path,
-                     errno == EINVAL ? "not a regular file" : strerror(errno));
+    return refuse_file(path, fault);
+}
+
+/* Whether a file may be made at ${path}; false: errno says why not. */
+static bool may_make(const char *path)
+{
+    char *copy = base_strndup(path, strlen(path));
+    bool may = access(dirname(copy), W_OK | X_OK) == 0;
+
+    free(copy);
+    return may;
+}
+
+enum err file_sink_try(const char *path, struct fault *fault)
+{
+    struct stat st;
+
+    if (stat(path, &st) != 0)
+        return errno == ENOENT && may_make(path) ? ERR_OK : refuse_file(path, fault);
+    if (!S_ISREG(st.st_mode)) {
+        errno = EINVAL;
+        return refuse_file(path, fault);
+    }
+    return access(path, R_OK | W_OK) == 0 ? ERR_OK : refuse_file(path, fault);
 }
 
 /* Append ${lines} and wait for the disk; false: errno says why. */

@@ -13,5 +13,7 @@
  * is ended first.  reload opens the path again (log rotation).  A failed write is VERDICT_AGAIN.
  */
 enum err file_sink_open(const char *path, struct sink **sink, struct fault *fault) MUST_CHECK;
+/** file_sink_try(path, fault): Whether that would succeed; makes and writes nothing. */
+enum err file_sink_try(const char *path, struct fault *fault) MUST_CHECK;
 
 #endif

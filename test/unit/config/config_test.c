@@ -157,7 +157,24 @@ TEST(bad_values_say_what_is_wanted)
 TEST(secrets_are_not_repeated_in_faults)
 {
     assert_refused("[node]\ncookie = se\001cret\n", 2,
-                   "[node] cookie: at most 8000 bytes without control characters are wanted");
+                   "[node] cookie: at most 8000 bytes of UTF-8 without control characters are "
+                   "wanted");
+}
+
+TEST(values_that_are_no_utf8_are_refused_by_name)
+{
+    struct config *c = config_new();
+    struct fault fault = {0};
+
+    assert_refused("[sink]\nbatch_mutation = a:\xe9\n", 2,
+                   "[sink] batch_mutation: at most 8000 bytes of UTF-8 without control characters "
+                   "are wanted");
+    ck_assert_int_eq(config_set_store(c, "/var/\xe9", &fault), ERR_INVALID);
+    ck_assert_str_eq(fault.path, "--store");
+    ck_assert_ptr_nonnull(strstr(fault.why, "[store] dir: "));
+    ck_assert_int_eq(config_set_store(c, "/var/\xc3\xa9", &fault), ERR_OK);
+    ck_assert_str_eq(c->store_dir, "/var/\xc3\xa9");
+    config_free(c);
 }
 
 TEST(unknown_names_are_errors_with_a_guess)
@@ -286,6 +303,36 @@ TEST(a_file_with_a_nul_or_too_much_is_refused)
     unlink(path);
     remove_dir();
     config_free(c);
+}
+
+/* What config_read says of ${text} on standard input. */
+static enum err read_managed(const char *text, size_t len, struct fault *fault)
+{
+    struct config *c = config_new();
+    int ends[2], kept = dup(STDIN_FILENO);
+
+    ck_assert_int_eq(pipe(ends), 0);
+    ck_assert_int_eq(write(ends[1], text, len), (ssize_t)len);
+    close(ends[1]);
+    ck_assert_int_eq(dup2(ends[0], STDIN_FILENO), STDIN_FILENO);
+    close(ends[0]);
+    enum err e = config_read(c, NULL, true, fault);
+    ck_assert_int_eq(dup2(kept, STDIN_FILENO), STDIN_FILENO);
+    close(kept);
+    config_free(c);
+    return e;
+}
+
+TEST(a_nul_on_standard_input_is_refused)
+{
+    static const char good[] = "[log]\nlevel = info\n.\n";
+    static const char bad[] = "[log]\nlevel = info\n\0[sink]\ntype = bogus\n.\n";
+    struct fault fault = {0};
+
+    ck_assert_int_eq(read_managed(good, sizeof good - 1, &fault), ERR_OK);
+    ck_assert_int_eq(read_managed(bad, sizeof bad - 1, &fault), ERR_INVALID);
+    ck_assert_str_eq(fault.path, "standard input");
+    ck_assert_str_eq(fault.why, "the configuration holds a NUL byte");
 }
 
 TEST(environment_faults_name_the_variable)

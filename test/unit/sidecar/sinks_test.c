@@ -59,6 +59,36 @@ TEST(what_it_needs_is_enough)
     }
 }
 
+TEST(files_that_cannot_be_used_are_found_without_a_start)
+{
+    struct temp_dir dir = temp_dir_make();
+    static const struct {
+        const char *text, *at; /* of the fault; NULL: it fits */
+    } cases[] = {
+        {"[sink]\ntype = noop\n", NULL},
+        {"[sink]\ntype = file\nfile = %s/out\n", NULL},
+        {"[sink]\ntype = file\nfile = %s/none/out\n", "sink.file"},
+        {"[sink]\ntype = file\nfile = %s\n", "sink.file"},
+        {"[sink]\ntype = http\nbase_url = http://a\nadmin_key_file = %s/none\n", "admin_key_file"},
+        {"[sink]\ntype = http\nbase_url = http://a\nadmin_key_file = %s\n", "admin_key_file"},
+        {"[sink]\ntype = http\nbase_url = https://a\nca_file = %s/none\n", "ca_file"},
+        {"[sink]\ntype = http\nbase_url = https://a\n", NULL},
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char text[300], path[100];
+        struct fault fault = {0};
+        snprintf(text, sizeof text, cases[i].text, dir.path);
+        struct config *c = read_text(text);
+        ck_assert_int_eq(sinks_try(c, &fault), cases[i].at == NULL ? ERR_OK : ERR_INVALID);
+        ck_assert_str_eq(fault.path, cases[i].at == NULL ? "" : cases[i].at);
+        snprintf(path, sizeof path, "%s/out", dir.path);
+        ck_assert_int_ne(access(path, F_OK), 0);
+        config_free(c);
+    }
+    temp_dir_remove(&dir);
+}
+
 TEST(the_option_takes_the_names_of_the_table_and_a_store_can_record_them)
 {
     const char *const *names = sinks_names();
