@@ -67,7 +67,8 @@ void cli_print_text(struct slice text, FILE *out)
     struct buf b = {0};
 
     put_plain(&b, text);
-    fwrite(b.data, 1, b.len, out);
+    if (b.len > 0)
+        fwrite(b.data, 1, b.len, out);
     buf_free(&b);
 }
 

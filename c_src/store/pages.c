@@ -410,7 +410,7 @@ static enum err open_file(struct pages *p, const char *dir, uint64_t *size, stru
     struct stat st;
 
     snprintf(path, sizeof path, "%s/data.mdb", dir);
-    p->fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    p->fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     if (p->fd < 0 || fstat(p->fd, &st) != 0) {
         int bad = errno;
         return fault_fail(fault, bad == ENOENT ? ERR_NOT_FOUND : ERR_STORE, path, "%s",
@@ -419,7 +419,10 @@ static enum err open_file(struct pages *p, const char *dir, uint64_t *size, stru
     if (!S_ISREG(st.st_mode))
         return fault_fail(fault, ERR_STORE, path, "not a file");
     *size = (uint64_t)st.st_size;
-    return st.st_size == 0 ? ERR_NOT_FOUND : ERR_OK; /* LMDB fills an empty one */
+    if (st.st_size == 0) /* LMDB fills an empty one */
+        return fault_fail(fault, ERR_NOT_FOUND, path,
+                          "is empty (0 bytes): there is nothing to read");
+    return ERR_OK;
 }
 
 /* What was committed last, as far as the first pages say. */

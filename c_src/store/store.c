@@ -176,6 +176,8 @@ enum err store_open(const char *dir, uint64_t map_bytes, struct store **out, str
         goto err1;
     if (store_dir_lock(dir, dir_fd, &s->lock_fd, fault) != ERR_OK)
         goto err2;
+    if (store_dir_check(dir, dir_fd, fault) != ERR_OK)
+        goto err2;
     if (pages_probe(dir, fault) != ERR_OK)
         goto err2;
     rc = store_dir_make_lock_file(dir_fd);

@@ -1,14 +1,15 @@
 /*
  * store_dir.c - the directory of a store, and who may be in it.
  *
- * The happy path: the directory is made with its parents, or is one that no other
- * user may write to; the file `lock` in it is locked with flock(2) and gets our pid,
- * for people.  The lock goes with the process, however that ends.
+ * The happy path: the directory is made with its parents, or is ours and no other
+ * user may write to it; the file `lock` in it is locked with flock(2) and gets our pid,
+ * for people.  The lock goes with the process, however that ends.  Every file there is
+ * a plain one: neither a link nor a pipe is followed.
  *
  * What can go wrong: another process has the lock, and is named; the directory can't
- * be made, or is open to others; there is no room.  Each is said, nothing else is
- * done.  A tool that only reads may hold a directory that can't be written to, since
- * no sidecar can open it either.
+ * be made, is another user's, or is open to others; a file is not a plain one; there is
+ * no room.  Each is said, nothing else is done.  A tool that only reads may hold a directory that
+ * can't be written to, since no sidecar can open it either.
  *
  * Any thread.
  */
@@ -25,6 +26,7 @@
 #include <unistd.h>
 
 #define LOCK_FILE_BYTES 8192 /* of 126 readers, LMDB's default */
+#define OPEN_FLAGS      (O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
 
 int store_dir_sync(const char *dir, int dir_fd)
 {
@@ -71,10 +73,25 @@ static int make_path(char *path)
     return sync_path(path);
 }
 
-enum err store_dir_open(const char *dir, int *fd, struct fault *fault)
+static enum err check_dir(int fd, const char *dir, struct fault *fault)
 {
     struct stat st;
 
+    if (fstat(fd, &st) != 0)
+        return fault_fail(fault, ERR_STORE, dir, "%s", strerror(errno));
+    if (st.st_uid != geteuid())
+        return fault_fail(fault, ERR_STORE, dir,
+                          "this directory belongs to another user (uid %lu): chown it, or let "
+                          "store.dir be one inside it, which the sidecar makes",
+                          (unsigned long)st.st_uid);
+    if ((st.st_mode & 022) != 0)
+        return fault_fail(fault, ERR_STORE, dir,
+                          "other users may write to this directory: chmod go-w it");
+    return ERR_OK;
+}
+
+enum err store_dir_open(const char *dir, int *fd, struct fault *fault)
+{
     char *path = base_strndup(dir, strlen(dir));
     int bad = strlen(dir) < PATH_MAX ? make_path(path) : ENAMETOOLONG;
     free(path);
@@ -83,10 +100,44 @@ enum err store_dir_open(const char *dir, int *fd, struct fault *fault)
     *fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (*fd < 0)
         return fault_fail(fault, ERR_STORE, dir, "%s", strerror(errno));
-    if (fstat(*fd, &st) != 0 || (st.st_mode & 022) != 0) {
+    enum err e = check_dir(*fd, dir, fault);
+    if (e != ERR_OK)
         close(*fd);
-        return fault_fail(fault, ERR_STORE, dir,
-                          "other users may write to this directory: chmod go-w it");
+    return e;
+}
+
+/* ---- files ---------------------------------------------------------------- */
+
+/*
+ * A pipe would hang us, a link lead elsewhere.  A second name is fine for data.mdb (some backups
+ * give it one), not for what is overwritten without a look at what it is.
+ */
+static enum err check_file(const char *dir, const char *name, const struct stat *st,
+                           struct fault *fault)
+{
+    bool is_file = S_ISREG(st->st_mode);
+
+    if (is_file && (st->st_nlink == 1 || strcmp(name, "data.mdb") == 0))
+        return ERR_OK;
+    return fault_fail(fault, ERR_STORE, dir, "%s there is %s: look what it is, and move it", name,
+                      is_file ? "a file that has another name, too" : "no regular file");
+}
+
+enum err store_dir_check(const char *dir, int dir_fd, struct fault *fault)
+{
+    static const char *const names[] = {"data.mdb", "lock.mdb"};
+    struct stat st;
+
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (fstatat(dir_fd, names[i], &st, AT_SYMLINK_NOFOLLOW) != 0)
+            continue; /* it will be made, or fails with its own reason */
+        if (check_file(dir, names[i], &st, fault) != ERR_OK)
+            return ERR_STORE;
+        if (i == 0 && st.st_size == 0)
+            log_event(LOG_WARNING, "store.empty",
+                      "dir=%s why=\"data.mdb has 0 bytes: a start was cut short, or what it held "
+                      "is gone\" then=\"begins anew\"",
+                      dir);
     }
     return ERR_OK;
 }
@@ -94,8 +145,13 @@ enum err store_dir_open(const char *dir, int *fd, struct fault *fault)
 /* One process only: the lock goes with the process, the pid in the file is for people. */
 static enum err lock(const char *dir, int fd, struct fault *fault)
 {
+    struct stat st;
     char pid[32] = "";
 
+    if (fstat(fd, &st) != 0)
+        return fault_fail(fault, ERR_STORE, dir, "%s", strerror(errno));
+    if (check_file(dir, "lock", &st, fault) != ERR_OK)
+        return ERR_STORE;
     if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
         int bad = errno;
         if (bad != EWOULDBLOCK)
@@ -112,7 +168,7 @@ static enum err lock(const char *dir, int fd, struct fault *fault)
 
 enum err store_dir_lock(const char *dir, int dir_fd, int *fd, struct fault *fault)
 {
-    *fd = openat(dir_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    *fd = openat(dir_fd, "lock", O_RDWR | O_CREAT | OPEN_FLAGS, 0600);
     if (*fd < 0)
         return fault_fail(fault, ERR_STORE, dir, "%s", strerror(errno));
     return lock(dir, *fd, fault);
@@ -125,9 +181,9 @@ enum err store_hold(const char *dir, int *fd, struct fault *fault)
     *fd = -1;
     if (dir_fd < 0)
         return fault_fail(fault, ERR_STORE, dir, "%s", strerror(errno));
-    *fd = openat(dir_fd, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    *fd = openat(dir_fd, "lock", O_RDWR | O_CREAT | OPEN_FLAGS, 0600);
     if (*fd < 0 && (errno == EROFS || errno == EACCES || errno == ENOSPC))
-        *fd = openat(dir_fd, "lock", O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+        *fd = openat(dir_fd, "lock", O_RDONLY | OPEN_FLAGS);
     int bad = *fd < 0 ? errno : 0;
     close(dir_fd);
     if (bad == ENOENT)
@@ -142,7 +198,7 @@ enum err store_hold(const char *dir, int *fd, struct fault *fault)
 
 int store_dir_make_lock_file(int dir_fd)
 {
-    int fd = openat(dir_fd, "lock.mdb", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    int fd = openat(dir_fd, "lock.mdb", O_RDWR | O_CREAT | OPEN_FLAGS, 0600);
 
     if (fd < 0)
         return errno;

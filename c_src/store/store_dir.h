@@ -7,9 +7,13 @@
 
 /**
  * store_dir_open(dir, fd, fault):
- * Open ${dir}, made when absent, its parents too, mode 0700; ${fd} is the caller's.
+ * Open ${dir}, made when absent, its parents too, mode 0700; ${fd} is the caller's.  ERR_STORE:
+ * it is another user's, or others may write to it.
  */
 enum err store_dir_open(const char *dir, int *fd, struct fault *fault) MUST_CHECK;
+
+/** store_dir_check(dir, dir_fd, fault): Whether what LMDB will open is a plain file, or absent. */
+enum err store_dir_check(const char *dir, int dir_fd, struct fault *fault) MUST_CHECK;
 
 /**
  * store_dir_lock(dir, dir_fd, fd, fault):

@@ -105,6 +105,19 @@ TEST(a_damaged_store_is_told_and_repaired)
     temp_dir_remove(&d);
 }
 
+TEST(a_store_of_0_bytes_is_named)
+{
+    struct temp_dir d = temp_dir_make();
+    static const char *const words[] = {"check", "dump", "repair"};
+    char path[100];
+
+    snprintf(path, sizeof path, "%s/data.mdb", d.path);
+    fclose(fopen(path, "w"));
+    for (size_t i = 0; i < 3; i++)
+        expect(d.path, words[i], 1, "data.mdb: is empty (0 bytes)");
+    temp_dir_remove(&d);
+}
+
 TEST(wrong_usage_and_no_store)
 {
     struct temp_dir d = temp_dir_make();

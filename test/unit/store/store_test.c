@@ -287,6 +287,46 @@ TEST(what_is_no_place_for_a_store_is_refused)
     temp_dir_remove(&d);
 }
 
+TEST(a_directory_of_another_user_is_refused)
+{
+    struct temp_dir d = temp_dir_make();
+
+    if (geteuid() == 0) { /* nobody else may give a directory away */
+        ck_assert_int_eq(chown(d.path, 65534, 65534), 0);
+        check_refused(d.path, "belongs to another user (uid 65534)");
+        ck_assert_int_eq(chown(d.path, 0, 0), 0);
+    }
+    temp_dir_remove(&d);
+}
+
+TEST(files_that_are_no_plain_ones_of_ours_are_refused_at_once)
+{
+    static const char *const names[] = {"data.mdb", "lock.mdb", "lock"};
+    struct temp_dir d = temp_dir_make();
+    char path[100], other[100];
+    struct stat st;
+
+    snprintf(other, sizeof other, "%s/precious", d.path);
+    for (size_t i = 0; i < 3; i++) {
+        snprintf(path, sizeof path, "%s/%s", d.path, names[i]);
+        ck_assert_int_eq(mkfifo(path, 0600), 0);
+        check_refused(d.path, "no regular file");
+        ck_assert_int_eq(unlink(path), 0);
+        if (i == 0)
+            continue;
+        FILE *f = fopen(other, "w");
+        ck_assert_ptr_nonnull(f);
+        fputs("precious\n", f);
+        fclose(f);
+        ck_assert_int_eq(link(other, path), 0);
+        check_refused(d.path, "has another name");
+        ck_assert_int_eq(stat(other, &st), 0);
+        ck_assert_int_eq(st.st_size, 9);
+        temp_dir_empty(d.path);
+    }
+    temp_dir_remove(&d);
+}
+
 TEST(one_process_only)
 {
     struct temp_dir d = temp_dir_make();
