@@ -1,14 +1,17 @@
 /*
  * dist.c - the C node: a hidden member of the BEAM cluster.
  *
- * The happy path: epmd has our name; a BEAM node connects, the accept thread
- * gives the socket to a thread of its own, which shakes hands (node.h) and then
- * reads for as long as the connection lives (link.h).  Each message is checked
+ * The happy path: epmd has our name; a BEAM node connects and waits at the door
+ * (door.h) for its first bytes; then the accept thread gives the socket to a
+ * thread of its own, which shakes hands (node.h) and then reads for as long as
+ * the connection lives (link.h).  Each message is checked
  * once (message.h); a call to our name becomes a struct caller (caller.h), which
  * whoever makes the answer gives back, from any thread.
  *
  * What can go wrong, and the one thing done then:
- *   a silent peer            has its own thread and a deadline; blocks nobody
+ *   a silent peer            waits at the door, without a thread, until its time is over
+ *   a slow handshake         one deadline from the accept; of MAX_HANDSHAKES the oldest
+ *                            gives way to who has knocked since
  *   wrong cookie, no BEAM    counted, logged at most every 10 s an address
  *   a name nobody has        the call exits with noproc at once
  *   a message too large      drained; its caller gets an error
@@ -23,6 +26,7 @@
 #include "dist/dist.h"
 
 #include "dist/caller.h"
+#include "dist/door.h"
 #include "dist/link.h"
 #include "dist/message.h"
 #include "dist/node.h"
@@ -45,6 +49,7 @@
 
 #define HANDSHAKE_MS   7000  /* the BEAM's own limit */
 #define MAX_HANDSHAKES 64    /* under way at once */
+#define GRACE_MS       100   /* before a handshake gives way to another */
 #define BREATH_MS      100   /* without accepting, when there was no descriptor or thread left */
 #define QUIET_MS       10000 /* between two log lines of one kind */
 #define LOG_SLOTS      16    /* peer addresses share these, for QUIET_MS */
@@ -55,6 +60,7 @@ struct peer {
     /* fixed when the thread starts */
     struct dist *dist;
     struct sockaddr_in address;
+    int64_t since_ms; /* of the accept */
     pthread_t thread;
     /* its own thread; name before link is set */
     char name[NODE_NAME_MAX];
@@ -62,7 +68,9 @@ struct peer {
     struct dist_session session;
     /* under dist->lock */
     struct peer *next;
-    int fd;         /* while it shakes hands, then -1 */
+    int fd; /* while it shakes hands, then -1 */
+    int64_t began_ms;
+    bool gave_way;  /* and its handshake is about to end */
     struct link *l; /* once it is welcome */
     bool replaced;  /* by a newer connection of the same node */
     bool finished;  /* to be joined */
@@ -79,6 +87,8 @@ struct dist {
     int wake_fd; /* has the accept thread look again */
     pthread_t accepter;
     /* owned by the accept thread, once it runs */
+    struct door *door;
+    int64_t yield_at_ms; /* when a handshake may give way; INT64_MAX: none has to */
     int64_t accept_at_ms, crowd_logged_us;
     /* any thread */
     atomic_bool closing;
@@ -222,7 +232,8 @@ static void log_refused(struct peer *p, const char *why)
 static int admit(struct peer *p)
 {
     struct dist *d = p->dist;
-    enum node_welcome w = node_welcome(d->node, p->fd, HANDSHAKE_MS, p->name);
+    int64_t left_ms = p->since_ms + HANDSHAKE_MS - clock_mono_ms();
+    enum node_welcome w = node_welcome(d->node, p->fd, left_ms > 0 ? left_ms : 0, p->name);
     const char *why = node_welcome_text(w);
 
     if (w == NODE_WELCOME && !node_matches(d->allow_nodes, p->name))
@@ -230,6 +241,8 @@ static int admit(struct peer *p)
     pthread_mutex_lock(&d->lock);
     int fd = p->fd;
     p->fd = -1;
+    if (p->gave_way)
+        why = "too slow, and others knocked";
     if (d->handshakes-- == MAX_HANDSHAKES)
         wake_ring(d->wake_fd);
     pthread_mutex_unlock(&d->lock);
@@ -315,12 +328,16 @@ static void *peer_run(void *arg)
 
 /* --- the accept thread --- */
 
-/* Take the socket and give it a thread; false: there is none left. */
-static bool start_peer(struct dist *d, int fd, const struct sockaddr_in *address)
+/* Give the stranger a thread; false: there is none left. */
+static bool start_peer(struct dist *d, const struct stranger *s)
 {
     struct peer *p = base_alloc(sizeof *p);
 
-    *p = (struct peer){.dist = d, .address = *address, .fd = fd};
+    *p = (struct peer){.dist = d,
+                       .address = s->address,
+                       .since_ms = s->since_ms,
+                       .fd = s->fd,
+                       .began_ms = clock_mono_ms()};
     pthread_mutex_lock(&d->lock);
     bool started = thread_start(&p->thread, "peer", peer_run, p);
     if (started) {
@@ -330,10 +347,17 @@ static bool start_peer(struct dist *d, int fd, const struct sockaddr_in *address
     }
     pthread_mutex_unlock(&d->lock);
     if (!started) {
-        close(fd);
+        close(s->fd);
         free(p);
     }
     return started;
+}
+
+static void take_breath(struct dist *d, const char *why)
+{
+    d->accept_at_ms = clock_mono_ms() + BREATH_MS;
+    if (log_limited(&d->crowd_logged_us, QUIET_MS))
+        log_event(LOG_ERROR, "dist.accept_failed", "why=\"%s\"", why);
 }
 
 static void accept_one(struct dist *d)
@@ -342,14 +366,53 @@ static void accept_one(struct dist *d)
     socklen_t len = sizeof address;
     int fd = accept4(node_fd(d->node), (struct sockaddr *)&address, &len, SOCK_CLOEXEC);
 
-    if (fd >= 0 && start_peer(d, fd, &address))
+    if (fd >= 0) {
+        door_knock(d->door, fd, &address, clock_mono_ms());
         return;
-    if (fd < 0 && (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED))
+    }
+    if (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED)
         return;
-    d->accept_at_ms = clock_mono_ms() + BREATH_MS;
-    if (log_limited(&d->crowd_logged_us, QUIET_MS))
-        log_event(LOG_ERROR, "dist.accept_failed", "why=\"%s\"",
-                  fd < 0 ? strerror(errno) : "no thread left");
+    int bad = errno;
+    if (!(bad == EMFILE || bad == ENFILE) || !door_yield(d->door))
+        take_breath(d, strerror(bad));
+}
+
+/* The handshake that began first gives way; once it has had its time, which is short. */
+static void yield_one(struct dist *d, int64_t now_ms)
+{
+    struct peer *oldest = NULL;
+
+    pthread_mutex_lock(&d->lock);
+    for (struct peer *p = d->peers; p != NULL; p = p->next)
+        if (p->fd >= 0 && !p->gave_way && (oldest == NULL || p->began_ms < oldest->began_ms))
+            oldest = p;
+    d->yield_at_ms = oldest != NULL ? oldest->began_ms + GRACE_MS : INT64_MAX;
+    if (oldest != NULL && now_ms >= d->yield_at_ms) {
+        oldest->gave_way = true;
+        shutdown(oldest->fd, SHUT_RDWR); /* its thread ends the handshake, and wakes us */
+        d->yield_at_ms = now_ms + GRACE_MS;
+    }
+    pthread_mutex_unlock(&d->lock);
+}
+
+/* Shake hands with those who have spoken, as far as there is room. */
+static void welcome(struct dist *d, int64_t now_ms)
+{
+    struct stranger s;
+
+    d->yield_at_ms = INT64_MAX;
+    while (door_waits(d->door)) {
+        pthread_mutex_lock(&d->lock);
+        bool room = d->handshakes < MAX_HANDSHAKES;
+        pthread_mutex_unlock(&d->lock);
+        if (!room) {
+            yield_one(d, now_ms);
+            return;
+        }
+        door_take(d->door, &s);
+        if (!start_peer(d, &s))
+            take_breath(d, "no thread left");
+    }
 }
 
 /* Wait for the threads of a list of peers that is nobody else's any more. */
@@ -382,43 +445,46 @@ static void reap(struct dist *d)
     join(ended);
 }
 
-/* Newcomers wait in the listener's backlog while there is no room for one more handshake. */
-static bool accepts(struct dist *d, int64_t now_ms)
-{
-    pthread_mutex_lock(&d->lock);
-    bool room = d->handshakes < MAX_HANDSHAKES;
-    pthread_mutex_unlock(&d->lock);
-    return room && d->accept_at_ms <= now_ms;
-}
-
 /* How long to wait at most: until the next thing that is due; -1: nothing is. */
 static int wait_ms(const struct dist *d, int64_t now_ms)
 {
-    int64_t due = publish_due_ms(d->publish);
+    const int64_t times_ms[] = {publish_due_ms(d->publish), door_due_ms(d->door), d->yield_at_ms,
+                                d->accept_at_ms > now_ms ? d->accept_at_ms : INT64_MAX};
+    int64_t due = INT64_MAX;
 
-    if (d->accept_at_ms > now_ms && d->accept_at_ms < due)
-        due = d->accept_at_ms;
+    for (size_t i = 0; i < sizeof times_ms / sizeof *times_ms; i++)
+        if (times_ms[i] < due)
+            due = times_ms[i];
     if (due == INT64_MAX)
         return -1;
     return due > now_ms ? (int)(due - now_ms) : 0;
 }
 
+enum { WAKE, EPMD, LISTENER, STRANGERS };
+
 static void *accept_run(void *arg)
 {
     struct dist *d = arg;
+    struct pollfd p[STRANGERS + DOOR_PLACES];
 
     while (!d->closing) {
         int64_t now_ms = clock_mono_ms();
-        struct pollfd p[3] = {{d->wake_fd, POLLIN, 0},
-                              {publish_fd(d->publish), POLLIN, 0},
-                              {accepts(d, now_ms) ? node_fd(d->node) : -1, POLLIN, 0}};
-        if (poll(p, 3, wait_ms(d, now_ms)) < 0)
+        bool accepts = door_has_room(d->door) && d->accept_at_ms <= now_ms;
+        p[WAKE] = (struct pollfd){d->wake_fd, POLLIN, 0};
+        p[EPMD] = (struct pollfd){publish_fd(d->publish), POLLIN, 0};
+        p[LISTENER] = (struct pollfd){accepts ? node_fd(d->node) : -1, POLLIN, 0};
+        size_t count = door_watch(d->door, p + STRANGERS);
+        if (poll(p, STRANGERS + count, wait_ms(d, now_ms)) < 0)
             continue;
-        if (p[0].revents != 0 && wake_drain(d->wake_fd))
+        door_look(d->door, p + STRANGERS);
+        now_ms = clock_mono_ms();
+        if (p[WAKE].revents != 0 && wake_drain(d->wake_fd))
             reap(d);
-        if (p[2].revents != 0)
+        door_expire(d->door, now_ms);
+        if (p[LISTENER].revents != 0)
             accept_one(d);
-        if (p[1].revents != 0 || clock_mono_ms() >= publish_due_ms(d->publish))
+        welcome(d, now_ms);
+        if (p[EPMD].revents != 0 || now_ms >= publish_due_ms(d->publish))
             publish_tend(d->publish);
     }
     return NULL;
@@ -440,6 +506,7 @@ static enum err go(struct dist *d, const struct dist_options *o, struct fault *f
         e = publish_open(node_alive(d->node), node_port(d->node), &d->publish, fault);
     if (e != ERR_OK)
         return e;
+    d->door = door_new(HANDSHAKE_MS);
     d->wake_fd = wake_open();
     if (d->wake_fd < 0 || !thread_start(&d->accepter, "accept", accept_run, d))
         return fault_fail(fault, ERR_SYSTEM, NULL, "no descriptor or thread: %s", strerror(errno));
@@ -451,6 +518,7 @@ static void release(struct dist *d)
 {
     if (d->wake_fd >= 0)
         close(d->wake_fd);
+    door_free(d->door);
     publish_close(d->publish);
     node_close(d->node);
     pthread_mutex_destroy(&d->lock);

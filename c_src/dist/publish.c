@@ -7,8 +7,8 @@
  * What can go wrong: epmd ends, which is seen as the end of that connection.
  * BEAM nodes that are connected stay so, but new ones cannot find us; so the
  * name is registered again as soon as an epmd is back, as the BEAM does for its
- * own.  A name that somebody else took meanwhile is a reason to go on trying,
- * and to say so.
+ * own; but not more often than every RETRY_MS, whatever it does.  A name that
+ * somebody else took meanwhile is a reason to go on trying, and to say so.
  *
  * All on the accept thread, but publish_stands.
  */
@@ -31,7 +31,8 @@ struct publish {
     char *alive;
     int port;
     int fd;
-    int64_t due_ms, logged_us;
+    int64_t since_ms; /* of the last registration */
+    int64_t due_ms, logged_us, lost_logged_us;
     atomic_bool stands;
 };
 
@@ -47,6 +48,7 @@ enum err publish_open(const char *alive, int port, struct publish **p, struct fa
     (*p)->port = port;
     (*p)->fd = fd;
     (*p)->due_ms = INT64_MAX;
+    (*p)->since_ms = clock_mono_ms();
     (*p)->stands = true;
     return ERR_OK;
 }
@@ -76,23 +78,26 @@ int64_t publish_due_ms(const struct publish *p)
     return p->due_ms;
 }
 
-/* Whether epmd's end is closed; what it may say is of no interest. */
+/* Whether epmd's end is closed; one that goes on talking is no epmd, and as good as gone. */
 static bool is_gone(int fd)
 {
     char said[64];
     ssize_t n = recv(fd, said, sizeof said, MSG_DONTWAIT);
 
-    return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
+    return n >= 0 || (errno != EAGAIN && errno != EINTR);
 }
 
 static void lose(struct publish *p)
 {
+    int64_t now_ms = clock_mono_ms();
+
     close(p->fd);
     p->fd = -1;
     p->stands = false;
-    p->due_ms = clock_mono_ms();
-    log_event(LOG_WARNING, "dist.epmd_lost",
-              "name=%s: new BEAM nodes cannot find us until it is back", p->alive);
+    p->due_ms = p->since_ms + RETRY_MS > now_ms ? p->since_ms + RETRY_MS : now_ms;
+    if (log_limited(&p->lost_logged_us, QUIET_MS))
+        log_event(LOG_WARNING, "dist.epmd_lost",
+                  "name=%s: new BEAM nodes cannot find us until it is back", p->alive);
 }
 
 static void try_again(struct publish *p)
@@ -102,6 +107,7 @@ static void try_again(struct publish *p)
     if (epmd_register(p->alive, p->port, &p->fd, &fault) == ERR_OK) {
         p->stands = true;
         p->due_ms = INT64_MAX;
+        p->since_ms = clock_mono_ms();
         log_event(LOG_INFO, "dist.epmd_back", "name=%s port=%d", p->alive, p->port);
         return;
     }

@@ -7,7 +7,8 @@
  *
  * What can go wrong: the address cannot be bound: observe_open fails, and the sidecar with it,
  * since a health check that silently is not there is worse than none.  Clients that are slow or
- * many: 32 connections, 10 s each, and nothing of theirs is stored.
+ * many: 32 connections; one more, and the oldest gives way, so that a probe comes through whatever
+ * else is connected.  Nothing of theirs is stored.
  *
  * Runs on libmicrohttpd's one thread.  No page takes input; none says a secret.
  */
@@ -24,8 +25,10 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include <utlist.h>
 
 #define CONNECTIONS_MAX  32
+#define CONNECTIONS_ALL  (4 * CONNECTIONS_MAX) /* with those that are just giving way */
 #define TIMEOUT_SECONDS  10
 #define CONNECTION_BYTES 16384 /* libmicrohttpd's memory for one: request line and headers */
 #define BACKLOG          64
@@ -34,12 +37,20 @@
 #define JSON "application/json"
 #define HTML "text/html; charset=utf-8"
 
+struct guest {
+    int fd;
+    struct guest *prev, *next;
+};
+
 struct observe {
     /* fixed after open */
     struct observe_source source;
     struct MHD_Daemon *daemon;
     uint16_t port;
     char *policy; /* of the status page */
+    /* libmicrohttpd's thread's */
+    struct guest *guests; /* the oldest first; those that give way are out */
+    unsigned count;
 };
 
 /* Each page appends its body and returns the HTTP status. */
@@ -193,6 +204,35 @@ static enum MHD_Result handle(void *arg, struct MHD_Connection *connection, cons
                        &body);
 }
 
+static void forget(struct observe *o, struct guest *g)
+{
+    DL_DELETE(o->guests, g);
+    g->prev = NULL;
+    o->count--;
+}
+
+/* libmicrohttpd's: a connection has come, or is about to be closed. */
+static void count_guest(void *arg, struct MHD_Connection *connection, void **place,
+                        enum MHD_ConnectionNotificationCode code)
+{
+    struct observe *o = arg;
+    struct guest *g = *place;
+
+    if (code == MHD_CONNECTION_NOTIFY_CLOSED) {
+        if (g->prev != NULL)
+            forget(o, g);
+        free(g);
+        return;
+    }
+    *place = g = base_alloc(sizeof *g);
+    g->fd = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+    DL_APPEND(o->guests, g);
+    if (++o->count <= CONNECTIONS_MAX)
+        return;
+    shutdown(o->guests->fd, SHUT_RDWR); /* libmicrohttpd closes it */
+    forget(o, o->guests);
+}
+
 /* An IPv4 or IPv6 address in text, as the system wants it; its length, or 0. */
 static socklen_t parse_address(const char *text, uint16_t port, struct sockaddr_storage *address)
 {
@@ -262,11 +302,11 @@ enum err observe_open(const char *address, uint16_t port, const struct observe_s
     page_put_policy(&policy);
     fresh->policy = base_strndup((char *)policy.data, policy.len);
     buf_free(&policy);
-    fresh->daemon = MHD_start_daemon(MHD_USE_AUTO_INTERNAL_THREAD, 0, NULL, NULL, handle, fresh,
-                                     MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_CONNECTION_LIMIT,
-                                     (unsigned)CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
-                                     (unsigned)TIMEOUT_SECONDS, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-                                     (size_t)CONNECTION_BYTES, MHD_OPTION_END);
+    fresh->daemon = MHD_start_daemon(
+        MHD_USE_AUTO_INTERNAL_THREAD, 0, NULL, NULL, handle, fresh, MHD_OPTION_LISTEN_SOCKET, fd,
+        MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_ALL, MHD_OPTION_NOTIFY_CONNECTION,
+        count_guest, fresh, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)TIMEOUT_SECONDS,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_BYTES, MHD_OPTION_END);
     if (fresh->daemon == NULL) {
         enum err e = fail(fault, address, port);
         close(fd);

@@ -28,6 +28,8 @@
 static struct {
     int listener;
     atomic_int connection;
+    atomic_bool is_fickle; /* closes as soon as it has said yes */
+    atomic_uint registrations;
     pthread_t thread;
 } epmd;
 
@@ -41,7 +43,11 @@ static void *epmd_run(void *arg)
             return NULL;
         ck_assert(recv(fd, request, sizeof request, 0) > 0);
         ck_assert_int_eq(send(fd, "\x76\0\0\0\0\1", 6, MSG_NOSIGNAL), 6);
-        epmd.connection = fd;
+        epmd.registrations++;
+        if (epmd.is_fickle)
+            close(fd);
+        else
+            epmd.connection = fd;
     }
 }
 
@@ -366,14 +372,87 @@ TEST(epmd_is_registered_with_again)
     stop(d);
 }
 
-TEST(closing_does_not_wait_for_a_silent_handshake)
+TEST(an_epmd_that_closes_at_once_is_not_stormed)
 {
+    epmd.is_fickle = true;
     struct dist *d = start();
+
+    for (int i = 0; i < 5000 && epmd.registrations < 2; i++)
+        poll(NULL, 0, 1);
+    int64_t second_ms = clock_mono_ms();
+    for (int i = 0; i < 5000 && epmd.registrations < 3; i++)
+        poll(NULL, 0, 1);
+    ck_assert_uint_eq(epmd.registrations, 3);
+    ck_assert_int_gt(clock_mono_ms() - second_ms, 1500);
+    stop(d);
+}
+
+static int knock(const struct dist *d)
+{
     struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)dist_port(d))};
     int fd = socket(AF_INET, SOCK_STREAM, 0);
 
     a.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     ck_assert_int_eq(connect(fd, (struct sockaddr *)&a, sizeof a), 0);
+    return fd;
+}
+
+/* A BEAM gets in within a second beside ${count} others, which have said the ${bytes} first of a
+ * name. */
+static void get_in_beside(int count, size_t bytes)
+{
+    struct dist *d = start();
+    struct twin t;
+    int *fds = calloc((size_t)count, sizeof *fds);
+
+    for (int i = 0; i < count; i++) {
+        fds[i] = knock(d);
+        ck_assert_int_eq(send(fds[i], "\0\17N", bytes, MSG_NOSIGNAL), (ssize_t)bytes);
+    }
+    int64_t start_ms = clock_mono_ms();
+    ck_assert_int_ge(dial(&t, d, "late", "secret"), 0);
+    ask(&t, "srv", "hello");
+    ck_assert(answered(&t, "hello"));
+    ck_assert_int_lt(clock_mono_ms() - start_ms, 1000);
+    close(t.fd);
+    for (int i = 0; i < count; i++)
+        close(fds[i]);
+    free(fds);
+    stop(d);
+}
+
+TEST(a_beam_gets_in_beside_500_that_say_nothing)
+{
+    get_in_beside(500, 0);
+}
+
+TEST(a_beam_gets_in_beside_200_that_say_too_little)
+{
+    get_in_beside(200, 3);
+}
+
+TEST(who_says_nothing_longest_gives_way_when_all_places_are_taken)
+{
+    enum { MANY = 1024 + 3 }; /* DOOR_PLACES and some */
+    struct dist *d = start();
+    static int fds[MANY];
+
+    for (int i = 0; i < MANY; i++)
+        fds[i] = knock(d);
+    for (int i = 0; i < 3; i++)
+        ck_assert(is_closed(fds[i]));
+    struct pollfd p = {fds[3], POLLIN, 0};
+    ck_assert_int_eq(poll(&p, 1, 0), 0);
+    wait_metric(METRIC_HANDSHAKES_FAILED, 3);
+    for (int i = 0; i < MANY; i++)
+        close(fds[i]);
+    stop(d);
+}
+
+TEST(closing_does_not_wait_for_a_silent_handshake)
+{
+    struct dist *d = start();
+    int fd = knock(d);
     int64_t start_ms = clock_mono_ms();
     stop(d);
     ck_assert_int_lt(clock_mono_ms() - start_ms, 2000);

@@ -298,6 +298,31 @@ TEST(idle_clients_do_not_hinder_closing)
     observe_close(NULL);
 }
 
+TEST(slow_clients_give_way_to_a_probe)
+{
+    struct observe *o = opened();
+    enum { SLOW = 60 };
+    int slow[SLOW];
+
+    for (size_t i = 0; i < SLOW; i++) {
+        slow[i] = connected(observe_port(o));
+        ck_assert_int_eq(send(slow[i], "GET /", 5, MSG_NOSIGNAL), 5);
+    }
+    for (int i = 0; i < 3; i++) {
+        char *a = get(o, "GET", "/healthz");
+        assert_status(a, 200);
+        free(a);
+    }
+    char byte;
+    ck_assert_int_le(recv(slow[0], &byte, 1, 0), 0); /* the oldest has lost its place */
+    ck_assert(errno != EAGAIN);
+    ck_assert_int_eq(recv(slow[SLOW - 1], &byte, 1, MSG_DONTWAIT), -1);
+    ck_assert_int_eq(errno, EAGAIN);
+    for (size_t i = 0; i < SLOW; i++)
+        close(slow[i]);
+    observe_close(o);
+}
+
 static void *scrape(void *arg)
 {
     for (int i = 0; i < 20; i++) {
