@@ -14,6 +14,7 @@
 
 #include "dist/caller.h"
 
+#include "dist/dist.h"
 #include "dist/frame.h"
 
 /* The slices lie in bytes. */
@@ -75,6 +76,11 @@ void caller_reply(struct caller *c, struct cork *cork, struct slice answer)
     }
     link_drop(c->l);
     free(c);
+}
+
+bool dist_caller_is_gone(const struct caller *c)
+{
+    return link_is_gone(c->l);
 }
 
 bool caller_part(struct caller *c, struct slice part)

@@ -130,6 +130,8 @@ static void *guest_run(void *arg)
 
     say(g->l, "welcome", SIDECAR_VERSION);
     const char *why = link_run(g->l, &g->session.cork, &events);
+    if (g->socket->handler.left != NULL)
+        g->socket->handler.left(g->socket->handler.arg);
     log_event(LOG_DEBUG, "control_socket.left", "why=\"%s\"", why);
     pthread_mutex_lock(&g->socket->lock);
     link_drop(g->l);

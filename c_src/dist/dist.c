@@ -52,6 +52,7 @@
 #define GRACE_MS       100   /* before a handshake gives way to another */
 #define BREATH_MS      100   /* without accepting, when there was no descriptor or thread left */
 #define QUIET_MS       10000 /* between two log lines of one kind */
+#define CALLER_BYTES   2048  /* of a caller's pid and tag, kept meanwhile; gen's have 100 */
 #define LOG_SLOTS      16    /* peer addresses share these, for QUIET_MS */
 #define QUOTED_BYTES   ((size_t)4 * NODE_NAME_MAX)
 
@@ -127,10 +128,26 @@ static void answer_ping(struct peer *p, const struct message *m)
     buf_free(&yes);
 }
 
+/* Nobody but a peer of its own making has such a tag; its call exits, if a monitor is in it. */
+static bool is_too_long(struct peer *p, const struct message *m)
+{
+    size_t bytes = term_raw(m->from).len + term_raw(m->tag).len;
+
+    if (bytes <= CALLER_BYTES)
+        return false;
+    metric_add(METRIC_MESSAGES_UNKNOWN, 1);
+    caller_refuse(p->l, &p->session.cork, m, "badarg");
+    if (log_limited(&p->logged_us, QUIET_MS))
+        log_event(LOG_WARNING, "dist.tag_too_large", "bytes=%zu max=%d", bytes, CALLER_BYTES);
+    return true;
+}
+
 static void on_call(struct peer *p, const struct message *m)
 {
     struct dist *d = p->dist;
 
+    if (is_too_long(p, m))
+        return;
     if (term_is(m->name, d->registered_name)) {
         d->handler.call(d->handler.arg, &p->session, new_caller(p, m), m->request);
     } else if (is_ping(m)) {
@@ -304,6 +321,8 @@ static void serve(struct peer *p)
     log_event(LOG_INFO, "dist.peer_up", "node=%s address=%s", quoted(p, name),
               address_text(p, address));
     const char *why = link_run(p->l, &p->session.cork, &events);
+    if (p->dist->handler.left != NULL)
+        p->dist->handler.left(p->dist->handler.arg);
     log_event(LOG_INFO, "dist.peer_down", "node=%s why=\"%s\"", quoted(p, name), why);
 }
 

@@ -36,6 +36,8 @@ struct dist_options {
  *         the handler returns.
  * cast    a gen_server:cast to the registered name.
  * gathered  all messages of one read have been handed over: a good moment to submit them.
+ * left    the connection has ended: whoever waits in it is gone (dist_caller_is_gone).  NULL: not
+ *         wanted.
  * ${session} is the connection's, for answers from inside them.
  */
 struct dist_handler {
@@ -43,6 +45,7 @@ struct dist_handler {
     void (*call)(void *arg, struct dist_session *session, struct caller *caller, term request);
     void (*cast)(void *arg, struct dist_session *session, term request);
     void (*gathered)(void *arg, struct dist_session *session);
+    void (*left)(void *arg);
 };
 
 /**
@@ -78,6 +81,10 @@ void dist_reply(struct caller *caller, struct dist_session *session, struct slic
  * handler's.  Any thread; never waits: a caller that does not read loses its connection.
  */
 bool dist_part(struct caller *caller, struct slice part);
+
+/** dist_caller_is_gone(caller): Whether its connection has ended, and nobody gets the answer; it is
+ * given back by dist_reply all the same.  Any thread. */
+bool dist_caller_is_gone(const struct caller *caller);
 
 /** dist_session_gathered(s): A place for a pointer of the handler's own, from one call to the next;
  * NULL at first, and again when gathered returns. */

@@ -40,6 +40,7 @@
 
 struct link {
     atomic_uint holders;
+    atomic_bool is_gone; /* why is set */
     /* fixed after link_new */
     struct link_options options;
     int wake_fd;
@@ -110,12 +111,18 @@ bool link_is_waited_for(const struct link *l)
     return l->holders > 1;
 }
 
+bool link_is_gone(const struct link *l)
+{
+    return l->is_gone;
+}
+
 /* The first reason counts.  Under lock. */
 static void end(struct link *l, const char *why)
 {
     if (l->why != NULL)
         return;
     l->why = why;
+    l->is_gone = true;
     if (l->fd >= 0)
         shutdown(l->fd, SHUT_RDWR);
 }

@@ -55,6 +55,9 @@ void link_drop(struct link *l);
 /** link_is_waited_for(l): Whether somebody but its owner holds it: a call is under way. */
 bool link_is_waited_for(const struct link *l);
 
+/** link_is_gone(l): Whether the connection has ended, or is about to.  Any thread. */
+bool link_is_gone(const struct link *l);
+
 /**
  * link_run(l, cork, events):
  * Read until the connection ends, then close it; returns why it ended (static text).  The calling

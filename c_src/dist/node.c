@@ -24,7 +24,6 @@
 #include <arpa/inet.h>
 #include <ei.h>
 #include <errno.h>
-#include <fnmatch.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -396,6 +395,29 @@ const char *node_welcome_text(enum node_welcome w)
     return "?";
 }
 
+/* Whether all of ${name} is ${pattern}, in which * stands for anything, and nothing else is
+ * special. */
+static bool matches(const char *pattern, const char *name)
+{
+    const char *star = NULL, *resume = name;
+
+    while (*name != '\0') {
+        if (*pattern == '*') {
+            star = pattern++;
+            resume = name;
+        } else if (*pattern == *name) {
+            pattern++;
+            name++;
+        } else if (star != NULL) {
+            pattern = star + 1;
+            name = ++resume;
+        } else {
+            return false;
+        }
+    }
+    return pattern[strspn(pattern, "*")] == '\0';
+}
+
 bool node_matches(const char *patterns, const char *name)
 {
     char one[NODE_NAME_MAX];
@@ -406,7 +428,7 @@ bool node_matches(const char *patterns, const char *name)
     for (; *patterns != '\0'; patterns += strspn(patterns, " \t,")) {
         len = strcspn(patterns, " \t,");
         snprintf(one, sizeof one, "%.*s", (int)(len < sizeof one ? len : 0), patterns);
-        if (fnmatch(one, name, 0) == 0)
+        if (matches(one, name))
             return true;
         patterns += len;
     }

@@ -11,8 +11,9 @@
  * A job is one call or cast: one request, or those of a batch.
  *
  * What can go wrong: the words are wrong (bad_request, invalid, unknown_kind,
- * not_projector_owned: answered here, nothing submitted); the queue is full (busy:
- * nothing of the job was taken); the round fails (store: nothing was promised).
+ * not_projector_owned: answered here, nothing submitted); the queue is full, or too
+ * many refusals wait for the rest of their batch (busy: nothing of the job was
+ * taken); the round fails (store: nothing was promised).
  * In every case each request is answered exactly once.
  *
  * Reading threads run everything up to the submit, the store thread the rest;
@@ -31,11 +32,14 @@
 #include "outbox/decide.h"
 #include "projection/projection.h"
 
+#include <stdatomic.h>
+
 enum {
-    BATCH_MAX = 10000,      /* requests in one batch */
-    GATHER_MAX = 1024,      /* requests gathered before they are submitted */
-    GATHER_BYTES = 4 << 20, /* or their weight */
-    DEADLINE_MS = 30000,    /* of ack => written, unless the request says otherwise */
+    BATCH_MAX = 10000,        /* requests in one batch */
+    GATHER_MAX = 1024,        /* requests gathered before they are submitted */
+    GATHER_BYTES = 4 << 20,   /* or their weight */
+    REFUSED_BYTES = 32 << 20, /* of refused items, in all batches that are not answered yet */
+    DEADLINE_MS = 30000,      /* of ack => written, unless the request says otherwise */
     DEADLINE_MAX_MS = 86400000
 };
 
@@ -44,6 +48,8 @@ struct intake {
     struct outbox *outbox;
     struct intake_options options;
     struct control *control;
+    /* any thread */
+    atomic_size_t refused_bytes;
     /* of the store thread */
     struct buf made; /* where documents are finished, one after the other */
 };
@@ -72,6 +78,7 @@ struct job {
     bool is_batch;
     size_t count, unsettled;
     size_t cost_bytes;
+    size_t refused_bytes; /* what the refused requests take until the others are settled */
     struct request requests[];
 };
 
@@ -90,6 +97,7 @@ static void job_free(struct job *j)
         free(j->requests[i].fault);
         buf_free(&j->requests[i].refusal);
     }
+    atomic_fetch_sub(&j->intake->refused_bytes, j->refused_bytes);
     free(j);
 }
 
@@ -208,6 +216,13 @@ static void request_settled(struct intent *in, enum err e, const char *why)
         job_finish(j, j->intake->options.answers);
 }
 
+static bool request_is_gone(const struct intent *in)
+{
+    const struct job *j = ((const struct request *)in)->job;
+
+    return j->caller != NULL && dist_caller_is_gone(j->caller);
+}
+
 /* ---- submitting ------------------------------------------------------------ */
 
 /* Chain the requests of ${j} that have a draft behind *${tail}; returns the new tail. */
@@ -270,10 +285,25 @@ static struct gather *gather_of(struct dist_session *session)
     return *at;
 }
 
+/* Count what its refused requests take while the others are under way; false: it is too much. */
+static bool count_refused(struct job *j)
+{
+    for (size_t i = 0; i < j->count; i++)
+        if (j->requests[i].draft == NULL)
+            j->refused_bytes += sizeof j->requests[i] + j->requests[i].refusal.cap;
+    return j->refused_bytes == 0 ||
+           atomic_fetch_add(&j->intake->refused_bytes, j->refused_bytes) + j->refused_bytes <=
+               REFUSED_BYTES;
+}
+
 static void gather_job(struct job *j, struct dist_session *session)
 {
     if (j->unsettled == 0) {
         job_finish(j, session);
+        return;
+    }
+    if (!count_refused(j)) {
+        job_refuse(j, session, ERR_BUSY);
         return;
     }
     struct gather *g = gather_of(session);
@@ -337,7 +367,7 @@ static enum err read_options(const struct intake *i, struct request *q, term opt
     q->deadline_ms = o.deadline_ms;
     q->how = (o.projection.reset ? PUT_RESET : 0u) | (o.force ? PUT_FORCE : 0u) |
              (o.unless_ahead ? PUT_UNLESS_AHEAD : 0u) | (o.unless_newer ? PUT_UNLESS_NEWER : 0u);
-    q->wait_written = o.ack == ACK_WRITTEN;
+    q->wait_written = o.ack == ACK_WRITTEN && q->job->caller != NULL;
     q->want_summary = o.answer == ANSWER_SUMMARY;
     q->want_nothing = o.answer == ANSWER_NONE;
     return e;
@@ -400,6 +430,7 @@ static term job_add(struct job *j, size_t index, term words)
     q->fault = &fault;
     q->intent.apply = request_apply;
     q->intent.settled = request_settled;
+    q->intent.is_gone = request_is_gone;
     if (e == ERR_OK)
         e = read_request(i, q, words, &end);
     if (e != ERR_OK)
@@ -488,6 +519,11 @@ static void on_cast(void *arg, struct dist_session *session, term request)
         metric_add(METRIC_MESSAGES_UNKNOWN, 1);
 }
 
+static void on_left(void *arg)
+{
+    outbox_gone(((struct intake *)arg)->outbox);
+}
+
 static void on_gathered(void *arg, struct dist_session *session)
 {
     gather_submit(arg, session);
@@ -508,7 +544,7 @@ struct intake *intake_open(struct outbox *o, struct control *control,
 
 struct dist_handler intake_handler(struct intake *i)
 {
-    return (struct dist_handler){i, on_call, on_cast, on_gathered};
+    return (struct dist_handler){i, on_call, on_cast, on_gathered, on_left};
 }
 
 void intake_close(struct intake *i)

@@ -85,6 +85,11 @@ static void order_settled(struct intent *in, enum err e, const char *why)
     }
 }
 
+static bool order_is_gone(const struct intent *in)
+{
+    return dist_caller_is_gone(((const struct order *)in)->caller);
+}
+
 struct order *order_new(const struct order_context *c, struct caller *caller, order_work *work)
 {
     struct order *d = base_alloc(sizeof *d);
@@ -94,5 +99,6 @@ struct order *order_new(const struct order_context *c, struct caller *caller, or
     d->work = work;
     d->intent.apply = order_apply;
     d->intent.settled = order_settled;
+    d->intent.is_gone = order_is_gone;
     return d;
 }

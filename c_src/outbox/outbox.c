@@ -134,6 +134,14 @@ enum err outbox_submit(struct outbox *o, struct intent *first, size_t count, siz
     return e;
 }
 
+void outbox_gone(struct outbox *o)
+{
+    pthread_mutex_lock(&o->lock);
+    waiting_gone(o->waiting);
+    pthread_mutex_unlock(&o->lock);
+    pthread_cond_signal(&o->changed);
+}
+
 uint64_t outbox_settle(struct outbox *o, struct settlement *first)
 {
     struct settlement *last = first;

@@ -89,6 +89,10 @@ void outbox_close(struct outbox *o);
 enum err outbox_submit(struct outbox *o, struct intent *first, size_t count,
                        size_t cost_bytes) MUST_CHECK;
 
+/** outbox_gone(o): Somebody who waited may be gone: intents that are held and whose is_gone says so
+ * are settled soon.  Any thread. */
+void outbox_gone(struct outbox *o);
+
 /* ---- the delivery side ---------------------------------------------------- */
 
 /** outbox_reader_open(o): A view of what is committed; reader.h says what can be read. */

@@ -24,11 +24,13 @@ struct round; /* opaque: one write transaction of the store thread */
  * settled  runs once, after the commit (or with the error), on the store thread:
  *          here the caller is answered.  ${why} is "" or a sentence.  The intent
  *          is the submitter's again.
+ * is_gone  whether nobody waits for it any more (then it is not held); NULL: somebody always does.
  */
 struct intent {
     struct intent *next;
     enum err (*apply)(struct intent *, struct round *);
     void (*settled)(struct intent *, enum err, const char *why);
+    bool (*is_gone)(const struct intent *);
     size_t cost_bytes;
     /* the outbox's own, from submit to settled (waiting.h says what held_ means) */
     struct intent *held_next;

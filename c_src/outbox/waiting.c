@@ -8,13 +8,17 @@
  *
  * What can go wrong: the delivery takes too long.  Each intent has a deadline; the
  * earliest is remembered, and when it has come (at most every 20 ms) one walk over
- * all of them settles those whose time is over.  There are at most WAITING_MAX.
+ * all of them settles those whose time is over.  Whoever waited may leave before:
+ * the same walk settles those, so that their places are free.  There are at most
+ * WAITING_MAX.
  *
- * Runs on the store thread only.  Nothing of it is on disk: who waits is told
+ * Runs on the store thread only, but for waiting_gone.  Nothing of it is on disk: who waits is told
  * nothing by a crash, and what was kept stays kept.
  */
 
 #include "outbox/waiting.h"
+
+#include <stdatomic.h>
 
 /* No memory is a crash everywhere (base.h). */
 #define uthash_malloc(bytes) base_alloc(bytes)
@@ -33,8 +37,9 @@ struct waiting {
     struct line *lines; /* uthash by no */
     struct line flushes;
     size_t count;
-    int64_t due_us;   /* no deadline is earlier */
-    int64_t swept_us; /* the last walk */
+    int64_t due_us;       /* no deadline is earlier */
+    int64_t swept_us;     /* the last walk */
+    atomic_bool has_gone; /* any thread's: some may be gone since then */
 };
 
 struct waiting *waiting_new(void)
@@ -112,6 +117,16 @@ static void add_line(struct waiting *w, struct line *l)
     HASH_ADD(hh, w->lines, no, sizeof l->no, l);
 }
 
+static bool is_gone(const struct intent *i)
+{
+    return i->is_gone != NULL && i->is_gone(i);
+}
+
+void waiting_gone(struct waiting *w)
+{
+    w->has_gone = true;
+}
+
 void waiting_hold(struct waiting *w, struct intent *intent)
 {
     struct line *l = &w->flushes;
@@ -126,6 +141,8 @@ void waiting_hold(struct waiting *w, struct intent *intent)
     }
     push(l, intent);
     w->count++;
+    if (is_gone(intent))
+        waiting_gone(w);
     if (intent->held_until_us < w->due_us)
         w->due_us = intent->held_until_us;
 }
@@ -164,15 +181,14 @@ void waiting_release(struct waiting *w)
 
 int64_t waiting_due_us(const struct waiting *w)
 {
-    if (w->due_us == INT64_MAX)
-        return INT64_MAX;
     int64_t earliest = w->swept_us + SWEEP_PERIOD_US;
-    return w->due_us > earliest ? w->due_us : earliest;
+
+    return w->has_gone || w->due_us < earliest ? earliest : w->due_us;
 }
 
 static bool is_over(const struct intent *i, const void *now_us)
 {
-    return i->held_until_us <= *(const int64_t *)now_us;
+    return i->held_until_us <= *(const int64_t *)now_us || is_gone(i);
 }
 
 static int64_t earliest_of(const struct line *l, int64_t due_us)
@@ -190,6 +206,7 @@ void waiting_expire(struct waiting *w, int64_t now_us)
     if (now_us < waiting_due_us(w))
         return;
     w->swept_us = now_us;
+    w->has_gone = false;
     settle_picked(w, &w->flushes, is_over, &now_us, ERR_SINK, "timeout");
     w->due_us = earliest_of(&w->flushes, INT64_MAX);
     HASH_ITER(hh, w->lines, l, next)

@@ -38,9 +38,14 @@ void waiting_answer(struct waiting *w, uint64_t no, uint64_t revision, enum err 
 void waiting_mark(struct waiting *w, bool (*is_through)(void *arg, struct intent *), void *arg);
 void waiting_release(struct waiting *w);
 
+/** waiting_gone(w): Somebody who waited may be gone: the next waiting_expire settles those whose
+ * is_gone says so.  Any thread. */
+void waiting_gone(struct waiting *w);
+
 /** waiting_due_us(w): The next time at which waiting_expire has work; INT64_MAX: never. */
 int64_t waiting_due_us(const struct waiting *w);
-/** waiting_expire(w, now_us): Settle those whose time is over (ERR_SINK "timeout"). */
+/** waiting_expire(w, now_us): Settle those whose time is over (ERR_SINK "timeout"), or who are
+ * gone. */
 void waiting_expire(struct waiting *w, int64_t now_us);
 /** waiting_drain(w): Settle all of them with ERR_DRAINING. */
 void waiting_drain(struct waiting *w);

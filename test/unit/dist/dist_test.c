@@ -77,7 +77,7 @@ static void epmd_stop(void)
 
 /* --- the node under test: keeps its callers until told --- */
 
-static atomic_uint calls, casts;
+static atomic_uint calls, casts, lefts;
 static struct caller *kept;
 
 static void on_call(void *arg, struct dist_session *session, struct caller *caller, term request)
@@ -101,6 +101,12 @@ static void on_gathered(void *arg, struct dist_session *session)
     (void)arg, (void)session;
 }
 
+static void on_left(void *arg)
+{
+    (void)arg;
+    lefts++;
+}
+
 static enum err open_node(const char *node, const char *cookie, const char *address,
                           struct dist **d, struct fault *fault)
 {
@@ -111,7 +117,7 @@ static enum err open_node(const char *node, const char *cookie, const char *addr
                                          .max_message_bytes = 1 << 20,
                                          .max_unsent_bytes = 1 << 20,
                                          .max_peers = 8};
-    const struct dist_handler handler = {NULL, on_call, on_cast, on_gathered};
+    const struct dist_handler handler = {NULL, on_call, on_cast, on_gathered, on_left};
 
     return dist_open(&options, &handler, d, fault);
 }
@@ -184,6 +190,28 @@ static bool answered(struct twin *t, const char *expected)
     return same;
 }
 
+/* A call whose tag is [Ref | ${bytes} of text]. */
+static void ask_with_tag(struct twin *t, char *name, const char *request, int bytes)
+{
+    ei_x_buff x;
+    erlang_ref ref;
+    char *text = calloc(1, (size_t)bytes);
+
+    ck_assert_int_eq(ei_make_ref(&t->ei, &ref), 0);
+    ei_x_new_with_version(&x);
+    ei_x_encode_tuple_header(&x, 3);
+    ei_x_encode_atom(&x, "$gen_call");
+    ei_x_encode_tuple_header(&x, 2);
+    ei_x_encode_pid(&x, ei_self(&t->ei));
+    ei_x_encode_tuple_header(&x, 2);
+    ei_x_encode_ref(&x, &ref);
+    ei_x_encode_binary(&x, text, bytes);
+    ei_x_encode_atom(&x, request);
+    ck_assert_int_eq(ei_reg_send(&t->ei, t->fd, name, x.buff, x.index), 0);
+    ei_x_free(&x);
+    free(text);
+}
+
 static bool is_closed(int fd)
 {
     char rest[100];
@@ -235,6 +263,10 @@ TEST(patterns_say_who_may_come)
     ck_assert(!node_matches("a@h", "aa@h"));
     ck_assert(!node_matches("a", "a@h"));
     ck_assert(!node_matches("*@h", "a@hh"));
+    ck_assert(node_matches("a*b*@h", "axbxbx@h"));
+    ck_assert(!node_matches("a*b*@h", "ax@h"));
+    ck_assert(!node_matches("[ab]@h ?@h", "a@h"));
+    ck_assert(node_matches("[ab]@h", "[ab]@h"));
 }
 
 TEST(it_listens_on_loopback_only)
@@ -334,6 +366,49 @@ TEST(answers_of_a_session_leave_when_it_is_sent)
     dist_session_free(NULL);
     buf_free(&yes);
     ei_close_connection(t.fd);
+    stop(d);
+}
+
+TEST(a_tag_that_no_gen_makes_is_not_kept)
+{
+    struct dist *d = start();
+    struct twin t;
+    char srv[] = "srv";
+    unsigned before = calls;
+    uint64_t unknown = metric_get(METRIC_MESSAGES_UNKNOWN);
+
+    ck_assert_int_ge(dial(&t, d, "tagger", "secret"), 0);
+    ask_with_tag(&t, srv, "keep", 4096);
+    ask_with_tag(&t, srv, "hello", 500);
+    ck_assert(answered(&t, "hello"));
+    ck_assert_uint_eq(calls, before + 1);
+    ck_assert_uint_eq(metric_get(METRIC_MESSAGES_UNKNOWN), unknown + 1);
+    ei_close_connection(t.fd);
+    stop(d);
+}
+
+TEST(a_caller_whose_connection_has_ended_is_gone)
+{
+    struct dist *d = start();
+    struct twin t;
+    char srv[] = "srv";
+    unsigned before = calls;
+    struct buf yes = {0};
+
+    ck_assert_int_ge(dial(&t, d, "leaver", "secret"), 0);
+    ask(&t, srv, "keep");
+    for (int i = 0; i < 5000 && calls == before; i++)
+        poll(NULL, 0, 1);
+    ck_assert(!dist_caller_is_gone(kept));
+    ck_assert_uint_eq(lefts, 0);
+    ei_close_connection(t.fd);
+    for (int i = 0; i < 5000 && lefts == 0; i++)
+        poll(NULL, 0, 1);
+    ck_assert_uint_eq(lefts, 1);
+    ck_assert(dist_caller_is_gone(kept));
+    term_put_atom(&yes, "yes");
+    dist_reply(kept, NULL, buf_view(&yes));
+    buf_free(&yes);
     stop(d);
 }
 

@@ -59,6 +59,47 @@ TEST(an_answer_settles_its_revision_and_older)
     waiting_free(NULL);
 }
 
+static bool has_left;
+
+static bool has_left_now(const struct intent *i)
+{
+    (void)i;
+    return has_left;
+}
+
+TEST(who_is_gone_leaves_its_place)
+{
+    struct waiting *w = waiting_new();
+    struct held stays, leaves, late,
+        flush = {.in = {.settled = note, .held_no = 5, .held_front = 1, .held_until_us = 3000000}};
+
+    hold(w, &stays, 1, 1, 3000000);
+    hold(w, &leaves, 1, 1, 3000000);
+    leaves.in.is_gone = flush.in.is_gone = has_left_now;
+    waiting_hold(w, &flush.in);
+    has_left = true;
+    waiting_gone(w);
+    ck_assert_int_le(waiting_due_us(w), 1000000);
+    waiting_expire(w, 1000000);
+    check(&leaves, ERR_SINK, "timeout");
+    check(&flush, ERR_SINK, "timeout");
+    ck_assert_uint_eq(waiting_count(w), 1);
+    ck_assert_int_eq(waiting_due_us(w), 3000000);
+    /* One that left while it was on its way here. */
+    late = (struct held){.in = {.settled = note,
+                                .is_gone = has_left_now,
+                                .held_no = 6,
+                                .held_front = 1,
+                                .held_until_us = 3000000}};
+    waiting_hold(w, &late.in);
+    ck_assert_int_lt(waiting_due_us(w), 3000000);
+    waiting_expire(w, 2000000);
+    check(&late, ERR_SINK, "timeout");
+    waiting_drain(w);
+    check(&stays, ERR_DRAINING, "");
+    waiting_free(w);
+}
+
 TEST(deadlines_pass)
 {
     struct waiting *w = waiting_new();
