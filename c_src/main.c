@@ -1,7 +1,7 @@
 /*
  * main.c - the life of the program.
  *
- * The happy path of `run`: arguments, configuration, hardening, every part opened, ready; then wait
+ * The happy path of `run`: arguments, hardening, configuration, every part opened, ready; then wait
  * for the end (SIGTERM, SIGINT, or a managed sidecar's standard input), drain, close.  The other
  * words are cli's.
  *
@@ -210,6 +210,7 @@ int main(int argc, char **argv)
 
     if (!command_read(argc, argv, &k, &status))
         return status;
+    harden_memory();
     struct config *c = config_new();
     if (configure(c, &k, &fault) == ERR_OK) {
         status = obey(c, &k);

@@ -80,7 +80,7 @@ enum err config_misfit(const struct config *c, struct fault *fault, const char *
 /**
  * config_read_cookie(c, fault):
  * See that c->node_cookie holds the cookie: given directly, or in node.cookie_file, or in
- * $HOME/.erlang.cookie.  The file must belong to this user and to nobody else (as erl wants it).
+ * $HOME/.erlang.cookie.  Nobody else may reach the file (secret_file.h).
  * ERR_INVALID: given twice, open to others, or no cookie; ERR_SYSTEM: cannot be read.
  */
 enum err config_read_cookie(struct config *c, struct fault *fault) MUST_CHECK;

@@ -15,13 +15,13 @@
 
 #include "config/config_file.h"
 #include "config/option.h"
+#include "ground/secret_file.h"
 #include "projection/projection.h"
 
 #include <arpa/inet.h>
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define COOKIE_BYTES     255
@@ -183,33 +183,12 @@ enum err config_finish(struct config *c, struct fault *fault)
 
 /* --- the cookie --------------------------------------------------------- */
 
-/*
- * Nobody else may know the cookie.  A credential lies in a folder of the service manager's making
- * and belongs to whom it likes (root, or nobody where PrivateUsers= hides root); it lets this user
- * in by an ACL, which shows as group bits.
- */
-static const char *who_may_read(int fd, bool credential)
-{
-    struct stat s;
-
-    if (fstat(fd, &s) < 0)
-        return strerror(errno);
-    if (!S_ISREG(s.st_mode))
-        return "is no regular file";
-    if (s.st_uid != geteuid() && !credential)
-        return "belongs to another user";
-    if (s.st_mode & (S_IRWXO | (credential ? S_IWGRP : S_IRWXG)))
-        return "must be open to its owner only (chmod 600)";
-    return NULL;
-}
-
-static enum err read_cookie_file(struct config *c, const char *path, bool credential,
-                                 struct fault *fault)
+static enum err read_cookie_file(struct config *c, const char *path, struct fault *fault)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0)
         return fault_fail(fault, ERR_SYSTEM, path, "%s", strerror(errno));
-    const char *why = who_may_read(fd, credential);
+    const char *why = secret_file_fault(fd, path);
     if (why != NULL) {
         close(fd);
         return fault_say(fault, path, "%s", why);
@@ -251,7 +230,7 @@ enum err config_read_cookie(struct config *c, struct fault *fault)
         path = base_alloc(size);
         snprintf(path, size, "%s/.erlang.cookie", home);
     }
-    e = read_cookie_file(c, path, is_credential(c->node_cookie_file), fault);
+    e = read_cookie_file(c, path, fault);
     free(path);
     return e;
 }

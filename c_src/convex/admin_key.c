@@ -1,7 +1,7 @@
 /*
  * admin_key.c - the Convex admin key.
  *
- * The happy path: the file is opened, found to be ours alone, its one line read and checked, and
+ * The happy path: the file is opened, found fit for a secret, its one line read and checked, and
  * made the Authorization header of an http handle, which from then on is the only holder.
  *
  * What can go wrong: no file, somebody else's, one that others can read, no key in it.  The fault
@@ -12,40 +12,13 @@
 
 #include "convex/admin_key.h"
 
+#include "ground/secret_file.h"
+
 #include <errno.h>
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define MAX_KEY_BYTES 4096
-
-/* systemd guards its credentials itself: by an access list that shows as group bits, and under
- * PrivateUsers= with an owner that is nobody here (systemd.exec(5), LoadCredential=). */
-static bool is_credential(const char *path)
-{
-    const char *dir = getenv("CREDENTIALS_DIRECTORY");
-    size_t n = dir ? strlen(dir) : 0;
-
-    return n > 0 && strncmp(path, dir, n) == 0 && path[n] == '/';
-}
-
-/* What must hold of the file before it is read; NULL, or why not. */
-static const char *key_file_fault(int fd, const char *path)
-{
-    struct stat st;
-
-    if (fstat(fd, &st) != 0)
-        return "cannot be looked at";
-    if (!S_ISREG(st.st_mode))
-        return "is no regular file";
-    if (is_credential(path))
-        return st.st_mode & S_IRWXO ? "can be reached by others" : NULL;
-    if (st.st_uid != geteuid() && st.st_uid != 0)
-        return "belongs to neither this user nor root";
-    if (st.st_mode & (S_IRWXG | S_IRWXO))
-        return "can be reached by group or others: chmod 600";
-    return NULL;
-}
 
 /* Read at most ${size} bytes; -1 and errno on failure. */
 static ssize_t read_all(int fd, char *out, size_t size)
@@ -93,7 +66,7 @@ static void use_key(struct http *h, const char *key, size_t len)
 static const char *take_key(struct http *h, int fd, const char *path)
 {
     char key[MAX_KEY_BYTES + 3]; /* the longest, a line end, and one to see that there is more */
-    const char *why = key_file_fault(fd, path);
+    const char *why = secret_file_fault(fd, path);
     ssize_t got;
 
     if (why)

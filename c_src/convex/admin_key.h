@@ -14,8 +14,8 @@
 enum err admin_key_use(struct http *h, const char *key, struct fault *fault) MUST_CHECK;
 /**
  * admin_key_read(h, path, fault):
- * The same for the key in a file: one line, a regular file of this user's or root's that group and
- * others cannot reach.  ERR_INVALID: ${fault} says why; the old key stays in use.
+ * The same for the key in a file: one line, in a file that nobody else can reach (secret_file.h).
+ * ERR_INVALID: ${fault} says why; the old key stays in use.
  */
 enum err admin_key_read(struct http *h, const char *path, struct fault *fault) MUST_CHECK;
 

@@ -6,6 +6,7 @@
 
 #include "convex/base_url.h"
 
+#include <arpa/inet.h>
 #include <curl/curl.h>
 
 static bool url_has(CURLU *url, CURLUPart part)
@@ -20,8 +21,10 @@ static bool url_has(CURLU *url, CURLUPart part)
 static bool is_loopback_host(const char *host)
 {
     size_t len = strlen(host);
+    struct in_addr v4;
+    bool is_v4 = inet_pton(AF_INET, host, &v4) == 1;
 
-    return strcmp(host, "localhost") == 0 || strncmp(host, "127.", 4) == 0 ||
+    return strcmp(host, "localhost") == 0 || (is_v4 && strncmp(host, "127.", 4) == 0) ||
            strcmp(host, "[::1]") == 0 || (len > 10 && strcmp(host + len - 10, ".localhost") == 0);
 }
 

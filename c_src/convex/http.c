@@ -15,7 +15,8 @@
  * call asks once more on a new one.
  *
  * The admin key lives here in the shared header lines only, which are wiped when released; curl's
- * own copy in a request buffer is beyond reach.  Nothing here logs a header.
+ * own copy in a request buffer is beyond reach.  Nothing here logs a header, and an answer that
+ * repeats the key loses it before anybody sees it (redact.c).
  *
  * BUGS: removing a call while curl's resolver thread is at work waits for that thread.
  *
@@ -24,6 +25,7 @@
 
 #include "convex/base_url.h"
 #include "convex/http.h"
+#include "convex/redact.h"
 #include "convex/wire.h"
 #include "ground/buf.h"
 #include "ground/clock.h"
@@ -44,6 +46,7 @@
 /* The header lines of one authorization, shared by the calls that were started with it. */
 struct headers {
     unsigned users;
+    char *secret; /* NULL: none */
     struct curl_slist *post, *get;
 };
 
@@ -108,11 +111,27 @@ static struct curl_slist *add_shared(struct curl_slist *lines, const char *autho
     return lines;
 }
 
+/* A secret shorter than this is none, and would be found where nobody repeats it. */
+#define SECRET_BYTES_MIN 8
+
+/* What must not show of the authorization "Convex NAME|SECRET"; NULL: nothing. */
+static char *secret_of(const char *authorization)
+{
+    const char *blank = authorization ? strrchr(authorization, ' ') : NULL;
+    const char *bar = blank ? strrchr(blank, '|') : NULL;
+    const char *secret = bar && strlen(bar + 1) >= SECRET_BYTES_MIN ? bar + 1
+                         : blank                                    ? blank + 1
+                                                                    : "";
+
+    return strlen(secret) >= SECRET_BYTES_MIN ? base_strndup(secret, strlen(secret)) : NULL;
+}
+
 static struct headers *headers_new(const char *authorization, const char *extra)
 {
     struct headers *headers = base_alloc(sizeof *headers);
 
     headers->users = 1;
+    headers->secret = secret_of(authorization);
     headers->get = add_shared(NULL, authorization, extra);
     headers->post = add_line(NULL, "Content-Type: application/json");
     headers->post = add_line(headers->post, "Expect:"); /* no 100-continue: a round trip less */
@@ -133,6 +152,9 @@ static void headers_release(struct headers *headers)
         return;
     wipe_lines(headers->post);
     wipe_lines(headers->get);
+    if (headers->secret)
+        explicit_bzero(headers->secret, strlen(headers->secret));
+    free(headers->secret);
     free(headers);
 }
 
@@ -353,6 +375,11 @@ void http_post_json(struct http *h, const char *path, struct slice body, http_do
     call_start(h, c);
 }
 
+bool http_is_in_the_clear(const struct http *h)
+{
+    return !h->base_url.is_tls && !h->base_url.is_loopback;
+}
+
 void http_get(struct http *h, const char *path, http_done *done, void *arg)
 {
     struct call *c = call_take(h, path, done, arg);
@@ -419,6 +446,15 @@ void http_distrust(struct http *h, const struct http_answer *answer)
         wire_shut(w);
 }
 
+/* Nobody is shown the key, whoever repeats it: from here on it is not in the answer. */
+static void redact(const struct call *c, struct http_answer *answer)
+{
+    if (c->headers->secret == NULL)
+        return;
+    redact_text(c->answer.data, c->answer.len, c->headers->secret);
+    redact_text((uint8_t *)answer->detail, strlen(answer->detail), c->headers->secret);
+}
+
 /* The call is over: tell, and use its handle again.  It has left curl's hands. */
 static void finish(struct call *c, enum http_end end, CURLcode code)
 {
@@ -436,6 +472,7 @@ static void finish(struct call *c, enum http_end end, CURLcode code)
         answer.connection = connection_of(c);
     }
     describe(c, end, code, answer.detail, sizeof answer.detail);
+    redact(c, &answer);
     DL_DELETE(h->active, c);
     c->done(c->arg, &answer);
     call_recycle(h, c);

@@ -64,7 +64,8 @@ void http_close(struct http *h);
 /**
  * http_set_authorization(h, value):
  * The Authorization header for calls from now on ("Convex ..."; NULL: none).  Copied, wiped once it
- * is replaced and the calls that carry it are over, never logged.
+ * is replaced and the calls that carry it are over, never logged.  Where the answer of such a call
+ * repeats its secret (what follows the last "|" or blank), that is overwritten with "*".
  */
 void http_set_authorization(struct http *h, const char *value);
 
@@ -76,6 +77,9 @@ void http_set_authorization(struct http *h, const char *value);
  */
 void http_post_json(struct http *h, const char *path, struct slice body, http_done *done,
                     void *arg);
+/** http_is_in_the_clear(h): Whether calls go unencrypted to another machine. */
+bool http_is_in_the_clear(const struct http *h);
+
 /** http_get(h, path, done, arg): GET base_url + ${path}. */
 void http_get(struct http *h, const char *path, http_done *done, void *arg);
 

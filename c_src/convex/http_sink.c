@@ -247,6 +247,17 @@ static void make_up_store(struct sink_store *us)
     hex_put(bytes, sizeof bytes, us->id);
 }
 
+/* A key that others on the way can read is their key. */
+static void warn_of_clear_text(const struct http_sink *s, const struct http_sink_options *options)
+{
+    bool has_key = is_given(options->admin_key) || is_given(options->admin_key_file);
+
+    if (has_key && http_is_in_the_clear(s->http))
+        log_event(LOG_WARNING, "http_sink.key_in_clear_text",
+                  "why=\"the admin key goes to another machine over http, where all between can "
+                  "read it\" next=\"let base_url be https://, or Convex on this machine\"");
+}
+
 enum err http_sink_open(const struct http_sink_options *options, struct sink **sink,
                         struct fault *fault)
 {
@@ -281,6 +292,7 @@ enum err http_sink_open(const struct http_sink_options *options, struct sink **s
         close_sink(&s->sink);
         return ERR_INVALID;
     }
+    warn_of_clear_text(s, options);
     *sink = &s->sink;
     return ERR_OK;
 }

@@ -14,12 +14,16 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 
-void harden_process(bool managed)
+void harden_memory(void)
 {
     const struct rlimit none = {0, 0};
 
     setrlimit(RLIMIT_CORE, &none);
     prctl(PR_SET_DUMPABLE, 0);
+}
+
+void harden_process(bool managed)
+{
     /* When the owner dies while we are stopped (SIGSTOP), this lets us see the end of stdin. */
     if (managed)
         prctl(PR_SET_PDEATHSIG, SIGCONT);

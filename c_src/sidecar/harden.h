@@ -5,10 +5,13 @@
 
 #include "ground/base.h"
 
+/** harden_memory(): No core dump, no debugger of the same user.  Before any secret is read. */
+void harden_memory(void);
+
 /**
  * harden_process(managed):
- * No core dump, no debugger of the same user, files for this user alone, no death by SIGPIPE or
- * SIGXFSZ.  With ${managed}, SIGCONT when the owner dies.
+ * Files for this user alone, no death by SIGPIPE or SIGXFSZ.  With ${managed}, SIGCONT when the
+ * owner dies.
  */
 void harden_process(bool managed);
 

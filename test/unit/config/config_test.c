@@ -491,7 +491,7 @@ TEST(the_cookie_file)
     chmod(path, 0640);
     ck_assert_int_eq(cookie_of(path, cookie, &fault), ERR_INVALID);
     ck_assert_str_eq(fault.path, path);
-    ck_assert_str_eq(fault.why, "must be open to its owner only (chmod 600)");
+    ck_assert_str_eq(fault.why, "can be reached by group or others: chmod 600");
     chmod(path, 0604);
     ck_assert_int_eq(cookie_of(path, cookie, &fault), ERR_INVALID);
 

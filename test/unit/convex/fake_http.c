@@ -12,7 +12,7 @@
 
 static struct {
     unsigned opened, closed, waits, distrusted;
-    bool closing;
+    bool closing, is_in_the_clear;
     char base_url[200], extra_header[100], user_agent[100];
     char authorization[5000]; /* "" for none */
     unsigned authorizations;  /* how often it was set */
@@ -88,6 +88,12 @@ void http_close(struct http *h)
     fake_http.closing = false;
     fake_http.closed++;
     free(h);
+}
+
+bool http_is_in_the_clear(const struct http *h)
+{
+    (void)h;
+    return fake_http.is_in_the_clear;
 }
 
 void http_set_authorization(struct http *h, const char *value)

@@ -52,6 +52,29 @@ TEST(a_base_url_is_checked)
     http_close(h);
 }
 
+TEST(plain_http_to_another_machine_is_in_the_clear)
+{
+    static const struct {
+        const char *url;
+        bool is_clear;
+    } cases[] = {
+        {"http://convex.example", true}, {"https://convex.example", false},
+        {"http://10.0.0.1:3210", true},  {"http://127.0.0.1:3210", false},
+        {"http://[::1]:3210", false},    {"http://localhost", false},
+        {"http://127.example", true},
+    };
+    struct http_options options = plain_options();
+
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct fault fault = {0};
+        struct http *h = NULL;
+        options.base_url = cases[i].url;
+        ck_assert_int_eq(http_open(&options, &h, &fault), ERR_OK);
+        ck_assert_msg(http_is_in_the_clear(h) == cases[i].is_clear, "%s", cases[i].url);
+        http_close(h);
+    }
+}
+
 TEST(a_ca_file_must_be_readable)
 {
     struct http_options options = plain_options();

@@ -248,6 +248,30 @@ TEST(a_new_authorization_counts_for_calls_from_then_on)
     forget(&s, &r);
 }
 
+TEST(an_answer_that_repeats_the_key_loses_it)
+{
+    static const char echo[] = "HTTP/1.1 401 No\r\nContent-Length: 43\r\n\r\n"
+                               "{\"m\":\"no: name|0123abcd, or \\u0030123abcd\"}";
+    struct server s;
+    struct result r = {0};
+    struct http *h;
+
+    server_start(&s, SCRIPT(ACCEPT, READ, SEND(echo), READ, SEND(echo), HOLD));
+    h = open_plain(s.port);
+    http_set_authorization(h, "Convex name|0123abcd");
+    http_get(h, "/1", on_done, &r);
+    http_set_authorization(h, "Convex short|0123"); /* each call by its own key */
+    wait_count(h, &r, 1);
+    ck_assert_ptr_nonnull(memmem(r.body.data, r.body.len, "name|********,", 14));
+    ck_assert_ptr_null(memmem(r.body.data, r.body.len, "123abcd", 7));
+    http_get(h, "/2", on_done, &r);
+    wait_count(h, &r, 2);
+    ck_assert_ptr_nonnull(memmem(r.body.data, r.body.len, "0123abcd", 8));
+    http_close(h);
+    server_end(&s);
+    forget(&s, &r);
+}
+
 TEST(a_proxy_of_the_environment_is_not_asked_for_loopback)
 {
     setenv("http_proxy", "http://127.0.0.1:1", 1);
