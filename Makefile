@@ -31,14 +31,15 @@ endif
 # With PATH spelled out: make 4.3 exports to recipes, not to $(shell).
 EI      := $(shell PATH='$(PATH)' erl -noshell -eval 'io:put_chars(code:lib_dir(erl_interface)), halt().' 2>/dev/null)
 EI_DIRS := $(wildcard $(EI) $(EI)/../../usr)
-PKGS    := lmdb libcurl jansson libmicrohttpd libcrypto inih
+PKGS    := lmdb libcurl jansson libmicrohttpd libcrypto inih libseccomp
 # Its headers alone: what writes msgpack is inline.  msgpack-c is called msgpack before its version 6.
 MSGPACK := $(shell pkg-config --exists msgpack-c 2>/dev/null && echo msgpack-c || echo msgpack)
 
 CC      ?= gcc
 WARN    := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes
 CFLAGS  ?= -O2 -g
-HARDEN  := $(if $(SAN),,-D_FORTIFY_SOURCE=2) -fstack-protector-strong -fPIE
+HARDEN  := $(if $(SAN),,-D_FORTIFY_SOURCE=3) -fstack-protector-strong -fstack-clash-protection -fPIE \
+           $(if $(filter x86_64 i%86,$(shell uname -m)),-fcf-protection)
 SANFLAG := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=undefined)
 CPPALL  := -D_GNU_SOURCE -DSIDECAR_VERSION='"$(VERSION)"' -Ic_src -I$(BUILD) \
            $(EI_DIRS:%=-isystem %/include) $(shell pkg-config --cflags-only-I $(PKGS) $(MSGPACK) 2>/dev/null)

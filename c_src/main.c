@@ -1,9 +1,9 @@
 /*
  * main.c - the life of the program.
  *
- * The happy path of `run`: arguments, hardening, configuration, every part opened, ready; then wait
- * for the end (SIGTERM, SIGINT, or a managed sidecar's standard input), drain, close.  The other
- * words are cli's.
+ * The happy path of `run`: arguments, hardening, configuration, sandbox, every part opened, ready;
+ * then wait for the end (SIGTERM, SIGINT, or a managed sidecar's standard input), drain, close. The
+ * other words are cli's.
  *
  * What can go wrong: the configuration is wrong (exit status 2), or a part cannot be opened (2 when
  * the configuration is at fault, else 1); the log says why.
@@ -20,6 +20,7 @@
 #include "ground/clock.h"
 #include "ground/log.h"
 #include "sidecar/harden.h"
+#include "sidecar/sandbox.h"
 #include "sidecar/service.h"
 #include "sidecar/sidecar.h"
 #include "sidecar/sinks.h"
@@ -175,7 +176,9 @@ static int run(const struct config *c, bool managed)
     if (log_level_parse(c->log_level, &level))
         log_open(level);
     int signals = open_signals();
-    enum err e = sidecar_open(c, &s, &fault);
+    enum err e = sandbox_enter(c, &fault);
+    if (e == ERR_OK)
+        e = sidecar_open(c, &s, &fault);
     if (e == ERR_OK) {
         char status[300];
         snprintf(status, sizeof status, "%s, sink %s", c->node_name, c->sink_type);

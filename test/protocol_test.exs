@@ -407,7 +407,19 @@ defmodule ProtocolTest do
 
     test "status", c do
       assert {:ok, s} = ask(c, :status)
-      assert %{state: "running", sink: "file", draining: false, published: true, store_ok: true, why: "", version: version, pid: pid} = s
+
+      assert %{
+               state: "running",
+               sink: "file",
+               draining: false,
+               published: true,
+               store_ok: true,
+               sandbox: "no_new_privs" <> _,
+               why: "",
+               version: version,
+               pid: pid
+             } = s
+
       # Nothing goes to Convex, in batches or otherwise.
       assert %{batching: false, batch_mutation: ""} = s
       assert is_integer(pid) and version =~ ~r/^\d+\.\d+\.\d+$/

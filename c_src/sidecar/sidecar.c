@@ -32,6 +32,7 @@
 #include "intake/intake.h"
 #include "outbox/outbox.h"
 #include "projection/projection.h"
+#include "sidecar/sandbox.h"
 #include "sidecar/service.h"
 #include "sidecar/sinks.h"
 #include "status/history.h"
@@ -175,6 +176,7 @@ static void open_intake(struct sidecar *s)
                         .base_url = strcmp(c->sink_type, "http") == 0 ? c->sink_base_url : "",
                         .batch_mutation = sinks_batch_mutation(c),
                         .store = c->store_dir,
+                        .sandbox = sandbox_text(),
                         .next = outbox_kept_for(s->outbox)->next,
                         .started_us = clock_wall_us(),
                         .outbox = s->outbox,

@@ -168,7 +168,7 @@ static void put_map(const struct status *s, bool with_ids, struct buf *b)
     struct dispatch_status d;
 
     dispatch_status(s->dispatch, &d);
-    term_put_map(b, 27);
+    term_put_map(b, 28);
     put_next_at(b, d.endpoint.next_us);
     put_kinds(b, &d);
     put_documents(b, &d, with_ids);
@@ -190,6 +190,7 @@ static void put_map(const struct status *s, bool with_ids, struct buf *b)
     put_text(b, "batch_mutation", s->batch_mutation);
     put_peer(b, &d.peer);
     put_text(b, "store", s->store);
+    put_text(b, "sandbox", s->sandbox);
     put_flag(b, "draining", control_is_draining(s->control));
     put_flag(b, "published", s->dist && dist_is_published(s->dist));
     put_flag(b, "store_ok", outbox_is_well(s->outbox));

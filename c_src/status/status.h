@@ -18,6 +18,7 @@ struct status {
     const char *base_url;       /* of the Convex deployment; "": another sink */
     const char *batch_mutation; /* "": documents go to Convex one a call, or not to Convex at all */
     bool details;               /* ids over HTTP */
+    const char *sandbox;        /* what is in force */
     int64_t started_us;         /* wall clock */
     const struct outbox *outbox;
     struct dispatch *dispatch;

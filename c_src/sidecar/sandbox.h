@@ -1,0 +1,22 @@
+/* sandbox.h - what the process gives up for good: privileges, system calls, files. */
+
+#ifndef SANDBOX_H
+#define SANDBOX_H
+
+#include "ground/base.h"
+
+struct config;
+
+/**
+ * sandbox_enter(c, fault):
+ * Give up what the program never needs, as far as the kernel lets it, unless ${c} has [process]
+ * sandbox = off; sandbox_text says what is in force.  Makes the store's directory, which must be
+ * there before.  ERR_STORE: that failed, ${fault} says why.  Once, before any thread; whatever runs
+ * another program or reaches other files has to be done before.
+ */
+enum err sandbox_enter(const struct config *c, struct fault *fault) MUST_CHECK;
+
+/** sandbox_text(): What is in force, "no_new_privs no_capabilities seccomp landlock=7"; "off". */
+const char *sandbox_text(void);
+
+#endif
