@@ -143,7 +143,7 @@ static void set_option(struct dist_options *o, char *word)
 
 int main(int argc, char **argv)
 {
-    const struct dist_handler handler = {NULL, call, cast, gathered};
+    const struct dist_handler handler = {NULL, call, cast, gathered, NULL};
     char cookie[600] = "", byte[256];
     struct fault fault;
     struct dist_options options = {.node = argc > 1 ? argv[1] : "",

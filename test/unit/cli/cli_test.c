@@ -326,7 +326,7 @@ TEST(parts_come_before_the_reply)
 {
     char dir[] = "/tmp/cli_test.XXXXXX";
     ck_assert_ptr_nonnull(mkdtemp(dir));
-    const struct dist_handler handler = {NULL, on_call, on_cast, on_gathered};
+    const struct dist_handler handler = {NULL, on_call, on_cast, on_gathered, NULL};
     const struct control_socket_options options = {dir, 1 << 20, 1 << 20};
     struct control_socket *s = control_socket_open(&options, &handler);
     struct cli_client *c;

@@ -85,7 +85,7 @@ static void on_gathered(void *arg, struct dist_session *session)
 static struct control_socket *open_in(const char *dir)
 {
     const struct control_socket_options options = {dir, 1 << 20, 1 << 20};
-    const struct dist_handler handler = {NULL, on_call, on_cast, on_gathered};
+    const struct dist_handler handler = {NULL, on_call, on_cast, on_gathered, NULL};
 
     return control_socket_open(&options, &handler);
 }
