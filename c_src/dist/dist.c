@@ -4,18 +4,14 @@
  * The happy path: epmd has our name; a BEAM node connects and waits at the door
  * (door.h) for its first bytes; then the accept thread gives the socket to a
  * thread of its own, which shakes hands (node.h) and then reads for as long as
- * the connection lives (link.h).  Each message is checked
- * once (message.h); a call to our name becomes a struct caller (caller.h), which
- * whoever makes the answer gives back, from any thread.
+ * the connection lives (talk.h).  A call to our name becomes a struct caller
+ * (caller.h), which whoever makes the answer gives back, from any thread.
  *
  * What can go wrong, and the one thing done then:
  *   a silent peer            waits at the door, without a thread, until its time is over
  *   a slow handshake         one deadline from the accept; of MAX_HANDSHAKES the oldest
  *                            gives way to who has knocked since
  *   wrong cookie, no BEAM    counted, logged at most every 10 s an address
- *   a name nobody has        the call exits with noproc at once
- *   a message too large      drained; its caller gets an error
- *   a malformed message      its connection ends
  *   epmd ends                the name is registered again (publish.h)
  *   too many peers, no fds   the newcomer is closed; the others go on
  *
@@ -28,10 +24,10 @@
 #include "dist/caller.h"
 #include "dist/door.h"
 #include "dist/link.h"
-#include "dist/message.h"
 #include "dist/node.h"
 #include "dist/publish.h"
 #include "dist/session.h"
+#include "dist/talk.h"
 #include "ground/clock.h"
 #include "ground/log.h"
 #include "ground/metrics.h"
@@ -52,7 +48,6 @@
 #define GRACE_MS       100   /* before a handshake gives way to another */
 #define BREATH_MS      100   /* without accepting, when there was no descriptor or thread left */
 #define QUIET_MS       10000 /* between two log lines of one kind */
-#define CALLER_BYTES   2048  /* of a caller's pid and tag, kept meanwhile; gen's have 100 */
 #define LOG_SLOTS      16    /* peer addresses share these, for QUIET_MS */
 #define QUOTED_BYTES   ((size_t)4 * NODE_NAME_MAX)
 
@@ -65,7 +60,6 @@ struct peer {
     pthread_t thread;
     /* its own thread; name before link is set */
     char name[NODE_NAME_MAX];
-    int64_t logged_us;
     struct dist_session session;
     /* under dist->lock */
     struct peer *next;
@@ -100,128 +94,12 @@ struct dist {
     int64_t refused_us[LOG_SLOTS];
 };
 
-/* --- messages: the reading thread of a peer --- */
+/* --- a connection's life: its own thread --- */
 
 static const char *quoted(const struct peer *p, char out[QUOTED_BYTES])
 {
     return log_quote(slice_str(p->name), out, QUOTED_BYTES);
 }
-
-static struct caller *new_caller(const struct peer *p, const struct message *m)
-{
-    return caller_new(p->l, node_self(p->dist->node), m);
-}
-
-/* net_adm:ping: without an answer it would wait for ever. */
-static bool is_ping(const struct message *m)
-{
-    return term_is(m->name, "net_kernel") && m->request != NULL &&
-           term_is(term_element(m->request, 0), "is_auth");
-}
-
-static void answer_ping(struct peer *p, const struct message *m)
-{
-    struct buf yes = {0};
-
-    term_put_atom(&yes, "yes");
-    dist_reply(new_caller(p, m), &p->session, buf_view(&yes));
-    buf_free(&yes);
-}
-
-/* Nobody but a peer of its own making has such a tag; its call exits, if a monitor is in it. */
-static bool is_too_long(struct peer *p, const struct message *m)
-{
-    size_t bytes = term_raw(m->from).len + term_raw(m->tag).len;
-
-    if (bytes <= CALLER_BYTES)
-        return false;
-    metric_add(METRIC_MESSAGES_UNKNOWN, 1);
-    caller_refuse(p->l, &p->session.cork, m, "badarg");
-    if (log_limited(&p->logged_us, QUIET_MS))
-        log_event(LOG_WARNING, "dist.tag_too_large", "bytes=%zu max=%d", bytes, CALLER_BYTES);
-    return true;
-}
-
-static void on_call(struct peer *p, const struct message *m)
-{
-    struct dist *d = p->dist;
-
-    if (is_too_long(p, m))
-        return;
-    if (term_is(m->name, d->registered_name)) {
-        d->handler.call(d->handler.arg, &p->session, new_caller(p, m), m->request);
-    } else if (is_ping(m)) {
-        answer_ping(p, m);
-    } else {
-        metric_add(METRIC_MESSAGES_UNKNOWN, 1);
-        caller_refuse(p->l, &p->session.cork, m, "noproc");
-    }
-}
-
-static void on_unlink(struct peer *p, const struct message *m)
-{
-    struct buf *b = link_begin(p->l);
-
-    if (b != NULL) {
-        message_put_unlinked(b, m);
-        link_end(p->l, &p->session.cork);
-    }
-}
-
-static bool on_message(void *arg, struct slice bytes)
-{
-    struct peer *p = arg;
-    struct dist *d = p->dist;
-    struct message m;
-    struct fault fault;
-    char name[QUOTED_BYTES];
-
-    metric_add(METRIC_MESSAGES, 1);
-    if (message_read(bytes, &m, &fault) != ERR_OK) {
-        log_event(LOG_WARNING, "dist.malformed", "node=%s bytes=%zu why=\"%s\"", quoted(p, name),
-                  bytes.len, fault.why);
-        return false;
-    }
-    if (m.kind == MESSAGE_CALL)
-        on_call(p, &m);
-    else if (m.kind == MESSAGE_CAST && term_is(m.name, d->registered_name))
-        d->handler.cast(d->handler.arg, &p->session, m.request);
-    else if (m.kind == MESSAGE_UNLINK)
-        on_unlink(p, &m);
-    else if (m.kind != MESSAGE_SIGNAL)
-        metric_add(METRIC_MESSAGES_UNKNOWN, 1);
-    return true;
-}
-
-static void on_oversized(void *arg, struct slice head, size_t size)
-{
-    struct peer *p = arg;
-    struct message m;
-    char name[QUOTED_BYTES];
-    bool is_call = message_read_head(head, &m);
-
-    metric_add(METRIC_MESSAGES, 1);
-    if (is_call && term_is(m.name, p->dist->registered_name))
-        caller_too_large(new_caller(p, &m), &p->session.cork, size,
-                         p->dist->link_options.max_message_bytes);
-    else if (is_call)
-        on_call(p, &m);
-    else
-        metric_add(METRIC_MESSAGES_UNKNOWN, 1);
-    if (log_limited(&p->logged_us, QUIET_MS))
-        log_event(LOG_WARNING, "dist.message_too_large", "node=%s bytes=%zu max=%zu answered=%s",
-                  quoted(p, name), size, p->dist->link_options.max_message_bytes,
-                  is_call ? "yes" : "no");
-}
-
-static void on_gathered(void *arg)
-{
-    struct peer *p = arg;
-
-    p->dist->handler.gathered(p->dist->handler.arg, &p->session);
-}
-
-/* --- a connection's life: its own thread --- */
 
 static const char *address_text(const struct peer *p, char out[INET_ADDRSTRLEN])
 {
@@ -315,14 +193,16 @@ static const char *enter(struct peer *p, int fd)
 
 static void serve(struct peer *p)
 {
-    const struct link_events events = {p, on_message, on_oversized, on_gathered};
+    struct dist *d = p->dist;
+    const struct talk_options options = {d->node, &d->handler, d->registered_name,
+                                         d->link_options.max_message_bytes};
     char address[INET_ADDRSTRLEN], name[QUOTED_BYTES];
 
     log_event(LOG_INFO, "dist.peer_up", "node=%s address=%s", quoted(p, name),
               address_text(p, address));
-    const char *why = link_run(p->l, &p->session.cork, &events);
-    if (p->dist->handler.left != NULL)
-        p->dist->handler.left(p->dist->handler.arg);
+    const char *why = talk_run(p->l, p->name, &p->session, &options);
+    if (d->handler.left != NULL)
+        d->handler.left(d->handler.arg);
     log_event(LOG_INFO, "dist.peer_down", "node=%s why=\"%s\"", quoted(p, name), why);
 }
 

@@ -16,12 +16,16 @@
 #include "ground/metrics.h"
 
 #include <arpa/inet.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #define QUIET_MS 10000 /* between two log lines */
 
 struct door {
-    int64_t patience_ms; /* fixed */
+    /* fixed */
+    int64_t patience_ms;
+    size_t places;
+    /* the accept thread's */
     int64_t logged_us;
     size_t count, spoken;
     struct stranger strangers[DOOR_PLACES]; /* in the order they came */
@@ -30,8 +34,12 @@ struct door {
 struct door *door_new(int64_t patience_ms)
 {
     struct door *d = base_alloc(sizeof *d);
+    struct rlimit files;
 
     d->patience_ms = patience_ms;
+    d->places = DOOR_PLACES;
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur / 4 < DOOR_PLACES)
+        d->places = (size_t)files.rlim_cur / 4;
     return d;
 }
 
@@ -78,7 +86,7 @@ static void turn_away(struct door *d, size_t at, const char *why)
 
 bool door_has_room(const struct door *d)
 {
-    return d->count < DOOR_PLACES || d->spoken < d->count;
+    return d->count < d->places || d->spoken < d->count;
 }
 
 bool door_yield(struct door *d)
@@ -93,7 +101,7 @@ bool door_yield(struct door *d)
 
 void door_knock(struct door *d, int fd, const struct sockaddr_in *address, int64_t now_ms)
 {
-    PRE(d->count < DOOR_PLACES || door_yield(d));
+    PRE(d->count < d->places || door_yield(d));
     d->strangers[d->count++] = (struct stranger){.fd = fd, .address = *address, .since_ms = now_ms};
 }
 

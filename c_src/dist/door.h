@@ -10,7 +10,8 @@
 #include <netinet/in.h>
 #include <poll.h>
 
-#define DOOR_PLACES 1024 /* strangers at once */
+/* Strangers at once, at most: a quarter of the descriptors that there may be. */
+#define DOOR_PLACES 1024
 
 struct door; /* opaque; one thread */
 

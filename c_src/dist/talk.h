@@ -1,0 +1,29 @@
+/* talk.h - what a BEAM node says once it is welcome. */
+
+/* Private to dist/. */
+
+#ifndef TALK_H
+#define TALK_H
+
+#include "dist/dist.h"
+#include "dist/link.h"
+#include "ground/base.h"
+
+struct node;
+
+struct talk_options {
+    const struct node *node;
+    const struct dist_handler *handler;
+    const char *registered_name;
+    size_t max_message_bytes;
+};
+
+/**
+ * talk_run(l, name, session, options):
+ * Read what the node ${name} sends over ${l} until the connection ends, and hand it over; returns
+ * why it ended (static text).  The calling thread is the reading thread.
+ */
+const char *talk_run(struct link *l, const char *name, struct dist_session *session,
+                     const struct talk_options *options);
+
+#endif
