@@ -45,6 +45,7 @@
 
 #define HANDSHAKE_MS   7000  /* the BEAM's own limit */
 #define MAX_HANDSHAKES 64    /* under way at once */
+#define ACCEPT_MAX     64    /* before the others are looked at again */
 #define GRACE_MS       100   /* before a handshake gives way to another */
 #define BREATH_MS      100   /* without accepting, when there was no descriptor or thread left */
 #define QUIET_MS       10000 /* between two log lines of one kind */
@@ -259,7 +260,8 @@ static void take_breath(struct dist *d, const char *why)
         log_event(LOG_ERROR, "dist.accept_failed", "why=\"%s\"", why);
 }
 
-static void accept_one(struct dist *d)
+/* False: nobody more knocks, or there is no room. */
+static bool accept_one(struct dist *d)
 {
     struct sockaddr_in address = {0};
     socklen_t len = sizeof address;
@@ -267,13 +269,21 @@ static void accept_one(struct dist *d)
 
     if (fd >= 0) {
         door_knock(d->door, fd, &address, clock_mono_ms());
-        return;
+        return door_has_room(d->door);
     }
-    if (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED)
-        return;
     int bad = errno;
+    if (bad == EAGAIN || bad == EINTR || bad == ECONNABORTED)
+        return bad != EAGAIN;
     if (!(bad == EMFILE || bad == ENFILE) || !door_yield(d->door))
         take_breath(d, strerror(bad));
+    return false;
+}
+
+/* As many as knock, up to a bound: a queue that is full costs a BEAM the second of TCP's resend. */
+static void accept_some(struct dist *d)
+{
+    for (int i = 0; i < ACCEPT_MAX && accept_one(d); i++)
+        ;
 }
 
 /* The handshake that began first gives way; once it has had its time, which is short. */
@@ -381,7 +391,7 @@ static void *accept_run(void *arg)
             reap(d);
         door_expire(d->door, now_ms);
         if (p[LISTENER].revents != 0)
-            accept_one(d);
+            accept_some(d);
         welcome(d, now_ms);
         if (p[EPMD].revents != 0 || now_ms >= publish_due_ms(d->publish))
             publish_tend(d->publish);

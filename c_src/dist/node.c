@@ -36,7 +36,7 @@
 
 #define NAME_BYTES     255 /* of our own name: an atom */
 #define MAX_OPEN_FILES 65536
-#define BACKLOG        128
+#define BACKLOG        1024 /* the kernel takes at most net.core.somaxconn */
 #define PID_BYTES      (MAXATOMLEN_UTF8 + 32)
 
 /* What ei calls a context: a socket and what happened on it.  The fd is never closed by ei. */
