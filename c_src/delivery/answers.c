@@ -46,8 +46,11 @@ static void end_waits(struct delivery *d, struct kind_slot *k)
 /* What the cursors stepped over meanwhile is met again. */
 static void look_back(struct delivery *d, struct kind_slot *k)
 {
-    cursors_rewind(&d->cursors, k->low);
-    k->low = k->high = 0;
+    for (size_t lane = 0; lane < 2; lane++) {
+        if (k->skipped[lane].low != 0)
+            cursors_rewind(&d->cursors, k->skipped[lane].low);
+        k->skipped[lane] = (struct range){0};
+    }
 }
 
 static void accept_kind(struct delivery *d, struct kind_slot *k, uint64_t ordinal)
@@ -60,7 +63,7 @@ static void accept_kind(struct delivery *d, struct kind_slot *k, uint64_t ordina
         end_waits(d, k);
     if (k->is_full && k->troubled.count <= DELIVERY_TROUBLED_MAX / 2)
         k->is_full = false;
-    if (k->low != 0 && delivery_is_open(k))
+    if ((k->skipped[0].low | k->skipped[1].low) != 0 && delivery_is_open(k))
         look_back(d, k);
     if (was != k->scope.state)
         delivery_moved(d, k, was);
@@ -83,6 +86,10 @@ static void accept_endpoint(struct delivery *d, uint64_t ordinal)
 /* E3 -> E4: done, or a dead letter. */
 static void settle(struct taking *t, struct entry *e)
 {
+    const struct sink_peer *peer = t->answer->peer;
+
+    if (peer != NULL && peer->mark > 0)
+        e->settlement->mark = (uint64_t)peer->mark;
     *t->end = e->settlement;
     t->end = &e->settlement->next;
     e->settlement = NULL;

@@ -11,38 +11,60 @@
 
 #include "delivery/cursors.h"
 
-static void advance_fresh(struct cursors *l, uint64_t to)
+void cursors_init(struct cursors *c, struct outbox_reader *reader)
 {
-    if (l->old >= l->fresh) /* they were one */
-        l->old = to;
-    l->fresh = to;
+    *c = (struct cursors){.reader = reader, .fresh = LANE_LIVE, .old = LANE_LIVE};
 }
 
-bool cursors_old(struct cursors *l, struct pending *p)
+static void advance_fresh(struct cursors *c, uint64_t to)
 {
-    if (l->old >= l->fresh || !outbox_next(l->reader, l->old, p) || p->no > l->fresh) {
-        if (l->old < l->fresh)
-            l->old = l->fresh;
+    if (c->old >= c->fresh) /* they were one */
+        c->old = to;
+    c->fresh = to;
+}
+
+static bool next_old(struct cursors *c, struct pending *p)
+{
+    if (c->old >= c->fresh || !outbox_next_no(c->reader, c->old, p) || p->no > c->fresh) {
+        if (c->old < c->fresh)
+            c->old = c->fresh;
         return false;
     }
-    l->old = p->no;
+    c->old = p->no;
     return true;
 }
 
-bool cursors_fresh(struct cursors *l, int64_t wall_us, struct pending *p)
+static bool next_fresh(struct cursors *c, int64_t wall_us, struct pending *p)
 {
-    if (!outbox_next(l->reader, l->fresh, p))
+    if (!outbox_next_no(c->reader, c->fresh, p))
         return false;
     if (wall_us - p->kept_at_us <= CURSORS_FRESH_US) {
-        advance_fresh(l, p->no);
+        advance_fresh(c, p->no);
         return true;
     }
-    l->fresh = outbox_last(l->reader); /* old stays, and has what is between */
-    return cursors_old(l, p);
+    c->fresh = outbox_last(c->reader); /* old stays, and has what is between */
+    return next_old(c, p);
 }
 
-void cursors_rewind(struct cursors *l, uint64_t no)
+static bool next_bulk(struct cursors *c, struct pending *p)
 {
-    if (no > 0 && no - 1 < l->old)
-        l->old = no - 1;
+    if (!outbox_next_no(c->reader, c->bulk, p) || p->no >= LANE_LIVE)
+        return false;
+    c->bulk = p->no;
+    return true;
+}
+
+bool cursors_next(struct cursors *c, enum cursor which, int64_t wall_us, struct pending *p)
+{
+    if (which == CURSOR_BULK)
+        return next_bulk(c, p);
+    return which == CURSOR_FRESH ? next_fresh(c, wall_us, p) : next_old(c, p);
+}
+
+void cursors_rewind(struct cursors *c, uint64_t no)
+{
+    uint64_t *cursor = no >= LANE_LIVE ? &c->old : &c->bulk;
+
+    if (no > 0 && no - 1 < *cursor)
+        *cursor = no - 1;
 }

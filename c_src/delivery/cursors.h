@@ -11,20 +11,25 @@
 #define CURSORS_FRESH_US 1000000 /* what was kept longer ago is the old cursor's */
 
 /*
- * Two cursors over the pending documents.  Fresh walks the newest end: when what it meets was kept
- * too long ago it jumps to the end, and what it leaps over is old's.  Old walks from the lowest
- * number and never beyond fresh; when it has caught up the two are one.
+ * Three cursors over the pending documents.  Fresh walks the newest end of the live lane: when what
+ * it meets was kept too long ago it jumps to the end, and what it leaps over is old's.  Old walks
+ * from the lowest number and never beyond fresh; when it has caught up the two are one.  Bulk walks
+ * the bulk lane.
  */
+enum cursor { CURSOR_FRESH, CURSOR_OLD, CURSOR_BULK, CURSORS };
+
 struct cursors {
     struct outbox_reader *reader;
-    uint64_t fresh, old;
+    uint64_t fresh, old, bulk;
 };
 
-/** cursors_fresh(l, wall_us, p), cursors_old(l, p): The next one; false: there is none.  ${p}
- * borrows the reader. */
-bool cursors_fresh(struct cursors *l, int64_t wall_us, struct pending *p);
-bool cursors_old(struct cursors *l, struct pending *p);
-/** cursors_rewind(l, no): Old goes back to ${no}, which it has passed over. */
-void cursors_rewind(struct cursors *l, uint64_t no);
+/** cursors_init(c, reader): At the beginning of both lanes; ${reader} is borrowed. */
+void cursors_init(struct cursors *c, struct outbox_reader *reader);
+
+/** cursors_next(c, which, wall_us, p): The next one there; false: there is none.  ${p} borrows the
+ * reader. */
+bool cursors_next(struct cursors *c, enum cursor which, int64_t wall_us, struct pending *p);
+/** cursors_rewind(c, no): Its lane is walked again from ${no}, which was passed over. */
+void cursors_rewind(struct cursors *c, uint64_t no);
 
 #endif

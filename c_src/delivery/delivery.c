@@ -3,7 +3,7 @@
  *
  * The happy path: settlements that are on disk are looked at once more, and as many calls as may be
  * under way are filled (load.c) and sent (E3).  Slots go in a cycle of four: fresh, fresh, old,
- * troubled; a turn that has nothing passes on.  Answers are taken in answers.c.
+ * bulk or trouble; a turn that has nothing passes on.  Answers are taken in answers.c.
  *
  * What can go wrong is judged in four places, each of which knows nothing of the others:
  *   scope.c    is the endpoint, or a kind, served at present?
@@ -49,7 +49,7 @@ struct delivery *delivery_open(struct outbox *o, struct sink *sink,
     pace_init(&d->pace, &pace);
     d->spacing = spacing_new(1000 * options->min_interval_ms);
     d->known = known_new();
-    d->cursors.reader = outbox_reader_open(o);
+    cursors_init(&d->cursors, outbox_reader_open(o));
     d->unsettled_end = &d->unsettled;
     d->now_us = now_us;
     d->wall_us = wall_us;
@@ -128,11 +128,13 @@ bool delivery_is_open(const struct kind_slot *k)
 
 void delivery_skip(struct delivery *d, struct kind_slot *k, uint64_t no)
 {
-    d->is_stirred = d->is_stirred || k->low == 0; /* it may be the trial */
-    if (k->low == 0 || no < k->low)
-        k->low = no;
-    if (no > k->high)
-        k->high = no;
+    struct range *r = &k->skipped[no >= LANE_LIVE];
+
+    d->is_stirred = d->is_stirred || r->low == 0; /* it may be the trial */
+    if (r->low == 0 || no < r->low)
+        r->low = no;
+    if (no > r->high)
+        r->high = no;
 }
 
 /* ---- where entries go ---------------------------------------------------------- */
@@ -341,7 +343,7 @@ static struct call *load_trial(struct delivery *d)
         size_t size = trial_size(d);
         c = size == 1 ? load_newest(d) : NULL;
         if (c == NULL)
-            c = load_plain(d, size, true);
+            c = load_plain(d, size, CURSOR_FRESH);
         if (c == NULL)
             c = load_any(d, scope_may_try(s, d->now_us, true));
     }
@@ -380,6 +382,15 @@ static struct call *load_from_trouble(struct delivery *d)
     return c;
 }
 
+/* Half of the slots for what is fresh, a quarter for what is old, a quarter for bulk and trouble. A
+ * turn that has nothing passes on. */
+static const struct turn {
+    enum cursor first;
+    bool is_troubles;
+} turns[] = {{CURSOR_FRESH, false}, {CURSOR_FRESH, false}, {CURSOR_OLD, false},
+             {CURSOR_BULK, true},   {CURSOR_FRESH, false}, {CURSOR_FRESH, false},
+             {CURSOR_OLD, false},   {CURSOR_BULK, false}};
+
 static bool may_send(const struct delivery *d)
 {
     return !d->paused && !d->closing && d->in_flight - d->overdue < d->pace.limit;
@@ -395,11 +406,11 @@ static bool send_next(struct delivery *d)
     if (d->endpoint.state != SCOPE_RUNNING) {
         c = load_trial(d);
     } else {
-        unsigned turn = d->turn++ % 4;
+        const struct turn *turn = &turns[d->turn++ % (sizeof turns / sizeof *turns)];
         size_t max = d->sink->max_documents;
-        c = turn == 3 ? load_from_trouble(d) : load_plain(d, max, turn != 2);
+        c = turn->is_troubles ? load_from_trouble(d) : load_plain(d, max, turn->first);
         if (c == NULL)
-            c = turn == 3 ? load_plain(d, max, true) : load_from_trouble(d);
+            c = turn->is_troubles ? load_plain(d, max, turn->first) : load_from_trouble(d);
     }
     if (c == NULL)
         return false;

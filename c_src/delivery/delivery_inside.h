@@ -26,7 +26,9 @@ struct kind_slot {
     bool is_full;           /* of troubled ones: no more are taken */
     bool is_quiet;          /* nothing in troubled may be sent before: */
     int64_t quiet_until_us; /* ... this */
-    uint64_t low, high;     /* what the cursors stepped over lies in between; 0: nothing */
+    struct range {
+        uint64_t low, high; /* 0: nothing */
+    } skipped[2];           /* bulk, live: what the cursors stepped over lies in between */
     uint64_t done_in;       /* the ordinal of the answer being taken, if one of the kind was done */
     size_t fits_documents, fits_bytes; /* of one call; 0: whatever the sink takes */
     unsigned fitting;                  /* full calls that passed since that was last changed */
@@ -133,7 +135,7 @@ void delivery_leave(struct delivery *d, struct call *call);
 void delivery_moved(struct delivery *d, struct kind_slot *k, enum scope_state was);
 
 /* load.c: NULL: nothing of the sort is due */
-struct call *load_plain(struct delivery *d, size_t max, bool fresh_first);
+struct call *load_plain(struct delivery *d, size_t max, enum cursor first);
 struct call *load_troubled(struct delivery *d, struct kind_slot *k);
 struct call *load_kind_trial(struct delivery *d, struct kind_slot *k);
 struct call *load_search(struct delivery *d);

@@ -2,8 +2,8 @@
  * load.c - filling calls.
  *
  * The happy path: a call is filled from the agenda (documents that wait for their interval) and the
- * lanes in turns, so that neither hot documents nor new ones can starve the other, until it is full
- * or nothing is left.
+ * cursors in turns, so that neither hot documents nor new ones can starve the other, until it is
+ * full or nothing is left.
  *
  * What can go wrong, and the one thing done:
  *   a kind is not served     its documents are stepped over; only the range they lie in is kept
@@ -168,7 +168,7 @@ static struct entry *take_due(struct delivery *d, struct pending *document)
 /* ${document} was met by a cursor; NULL: it is known, not served at present, or not due. */
 static struct entry *meet(struct delivery *d, const struct pending *document)
 {
-    struct entry *e = known_find(d->known, document->no);
+    struct entry *e = known_find(d->known, document->document);
 
     if (e != NULL) {
         if (e->no != document->no)
@@ -180,7 +180,7 @@ static struct entry *meet(struct delivery *d, const struct pending *document)
         delivery_skip(d, k, document->no);
         return NULL;
     }
-    e = known_add(d->known, document->no, document->no);
+    e = known_add(d->known, document->document, document->no);
     e->kind = (uint16_t)(k - d->kinds);
     if (!is_let_out(d, e, document))
         return NULL;
@@ -191,16 +191,10 @@ static struct entry *meet(struct delivery *d, const struct pending *document)
     return NULL;
 }
 
-static bool next_record(struct delivery *d, bool fresh, struct pending *document)
-{
-    return fresh ? cursors_fresh(&d->cursors, d->wall_us, document)
-                 : cursors_old(&d->cursors, document);
-}
-
-static struct entry *scan(struct delivery *d, bool fresh, struct pending *document)
+static struct entry *scan(struct delivery *d, enum cursor which, struct pending *document)
 {
     while (d->scan_left > 0 && known_count(d->known) < DELIVERY_KNOWN_MAX &&
-           next_record(d, fresh, document)) {
+           cursors_next(&d->cursors, which, d->wall_us, document)) {
         d->scan_left--;
         struct entry *e = meet(d, document);
         if (e != NULL)
@@ -209,29 +203,27 @@ static struct entry *scan(struct delivery *d, bool fresh, struct pending *docume
     return NULL;
 }
 
-static struct entry *take_next(struct delivery *d, bool fresh_first, struct pending *document)
+static struct entry *take_next(struct delivery *d, enum cursor first, struct pending *document)
 {
     struct entry *e = NULL;
 
     d->is_agendas_turn = !d->is_agendas_turn;
     if (d->is_agendas_turn)
         e = take_due(d, document);
-    if (e == NULL)
-        e = scan(d, fresh_first, document);
-    if (e == NULL)
-        e = scan(d, !fresh_first, document);
+    for (unsigned i = 0; e == NULL && i < CURSORS; i++)
+        e = scan(d, (enum cursor)((first + i) % CURSORS), document);
     if (e == NULL && !d->is_agendas_turn)
         e = take_due(d, document);
     return e;
 }
 
-struct call *load_plain(struct delivery *d, size_t max, bool fresh_first)
+struct call *load_plain(struct delivery *d, size_t max, enum cursor first)
 {
     struct call *c = call_new(d, CALL_PLAIN);
     struct pending document;
     struct entry *e;
 
-    while (c->entries.count < max && (e = take_next(d, fresh_first, &document)) != NULL)
+    while (c->entries.count < max && (e = take_next(d, first, &document)) != NULL)
         if (e->trouble.state != TROUBLE_NONE) {
             delivery_trouble(d, e, d->now_us); /* a newer version of one that was ill */
         } else if (!put(c, e, &document)) {
@@ -318,36 +310,43 @@ struct call *load_troubled(struct delivery *d, struct kind_slot *k)
 /* ${no} is a pending document of ${k} that is not known: it becomes an entry. */
 static struct entry *adopt(struct delivery *d, struct kind_slot *k, const struct pending *document)
 {
-    if (delivery_kind(d, document->kind) != k || known_find(d->known, document->no) != NULL)
+    if (delivery_kind(d, document->kind) != k || known_find(d->known, document->document) != NULL)
         return NULL;
-    struct entry *e = known_add(d->known, document->no, document->no);
+    struct entry *e = known_add(d->known, document->document, document->no);
     e->kind = (uint16_t)(k - d->kinds);
     return e;
 }
 
-/* One that the cursors stepped over: the newest, or the first that there is. */
-static struct entry *take_skipped(struct delivery *d, struct kind_slot *k)
+/* One that the cursors stepped over in a lane: the newest, or the first that there is. */
+static struct entry *take_from(struct delivery *d, struct kind_slot *k, struct range *r)
 {
     struct pending document;
     struct entry *e = NULL;
 
-    if (k->low == 0)
+    if (r->low == 0)
         return NULL;
-    if (outbox_get(d->cursors.reader, k->high, &document) == ERR_OK)
+    if (outbox_get(d->cursors.reader, r->high, &document) == ERR_OK)
         e = adopt(d, k, &document);
     for (int i = 0; e == NULL && i < WALK_MAX; i++) {
-        if (!outbox_next(d->cursors.reader, k->low - 1, &document) || document.no > k->high) {
-            k->low = k->high = 0;
+        if (!outbox_next_no(d->cursors.reader, r->low - 1, &document) || document.no > r->high) {
+            *r = (struct range){0};
             return NULL;
         }
         e = adopt(d, k, &document);
-        k->low = document.no + 1;
-        if (k->low > k->high)
-            k->high = k->low;
+        r->low = document.no + 1;
+        if (r->low > r->high)
+            r->high = r->low;
     }
-    if (e != NULL && e->no < k->low)
-        k->low = e->no;
+    if (e != NULL && e->no < r->low)
+        r->low = e->no;
     return e;
+}
+
+static struct entry *take_skipped(struct delivery *d, struct kind_slot *k)
+{
+    struct entry *e = take_from(d, k, &k->skipped[1]);
+
+    return e != NULL ? e : take_from(d, k, &k->skipped[0]);
 }
 
 /* The newest of all, if it is clean: the first in line are likely to be ill like their neighbours.

@@ -16,6 +16,9 @@ void outbox_reader_close(struct outbox_reader *r);
 /** outbox_next(r, after, p): The pending version that arrived next after number ${after}, if any.
  */
 bool outbox_next(struct outbox_reader *r, uint64_t after, struct pending *p);
+/** outbox_next_no(r, after, p): The one with the next number after ${after}: the bulk lane's first.
+ */
+bool outbox_next_no(struct outbox_reader *r, uint64_t after, struct pending *p);
 /** outbox_last(r): The largest number that is pending; 0: there is none. */
 uint64_t outbox_last(struct outbox_reader *r);
 /**

@@ -18,7 +18,7 @@
 /* One kept version; never changed once made, freed with the outbox. */
 struct fake_record {
     struct fake_record *next; /* of all that were made */
-    uint64_t no, revision;
+    uint64_t no, document, revision;
     enum outbox_op op;
     int64_t seq, kept_at_us;
     char id[64], json[64];
@@ -26,6 +26,7 @@ struct fake_record {
 
 struct fake_document {
     char id[64];
+    uint64_t document;     /* its number */
     uint64_t no;           /* pending; 0: none */
     int64_t delivered_seq; /* 0: none */
     unsigned deliveries;
@@ -39,8 +40,8 @@ struct fake_document {
 
 struct outbox {
     pthread_mutex_t lock;
-    struct fake_record **slots; /* by number - 1; NULL: gone */
-    size_t count, cap, pending;
+    struct fake_record **slots; /* by arrival - 1, of both lanes; NULL: gone */
+    size_t count, cap, pending, known;
     uint64_t revision, tickets, committed;
     struct fake_record *made;
     struct fake_document *documents;
@@ -100,27 +101,39 @@ static struct fake_document *fake_document(struct outbox *o, const char *id)
     if (d == NULL) {
         d = base_alloc(sizeof *d);
         snprintf(d->id, sizeof d->id, "%s", id);
+        d->document = ++o->known;
         HASH_ADD_STR(o->documents, id, d);
     }
     return d;
 }
 
-/* E2: keep a version of ${id}, in the place of one that is pending. */
-static void fake_outbox_put(struct outbox *o, const char *id, int64_t seq)
+/* A new arrival number for ${d}, in its lane. */
+static void arrive(struct outbox *o, struct fake_document *d, uint64_t lane)
+{
+    if (o->count == o->cap) {
+        o->cap = o->cap > 0 ? 2 * o->cap : 64;
+        o->slots = base_realloc(o->slots, o->cap * sizeof(struct fake_record *));
+    }
+    d->no = lane + ++o->count;
+}
+
+/* E2: keep a version of ${id}, in the place of one that is pending; a live one moves what waits in
+ * the bulk lane. */
+static void fake_outbox_put_in(struct outbox *o, const char *id, int64_t seq, uint64_t lane)
 {
     struct fake_record *r = base_alloc(sizeof *r);
 
     pthread_mutex_lock(&o->lock);
     struct fake_document *d = fake_document(o, id);
     if (d->no == 0) {
-        if (o->count == o->cap) {
-            o->cap = o->cap > 0 ? 2 * o->cap : 64;
-            o->slots = base_realloc(o->slots, o->cap * sizeof(struct fake_record *));
-        }
-        d->no = ++o->count;
+        arrive(o, d, lane);
         o->pending++;
+    } else if (lane == LANE_LIVE && d->no < LANE_LIVE) {
+        o->slots[lane_arrival(d->no) - 1] = NULL;
+        arrive(o, d, lane);
     }
     r->no = d->no;
+    r->document = d->document;
     r->revision = ++o->revision;
     r->seq = seq;
     r->kept_at_us = clock_wall_us();
@@ -128,15 +141,30 @@ static void fake_outbox_put(struct outbox *o, const char *id, int64_t seq)
     snprintf(r->json, sizeof r->json, "{\"seq\":%lld}", (long long)seq);
     r->next = o->made;
     o->made = r;
-    o->slots[r->no - 1] = r;
+    o->slots[lane_arrival(r->no) - 1] = r;
     pthread_mutex_unlock(&o->lock);
     if (o->on_work != NULL)
         o->on_work(o->on_work_arg);
 }
 
+static void fake_outbox_put(struct outbox *o, const char *id, int64_t seq)
+{
+    fake_outbox_put_in(o, id, seq, LANE_LIVE);
+}
+
+static struct fake_record *fake_record_at(struct fake_record **slots, size_t count, uint64_t no)
+{
+    uint64_t arrival = lane_arrival(no);
+
+    if (arrival == 0 || arrival > count || slots[arrival - 1] == NULL ||
+        slots[arrival - 1]->no != no)
+        return NULL;
+    return slots[arrival - 1];
+}
+
 static void commit_one(struct outbox *o, struct settlement *s)
 {
-    struct fake_record *r = s->no <= o->count ? o->slots[s->no - 1] : NULL;
+    struct fake_record *r = fake_record_at(o->slots, o->count, s->no);
     struct fake_document *d = fake_document(o, s->id);
 
     if (s->dead) {
@@ -152,7 +180,7 @@ static void commit_one(struct outbox *o, struct settlement *s)
         d->deliveries++;
     }
     if (r != NULL && r->revision == s->revision) {
-        o->slots[s->no - 1] = NULL;
+        o->slots[lane_arrival(s->no) - 1] = NULL;
         d->no = 0;
         o->pending--;
     }
@@ -257,6 +285,7 @@ static void fill_pending(const struct fake_record *f, struct pending *p)
 {
     *p = (struct pending){
         .no = f->no,
+        .document = f->document,
         .id = slice_str(f->id),
         .kind = kind_of(f->id),
         .kept_at_us = f->kept_at_us,
@@ -265,24 +294,27 @@ static void fill_pending(const struct fake_record *f, struct pending *p)
             .op = f->op, .seq = f->seq, .version = slice_str("v1"), .revision = f->revision}};
 }
 
-bool outbox_next(struct outbox_reader *r, uint64_t after, struct pending *p)
+bool outbox_next_no(struct outbox_reader *r, uint64_t after, struct pending *p)
 {
     look(r);
-    for (uint64_t i = after; i < r->count; i++)
-        if (r->view[i] != NULL) {
-            fill_pending(r->view[i], p);
-            return true;
-        }
+    for (uint64_t lane = after & LANE_LIVE; lane <= LANE_LIVE; lane += LANE_LIVE)
+        for (uint64_t i = after > lane ? lane_arrival(after) : 0; i < r->count; i++)
+            if (r->view[i] != NULL && (r->view[i]->no & LANE_LIVE) == lane) {
+                fill_pending(r->view[i], p);
+                return true;
+            }
     return false;
 }
 
 uint64_t outbox_last(struct outbox_reader *r)
 {
+    uint64_t last = 0;
+
     look(r);
-    for (uint64_t i = r->count; i > 0; i--)
-        if (r->view[i - 1] != NULL)
-            return i;
-    return 0;
+    for (uint64_t i = 0; i < r->count; i++)
+        if (r->view[i] != NULL && r->view[i]->no > last)
+            last = r->view[i]->no;
+    return last;
 }
 
 enum err outbox_get(struct outbox_reader *r, uint64_t no, struct pending *p)
@@ -290,9 +322,10 @@ enum err outbox_get(struct outbox_reader *r, uint64_t no, struct pending *p)
     look(r);
     if (r->is_broken)
         return ERR_STORE;
-    if (no == 0 || no > r->count || r->view[no - 1] == NULL)
+    const struct fake_record *f = fake_record_at(r->view, r->count, no);
+    if (f == NULL)
         return ERR_NOT_FOUND;
-    fill_pending(r->view[no - 1], p);
+    fill_pending(f, p);
     return ERR_OK;
 }
 
