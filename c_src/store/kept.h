@@ -36,12 +36,9 @@ const char *outbox_origin_text(enum outbox_origin o);
  */
 #define LANE_LIVE ((uint64_t)1 << 62)
 
-/* All wait in the live lane: delivery's cursors go by number and know one range, so that a version
- * in the bulk lane would not be met (ADR 0010, "pending").  Its origin is in the record. */
 static inline uint64_t lane_of(enum outbox_origin o)
 {
-    (void)o;
-    return LANE_LIVE;
+    return o == ORIGIN_LIVE ? LANE_LIVE : 0;
 }
 
 static inline uint64_t lane_arrival(uint64_t no)
