@@ -57,7 +57,7 @@ static bool has_option(const struct cli_word *w, const struct cli_option *o)
 {
     bool is_common = strcmp(o->name, "--json") == 0 || strcmp(o->name, "--timeout") == 0;
 
-    return is_common ? w->asks_sidecar : cli_words_takes(w->takes, o->name);
+    return is_common ? cli_words_asks_sidecar(w) : cli_words_takes(w->takes, o->name);
 }
 
 static void put_word(const struct cli_word *w, FILE *out)

@@ -51,7 +51,7 @@ static const struct word {
     struct cli_word shown;
     make_request *make; /* NULL: main's */
 } words[] = {
-#define WORD(name, takes, does, example, make) {{name, takes, does, example, make != NULL}, make},
+#define WORD(name, takes, does, example, make) {{name, takes, does, example}, make},
 #include "cli/words.def"
 };
 
@@ -73,6 +73,11 @@ static const struct option {
 const struct cli_word *cli_words_at(size_t i)
 {
     return i < WORD_COUNT ? &words[i].shown : NULL;
+}
+
+bool cli_words_asks_sidecar(const struct cli_word *w)
+{
+    return ((const struct word *)(const void *)w)->make != NULL; /* shown is its first member */
 }
 
 const struct cli_option *cli_words_option_at(size_t i)

@@ -41,7 +41,6 @@ void cli_words_free(struct ask *ask);
 
 struct cli_word {
     const char *name, *takes, *does, *example;
-    bool asks_sidecar; /* --json and --timeout go with it */
 };
 
 struct cli_option {
@@ -53,6 +52,9 @@ struct cli_option {
 /** cli_words_at(i), cli_words_option_at(i): The i-th, or NULL after the last. */
 const struct cli_word *cli_words_at(size_t i);
 const struct cli_option *cli_words_option_at(size_t i);
+
+/** cli_words_asks_sidecar(w): Whether ${w} speaks to one: --json and --timeout go with it. */
+bool cli_words_asks_sidecar(const struct cli_word *w);
 
 /** cli_words_takes(takes, name): Whether ${takes} of words.def names ${name}, an option or a word.
  */
