@@ -20,6 +20,7 @@
 #include "ground/clock.h"
 #include "ground/log.h"
 #include "sidecar/harden.h"
+#include "sidecar/preflight.h"
 #include "sidecar/sandbox.h"
 #include "sidecar/service.h"
 #include "sidecar/sidecar.h"
@@ -64,7 +65,8 @@ static enum err configure(struct config *c, const struct command *k, struct faul
 
     if (e == ERR_OK && k->store_dir)
         e = config_set_store(c, k->store_dir, fault);
-    return e == ERR_OK && (runs || command_is(k, "check-config")) ? finish(c, runs, fault) : e;
+    bool needs_all = runs || command_is(k, "check-config") || command_is(k, "preflight");
+    return e == ERR_OK && needs_all ? finish(c, runs, fault) : e;
 }
 
 /* ---- the end -------------------------------------------------------------------- */
@@ -195,10 +197,23 @@ static int run(const struct config *c, bool managed)
     return e == ERR_OK ? CLI_DONE : e == ERR_INVALID ? CLI_USAGE : CLI_ERROR;
 }
 
+static int preflight(const struct config *c)
+{
+    static const enum cli_status statuses[] = {[PREFLIGHT_WELL] = CLI_DONE,
+                                               [PREFLIGHT_BAD] = CLI_ERROR,
+                                               [PREFLIGHT_UNKNOWN] = CLI_UNKNOWN};
+
+    signal(SIGPIPE, SIG_IGN);
+    log_open(LOG_WARNING);
+    return (int)statuses[preflight_run(c, stdout)];
+}
+
 static int obey(struct config *c, const struct command *k)
 {
     if (command_is(k, "run"))
         return run(c, k->managed);
+    if (command_is(k, "preflight"))
+        return preflight(c);
     if (!command_is(k, "check-config"))
         return cli_run(c, k->word, k->argc, k->argv);
     config_print(c, stdout);

@@ -10,12 +10,13 @@ struct config;
 /* Exit statuses, of every word; a sentence each for help and the man page. */
 #define CLI_STATUS_LIST(X)                                                                         \
     X(CLI_DONE, "done; audit and store check: nothing differs")                                    \
-    X(CLI_ERROR, "the sidecar answered an error; audit: something differs; store check: it is "    \
-                 "damaged; rebuild: some was not taken")                                           \
+    X(CLI_ERROR, "the sidecar answered an error; audit: something differs; preflight: something "  \
+                 "is refused; store check: it is damaged; rebuild: some was not taken")            \
     X(CLI_USAGE, "wrong usage, a fault in the configuration, or a question that was not answered " \
                  "with yes")                                                                       \
     X(CLI_ABSENT, "no sidecar there, or no answer in time")                                        \
-    X(CLI_UNKNOWN, "audit and store check: it could not be found out, or not to the end")
+    X(CLI_UNKNOWN, "audit, preflight and store check: it could not be found out, or not to the "   \
+                   "end")
 
 enum cli_status {
 #define X(name, text) name,

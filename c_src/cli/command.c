@@ -68,10 +68,10 @@ static bool print_version(void)
     return printf("convex_sidecar %s\n", SIDECAR_VERSION) > 0;
 }
 
-/* These two have no arguments of their own, and are not cli_run's to check. */
+/* These have no arguments of their own, and are not cli_run's to check. */
 static bool takes_none(const struct command *k)
 {
-    return command_is(k, "run") || command_is(k, "check-config");
+    return command_is(k, "run") || command_is(k, "check-config") || command_is(k, "preflight");
 }
 
 bool command_read(int argc, char **argv, struct command *k, int *status)

@@ -411,6 +411,16 @@ static long retry_after_ms(CURL *easy)
     return (long)(seconds < MAX_RETRY_AFTER_S ? seconds : MAX_RETRY_AFTER_S) * 1000;
 }
 
+static int64_t date_s(CURL *easy)
+{
+    struct curl_header *date;
+
+    if (curl_easy_header(easy, "date", 0, CURLH_HEADER, -1, &date) != CURLHE_OK)
+        return 0;
+    time_t at = curl_getdate(date->value, NULL);
+    return at > 0 ? (int64_t)at : 0;
+}
+
 static void describe(const struct call *c, enum http_end end, CURLcode code, char *out, size_t size)
 {
     if (end == HTTP_ABANDONED)
@@ -469,6 +479,7 @@ static void finish(struct call *c, enum http_end end, CURLcode code)
     if (end == HTTP_ANSWERED) {
         PRE(curl_easy_getinfo(c->easy, CURLINFO_RESPONSE_CODE, &answer.status) == CURLE_OK);
         answer.retry_after_ms = retry_after_ms(c->easy);
+        answer.date_s = date_s(c->easy);
         answer.connection = connection_of(c);
     }
     describe(c, end, code, answer.detail, sizeof answer.detail);

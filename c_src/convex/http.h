@@ -42,6 +42,7 @@ struct http_answer {
     long retry_after_ms;  /* Retry-After in milliseconds (seconds or date, RFC 9110 10.2.3); 0: none
                            */
     int64_t took_us;
+    int64_t date_s;         /* its Date, seconds since 1970; 0: it said none */
     char detail[160];       /* for people: curl's error, terminated */
     const void *connection; /* for http_distrust; NULL: there is none any more */
 };

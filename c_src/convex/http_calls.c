@@ -218,6 +218,16 @@ static void log_functions(const struct sink_peer *was, const struct sink_peer *n
               now->functions >= 2 ? "" : " next=\"deploy priv/convex of this version\"");
 }
 
+/* Date has whole seconds, and was said about the middle of the call. */
+static void hear_clock(struct http_sink *s, const struct http_answer *http)
+{
+    if (http->date_s == 0)
+        return;
+    int64_t ours_ms = (clock_wall_us() - http->took_us / 2) / 1000;
+    s->ahead_ms = http->date_s * 1000 + 500 - ours_ms;
+    s->has_clock = true;
+}
+
 static void on_attach(void *arg, const struct http_answer *http)
 {
     struct http_sink *s = arg;
@@ -236,6 +246,7 @@ static void on_attach(void *arg, const struct http_answer *http)
     askers = s->attach.askers;
     if (http->end == HTTP_ANSWERED && http->status == 401)
         http_sink_reload_after_401(s);
+    hear_clock(s, http);
     was = *functions_peer(s->functions);
     bool has_learnt = functions_learn(s->functions, http);
     now = *functions_peer(s->functions);

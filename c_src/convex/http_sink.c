@@ -179,7 +179,11 @@ static void wait_for(struct sink *base, int wake_fd, int timeout_ms)
 
 static void peer(struct sink *base, struct sink_peer *out)
 {
-    *out = *functions_peer(sink_of(base)->functions);
+    const struct http_sink *s = sink_of(base);
+
+    *out = *functions_peer(s->functions);
+    out->has_clock = s->has_clock;
+    out->ahead_ms = s->ahead_ms;
 }
 
 /* ---- open and close -------------------------------------------------------------------------- */

@@ -37,6 +37,8 @@ struct http_sink {
     bool raise_is_out;     /* a call under way carries it */
     int64_t control_us;    /* projected_at of the last control */
     int64_t key_failed_us; /* log_limited's memory */
+    bool has_clock;        /* struct sink_peer */
+    int64_t ahead_ms;
     struct {
         bool is_due, is_out;
         bool has_done; /* a call was done since it was asked */

@@ -37,6 +37,8 @@ struct sink_peer {
     int functions;       /* version of what is deployed: 0 unknown, 1 or one's own, 2 */
     char deployment[65]; /* "": unknown */
     int64_t mark;        /* of our store; -1: nothing stands there, or it did not say */
+    bool has_clock;      /* it said what time it is */
+    int64_t ahead_ms;    /* by how much its clock is ahead of ours, to about a second */
 };
 
 /* The answer to a call; borrowed by the callee until it returns. */
