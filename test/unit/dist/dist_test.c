@@ -129,7 +129,7 @@ static struct dist *start(void)
 
     epmd_start();
     ck_assert_msg(open_node(NODE, "secret", NULL, &d, &fault) == ERR_OK, "%s", fault.why);
-    ck_assert(dist_is_published(d));
+    ck_assert(epmd.is_fickle || dist_is_published(d)); /* a fickle one may be gone again by now */
     return d;
 }
 
