@@ -209,7 +209,8 @@ static void end_search(struct delivery *d)
 static void fail_endpoint(struct taking *t, const struct verdict *v, bool another)
 {
     struct delivery *d = t->d;
-    enum scope_state was = d->endpoint.state;
+    /* It begins by waiting for its first trial; the log's reader has heard of no fault yet. */
+    enum scope_state was = d->endpoint.failures > 0 ? d->endpoint.state : SCOPE_RUNNING;
     struct scope_fault fault = fault_of(t, v);
 
     fault.is_another = another;
