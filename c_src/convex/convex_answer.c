@@ -56,7 +56,13 @@ static const struct row rows[] = {
 #define ROW_COUNT (sizeof rows / sizeof rows[0])
 
 /* The outcomes of upsertBatch that need nothing more. */
-static const char *const done_outcomes[] = {"inserted", "updated", "unchanged", "stale", "removed"};
+static const char *const done_outcomes[] = {
+    [OUTCOME_INSERTED] = "inserted",   [OUTCOME_UPDATED] = "updated",
+    [OUTCOME_UNCHANGED] = "unchanged", [OUTCOME_STALE] = "stale",
+    [OUTCOME_REMOVED] = "removed",
+};
+
+#define OUTCOMES (sizeof done_outcomes / sizeof done_outcomes[0])
 
 struct facts {
     enum http_end end;
@@ -246,18 +252,21 @@ static bool take_digits(struct slice *s)
     return n > 0;
 }
 
-static bool take_done_outcome(struct slice *s)
+static bool take_done_outcome(struct slice *s, enum outbox_outcome *outcome)
 {
-    for (size_t i = 0; i < sizeof done_outcomes / sizeof done_outcomes[0]; i++)
-        if (take(s, done_outcomes[i]))
+    for (size_t i = OUTCOME_INSERTED; i < OUTCOMES; i++)
+        if (take(s, done_outcomes[i])) {
+            *outcome = (enum outbox_outcome)i;
             return take(s, "\"");
+        }
     return false;
 }
 
 /* {"outcome":"updated","seq":7} after the brace, as priv/convex answers; 7.0 as well. */
-static bool take_done_result(struct slice *s)
+static bool take_done_result(struct slice *s, struct verdict *v)
 {
-    if (!take(s, "\"outcome\":\"") || !take_done_outcome(s))
+    *v = (struct verdict){.kind = VERDICT_DONE};
+    if (!take(s, "\"outcome\":\"") || !take_done_outcome(s, &v->outcome))
         return false;
     bool has_seq = take(s, ",\"seq\":");
     if (has_seq && (!take_digits(s) || (take(s, ".") && !take_digits(s))))
@@ -312,12 +321,13 @@ static bool take_echo(struct slice *s, struct convex_echo *e)
 
 /*
  * What nearly every answer is, told without a tree of it: exactly the text that Convex makes of a
- * success of all the documents.  Whatever else it is, jansson says.  ${echo} is NULL where the call
- * had no number.
+ * success of all the documents, with a verdict for each.  Whatever else it is, jansson says.
+ * ${echo} is NULL where the call had no number.
  */
-static bool is_plain_success(struct slice body, enum convex_call call, size_t count,
-                             struct convex_echo *echo)
+static bool is_plain_success(struct slice body, enum convex_call call, struct convex_echo *echo,
+                             struct verdict *overall, struct verdict *each, size_t count)
 {
+    *overall = (struct verdict){.kind = VERDICT_DONE};
     if (!take(&body, "{\"status\":\"success\",\"value\":"))
         return false;
     if (call == CONVEX_SINGLE && echo == NULL && take(&body, "null"))
@@ -326,13 +336,21 @@ static bool is_plain_success(struct slice body, enum convex_call call, size_t co
         !(echo ? take_echo(&body, echo) : take(&body, "{")))
         return false;
     if (call == CONVEX_SINGLE)
-        return take_done_result(&body) && slice_eq(body, slice_str("}"));
+        return take_done_result(&body, overall) && slice_eq(body, slice_str("}"));
     if (!take(&body, "\"results\":["))
         return false;
     for (size_t i = 0; i < count; i++)
-        if ((i > 0 && !take(&body, ",")) || !take(&body, "{") || !take_done_result(&body))
+        if ((i > 0 && !take(&body, ",")) || !take(&body, "{") || !take_done_result(&body, &each[i]))
             return false;
     return slice_eq(body, slice_str("]}}"));
+}
+
+static enum outbox_outcome outcome_of(const char *text)
+{
+    for (size_t i = OUTCOME_INSERTED; i < OUTCOMES; i++)
+        if (strcmp(text, done_outcomes[i]) == 0)
+            return (enum outbox_outcome)i;
+    return OUTCOME_UNSAID;
 }
 
 /* One result of a batch; false when it is none we know. */
@@ -341,10 +359,9 @@ static bool judge_result(const json_t *result, struct verdict *v)
     const char *outcome = text_of(result, "outcome");
     char ignored[40];
 
-    *v = (struct verdict){.kind = VERDICT_DONE};
-    for (size_t i = 0; i < sizeof done_outcomes / sizeof done_outcomes[0]; i++)
-        if (strcmp(outcome, done_outcomes[i]) == 0)
-            return true;
+    *v = (struct verdict){.kind = VERDICT_DONE, .outcome = outcome_of(outcome)};
+    if (v->outcome != OUTCOME_UNSAID)
+        return true;
     if (strcmp(outcome, "rejected") != 0)
         return false;
     v->kind = VERDICT_REFUSED;
@@ -437,11 +454,8 @@ bool convex_answer_judge_numbered(const struct http_answer *answer, enum convex_
 
     *echo = (struct convex_echo){.mark = -1};
     if (answer->end == HTTP_ANSWERED && answer->status == 200 &&
-        is_plain_success(answer->body, call, count, number ? echo : NULL)) {
-        *overall = (struct verdict){.kind = VERDICT_DONE};
-        (void)is_answer_to(number, echo, overall);
-        return false;
-    }
+        is_plain_success(answer->body, call, number ? echo : NULL, overall, each, count))
+        return is_answer_to(number, echo, overall) && call == CONVEX_BATCH;
     *echo = (struct convex_echo){.mark = -1};
     read_facts(&f, answer);
     r = find_row(&f);
@@ -454,6 +468,8 @@ bool convex_answer_judge_numbered(const struct http_answer *answer, enum convex_
         explain(r, &f, overall->why, sizeof overall->why);
     else if (is_answer_to(number, echo, overall) && call == CONVEX_BATCH)
         has_each = judge_batch(f.value, overall, each, count);
+    else if (overall->kind == VERDICT_DONE)
+        overall->outcome = outcome_of(text_of(f.value, "outcome"));
     json_decref(f.root);
     return has_each;
 }

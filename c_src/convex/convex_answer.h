@@ -15,8 +15,8 @@ enum convex_call {
 /**
  * convex_answer_judge(answer, call, overall, each, count):
  * Say in ${overall} what ${answer} means for the call, by the table of convex_answer.def.  True:
- * the documents of a CONVEX_BATCH fared differently, and ${each} holds ${count} verdicts, one a
- * document in the order they were sent.  False: ${overall} holds for all of them; ${each} is
+ * it is a success of a CONVEX_BATCH, and ${each} holds ${count} verdicts, one a document in the
+ * order they were sent.  False: ${overall} holds for all of them; ${each} is
  * undefined. Every `why` is one line of UTF-8 without control characters.
  */
 bool convex_answer_judge(const struct http_answer *answer, enum convex_call call,

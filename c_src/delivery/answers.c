@@ -74,22 +74,27 @@ static void accept_endpoint(struct delivery *d, uint64_t ordinal)
     enum scope_state was = d->endpoint.state;
 
     d->endpoint_accepted_heard = d->ordinal;
-    if (scope_accepted(&d->endpoint, ordinal))
+    bool was_ill = d->endpoint.failures > 0;
+    if (scope_accepted(&d->endpoint, ordinal)) {
         for (size_t i = 0; i < delivery_kind_slots(d); i++)
             end_waits(d, &d->kinds[i]);
+        if (was_ill) /* it may be another one, or have been put back */
+            peer_ask(&d->peer);
+    }
     if (was != d->endpoint.state)
         delivery_moved(d, NULL, was);
 }
 
 /* ---- documents -------------------------------------------------------------------- */
 
-/* E3 -> E4: done, or a dead letter. */
-static void settle(struct taking *t, struct entry *e)
+/* E3 -> E4: done, or a dead letter; ${v} is of this document. */
+static void settle(struct taking *t, struct entry *e, const struct verdict *v)
 {
     const struct sink_peer *peer = t->answer->peer;
 
     if (peer != NULL && peer->mark > 0)
         e->settlement->mark = (uint64_t)peer->mark;
+    e->settlement->outcome = v->outcome;
     *t->end = e->settlement;
     t->end = &e->settlement->next;
     e->settlement = NULL;
@@ -107,7 +112,7 @@ static void bury(struct taking *t, struct entry *e, const struct verdict *v)
         s->answer =
             base_strndup(body.data, body.len < ANSWER_MAX_BYTES ? body.len : ANSWER_MAX_BYTES);
     metric_add(METRIC_REFUSED_DOCUMENTS, 1);
-    settle(t, e);
+    settle(t, e, v);
 }
 
 /* For status: the first ones that are in trouble, and the last thing said of them. */
@@ -326,7 +331,9 @@ static void take_done(struct taking *t)
 
     for (size_t i = 0; e != NULL; e = next, i++) {
         next = e->next;
-        if (t->answer->each != NULL && t->answer->each[i].kind != VERDICT_DONE)
+        const struct verdict *v =
+            t->answer->each != NULL ? &t->answer->each[i] : &t->answer->overall;
+        if (v->kind != VERDICT_DONE)
             continue;
         struct kind_slot *k = &d->kinds[e->kind];
         if (k->done_in != t->call->ordinal) {
@@ -334,7 +341,7 @@ static void take_done(struct taking *t)
             accept_kind(d, k, t->call->ordinal);
         }
         entries_remove(&t->call->entries, e);
-        settle(t, e);
+        settle(t, e, v);
         done++;
     }
     metric_add(METRIC_DELIVERED, done);

@@ -50,6 +50,7 @@ struct delivery *delivery_open(struct outbox *o, struct sink *sink,
     d->spacing = spacing_new(1000 * options->min_interval_ms);
     d->known = known_new();
     cursors_init(&d->cursors, outbox_reader_open(o));
+    peer_init(&d->peer, o);
     d->unsettled_end = &d->unsettled;
     d->now_us = now_us;
     d->wall_us = wall_us;
@@ -441,6 +442,8 @@ bool delivery_step(struct delivery *d, int64_t now_us, int64_t wall_us)
     d->scan_left = SCANS_A_STEP;
     collect(d);
     look_for_overdue(d);
+    peer_step(&d->peer, d->outbox, d->sink,
+              !d->paused && !d->closing && d->endpoint.state == SCOPE_RUNNING, now_us);
     while (sent < CALLS_A_STEP && may_send(d) && (send_next(d) || d->is_stirred))
         sent++;
     outbox_release(d->cursors.reader);
@@ -480,6 +483,7 @@ int64_t delivery_next_us(const struct delivery *d, int64_t now_us)
             sooner(&next_us, k->quiet_until_us, now_us);
     }
     sooner(&next_us, d->control_us + CONTROL_EVERY_US, now_us);
+    sooner(&next_us, peer_next_us(&d->peer), now_us);
     return next_us;
 }
 

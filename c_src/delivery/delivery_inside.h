@@ -9,6 +9,7 @@
 #include "delivery/entry.h"
 #include "delivery/cursors.h"
 #include "delivery/pace.h"
+#include "delivery/peer.h"
 #include "delivery/scope.h"
 #include "delivery/search.h"
 #include "delivery/spacing.h"
@@ -81,6 +82,7 @@ struct delivery {
     uint64_t random, ordinal;
     bool paused, closing, is_reload_logged;
     struct pace pace;
+    struct peer peer;
     struct spacing *spacing;
     struct scope endpoint;
     uint64_t endpoint_accepted_heard; /* the last ordinal given when it last accepted something */

@@ -69,7 +69,7 @@ struct outbox {
     pthread_t thread;
     /* any thread; set by the store thread */
     atomic_bool is_well;
-    atomic_uint_fast64_t pending, checkpoints;
+    atomic_uint_fast64_t pending, checkpoints, contradictions;
     /* under lock */
     pthread_mutex_t lock;
     pthread_cond_t changed;
@@ -308,6 +308,7 @@ static void succeed(struct outbox *o, struct work *w)
     o->retry_ms = 0;
     o->retry_at_us = 0;
     o->next_tick_us = 0;
+    o->contradictions += o->round.tally.contradicted;
     set_well(o);
     if (recovered && log_limited(&o->recovery_logged_us, LOG_PERIOD_MS))
         log_event(LOG_INFO, "outbox.store_recovered", "%s", "");
@@ -569,6 +570,11 @@ uint64_t outbox_pending(const struct outbox *o)
 uint64_t outbox_checkpoints(const struct outbox *o)
 {
     return o->checkpoints;
+}
+
+uint64_t outbox_contradictions(const struct outbox *o)
+{
+    return o->contradictions;
 }
 
 const struct kept_for *outbox_kept_for(const struct outbox *o)

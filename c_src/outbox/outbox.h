@@ -64,6 +64,10 @@ bool outbox_is_well(const struct outbox *o);
 uint64_t outbox_pending(const struct outbox *o);
 uint64_t outbox_checkpoints(const struct outbox *o);
 
+/** outbox_contradictions(o): How many answers spoke against what was believed to stand in Convex.
+ * Any thread. */
+uint64_t outbox_contradictions(const struct outbox *o);
+
 /** outbox_kept_for(o): What kept_for_check said of the store and the sink; borrowed. */
 const struct kept_for *outbox_kept_for(const struct outbox *o);
 

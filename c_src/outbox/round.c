@@ -217,10 +217,12 @@ static struct outbox_version version_of(const struct document *d)
     return v;
 }
 
-/* Whether what is delivered may not stand there any more. */
-static bool is_doubtful(const struct round *r, const struct checkpoint *cp)
+bool round_believes(const struct round *r, const struct checkpoint_record *c)
 {
-    return r->has_doubt && cp->delivered_mark >= r->doubt.from && cp->delivered_mark <= r->doubt.to;
+    uint64_t mark = c->cp.delivered_mark;
+    bool is_doubtful = r->has_doubt && mark >= r->doubt.from && mark <= r->doubt.to;
+
+    return c->cp.has_delivered && c->reset_revision == 0 && !is_doubtful;
 }
 
 /* What a rebuild asks for, nobody waits for. */
@@ -239,7 +241,7 @@ static struct decision judge(const struct round *r, const struct checkpoint_reco
 
     if (c->cp.has_pending) /* a removal under way leaves nothing */
         standing = c->cp.pending.op == OUTBOX_UPSERT ? &c->cp.pending : NULL;
-    else if (c->cp.has_delivered && c->reset_revision == 0 && !is_doubtful(r, &c->cp))
+    else if (round_believes(r, c))
         standing = &c->cp.delivered;
     struct decision decision = decide(standing, &incoming);
     bool may_go_below = (how & PUT_RESET) && !(how & PUT_UNLESS_AHEAD);

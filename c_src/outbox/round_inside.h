@@ -18,6 +18,7 @@ struct store;
 /* What a round did; counted in metrics when it is committed. */
 struct round_tally {
     uint64_t kept, coalesced, skipped, drift, died, damaged;
+    uint64_t contradicted; /* answers that speak against what was believed to stand in Convex */
     uint64_t confirmed, confirmed_early; /* early: before their last event, by another clock */
     bool brought_work;                   /* something for the delivery side */
     struct metric_pile kept_to_confirmed, append_to_confirmed;
@@ -34,7 +35,8 @@ struct round {
     struct store *store;
     struct damage *damage; /* what readers could not read; borrowed */
     uint64_t limit_bytes, dead_limit;
-    int64_t damaged_logged_us, dead_full_logged_us; /* log_limited's memory */
+    int64_t damaged_logged_us, dead_full_logged_us,
+        contradicted_logged_us; /* log_limited's memory */
     /* of the round */
     int64_t now_us;
     struct fault fault; /* of the last ERR_INVALID */
@@ -112,6 +114,8 @@ enum err round_number_of(struct round *r, struct slice id, uint64_t *document) M
 enum err round_load(struct round *r, struct slice id, struct checkpoint_record *c) MUST_CHECK;
 enum err round_load_numbered(struct round *r, uint64_t document, struct slice id,
                              struct checkpoint_record *c) MUST_CHECK;
+/** round_believes(r, c): Whether what was delivered of it stands in Convex, as far as we know. */
+bool round_believes(const struct round *r, const struct checkpoint_record *c);
 /** round_save(r, id, c): Put the checkpoint; a document without a number gets one. */
 enum err round_save(struct round *r, struct slice id, struct checkpoint_record *c) MUST_CHECK;
 /**

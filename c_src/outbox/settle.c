@@ -115,12 +115,34 @@ static void confirm(const struct settlement *s, bool is_newest, struct checkpoin
         c->reset_revision = 0;
 }
 
+/*
+ * Evidence that Convex is not what we left there: nothing stood where a version was confirmed, or
+ * something newer stands than was ever kept here.
+ */
+static void look_for_contradiction(struct round *r, const struct settlement *s, bool is_newest,
+                                   const struct checkpoint_record *c)
+{
+    bool is_gone = s->outcome == OUTCOME_INSERTED && round_believes(r, c);
+    bool is_foreign = s->outcome == OUTCOME_STALE && is_newest;
+    char id[700];
+
+    if (!is_gone && !is_foreign)
+        return;
+    r->tally.contradicted++;
+    if (log_limited(&r->contradicted_logged_us, LOG_PERIOD_MS))
+        log_event(LOG_WARNING, "outbox.contradicted", "document_id=%s why=\"%s\"",
+                  log_quote(id_of(s), id, sizeof id),
+                  is_gone ? "it was confirmed, and Convex did not have it"
+                          : "Convex has a newer version than this store ever kept");
+}
+
 /* E4 -> E5 */
 static enum err settle_done(struct round *r, const struct settlement *s, bool is_newest,
                             struct checkpoint_record *c)
 {
     if (is_newest)
         confirmed_note(&r->tally, c, r->now_us);
+    look_for_contradiction(r, s, is_newest, c);
     enum err e = is_newest ? round_unkeep(r, c) : ERR_OK;
 
     if (e == ERR_OK && c->cp.is_dead)

@@ -19,8 +19,9 @@ enum verdict_kind {
 struct verdict {
     enum verdict_kind kind;
     bool is_endpoints; /* by nature about the other side, not about what was in the call */
-    int64_t after_ms;  /* AGAIN: the other side asked for this wait (Retry-After); 0: it did not */
-    char why[200];     /* one line for logs, status and dead letters; "" when DONE */
+    enum outbox_outcome outcome; /* DONE: what was done */
+    int64_t after_ms; /* AGAIN: the other side asked for this wait (Retry-After); 0: it did not */
+    char why[200];    /* one line for logs, status and dead letters; "" when DONE */
 };
 
 /* What our store is called on the other side, and the mark that is to stand there (docs/adr/0010).

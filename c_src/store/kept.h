@@ -94,6 +94,16 @@ struct pending {
     struct slice tail;   /* optional members, record.h */
 };
 
+/* What was done with a version that stands now, as the other side says. */
+enum outbox_outcome {
+    OUTCOME_UNSAID,
+    OUTCOME_INSERTED, /* nothing stood there */
+    OUTCOME_UPDATED,
+    OUTCOME_UNCHANGED, /* it stood there */
+    OUTCOME_STALE,     /* something newer stands there */
+    OUTCOME_REMOVED
+};
+
 /* A verdict on its way to disk (E4).  Made by dispatch, taken by outbox_settle. */
 struct settlement {
     struct settlement *next;
@@ -104,10 +114,11 @@ struct settlement {
     size_t id_len;
     bool dead; /* refused: to the dead letters, with why and answer */
     uint32_t attempts;
-    uint64_t mark; /* the number its call answered; 0: none */
-    char *why;     /* heap or NULL, terminated: why it is dead */
-    char *answer;  /* heap or NULL, terminated: what the sink said, cut to 4 KiB */
-    char texts[];  /* the id, and after it what kind and sent.version point to */
+    enum outbox_outcome outcome; /* of one that is not dead */
+    uint64_t mark;               /* the number its call answered; 0: none */
+    char *why;                   /* heap or NULL, terminated: why it is dead */
+    char *answer;                /* heap or NULL, terminated: what the sink said, cut to 4 KiB */
+    char texts[];                /* the id, and after it what kind and sent.version point to */
 };
 
 /** settlement_new(p), settlement_free(s): One of ${p}, done until it is marked dead. */

@@ -100,7 +100,7 @@ struct sim {
     struct sink_call *flight[SIM_CALLS];
     size_t flight_count;
     unsigned calls, answers, restarts;
-    int64_t restart_us;
+    int64_t restart_us, attached_us;
     int64_t call_times_us[64]; /* of the last ones, a ring */
     int lose_percent;
     struct dispatch_options options;
@@ -371,9 +371,15 @@ static void sim_ask(struct sink *sink, enum sink_question question, struct slice
                     sink_told *told, void *arg)
 {
     struct sim *s = (struct sim *)sink;
-    struct verdict none = {.kind = VERDICT_NONE};
+    struct verdict none = {.kind = VERDICT_NONE}, done = {.kind = VERDICT_DONE};
 
-    PRE(question == SINK_CONTROL);
+    if (question == SINK_ATTACH) {
+        if (s->attached_us > 0 && sim_now_us - s->attached_us < 60 * (int64_t)SIM_SECOND)
+            sim_fail(s, "attach is asked twice in a minute");
+        s->attached_us = sim_now_us;
+        told(arg, &done);
+        return;
+    }
     if (!s->has_control) {
         told(arg, &none);
         return;
@@ -638,6 +644,7 @@ static void answer_due(struct sim *s)
 static void restart(struct sim *s)
 {
     sim_say(s, "restart");
+    s->attached_us = 0;
     delivery_end(s->delivery);
     sim_close(&s->sink);
     delivery_close(s->delivery);

@@ -47,7 +47,9 @@ TEST(a_plain_success_is_whole_or_none)
         enum convex_call call = i ? CONVEX_SINGLE : CONVEX_BATCH;
         size_t len = strlen(bodies[i]);
         ck_assert_int_eq(judge(bodies[i], len, call, NUMBER), VERDICT_DONE);
-        ck_assert(!has_each);
+        ck_assert_int_eq(has_each, call == CONVEX_BATCH);
+        ck_assert_int_eq((has_each ? each : &overall)->outcome,
+                         has_each ? OUTCOME_UPDATED : OUTCOME_INSERTED);
         assert_echo(NUMBER, "d1", 2, 7);
         for (size_t cut = 0; cut < len; cut++)
             ck_assert_int_eq(judge(bodies[i], cut, call, NUMBER), VERDICT_UNKNOWN);

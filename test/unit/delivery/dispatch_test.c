@@ -693,6 +693,59 @@ TEST(with_a_control_one_refused_document_alone_in_the_world_dies)
     close_house(&h);
 }
 
+static unsigned attaches(struct house *h)
+{
+    rest(h);
+    pthread_mutex_lock(&h->sink->lock);
+    unsigned n = h->sink->attaches;
+    pthread_mutex_unlock(&h->sink->lock);
+    return n;
+}
+
+static void contradict(struct house *h)
+{
+    h->outbox->contradictions++;
+    dispatch_wake(h->dispatch);
+}
+
+TEST(answers_that_speak_against_what_stands_have_the_other_side_asked_once_a_minute)
+{
+    struct house h;
+
+    open_house(&h, 8, &usual);
+    fake_outbox_put(h.outbox, "a", 1);
+    UNTIL(fake_outbox_pending(h.outbox) == 0);
+    live(&h, 120000, 10000);
+    ck_assert_uint_eq(attaches(&h), 0);
+    contradict(&h);
+    ck_assert_uint_eq(attaches(&h), 1);
+    contradict(&h);
+    live(&h, 50000, 10000);
+    ck_assert_uint_eq(attaches(&h), 1);
+    live(&h, 10000, 1000);
+    ck_assert_uint_eq(attaches(&h), 2);
+    live(&h, 120000, 10000);
+    ck_assert_uint_eq(attaches(&h), 2);
+    close_house(&h);
+}
+
+/* Also a key that was refused, and another that is accepted: 401 is about the endpoint. */
+TEST(an_endpoint_that_is_well_again_is_asked_who_it_is)
+{
+    struct house h;
+
+    open_house(&h, 8, &usual);
+    fake_rule_set(h.sink, refuses_all);
+    put_many(&h, "d", 3);
+    live(&h, 5000, 100);
+    ck_assert_uint_eq(attaches(&h), 0);
+    fake_rule_set(h.sink, always_done);
+    live(&h, 31000, 1000);
+    ck_assert_uint_eq(fake_outbox_pending(h.outbox), 0);
+    ck_assert_uint_eq(attaches(&h), 1);
+    close_house(&h);
+}
+
 /* One kind is refused in the one-document form: its documents wait, the others never do. */
 RULE(refuses_a_kind)
 {

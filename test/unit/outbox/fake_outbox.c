@@ -11,6 +11,7 @@
 #include "outbox/outbox.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #define uthash_fatal(msg) base_broken(msg, __FILE__, __LINE__)
 #include <uthash.h>
@@ -46,8 +47,9 @@ struct outbox {
     struct fake_record *made;
     struct fake_document *documents;
     struct settlement *queue, **queue_end;
-    bool failing, silent;  /* silent: commits of settlements are not announced */
-    bool unreadable;       /* readers see nothing, as while the store is opened again */
+    bool failing, silent; /* silent: commits of settlements are not announced */
+    bool unreadable;      /* readers see nothing, as while the store is opened again */
+    atomic_uint_fast64_t contradictions;
     unsigned order_faults; /* a delivered seq that did not rise */
     void (*on_work)(void *);
     void *on_work_arg;
@@ -327,6 +329,11 @@ enum err outbox_get(struct outbox_reader *r, uint64_t no, struct pending *p)
         return ERR_NOT_FOUND;
     fill_pending(f, p);
     return ERR_OK;
+}
+
+uint64_t outbox_contradictions(const struct outbox *o)
+{
+    return o->contradictions;
 }
 
 uint64_t outbox_settle(struct outbox *o, struct settlement *first)

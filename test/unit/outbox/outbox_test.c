@@ -1095,6 +1095,42 @@ TEST(a_doubt_holds_for_a_range_of_marks)
     house_close(&h);
 }
 
+static void done_as(struct outbox *o, const char *id, enum outbox_outcome outcome)
+{
+    struct settlement *s = kit_send(o, id);
+
+    s->outcome = outcome;
+    kit_settle(o, s);
+}
+
+TEST(answers_that_speak_against_what_was_believed_are_counted)
+{
+    struct house h = house_open();
+
+    do_put(h.o, A, 1, 1);
+    done_as(h.o, A, OUTCOME_INSERTED); /* nothing was believed */
+    do_put(h.o, A, 2, 2);
+    done_as(h.o, A, OUTCOME_UPDATED);
+    do_put(h.o, A, 3, 3);
+    struct settlement *late = kit_send(h.o, A);
+    do_put(h.o, A, 4, 4);
+    late->outcome = OUTCOME_STALE; /* and a newer one waits: it may have been written */
+    kit_settle(h.o, late);
+    done_as(h.o, A, OUTCOME_UNCHANGED);
+    ck_assert_uint_eq(outbox_contradictions(h.o), 0);
+    do_put(h.o, A, 5, 5);
+    done_as(h.o, A, OUTCOME_INSERTED);
+    ck_assert_uint_eq(outbox_contradictions(h.o), 1);
+    do_put(h.o, A, 6, 6);
+    done_as(h.o, A, OUTCOME_STALE);
+    ck_assert_uint_eq(outbox_contradictions(h.o), 2);
+    ck_assert_int_eq(do_simple(h.o, fn_clear, A), ERR_OK);
+    do_put(h.o, A, 7, 7);
+    done_as(h.o, A, OUTCOME_INSERTED); /* after a removal */
+    ck_assert_uint_eq(outbox_contradictions(h.o), 2);
+    house_close(&h);
+}
+
 /* What a rebuild asks for waits in a lane of its own; both are one queue, in order of arrival. */
 TEST(both_lanes_are_read_in_the_order_of_arrival)
 {

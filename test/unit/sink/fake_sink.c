@@ -58,7 +58,7 @@ struct fake_sink {
     struct verdict control; /* NONE: none is known */
     struct sink_call *in_flight;
     unsigned in_flight_count, in_flight_most;
-    unsigned calls, controls, reloads, closed;
+    unsigned calls, controls, attaches, reloads, closed;
     unsigned doubles; /* a document in two calls at once: must stay 0 */
     size_t sizes[FAKE_CALLS];
     int64_t times_us[FAKE_CALLS];
@@ -180,10 +180,13 @@ static void fake_question(struct sink *base, enum sink_question question, struct
 {
     struct fake_sink *s = (struct fake_sink *)base;
 
-    (void)question, (void)kind;
+    (void)kind;
     pthread_mutex_lock(&s->lock);
     struct verdict v = s->control;
-    s->controls += v.kind != VERDICT_NONE;
+    if (question == SINK_ATTACH)
+        s->attaches++;
+    else
+        s->controls += v.kind != VERDICT_NONE;
     pthread_mutex_unlock(&s->lock);
     told(arg, &v);
 }
