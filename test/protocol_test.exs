@@ -110,6 +110,25 @@ defmodule ProtocolTest do
       assert {:error, {:gap, 1, 7}} = project(c, "new", events(7..7))
     end
 
+    test "log_end: what stands in a folded event's place, a shorter log, and below", c do
+      other = fn seq -> %{event(seq) | event_type: "other"} end
+      full = %{log_end: 5, return: :summary}
+      assert {:error, {:gap, 1, 6}} = project(c, "le", [], %{log_end: 5})
+      assert {:ok, %{seq: 5, reason: nil}} = project(c, "le", events(1..5), %{log_end: 5})
+      assert {:ok, %{write: "skipped", reason: "idempotent"}} = project(c, "le", [event(5)], %{log_end: 5})
+      assert {:ok, %{write: "queued", reason: "summary_hash_mismatch", summary: summary}} = project(c, "le", [other.(5)], full)
+      assert %{"latest_event_type" => "other", "event_count" => 5, "latest_seq" => 5} = summary
+      assert {:ok, %{write: "skipped", reason: "checkpoint_ahead", seq: 5}} = project(c, "le", [event(3)], %{log_end: 3})
+      assert {:ok, %{folded_seq: 5}} = ask(c, {:checkpoint, @run <> "le"})
+      assert {:ok, %{write: "queued", reason: "checkpoint_ahead", seq: 4}} = project(c, "le", [other.(4)], %{log_end: 4})
+      assert {:ok, %{write: "queued", seq: 2}} = project(c, "le", [event(2)], %{log_end: 2, below: true})
+      assert {:ok, %{folded_seq: 2, event_count: 2, seq: 2}} = ask(c, {:checkpoint, @run <> "le"})
+      assert {:ok, %{seq: 4}} = project(c, "le", events(2..4), %{log_end: 4})
+      assert {:error, {:invalid, "log_end", _}} = project(c, "le", [event(4)], %{log_end: 5})
+      assert {:error, {:invalid, "below", _}} = project(c, "le", [event(4)], %{below: true})
+      assert {:error, {:invalid, "opts.log_end", _}} = project(c, "le", [], %{log_end: -1})
+    end
+
     test "after_seq: a row that builds on events this store has not seen asks for them", c do
       assert {:error, {:gap, 1, 6}} = project(c, "as", [], %{after_seq: 5})
       assert {:error, :not_found} = ask(c, {:checkpoint, @run <> "as"})

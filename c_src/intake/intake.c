@@ -159,7 +159,8 @@ static enum err finish_draft(struct request *q, const struct checkpoint *known, 
 
     fault_clear(&fault);
     int64_t after_us = q->how & PUT_UNLESS_NEWER ? 0 : known->last_projected_us;
-    enum err e = projection_finish(q->draft, known->fold, after_us, now_us, document, &fault);
+    struct past past = {known->fold, known->recent};
+    enum err e = projection_finish(q->draft, past, after_us, now_us, document, &fault);
 
     if (e != ERR_OK) {
         q->fault = base_alloc(sizeof *q->fault);
@@ -183,7 +184,7 @@ static enum err request_apply(struct intent *in, struct round *r)
     draft_swap_out(q->draft, made);
     e = finish_draft(q, &known, round_now_us(r), &document);
     if (e == ERR_OK)
-        e = round_put(r, &document, q->how, &decision);
+        e = round_put(r, &document, q->how | (document.may_go_below ? PUT_RESET : 0u), &decision);
     if (!q->want_summary) /* the store has a copy: the next document is made in the same place */
         draft_swap_out(q->draft, made);
     if (e != ERR_OK)
@@ -343,6 +344,9 @@ static const struct argument request_arguments[] = {
     {"unless_newer", ARGUMENT_FLAG, AT(unless_newer), .wanted = A_FLAG},
     {"after_seq", ARGUMENT_NUMBER, AT(projection.after_seq), .max = INT64_MAX,
      .wanted = "a seq is wanted"},
+    {"log_end", ARGUMENT_NUMBER, AT(projection.log_end), .max = INT64_MAX,
+     .wanted = "a seq is wanted"},
+    {"below", ARGUMENT_FLAG, AT(projection.below), .wanted = A_FLAG},
     {"events_before", ARGUMENT_NUMBER, AT(projection.events_before), .max = INT64_MAX,
      .wanted = "a number of events is wanted"},
     {"deadline_ms", ARGUMENT_NUMBER, AT(deadline_ms), .max = DEADLINE_MAX_MS,
@@ -358,12 +362,14 @@ static enum err read_options(const struct intake *i, struct request *q, term opt
 {
     struct request_options o = {.projection = {.version = slice_str(i->options.projection_version),
                                                .no_hash = !i->options.hash,
-                                               .range = {-1}},
+                                               .range = {-1},
+                                               .log_end = -1},
                                 .deadline_ms = DEADLINE_MS};
     enum err e = arguments_options(opts, request_arguments, REQUEST_ARGUMENTS, &o, q->fault);
 
     *projection = o.projection;
     projection->has_range = o.projection.range[0] >= 0;
+    projection->has_log_end = o.projection.log_end >= 0;
     q->deadline_ms = o.deadline_ms;
     q->how = (o.projection.reset ? PUT_RESET : 0u) | (o.force ? PUT_FORCE : 0u) |
              (o.unless_ahead ? PUT_UNLESS_AHEAD : 0u) | (o.unless_newer ? PUT_UNLESS_NEWER : 0u);

@@ -289,7 +289,8 @@ static enum err keep_document(struct round *r, const struct document *d, unsigne
                         .version = version_of(d)};
     p.version.reset = may_go_below;
     c->cp.kind = p.kind;
-    c->cp.fold = d->fold;
+    c->cp.fold = d->past.fold;
+    c->cp.recent = d->past.recent;
     c->cp.last_projected_us = d->projected_at_us;
     if (reset)
         c->reset_revision = r->counters.next_revision;
@@ -302,7 +303,7 @@ static bool keeps_fold(const struct checkpoint_record *c, const struct document 
 {
     if ((how & PUT_UNLESS_AHEAD) && decision->reason == DECIDE_CHECKPOINT_AHEAD)
         return false;
-    return !slice_eq(c->cp.fold, document->fold);
+    return !slice_eq(c->cp.fold, document->past.fold);
 }
 
 enum err round_put(struct round *r, const struct document *document, unsigned how,
@@ -318,12 +319,16 @@ enum err round_put(struct round *r, const struct document *document, unsigned ho
         r->tally.skipped++;
         return ERR_OK;
     }
-    *decision = judge(r, &c, document, how);
+    *decision = document->is_behind ? (struct decision){.reason = DECIDE_CHECKPOINT_AHEAD}
+                                    : judge(r, &c, document, how);
     e = ERR_OK;
-    if (decision->write) {
+    if (document->is_behind) {
+        /* what was read may be all that there is, or a transaction is open: nothing is kept */
+    } else if (decision->write) {
         e = keep_document(r, document, how, &c);
     } else if (keeps_fold(&c, document, how, decision)) {
-        c.cp.fold = document->fold;
+        c.cp.fold = document->past.fold;
+        c.cp.recent = document->past.recent;
         e = round_save(r, document->id, &c);
     }
     if (e == ERR_OK)
@@ -356,7 +361,7 @@ static enum err remove_document(struct round *r, struct slice id, struct slice k
     if (e != ERR_OK)
         return e;
     c.cp.kind = kind;
-    c.cp.fold = slice_of("", 0);
+    c.cp.fold = c.cp.recent = slice_of("", 0);
     c.cp.has_delivered = false;
     c.cp.last_projected_us = p.version.projected_at_us;
     c.reset_revision = r->counters.next_revision;

@@ -8,6 +8,7 @@
 #include "projection/kind_slot.h"
 #include "ground/time_text.h"
 #include "projection/projection.h"
+#include "projection/recent.h"
 
 #define DRAFT_PROJECTED_AT    "projected_at"
 #define DRAFT_PROJECTION_HASH "projection_hash"
@@ -30,10 +31,12 @@ struct draft {
     int64_t first_seq, last_seq;       /* of the events; 0: none */
     int64_t events_before;             /* with reset: those before first_seq that count */
     int64_t after_seq;                 /* the events given are those after this one; 0: unsaid */
+    int64_t log_end;                   /* the last event of the log; -1: unsaid */
+    struct recent given;               /* the last of the events */
     struct piece event_type, event_at; /* of the last event */
     int64_t seq;                       /* the row's latest_seq; of an adopted one: its seq */
     int64_t event_count;               /* of an adopted one */
-    bool adopted, reset, no_hash, has_range;
+    bool adopted, reset, below, no_hash, has_range;
     int64_t range[2];
     /* filled up by finish */
     struct buf text;                  /* what the pieces lie in */

@@ -71,7 +71,10 @@ struct projection_options {
     bool reset;            /* forget the fold, start at the first event given */
     int64_t events_before; /* with reset: so many lie before it, counted by the asker */
     int64_t after_seq;     /* the asker believes that so far is folded; 0: it says nothing */
-    bool no_hash;          /* leave projection_hash out (configuration) */
+    bool has_log_end;      /* log_end: the log ended with this event when it was read */
+    int64_t log_end;
+    bool below;   /* the document goes there, even if more is folded */
+    bool no_hash; /* leave projection_hash out (configuration) */
 };
 
 /*
@@ -83,13 +86,21 @@ struct projection_options {
  */
 struct draft;
 
+/* What is kept of the events of a document, opaque bytes; both empty: nothing is. */
+struct past {
+    struct slice fold;
+    struct slice recent; /* the last few, to know whether the log has them still */
+};
+
 /* The finished document; its slices borrow the draft. */
 struct document {
     const struct kind *kind;
     struct slice id;      /* "runtime/run_summary:<run_id>" */
     struct slice version; /* projection_version */
     struct slice json;    /* the whole document, canonical */
-    struct slice fold;    /* the fold after these events, to be kept beside it; may be empty */
+    struct past past;     /* the fold after these events, to be kept beside it */
+    bool is_behind;       /* the log that was read is shorter than the fold: not to be kept */
+    bool may_go_below;    /* what is folded is not in the log any more: in spite of a lower seq */
     int64_t seq;
     int64_t event_count;
     int64_t projected_at_us; /* microseconds since 1970, UTC */
@@ -125,9 +136,10 @@ enum err projection_adopt(const struct kind *k, struct slice document_id, term s
 struct slice draft_id(const struct draft *d);
 
 /**
- * projection_finish(d, fold, after_us, now_us, document, fault):
- * The second half.  ${fold} is what an earlier finish gave for this document
- * (empty: none); events already folded are ignored.  projected_at becomes the
+ * projection_finish(d, past, after_us, now_us, document, fault):
+ * The second half.  ${past} is what an earlier finish gave for this document; events already folded
+ * are ignored, but where the request says how far the log goes: then the last one is held
+ * against the fold (docs/adr/0014-the-log-and-second-looks.md).  projected_at becomes the
  * request's own (its text as given, when it is RFC 3339), or ${now_us}, but always
  * later than ${after_us} (0: no bound).  Times before 1970 are refused.
  * ${document} borrows ${d} until draft_free or the next finish.
@@ -135,7 +147,7 @@ struct slice draft_id(const struct draft *d);
  * ERR_INVALID: heavier than Convex takes; seq_range does not end at the document's
  * seq; the stored fold is broken (reset heals it); projected_at after year 9999.
  */
-enum err projection_finish(struct draft *d, struct slice fold, int64_t after_us, int64_t now_us,
+enum err projection_finish(struct draft *d, struct past past, int64_t after_us, int64_t now_us,
                            struct document *document, struct fault *fault) MUST_CHECK;
 
 /**

@@ -1,10 +1,10 @@
 /*
  * projection_finish.c - the second half: a draft and a past become a document.
  *
- * The happy path: the events are added to the fold, projected_at is chosen later
- * than the one before, and all pieces are copied into place in the canonical
- * order that the kind's slots have.  The hash is taken over the finished bytes
- * around projected_at and projection_hash: nothing is rendered twice.
+ * The happy path: the events are added to the fold, or, where the log says less than the fold does,
+ * the fold goes back to the end of the log; projected_at is chosen later than the one before, and
+ * all pieces are copied into place in the canonical order that the kind's slots have.  The hash is
+ * taken over the finished bytes around projected_at and projection_hash: nothing is rendered twice.
  *
  * What can go wrong: events are missing after the fold, the stored fold is
  * broken, the document weighs more than Convex takes.  Then there is no
@@ -22,6 +22,7 @@
 #include "projection/gate.h"
 #include "projection/kind_slot.h"
 #include "projection/projection.h"
+#include "projection/recent.h"
 
 #define RANGE_WEIGHT 20 /* an array (2) of two numbers (9): crates/value/src/size.rs */
 #define NO_HASH_YET  "\"0000000000000000000000000000000000000000000000000000000000000000\""
@@ -41,21 +42,80 @@ static enum err refuse_gap(struct fault *fault, int64_t expected, int64_t got)
                       (long long)expected);
 }
 
-/* Bring ${f} (its texts still borrowed from ${bytes}) and the draft's events together. */
-static enum err fold_events(struct draft *d, struct slice bytes, struct fold *f,
+/* The fold, and what is remembered of the events in it. */
+struct known {
+    struct fold fold; /* its texts borrow the past */
+    struct recent recent;
+};
+
+static enum err read_past(const struct draft *d, struct past past, struct known *k,
+                          struct fault *fault)
+{
+    if (d->reset)
+        past = (struct past){0};
+    enum err e = fold_read(past.fold, &k->fold, fault);
+    if (e == ERR_OK)
+        recent_read(past.recent, k->fold.seq, &k->recent);
+    return e;
+}
+
+static enum err fold_new(struct draft *d, struct known *k, struct fault *fault)
+{
+    struct fold *f = &k->fold;
+    int64_t folded = d->reset ? d->first_seq - 1 : f->seq;
+
+    if (d->first_seq > folded + 1)
+        return refuse_gap(fault, folded + 1, d->first_seq);
+    f->event_count += d->events_before + d->last_seq - folded;
+    f->seq = d->last_seq;
+    recent_follow(&k->recent, &d->given);
+    return ERR_OK;
+}
+
+/* The log ends before the fold does; whether it has gone on without what was folded. */
+static bool is_other_history(const struct draft *d, const struct known *k)
+{
+    return d->last_seq > 0 && recent_differs(&k->recent, d->last_seq, recent_last_mark(&d->given));
+}
+
+/* The last event of the log, which may be in the place of another or of many, is the last one
+ * folded.  Of a history that began later than it does now only what was given is counted. */
+static void fold_back(const struct draft *d, struct known *k)
+{
+    struct fold *f = &k->fold;
+    int64_t lost = f->seq - d->log_end;
+
+    f->event_count = f->event_count > lost ? f->event_count - lost : d->last_seq - d->first_seq + 1;
+    f->seq = d->log_end;
+    if (f->seq == 0)
+        *k = (struct known){0};
+    else
+        recent_end(&k->recent, f->seq, recent_last_mark(&d->given));
+}
+
+/* Bring what is known (its texts still borrowed from the past) and the draft's events together. */
+static enum err fold_events(struct draft *d, struct known *k, struct document *document,
                             struct fault *fault)
 {
-    enum err e = fold_read(d->reset ? slice_of(NULL, 0) : bytes, f, fault);
+    struct fold *f = &k->fold;
+    bool says_end = d->log_end >= 0, is_shorter = says_end && d->log_end < f->seq;
+    int64_t after =
+        says_end && d->last_seq == 0 && d->log_end > d->after_seq ? d->log_end : d->after_seq;
+    enum err e = ERR_OK;
+
+    if (after > f->seq)
+        return refuse_gap(fault, f->seq + 1, after + 1);
+    document->may_go_below = d->below || (is_shorter && is_other_history(d, k));
+    document->is_behind = is_shorter && !document->may_go_below;
+    bool takes_last =
+        d->last_seq > f->seq || document->may_go_below || (says_end && d->log_end == f->seq);
+    if (d->last_seq > f->seq)
+        e = fold_new(d, k, fault);
+    else if (takes_last && (d->last_seq > 0 || is_shorter))
+        fold_back(d, k);
     if (e != ERR_OK)
         return e;
-    if (d->after_seq > f->seq)
-        return refuse_gap(fault, f->seq + 1, d->after_seq + 1);
-    if (d->last_seq > f->seq) {
-        int64_t folded = d->reset ? d->first_seq - 1 : f->seq;
-        if (d->first_seq > folded + 1)
-            return refuse_gap(fault, folded + 1, d->first_seq);
-        f->event_count += d->events_before + d->last_seq - folded;
-        f->seq = d->last_seq;
+    if (takes_last && d->last_seq > 0) {
         d->values[SLOT_EVENT_TYPE] = d->event_type;
         d->values[SLOT_EVENT_AT] = d->event_at;
     } else {
@@ -66,10 +126,13 @@ static enum err fold_events(struct draft *d, struct slice bytes, struct fold *f,
     return ERR_OK;
 }
 
-static enum err put_past(struct draft *d, struct slice bytes, struct fold *f,
+static enum err put_past(struct draft *d, struct past past, struct known *k,
                          struct document *document, struct fault *fault)
 {
-    enum err e = fold_events(d, bytes, f, fault);
+    struct fold *f = &k->fold;
+    enum err e = read_past(d, past, k, fault);
+    if (e == ERR_OK)
+        e = fold_events(d, k, document, fault);
     if (e != ERR_OK)
         return e;
     document->seq = f->seq > 0 ? f->seq : d->seq;
@@ -179,15 +242,38 @@ static enum err put_json(struct draft *d, uint8_t hash[32], struct fault *fault)
     return ERR_OK;
 }
 
-enum err projection_finish(struct draft *d, struct slice fold, int64_t after_us, int64_t now_us,
+/* What is kept of the events comes after the document; the past of an adopted one stays. */
+static void put_kept(struct draft *d, struct past past, struct known *k, struct document *document)
+{
+    size_t json_len = d->out.len;
+
+    if (d->adopted) {
+        buf_slice(&d->out, past.fold);
+    } else {
+        k->fold.type_json = draft_view(d, d->values[SLOT_EVENT_TYPE]);
+        k->fold.inserted_at_json = draft_view(d, d->values[SLOT_EVENT_AT]);
+        fold_put(&d->out, &k->fold);
+    }
+    size_t fold_len = d->out.len - json_len;
+    if (d->adopted)
+        buf_slice(&d->out, past.recent);
+    else
+        recent_put(&d->out, &k->recent);
+    const uint8_t *fold = d->out.data + json_len;
+    document->json = slice_of(d->out.data, json_len);
+    document->past.fold = slice_of(fold, fold_len);
+    document->past.recent = slice_of(fold + fold_len, d->out.len - json_len - fold_len);
+}
+
+enum err projection_finish(struct draft *d, struct past past, int64_t after_us, int64_t now_us,
                            struct document *document, struct fault *fault)
 {
-    struct fold f = {0};
+    struct known known = {0};
     *document = (struct document){.kind = d->kind, .seq = d->seq, .event_count = d->event_count};
     d->text.len = d->text_len; /* what an earlier finish added */
     d->out.len = 0;
 
-    enum err e = d->adopted ? ERR_OK : put_past(d, fold, &f, document, fault);
+    enum err e = d->adopted ? ERR_OK : put_past(d, past, &known, document, fault);
     if (e == ERR_OK)
         e = put_time(d, after_us, now_us, &document->projected_at_us, fault);
     if (e != ERR_OK)
@@ -198,17 +284,8 @@ enum err projection_finish(struct draft *d, struct slice fold, int64_t after_us,
     if (e != ERR_OK)
         return e;
 
-    size_t json_len = d->out.len;
-    if (d->adopted) {
-        buf_slice(&d->out, fold);
-    } else {
-        f.type_json = draft_view(d, d->values[SLOT_EVENT_TYPE]);
-        f.inserted_at_json = draft_view(d, d->values[SLOT_EVENT_AT]);
-        fold_put(&d->out, &f);
-    }
+    put_kept(d, past, &known, document);
     document->id = draft_view(d, d->id);
     document->version = draft_view(d, d->version);
-    document->json = slice_of(d->out.data, json_len);
-    document->fold = slice_of(d->out.data + json_len, d->out.len - json_len);
     return ERR_OK;
 }

@@ -220,11 +220,27 @@ static enum err put_events(struct draft *d, term events, struct fault *fault)
             e = put_event_key(d, i, event.at, "inserted_at", &d->event_at, fault);
         if (e != ERR_OK)
             return e;
+        recent_add(&d->given, d->last_seq,
+                   recent_mark(draft_view(d, d->event_type), draft_view(d, d->event_at)));
     }
     return term_type(at) == TERM_NIL ? ERR_OK : fault_say(fault, "events", NO_EVENTS);
 }
 
 /* ---- the options ------------------------------------------------------------ */
+
+static enum err put_log_end(struct draft *d, const struct projection_options *o,
+                            struct fault *fault)
+{
+    d->log_end = o->has_log_end && !o->reset ? o->log_end : -1;
+    d->below = o->below && !o->reset;
+    if (o->has_log_end && !draft_is_seq(o->log_end))
+        return fault_say(fault, "log_end", "must be from 0 to 2^53 - 1");
+    if (o->has_log_end && d->last_seq > 0 && o->log_end != d->last_seq)
+        return fault_say(fault, "log_end", "must be the seq of the last event given");
+    if (d->below && (d->log_end == -1 || d->log_end != d->last_seq))
+        return fault_say(fault, "below", "goes with log_end and that event, or with reset");
+    return ERR_OK;
+}
 
 static enum err put_options(struct draft *d, const struct projection_options *o,
                             struct fault *fault)
@@ -237,6 +253,8 @@ static enum err put_options(struct draft *d, const struct projection_options *o,
     d->after_seq = o->reset ? 0 : o->after_seq;
     if (!draft_is_seq(o->after_seq))
         return fault_say(fault, "after_seq", "must be from 0 to 2^53 - 1");
+    if (put_log_end(d, o, fault) != ERR_OK)
+        return ERR_INVALID;
     bool counts_before = o->events_before != 0;
     if (counts_before && (!o->reset || o->events_before < 0 || o->events_before >= d->first_seq))
         return fault_say(fault, "events_before",

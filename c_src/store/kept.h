@@ -63,7 +63,7 @@ struct checkpoint {
     struct outbox_version pending, delivered;
     uint64_t delivered_mark; /* the number its call answered; 0: before there were any */
     struct slice kind;
-    struct slice fold;         /* opaque here: what projection_finish gave last */
+    struct slice fold, recent; /* opaque here: what projection_finish gave last */
     int64_t last_projected_us; /* of the newest version ever kept, clears included */
 };
 /* A document that was cleared, and the removal confirmed, keeps a checkpoint with neither pending

@@ -170,7 +170,12 @@ enum err record_get_id(struct slice id, struct slice value, uint64_t *document, 
 
 /* ---- checkpoints ------------------------------------------------------------ */
 
-enum { CHECKPOINT_ROW_VERSION = 1, CHECKPOINT_ORIGIN = 2, CHECKPOINT_KNOWN = 6 };
+enum {
+    CHECKPOINT_ROW_VERSION = 1,
+    CHECKPOINT_ORIGIN = 2,
+    CHECKPOINT_RECENT = 3,
+    CHECKPOINT_KNOWN = 14
+};
 
 static void put_checkpoint_member(struct buf *out, unsigned key, const void *record)
 {
@@ -178,6 +183,8 @@ static void put_checkpoint_member(struct buf *out, unsigned key, const void *rec
 
     if (key == CHECKPOINT_ROW_VERSION)
         pack_bin(out, c->row_version);
+    else if (key == CHECKPOINT_RECENT)
+        pack_bin(out, c->cp.recent);
     else
         pack_uint(out, (uint64_t)c->origin);
 }
@@ -188,6 +195,8 @@ static void take_checkpoint_member(void *record, unsigned key, struct unpack *va
 
     if (key == CHECKPOINT_ROW_VERSION) {
         c->row_version = unpack_bin_to(value, RECORD_MAX_ROW_VERSION);
+    } else if (key == CHECKPOINT_RECENT) {
+        c->cp.recent = unpack_bin_to(value, RECORD_MAX_RECENT);
     } else {
         c->origin = (enum outbox_origin)unpack_uint_to(value, ORIGIN_COUNT - 1);
         c->has_origin = true;
@@ -200,7 +209,7 @@ void record_put_checkpoint(struct buf *out, const struct checkpoint_record *c)
     size_t from = out->len;
 
     PRE(cp->document != 0 && cp->has_pending == (cp->pending_no != 0));
-    PRE(c->row_version.len <= RECORD_MAX_ROW_VERSION);
+    PRE(c->row_version.len <= RECORD_MAX_ROW_VERSION && cp->recent.len <= RECORD_MAX_RECENT);
     pack_array(out, 9);
     pack_str(out, c->id);
     pack_str(out, cp->kind);
@@ -218,7 +227,8 @@ void record_put_checkpoint(struct buf *out, const struct checkpoint_record *c)
     pack_bin(out, cp->fold);
     record_put_tail(out, c->tail, CHECKPOINT_KNOWN,
                     (c->row_version.len > 0 ? 1u << CHECKPOINT_ROW_VERSION : 0u) |
-                        (c->has_origin ? 1u << CHECKPOINT_ORIGIN : 0u),
+                        (c->has_origin ? 1u << CHECKPOINT_ORIGIN : 0u) |
+                        (cp->recent.len > 0 ? 1u << CHECKPOINT_RECENT : 0u),
                     put_checkpoint_member, c);
     record_seal(out, from, STORE_CHECKPOINTS, slice_of(&cp->document, sizeof cp->document));
 }

@@ -25,7 +25,7 @@
  * ids          id      ->  the document's number, 8 bytes, little-endian (no array, no TAIL)
  * checkpoints  number  ->  [id, kind, last_projected_us, reset_revision, pending_no, is_dead,
  *                           [VERSION, mark] or nil (delivered), fold, TAIL]
- *              1 row_version, 2 origin of what is delivered
+ *              1 row_version, 2 origin of what is delivered; 3 recent events of the fold
  * pending      no      ->  [number, id, kind, VERSION, kept_at_us, origin, json, TAIL]
  *              1 attempts, 2 next_try_us, 3 moved
  * dead         number  ->  [id, kind, VERSION, attempts, tries, died_at_us, next_try_us, why,
@@ -33,7 +33,7 @@
  * quarantine   rising  ->  [table, key, value, why, at_us, TAIL]
  * VERSION      [op, reset, seq, event_count, projected_at_us, hash, projection_version, revision]
  *
- * Texts are str; hash, json, fold, answer, store_id, row_version, key and value are bin.
+ * Texts are str; hash, json, fold, recent, answer, store_id, row_version, key and value are bin.
  *
  * If you change what is written here and an older program must not ignore it:
  *   1. Increase STORE_FORMAT.
@@ -52,6 +52,7 @@
 #define RECORD_MAX_ADDRESS     1024
 #define RECORD_MAX_DEPLOYMENT  64
 #define RECORD_MAX_ROW_VERSION 64
+#define RECORD_MAX_RECENT      64
 #define RECORD_MAX_WHY         200 /* of a doubt, a quarantine */
 #define RECORD_CRC_BYTES       4
 

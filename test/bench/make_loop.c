@@ -104,7 +104,7 @@ static size_t make_one(const struct kinds *kinds, struct slice bytes, struct buf
     if (projection_prepare(kinds_find(kinds, term_text(kind)), term_text(id), row, term_next(row),
                            &options, &draft, &fault) != ERR_OK)
         fail(fault.why);
-    if (projection_finish(draft, slice_of("", 0), 0, 1771531200000000, &d, &fault) != ERR_OK)
+    if (projection_finish(draft, (struct past){0}, 0, 1771531200000000, &d, &fault) != ERR_OK)
         fail(fault.why);
     struct pending p = {.no = 1,
                         .document = 1,

@@ -19,14 +19,17 @@ static void finish(struct draft *draft)
     struct fault fault = {0};
     const int64_t now_us = 1700000000000000;
 
-    if (projection_finish(draft, slice_of(NULL, 0), 0, now_us, &first, &fault) == ERR_OK) {
-        struct buf fold = {0};
+    if (projection_finish(draft, (struct past){0}, 0, now_us, &first, &fault) == ERR_OK) {
+        struct buf fold = {0}, recent = {0};
         uint8_t hash[32];
-        buf_slice(&fold, first.fold);
+        buf_slice(&fold, first.past.fold);
+        buf_slice(&recent, first.past.recent);
+        struct past past = {buf_view(&fold), buf_view(&recent)};
         memcpy(hash, first.hash, sizeof hash);
-        PRE(projection_finish(draft, buf_view(&fold), now_us, now_us, &again, &fault) == ERR_OK);
+        PRE(projection_finish(draft, past, now_us, now_us, &again, &fault) == ERR_OK);
         PRE(memcmp(hash, again.hash, sizeof hash) == 0 && again.projected_at_us > now_us);
         buf_free(&fold);
+        buf_free(&recent);
     } else {
         PRE(fault.why[0] != '\0' || fault.expected != fault.got);
     }

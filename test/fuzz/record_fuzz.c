@@ -47,6 +47,7 @@ static void read_checkpoint(struct slice key, struct slice value)
     inside(value, c.id);
     inside(value, c.cp.fold);
     inside(value, c.row_version);
+    inside(value, c.cp.recent);
     record_put_checkpoint(&again, &c);
     PRE(record_get_checkpoint(key, buf_view(&again), &c, &fault) == ERR_OK);
     buf_free(&again);

@@ -26,7 +26,8 @@ struct op {
     bool reset;
     unsigned how;     /* enum put_how, beside reset */
     const char *fold; /* NULL: none */
-    size_t json_len;  /* 0: as long as it is */
+    bool is_behind;
+    size_t json_len; /* 0: as long as it is */
     int64_t until_us;
     /* results */
     struct decision decision;
@@ -152,7 +153,8 @@ static inline enum err fn_put(struct op *op, struct round *r)
                          .id = slice_str(op->id),
                          .version = slice_str("v1"),
                          .json = slice_of(json, len),
-                         .fold = slice_str(op->fold != NULL ? op->fold : ""),
+                         .past.fold = slice_str(op->fold != NULL ? op->fold : ""),
+                         .is_behind = op->is_behind,
                          .seq = op->seq,
                          .event_count = op->seq,
                          .projected_at_us = round_now_us(r)};
@@ -208,7 +210,8 @@ static inline enum err fn_look(struct op *op, struct round *r)
 
     kit_copy(op->fold_found, sizeof op->fold_found, op->cp.fold);
     kit_copy(op->kind_found, sizeof op->kind_found, op->cp.kind);
-    op->cp.fold = op->cp.kind = op->cp.pending.version = op->cp.delivered.version = slice_of("", 0);
+    op->cp.fold = op->cp.recent = op->cp.kind = op->cp.pending.version = op->cp.delivered.version =
+        slice_of("", 0);
     return e;
 }
 

@@ -383,6 +383,22 @@ TEST(force_writes_what_stands_already)
     house_close(&h);
 }
 
+TEST(of_a_log_that_is_behind_nothing_is_kept)
+{
+    struct house h = house_open();
+    struct op op = {.fn = fn_put, .id = A, .seq = 5, .hash = 1, .fold = "five"};
+    struct op look = {.fn = fn_look, .id = A};
+
+    ck_assert_int_eq(kit_do(h.o, &op), ERR_OK);
+    op = (struct op){.fn = fn_put, .id = A, .seq = 5, .hash = 2, .fold = "x", .is_behind = true};
+    ck_assert_int_eq(kit_do(h.o, &op), ERR_OK);
+    check_decision(op.decision, false, false, DECIDE_CHECKPOINT_AHEAD, 0);
+    ck_assert_int_eq(kit_do(h.o, &look), ERR_OK);
+    ck_assert_str_eq(look.fold_found, "five");
+    ck_assert_int_eq(look.cp.pending.hash[31], 1);
+    house_close(&h);
+}
+
 TEST(unless_ahead_keeps_the_newer_one_and_its_fold)
 {
     struct house h = house_open();

@@ -28,6 +28,8 @@ static struct {
     struct fault fault;
     char fold[4096]; /* what the last good finish gave */
     size_t fold_len;
+    char recent[64]; /* and this */
+    size_t recent_len;
 } t;
 
 /* The columns that the documents below have, whatever else the built-in kinds may copy one day. */
@@ -106,14 +108,19 @@ static enum err adopt(const char *id, const char *summary)
 static enum err finish_after(int64_t after_us, int64_t now_us)
 {
     memset(&t.fault, 0, sizeof t.fault);
-    enum err e = projection_finish(t.draft, slice_of(t.fold, t.fold_len), after_us, now_us,
-                                   &t.document, &t.fault);
+    struct past past = {slice_of(t.fold, t.fold_len), slice_of(t.recent, t.recent_len)};
+    enum err e = projection_finish(t.draft, past, after_us, now_us, &t.document, &t.fault);
     ck_assert((e == ERR_OK) == (t.fault.why[0] == '\0'));
     if (e == ERR_OK) {
-        ck_assert_uint_le(t.document.fold.len, sizeof t.fold);
-        if (t.document.fold.len > 0)
-            memcpy(t.fold, t.document.fold.data, t.document.fold.len);
-        t.fold_len = t.document.fold.len;
+        ck_assert_uint_le(t.document.past.fold.len, sizeof t.fold);
+        if (t.document.past.fold.len > 0)
+            memcpy(t.fold, t.document.past.fold.data, t.document.past.fold.len);
+        t.fold_len = t.document.past.fold.len;
+        struct slice recent = t.document.past.recent;
+        ck_assert_uint_le(recent.len, sizeof t.recent);
+        if (recent.len > 0)
+            memcpy(t.recent, recent.data, recent.len);
+        t.recent_len = recent.len;
     }
     return e;
 }
@@ -346,7 +353,7 @@ TEST(without_events_the_row_tells_the_seq)
     project(ROW, "[]");
     ck_assert_int_eq(t.document.seq, 41);
     ck_assert_int_eq(t.document.event_count, 0);
-    ck_assert_uint_eq(t.document.fold.len, 0);
+    ck_assert_uint_eq(t.document.past.fold.len, 0);
     has("\"event_count\":0");
     has("\"latest_event_at\":null,\"latest_event_type\":null,\"latest_seq\":41");
     has("\"seq\":41}");
@@ -408,7 +415,7 @@ TEST(reset_starts_at_the_first_event_given)
     project(ROW, "[]");
     ck_assert_int_eq(t.document.seq, 41);
     ck_assert_int_eq(t.document.event_count, 0);
-    ck_assert_uint_eq(t.document.fold.len, 0);
+    ck_assert_uint_eq(t.document.past.fold.len, 0);
     t.options.reset = false;
     project(ROW, "[" E1 "]");
     ck_assert_int_eq(t.document.seq, 1);
@@ -429,6 +436,135 @@ TEST(events_before_are_counted_by_the_asker)
     faulted(prepare(ROW, "[]"), ERR_INVALID, "events_before", "below the seq");
     t.options.reset = false;
     faulted(prepare(ROW, "[" E4 "]"), ERR_INVALID, "events_before", "goes with reset");
+    stop();
+}
+
+/* ---- the log against the fold --------------------------------------------------- */
+
+static void log_ends(int64_t seq)
+{
+    t.options.has_log_end = true;
+    t.options.log_end = seq;
+}
+
+static void stands_at(int64_t seq, int64_t count, const char *last)
+{
+    ck_assert_int_eq(t.document.seq, seq);
+    ck_assert_int_eq(t.document.event_count, count);
+    has(last);
+}
+
+TEST(another_event_in_the_place_of_the_last_one_takes_it)
+{
+    start();
+    log_ends(2);
+    project(ROW, "[" E1 EVENT(2, "ghost") "]");
+    uint8_t hash[32];
+    memcpy(hash, t.document.hash, sizeof hash);
+    project(ROW, "[" E2 "]");
+    stands_at(2, 2, "\"latest_event_type\":\"b\"");
+    ck_assert_mem_ne(hash, t.document.hash, sizeof hash);
+    ck_assert(!t.document.may_go_below && !t.document.is_behind);
+    log_ends(3);
+    project(ROW, "[" E2 E3 "]");
+    stands_at(3, 3, "\"latest_event_type\":\"c\"");
+    /* who does not say where the log ends is believed nothing */
+    t.options.has_log_end = false;
+    project(ROW, "[" EVENT(3, "ghost") "]");
+    stands_at(3, 3, "\"latest_event_type\":\"c\"");
+    stop();
+}
+
+TEST(a_log_that_is_shorter_than_the_fold_is_waited_for)
+{
+    start();
+    log_ends(5);
+    project(ROW, "[" E1 E2 E3 E4 E5 "]");
+    log_ends(3);
+    project(ROW, "[" E3 "]");
+    ck_assert(t.document.is_behind && !t.document.may_go_below);
+    stands_at(5, 5, "\"latest_event_type\":\"e\"");
+    log_ends(0);
+    project(ROW, "[]");
+    ck_assert(t.document.is_behind);
+    t.options.below = true;
+    log_ends(3);
+    project(ROW, "[" E2 E3 "]");
+    ck_assert(!t.document.is_behind && t.document.may_go_below);
+    stands_at(3, 3, "\"latest_event_type\":\"c\"");
+    log_ends(4);
+    project(ROW, "[" E3 E4 "]");
+    stands_at(4, 4, "\"latest_event_type\":\"d\"");
+    log_ends(0);
+    project(ROW, "[]");
+    stands_at(41, 0, "\"latest_event_type\":null");
+    ck_assert_uint_eq(t.document.past.fold.len + t.document.past.recent.len, 0);
+    stop();
+}
+
+TEST(a_shorter_log_that_went_on_otherwise_is_followed_at_once)
+{
+    start();
+    log_ends(5);
+    project(ROW, "[" E1 E2 EVENT(3, "ghost") EVENT(4, "ghost") EVENT(5, "ghost") "]");
+    log_ends(2);
+    project(ROW, "[" E2 "]");
+    ck_assert(t.document.is_behind);
+    log_ends(3);
+    project(ROW, "[" E2 E3 "]");
+    ck_assert(t.document.may_go_below && !t.document.is_behind);
+    stands_at(3, 3, "\"latest_event_type\":\"c\"");
+    log_ends(2); /* what was known before the ghosts is known still */
+    project(ROW, "[" EVENT(2, "other") "]");
+    ck_assert(t.document.may_go_below);
+    stands_at(2, 2, "\"latest_event_type\":\"other\"");
+    stop();
+}
+
+TEST(of_the_events_the_last_eight_are_remembered)
+{
+    start();
+    log_ends(12);
+    project(ROW, "[" E1 E2 E3 E4 E5 EVENT(6, "f") EVENT(7, "g") EVENT(8, "h") EVENT(9, "i")
+                     EVENT(10, "j") EVENT(11, "k") EVENT(12, "l") "]");
+    ck_assert_uint_eq(t.document.past.recent.len, 18);
+    log_ends(4);
+    project(ROW, "[" EVENT(4, "other") "]");
+    ck_assert(t.document.is_behind);
+    t.recent[0]++; /* kept by somebody who folded on without it: no memory */
+    log_ends(11);
+    project(ROW, "[" EVENT(11, "other") "]");
+    ck_assert(t.document.is_behind);
+    stop();
+}
+
+TEST(of_a_history_that_began_late_what_was_given_is_counted)
+{
+    start();
+    t.options.reset = true;
+    project(ROW, "[" E4 E5 "]");
+    t.options.reset = false;
+    t.options.below = true;
+    log_ends(3);
+    project(ROW, "[" E2 E3 "]");
+    stands_at(3, 2, "\"latest_event_type\":\"c\"");
+    stop();
+}
+
+TEST(the_end_of_the_log_is_that_of_the_events)
+{
+    start();
+    log_ends(3);
+    faulted(prepare(ROW, "[" E1 "]"), ERR_INVALID, "log_end", "last event given");
+    ck_assert_int_eq(prepare(ROW, "[]"), ERR_OK);
+    gap(finish(), 1, 4);
+    log_ends(INT64_MAX);
+    faulted(prepare(ROW, "[]"), ERR_INVALID, "log_end", "2^53");
+    t.options.below = true;
+    log_ends(3);
+    faulted(prepare(ROW, "[]"), ERR_INVALID, "below", "that event");
+    t.options.has_log_end = false;
+    faulted(prepare(ROW, "[" E1 "]"), ERR_INVALID, "below", "log_end");
     stop();
 }
 

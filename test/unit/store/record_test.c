@@ -60,6 +60,7 @@ static struct checkpoint_record sample_checkpoint(void)
                                              .delivered = sample_version(OUTBOX_UPSERT, 299),
                                              .kind = slice_str("codex_worker_summary"),
                                              .fold = slice_str("some fold with \x01\x02 bytes"),
+                                             .recent = slice_str("recent \x03"),
                                              .last_projected_us = -5},
                                       .reset_revision = 12,
                                       .row_version = slice_str("\x01\x02"),
@@ -198,6 +199,7 @@ TEST(checkpoint_reads_as_written)
     ck_assert_int_eq(read.cp.last_projected_us, -5);
     ck_assert_uint_eq(read.reset_revision, 12);
     ck_assert_slice(read.row_version, "\x01\x02");
+    ck_assert_slice(read.cp.recent, "recent \x03");
     ck_assert(read.has_origin && read.origin == ORIGIN_SWEEP);
     out.len = 0;
     struct checkpoint_record empty = {.id = slice_str("x"), .cp = {.document = 99}};
@@ -205,6 +207,7 @@ TEST(checkpoint_reads_as_written)
     ck_assert_int_eq(record_get_checkpoint(key_of(&number), buf_view(&out), &read, &fault), ERR_OK);
     ck_assert(!read.cp.has_pending && !read.cp.has_delivered && !read.cp.is_dead);
     ck_assert(!read.has_origin && read.row_version.len == 0 && read.tail.len == 0);
+    ck_assert_uint_eq(read.cp.recent.len, 0);
     buf_free(&out);
 }
 

@@ -37,7 +37,7 @@ static inline enum err fn_put_real(struct op *op, struct round *r)
                          .id = slice_str(op->id),
                          .version = slice_str("v1"),
                          .json = slice_of(json, (size_t)n),
-                         .fold = slice_str("fold"),
+                         .past.fold = slice_str("fold"),
                          .seq = op->seq,
                          .event_count = op->seq,
                          .projected_at_us = round_now_us(r)};

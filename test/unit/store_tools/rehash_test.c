@@ -25,7 +25,7 @@ static struct document make(const char *row, bool no_hash, struct buf *json)
                            term_of(&e, "[{seq: 1, event_type: 'a', inserted_at: 't1'}]"), &options,
                            &draft, &fault),
         ERR_OK);
-    ck_assert_int_eq(projection_finish(draft, slice_of("", 0), 0, AT, &d, &fault), ERR_OK);
+    ck_assert_int_eq(projection_finish(draft, (struct past){0}, 0, AT, &d, &fault), ERR_OK);
     buf_slice(json, d.json);
     draft_free(draft);
     kinds_free(kinds);
