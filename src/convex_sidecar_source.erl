@@ -7,6 +7,9 @@
 %% sidecar answers a wrong guess with {gap, Expected, Got}, and the events are
 %% sent again from Expected.  So nothing depends on the memory being right.
 %%
+%% The event believed to be the last one folded is read and sent once more, and the request says where
+%% the log ends: it may have been restored, or a transaction that was read may not have been committed.
+%%
 %% The row is read after the events, or knows of all of them: a row older than its
 %% events would be a document that never was.
 %%
@@ -29,7 +32,7 @@
     %% whether the log may hold events after these
     more := boolean(),
     %% what goes into the request beside the caller's own
-    options := #{after_seq => pos_integer(), reset => true, unless_ahead => true}
+    options := #{after_seq => pos_integer(), log_end => non_neg_integer(), reset => true, unless_ahead => true}
 }.
 
 %% The entity's row, or `error' when there is none.  Raising means: ask again later.
@@ -70,29 +73,64 @@ read({Module, Arg} = Source, Kind, Id, unknown) ->
         {ok, Row} -> read_guessing(Source, Kind, Id, Row, seq(latest_seq, Row));
         error -> not_found
     end;
-read({Module, Arg}, Kind, Id, From) ->
-    Events = Module:events_after(Kind, Id, From, ?PAGE, Arg),
+read({Module, Arg} = Source, Kind, Id, From) ->
+    Events = Module:events_after(Kind, Id, before(From), ?PAGE, Arg),
     case Module:row(Kind, Id, Arg) of
-        {ok, Row} -> {ok, (piece(Row, Events))#{options => options_of(Module, Kind, Id, From, Events, Arg)}};
+        {ok, Row} -> {ok, held(Events, From, Row, Source, Kind, Id)};
         error -> not_found
     end.
 
-%% A log that begins only after From (its early events were pruned) has no hole there: the fold starts with its
-%% first event, as in a rebuild.
-options_of(Module, Kind, Id, From, [Event | _] = Events, Arg) ->
+%% The event that is believed to be folded is read once more: it may not be there any more.
+before(From) -> max(0, From - 1).
+
+%% What the log has, held against the belief that all up to From is folded.
+held([Event | _] = Events, From, Row, {Module, Arg}, Kind, Id) ->
     First = seq(seq, Event),
-    case First =:= From + 1 orelse (From > 0 andalso not begins_with(First, Module, Kind, Id, Arg)) of
-        true -> after_seq(From, Events);
-        false -> #{reset => true, unless_ahead => true}
+    Piece = piece(Row, Events),
+    %% A log that begins only after From (its early events were pruned) has no hole there: the fold
+    %% starts with its first event, as in a rebuild.
+    case First =< From + 1 orelse (From > 0 andalso not begins_with(First, Module, Kind, Id, Arg)) of
+        true -> says_end(Piece);
+        false -> Piece#{options := #{reset => true, unless_ahead => true}}
     end;
-options_of(_Module, _Kind, _Id, From, [], _Arg) ->
-    after_seq(From, []).
+held([], From, Row, Source, Kind, Id) ->
+    case seq(latest_seq, Row) of
+        %% Pruned to the last event, or a kind without any.
+        Latest when not is_integer(Latest); Latest >= From -> (piece(Row, []))#{options := after_seq(From)};
+        Latest -> shorter(Latest, Row, Source, Kind, Id)
+    end.
 
 begins_with(First, Module, Kind, Id, Arg) ->
     case Module:events_after(Kind, Id, 0, 1, Arg) of
         [Event | _] -> seq(seq, Event) =:= First;
         [] -> false
     end.
+
+%% The log and the row are both behind what is believed to be folded: it was restored, or a transaction
+%% that was read has not been committed.
+shorter(0, Row, _Source, _Kind, _Id) ->
+    says_end(piece(Row, []));
+shorter(Latest, Row, {Module, Arg}, Kind, Id) ->
+    case Module:events_after(Kind, Id, Latest - 1, ?PAGE, Arg) of
+        [] -> (piece(Row, []))#{options := after_seq(Latest)};
+        Events -> says_end(piece(Row, Events))
+    end.
+
+%% A row without events says what it builds on, so that a sidecar that has folded less (a new
+%% store) asks for the events instead of making a document without them.
+after_seq(0) -> #{};
+after_seq(From) -> #{after_seq => From}.
+
+%% What was read goes to the end of the log.
+says_end(#{more := true} = Piece) ->
+    Piece;
+says_end(#{last := undefined, row := Row} = Piece) ->
+    case seq(latest_seq, Row) of
+        0 -> Piece#{options := #{log_end => 0}};
+        _ -> Piece
+    end;
+says_end(#{last := Last} = Piece) ->
+    Piece#{options := #{log_end => Last}}.
 
 %% @doc The next piece of many entities of one kind, in a few queries for all of them; for a source that
 %% can (many/1).  What is missing in the answer, because it has many events or the guess was wrong, is to
@@ -116,18 +154,18 @@ rows(Module, Kind, Ids, Arg) -> Module:rows(Kind, Ids, Arg).
 events_of(_Module, _Kind, [], _Arg) -> #{};
 events_of(Module, Kind, Froms, Arg) -> Module:events_of(Kind, Froms, ?SHARED_PAGE, Arg).
 
+%% After which event to read.
 guess(Early, Id, unknown) ->
     case seq(latest_seq, maps:get(Id, Early)) of
         Latest when is_integer(Latest), Latest >= 1 -> Latest - 1;
         _ -> 0
     end;
 guess(_Early, _Id, From) ->
-    From.
+    before(From).
 
-%% Not when there may be more events, when the row is ahead of the log (the guess was worth nothing), or
-%% when the log does not go on where it should.
+%% Not when there may be more events, or when the log does not go on where it should.
 is_enough({_Id, _From, Events}, _Early) when length(Events) >= ?SHARED_PAGE -> false;
-is_enough({Id, From, []}, Early) -> From =:= 0 orelse not is_map_key(Id, Early);
+is_enough({Id, From, []}, Early) -> From =:= 0 andalso is_map_key(Id, Early);
 is_enough({_Id, From, [First | _]}, _Early) -> seq(seq, First) =:= From + 1.
 
 %% The row that was read before the events has seen them all.
@@ -139,16 +177,11 @@ knows_all(_Entity, _Early) ->
 pieces(Entities, Rows) ->
     maps:from_list([
         case Rows of
-            #{Id := Row} -> {Id, {ok, (piece(Row, Events))#{options => after_seq(From, Events)}}};
+            #{Id := Row} -> {Id, {ok, says_end(piece(Row, Events))}};
             #{} -> {Id, not_found}
         end
-     || {Id, From, Events} <- Entities
+     || {Id, _From, Events} <- Entities
     ]).
-
-%% A row without events says what it builds on, so that a sidecar that has folded less (a new
-%% store) asks for the events instead of making a document without them.
-after_seq(From, []) when From > 0 -> #{after_seq => From};
-after_seq(_From, _Events) -> #{}.
 
 %% A row that says it has seen n events: most likely the sidecar lacks only the last.
 %% When the log has none there, the row is ahead of it, and the guess is worth nothing.
@@ -160,7 +193,7 @@ read_guessing({Module, Arg} = Source, Kind, Id, Row, Latest) when is_integer(Lat
             #{last := Last} = Piece = piece(Row, Events),
             case Last > Latest of
                 true -> read(Source, Kind, Id, Latest - 1);
-                false -> {ok, Piece}
+                false -> {ok, says_end(Piece)}
             end
     end;
 read_guessing(Source, Kind, Id, _Row, _Latest) ->
@@ -273,7 +306,7 @@ rebuild_once(#{row := Row, events := Events, last := Last}, Before, Server, Kind
 %% The last page of a history and the number of events before it; the earlier pages are checked
 %% for holes here, the last one by the sidecar.
 whole(Source, Kind, Id, From, Before) ->
-    case read(Source, Kind, Id, From) of
+    case read_after(Source, Kind, Id, From) of
         {ok, #{more := true, events := Events, last := Last} = Piece} ->
             case hole(Events, From) of
                 none -> rest(Piece, Source, Kind, Id, Last, Before + length(Events));
@@ -288,6 +321,13 @@ whole(Source, Kind, Id, From, Before) ->
             {ok, Piece#{last := From}, Before};
         not_found ->
             not_found
+    end.
+
+read_after({Module, Arg}, Kind, Id, From) ->
+    Events = Module:events_after(Kind, Id, From, ?PAGE, Arg),
+    case Module:row(Kind, Id, Arg) of
+        {ok, Row} -> {ok, piece(Row, Events)};
+        error -> not_found
     end.
 
 %% What comes behind a full page: nothing, and then that page is the last.

@@ -19,7 +19,7 @@ defmodule ConvexSidecar.ConveyorTest do
         do: Enum.map(events, & &1.seq)
   end
 
-  test "a marked entity is projected, and only what is new goes over", %{log: log} do
+  test "a marked entity is projected, and only what is new goes over, with the event before it", %{log: log} do
     {name, fake} = start_fake()
     MemoryLog.add(log, "a", 3)
     mark(name, log, "a")
@@ -28,7 +28,7 @@ defmodule ConvexSidecar.ConveyorTest do
     MemoryLog.append(log, "a", 2)
     mark(name, log, "a")
     settle(name)
-    assert List.last(sent(fake, "a")) == [4, 5]
+    assert List.last(sent(fake, "a")) == [3, 4, 5]
     assert_received {:done, :run_summary, "a", {:ok, %{seq: 5, lag_events: 2}}}
     # Payloads stay in the VM.
     {:batch, [{:project, _, _, _, [event | _], _}]} = hd(FakeSidecar.requests(fake))
@@ -82,7 +82,7 @@ defmodule ConvexSidecar.ConveyorTest do
     MemoryLog.append(log, "a", 1)
     mark(name, {Quiet, arg}, "a")
     settle(name)
-    assert List.last(sent(fake, "a")) == [11]
+    assert List.last(sent(fake, "a")) == [10, 11]
     for {:batch, requests} <- FakeSidecar.requests(fake), {:project, _, _, _, _, opts} <- requests, do: assert(opts.return == :none)
     assert %{dirty: 0, in_flight: 0} = :convex_sidecar.backlog(name)
     refute_received {:done, _, _, _}
@@ -173,8 +173,36 @@ defmodule ConvexSidecar.ConveyorTest do
     MemoryLog.append(log, "seen", 1)
     mark(name, log, "seen")
     settle(name)
-    assert List.last(sent(fake, "seen")) == [7]
+    assert List.last(sent(fake, "seen")) == [6, 7]
     refute_received {:done, _, _, {:error, _}}
+  end
+
+  test "an event in the place of the one that was folded takes it", %{log: log} do
+    {name, fake} = start_fake()
+    MemoryLog.add(log, "a", 3)
+    mark(name, log, "a")
+    settle(name)
+    MemoryLog.replace(log, "a", 3, "run.other")
+    mark(name, log, "a")
+    settle(name)
+    assert %{folded: 3, count: 3, events: %{3 => {"run.other", _}}} = FakeSidecar.documents(fake)["runtime/run_summary:a"]
+  end
+
+  test "a log that lost events and went on otherwise is followed at once", %{log: log} do
+    {name, fake} = start_fake()
+    MemoryLog.add(log, "a", 2)
+    mark(name, log, "a")
+    settle(name)
+    MemoryLog.append(log, "a", 3)
+    mark(name, log, "a")
+    settle(name)
+    for seq <- 3..5, do: MemoryLog.lose(log, "a", seq)
+    MemoryLog.update(log, "a", %{latest_seq: 2})
+    MemoryLog.append(log, "a", 1)
+    MemoryLog.replace(log, "a", 3, "run.other")
+    mark(name, log, "a")
+    settle(name)
+    assert %{folded: 3, count: 3, events: %{3 => {"run.other", _}}} = FakeSidecar.documents(fake)["runtime/run_summary:a"]
   end
 
   test "a long history goes in pages", %{log: log} do
@@ -183,7 +211,7 @@ defmodule ConvexSidecar.ConveyorTest do
     mark(name, log, "a")
     settle(name)
     assert folded(fake, "a") == 12_000
-    assert Enum.map(sent(fake, "a"), &length/1) == [1, 5000, 5000, 2000]
+    assert Enum.map(sent(fake, "a"), &length/1) == [1, 5000, 5000, 2002]
   end
 
   test "busy, draining, store, timeout: nothing is lost", %{log: log} do

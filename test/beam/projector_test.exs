@@ -56,7 +56,8 @@ defmodule OpenAgentsRuntime.Convex.ProjectorTest do
 
       requests = FakeSidecar.requests(fake)
 
-      assert {:project, :run_summary, "r", row, [%{seq: 3}], %{ack: :written, return: :summary}} = List.last(requests)
+      assert {:project, :run_summary, "r", row, [%{seq: 2}, %{seq: 3}], %{ack: :written, return: :summary, log_end: 3}} =
+               List.last(requests)
 
       assert row == %{run_id: "r", latest_seq: 3, status: "running"}
     end

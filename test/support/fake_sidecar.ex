@@ -67,21 +67,11 @@ defmodule FakeSidecar do
     key = "runtime/#{kind}:#{id}"
     old = state.documents[key]
     fold = if opts[:reset], do: nil, else: old
-    before = opts[:events_before] || 0
-    start = if opts[:reset] && events != [], do: hd(events).seq - 1, else: before
-    folded = if fold, do: fold.folded, else: start
-    new = Enum.drop_while(events, &(&1.seq <= folded))
+    log_end = if fold, do: opts[:log_end]
 
-    case new do
-      [%{seq: got} | _] when got != folded + 1 ->
-        {{:error, {:gap, folded + 1, got}}, state}
-
-      _ ->
-        count = if(fold, do: fold.count, else: before) + length(new)
-        last = if new == [], do: folded, else: List.last(new).seq
-        document = %{folded: last, count: count, row: row, kind: kind}
-        keep(key, last, document, old, opts, state)
-    end
+    if log_end && log_end < fold.folded,
+      do: shorter(key, kind, row, List.last(events), log_end, fold, opts, state),
+      else: fold(key, kind, row, events, fold, old, opts, state)
   end
 
   defp answer({:upsert, kind, id, summary, opts}, state) do
@@ -97,6 +87,40 @@ defmodule FakeSidecar do
   defp answer(:status, state), do: {{:ok, %{state: "running"}}, state}
   defp answer({:echo, term}, state), do: {{:ok, term}, state}
   defp answer(_other, state), do: {{:error, :bad_request}, state}
+
+  # The log ends before the fold does.
+  defp shorter(key, kind, row, last, log_end, fold, opts, state) do
+    other = last && (fold[:events] || %{})[log_end] not in [nil, shown(last)]
+    count = fold.count - (fold.folded - log_end)
+    kept = if last, do: Map.put(fold[:events] || %{}, log_end, shown(last)), else: %{}
+    events = Map.filter(kept, fn {seq, _} -> seq <= log_end end)
+    document = %{folded: log_end, count: count, row: row, kind: kind, events: events}
+    opts = if other || opts[:below], do: opts, else: Map.put(opts, :unless_ahead, true)
+    keep(key, log_end, document, fold, opts, state)
+  end
+
+  defp shown(event), do: {event[:event_type], event[:inserted_at]}
+
+  defp fold(key, kind, row, events, fold, old, opts, state) do
+    before = opts[:events_before] || 0
+    start = if opts[:reset] && events != [], do: hd(events).seq - 1, else: before
+    folded = if fold, do: fold.folded, else: start
+    new = Enum.drop_while(events, &(&1.seq <= folded))
+
+    case new do
+      [%{seq: got} | _] when got != folded + 1 ->
+        {{:error, {:gap, folded + 1, got}}, state}
+
+      _ ->
+        count = if(fold, do: fold.count, else: before) + length(new)
+        last = if new == [], do: folded, else: List.last(new).seq
+        known = if(fold, do: fold[:events] || %{}, else: %{})
+        seen = if opts[:log_end] == last || new != [], do: Map.new(events, &{&1.seq, shown(&1)}), else: %{}
+        events = Map.merge(known, seen)
+        document = %{folded: last, count: count, row: row, kind: kind, events: events}
+        keep(key, last, document, old, opts, state)
+    end
+  end
 
   defp keep(key, seq, document, old, opts, state) do
     {write, reason} =

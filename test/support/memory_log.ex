@@ -26,8 +26,7 @@ defmodule MemoryLog do
     [{_, row}] = :ets.lookup(table, {kind, id})
 
     for seq <- (row.latest_seq + 1)..(row.latest_seq + n)//1 do
-      event = %{seq: seq, event_type: "run.delta", inserted_at: ~U[2026-02-19 20:00:00.000000Z]}
-      :ets.insert(table, {{:event, kind, id, seq}, Map.put(event, :payload, %{large: true})})
+      :ets.insert(table, {{:event, kind, id, seq}, Map.put(event(seq, "run.delta"), :payload, %{large: true})})
     end
 
     :ets.insert(table, {{kind, id}, %{row | latest_seq: row.latest_seq + n}})
@@ -41,6 +40,12 @@ defmodule MemoryLog do
 
   @doc "Make reads of this id (or of everything, `:all`) raise, or not."
   def fail({_, {table, _}}, id, fails?), do: :ets.insert(table, {{:fail, id}, fails?})
+
+  @doc "Another event stands in the place of one, as after a transaction that rolled back."
+  def replace({_, {table, _}}, id, seq, type),
+    do: :ets.update_element(table, {:event, :run_summary, id, seq}, {2, event(seq, type)})
+
+  defp event(seq, type), do: %{seq: seq, event_type: type, inserted_at: ~U[2026-02-19 20:00:00.000000Z]}
 
   @doc "Take an event out of the log."
   def lose({_, {table, _}}, id, seq), do: :ets.delete(table, {:event, :run_summary, id, seq})
