@@ -22,12 +22,18 @@
 %% the sidecar is up.  A batch that is refused as a whole, or that a connection
 %% dies under, is halved, so that one bad entity cannot hold up the others.
 %%
-%% The mailbox holds wake-ups and answers only.
+%% States:
+%% dozing     nothing to send; the next mark wakes it
+%% gathering  marks, and no room or no right to send yet: an answer or the pace is waited for
+%% resting    something was refused, or the sidecar is away: a pause, or until it is up
+%%
+%% Answers, `later' and a sidecar that is silent are seen to in every state.  The mailbox holds wake-ups
+%% and answers only.
 -module(convex_sidecar_conveyor).
--behaviour(gen_server).
+-behaviour(gen_statem).
 
 -export([start_link/1, settle/2, is_passing/1]).
--export([init/1, handle_continue/2, handle_call/3, handle_cast/2, handle_info/2, terminate/2]).
+-export([init/1, callback_mode/0, handle_event/4, terminate/3]).
 
 -define(MAX_EVENTS, 20000).
 -define(MAX_GAPS, 3).
@@ -85,38 +91,40 @@
 %% A batch on its way.
 -record(flight, {
     mref :: reference(),
-    timer :: undefined | reference(),
     batch :: convex_sidecar_marks:batch(),
     items :: [#item{}]
 }).
 
--record(state, {
+-record(data, {
     %% fixed
     name :: convex_sidecar_instance:name(),
     info :: convex_sidecar_instance:info(),
     hand_over :: module(),
     batch_limit :: pos_integer(),
     request_ms :: pos_integer() | infinity,
-    %% resting: a batch was refused, or the sidecar is away; nothing is sent for a while.
-    phase = ready :: ready | {resting, reference()},
     flights = [] :: [#flight{}],
     limit :: pos_integer(),
     rest_ms = ?RETRY_MIN_MS :: pos_integer(),
     pace_ms = ?PACE_MS :: non_neg_integer(),
     sent_at :: integer(),
-    pace_timer :: undefined | reference(),
     marks :: convex_sidecar_marks:marks(),
     %% sources that raised since the last batch was gathered
     failures = 0 :: non_neg_integer(),
     gaps = #{} :: #{convex_sidecar_marks:key() => pos_integer()},
-    later_timer :: undefined | reference(),
+    %% the timeout `later' is under way
+    waits = false :: boolean(),
     later_ms = ?LATER_MIN_MS :: pos_integer(),
-    settling = [] :: [gen_server:from()]
+    settling = [] :: [gen_statem:from()],
+    %% for gen_statem, when the event is done
+    actions = [] :: [gen_statem:action()]
 }).
 
--spec start_link(options()) -> gen_server:start_ret().
+-type state() :: dozing | gathering | resting.
+-type at() :: {state(), #data{}}.
+
+-spec start_link(options()) -> gen_statem:start_ret().
 start_link(#{name := Name, batch_limit := Limit} = Options) ->
-    gen_server:start_link(
+    gen_statem:start_link(
         {local, convex_sidecar_instance:conveyor_name(Name)},
         ?MODULE,
         Options,
@@ -127,7 +135,7 @@ start_link(#{name := Name, batch_limit := Limit} = Options) ->
 -spec settle(convex_sidecar_instance:name(), timeout()) -> ok | {error, timeout | unavailable}.
 settle(Name, Timeout) ->
     try
-        gen_server:call(convex_sidecar_instance:conveyor_name(Name), settle, Timeout)
+        gen_statem:call(convex_sidecar_instance:conveyor_name(Name), settle, Timeout)
     catch
         exit:{timeout, _} -> {error, timeout};
         exit:_ -> {error, unavailable}
@@ -145,10 +153,13 @@ is_passing(_) -> false.
 %% ---- the process
 
 %% @private
+callback_mode() -> handle_event_function.
+
+%% @private
 init(#{name := Name, hand_over := HandOver, batch_limit := Limit, request_ms := RequestMs}) ->
     process_flag(trap_exit, true),
     {ok, Info} = convex_sidecar_instance:lookup(Name),
-    State = #state{
+    Data = #data{
         name = Name,
         info = Info,
         hand_over = HandOver,
@@ -158,47 +169,43 @@ init(#{name := Name, hand_over := HandOver, batch_limit := Limit, request_ms := 
         marks = convex_sidecar_marks:open(Info),
         sent_at = now_ms() - ?PACE_MS
     },
-    {ok, State, {continue, step}}.
+    {ok, gathering, Data, {next_event, internal, step}}.
 
 %% @private
-handle_continue(step, State) -> {noreply, step(State)}.
+handle_event(Type, Content, State, Data) ->
+    {Next, #data{actions = Actions} = Then} = settled(event(Type, Content, State, Data)),
+    {next_state, Next, Then#data{actions = []}, lists:reverse(Actions)}.
 
-%% @private
-handle_call(settle, From, #state{settling = Settling} = State) ->
-    {noreply, settled(State#state{settling = [From | Settling]})};
-handle_call(_Other, _From, State) ->
-    {reply, {error, bad_request}, State}.
-
-%% @private
-handle_cast(_Other, State) -> {noreply, State}.
-
-%% @private
-handle_info(wake, State) ->
-    {noreply, step(State)};
-handle_info({convex_sidecar, up}, #state{phase = {resting, Timer}} = State) ->
-    _ = erlang:cancel_timer(Timer),
-    {noreply, step(State#state{phase = ready, rest_ms = ?RETRY_MIN_MS})};
-handle_info({timeout, Timer, rested}, #state{phase = {resting, Timer}} = State) ->
-    {noreply, step(State#state{phase = ready})};
-handle_info({timeout, Timer, paced}, #state{pace_timer = Timer} = State) ->
-    {noreply, step(State#state{pace_timer = undefined})};
-handle_info({timeout, Timer, silent}, #state{flights = Flights} = State) ->
-    case lists:keytake(Timer, #flight.timer, Flights) of
-        {value, #flight{mref = Mref} = Flight, Others} ->
-            convex_sidecar:abandon(Mref),
-            {noreply, step(answered({error, timeout}, Flight, State#state{flights = Others}))};
-        false ->
-            {noreply, State}
-    end;
-handle_info({timeout, Timer, later}, #state{later_timer = Timer, marks = Marks} = State) ->
-    {noreply, step(State#state{marks = convex_sidecar_marks:later_again(Marks), later_timer = undefined})};
-handle_info(Message, #state{flights = Flights, hand_over = HandOver} = State) ->
+-spec event(gen_statem:event_type(), term(), state(), #data{}) -> at().
+event(internal, step, State, Data) ->
+    step(State, Data);
+event({call, From}, settle, State, #data{settling = Settling} = Data) ->
+    {State, Data#data{settling = [From | Settling]}};
+event({call, From}, _Other, State, Data) ->
+    {State, action({reply, From, {error, bad_request}}, Data)};
+event(cast, _Other, State, Data) ->
+    {State, Data};
+event(info, wake, State, Data) ->
+    step(State, Data);
+event(info, {convex_sidecar, up}, resting, Data) ->
+    step(gathering, Data#data{rest_ms = ?RETRY_MIN_MS});
+event(state_timeout, rested, resting, Data) ->
+    step(gathering, Data);
+event({timeout, pace}, _, State, Data) ->
+    step(State, Data);
+event({timeout, later}, _, State, #data{marks = Marks} = Data) ->
+    step(State, Data#data{marks = convex_sidecar_marks:later_again(Marks), waits = false});
+event({timeout, {silent, Mref}}, _, State, #data{flights = Flights} = Data) ->
+    {value, Flight, Others} = lists:keytake(Mref, #flight.mref, Flights),
+    convex_sidecar:abandon(Mref),
+    answered({error, timeout}, Flight, State, Data#data{flights = Others});
+event(info, Message, State, #data{flights = Flights, hand_over = HandOver} = Data) ->
     case take_answer(Message, Flights, HandOver) of
-        {Reply, #flight{timer = Timer} = Flight} ->
-            _ = end_silence(Timer),
-            {noreply, step(answered(Reply, Flight, State#state{flights = lists:delete(Flight, Flights)}))};
+        {Reply, #flight{mref = Mref} = Flight} ->
+            Others = lists:delete(Flight, Flights),
+            answered(Reply, Flight, State, heard(Mref, Data#data{flights = Others}));
         none ->
-            {noreply, State}
+            {State, Data}
     end.
 
 take_answer(_Message, [], _HandOver) ->
@@ -209,143 +216,129 @@ take_answer(Message, [#flight{mref = Mref} = Flight | Flights], HandOver) ->
         no -> take_answer(Message, Flights, HandOver)
     end.
 
+action(Action, #data{actions = Actions} = Data) -> Data#data{actions = [Action | Actions]}.
+
 %% @private
 %% An orderly end hands over what is left, if that goes at once.
-terminate(_Reason, #state{name = Name} = State) ->
+terminate(_Reason, State, #data{name = Name} = Data) ->
     Deadline = now_ms() + ?LAST_MS,
-    _ = last_push(step(State#state{pace_ms = 0}), Deadline),
+    _ = last_push(step(State, Data#data{pace_ms = 0}), Deadline),
     case convex_sidecar_marks:backlog(Name) of
         #{dirty := 0, in_flight := 0, sweeps := 0} -> ok;
         #{dirty := Dirty, in_flight := Flight, sweeps := Sweeps} ->
-            log(warning, <<"conveyor.unsent">>, "entities=~b sweeps=~b", [Dirty + Flight, Sweeps], State)
+            log(warning, <<"conveyor.unsent">>, "entities=~b sweeps=~b", [Dirty + Flight, Sweeps], Data)
     end.
 
-last_push(#state{flights = [_ | _]} = State, Deadline) ->
+last_push({State, #data{flights = [_ | _]} = Data}, Deadline) ->
     receive
-        Message ->
-            {noreply, Next} = handle_info(Message, State),
-            last_push(Next, Deadline)
-    after max(0, Deadline - now_ms()) -> State
+        Message -> last_push(event(info, Message, State, Data), Deadline)
+    after max(0, Deadline - now_ms()) -> {State, Data}
     end;
-last_push(State, _Deadline) ->
-    State.
+last_push(At, _Deadline) ->
+    At.
 
-%% ---- one step: send what there is room for, or rest, or sleep
+%% ---- one step: send what there is room for, or rest, or doze
 
-step(#state{phase = ready, flights = Flights, hand_over = HandOver} = State) ->
+-spec step(state(), #data{}) -> at().
+step(resting, Data) ->
+    {resting, Data};
+step(_State, #data{flights = Flights, hand_over = HandOver} = Data) ->
     case length(Flights) < HandOver:window() of
-        true -> step_ready(State);
+        true -> step_ready(Data);
         %% The next answer looks again.
-        false -> State
-    end;
-step(State) ->
-    State.
+        false -> {gathering, Data}
+    end.
 
-step_ready(#state{info = Info} = State) ->
+step_ready(#data{info = Info, marks = Marks} = Data) ->
     case convex_sidecar_instance:is_up(Info) of
         false ->
-            case has_work(State) of
-                true -> rest(State);
-                false -> sleep(State)
+            case convex_sidecar_marks:has_work(Marks) of
+                true -> rest(Data);
+                false -> doze(Data)
             end;
         true ->
-            case ahead_ms(State) of
-                0 -> push(gather(State));
-                Ms -> paced(Ms, State)
+            case ahead_ms(Data) of
+                0 -> push(gather(Data));
+                Ms -> {gathering, action({{timeout, pace}, Ms, pace}, Data)}
             end
     end.
 
-push({Batch, [], State0}) ->
-    #state{flights = Flights, marks = Marks} = State = settle_batch(Batch, State0),
+push({Batch, [], Data0}) ->
+    #data{flights = Flights, marks = Marks} = Data = settle_batch(Batch, Data0),
     case Flights =:= [] andalso convex_sidecar_marks:has_work(Marks) of
         %% Everything taken was no more, or failed in its source.
-        true when State#state.failures =:= 0 -> step(State);
-        true -> rest(State);
-        false -> sleep(State)
+        true when Data#data.failures =:= 0 -> step(gathering, Data);
+        true -> rest(Data);
+        false -> doze(Data)
     end;
-push({Batch, Items, State}) ->
-    send(Batch, Items, State).
+push({Batch, Items, Data}) ->
+    send(Batch, Items, Data).
 
-settle_batch(Batch, #state{marks = Marks} = State) ->
-    State#state{marks = convex_sidecar_marks:settle(Batch, Marks)}.
+settle_batch(Batch, #data{marks = Marks} = Data) ->
+    Data#data{marks = convex_sidecar_marks:settle(Batch, Marks)}.
 
 %% How long a batch that is not full has still to wait.
-ahead_ms(#state{marks = Marks, limit = Limit, sent_at = SentAt, pace_ms = Pace}) ->
+ahead_ms(#data{marks = Marks, limit = Limit, sent_at = SentAt, pace_ms = Pace}) ->
     Count = convex_sidecar_marks:count(Marks),
     case Count =:= 0 orelse Count >= Limit orelse convex_sidecar_marks:is_sweeping(Marks) of
         true -> 0;
         false -> max(0, SentAt + Pace - now_ms())
     end.
 
-paced(Ms, #state{pace_timer = undefined} = State) ->
-    State#state{pace_timer = erlang:start_timer(Ms, self(), paced)};
-paced(_Ms, State) ->
-    State.
-
-has_work(#state{marks = Marks}) -> convex_sidecar_marks:has_work(Marks).
-
 %% With a batch under way its answer is what wakes, and the next batch grows until then.
-sleep(#state{flights = [_ | _], batch_limit = Limit} = State) when Limit > 1 ->
-    State;
-sleep(#state{marks = Marks} = State) ->
+doze(#data{flights = [_ | _], batch_limit = Limit} = Data) when Limit > 1 ->
+    {gathering, Data};
+doze(#data{marks = Marks} = Data) ->
     case convex_sidecar_marks:doze(Marks) of
-        true -> settled(well(State));
-        false -> step(State)
+        true -> {dozing, well(Data)};
+        false -> step(gathering, Data)
     end.
 
 %% All done and nothing failed: the next failure waits the short time again.
-well(#state{later_timer = undefined} = State) -> State#state{later_ms = ?LATER_MIN_MS};
-well(State) -> State.
+well(#data{waits = false} = Data) -> Data#data{later_ms = ?LATER_MIN_MS};
+well(Data) -> Data.
 
-settled(#state{settling = []} = State) ->
-    State;
-settled(#state{phase = ready, flights = [], later_timer = undefined, settling = Settling} = State) ->
-    case has_work(State) of
-        true ->
-            State;
-        false ->
-            _ = [gen_server:reply(From, ok) || From <- Settling],
-            State#state{settling = []}
+settled({State, #data{flights = [], waits = false, settling = [_ | _] = Settling, marks = Marks} = Data} = At) ->
+    case State =/= resting andalso not convex_sidecar_marks:has_work(Marks) of
+        true -> {State, lists:foldl(fun(From, D) -> action({reply, From, ok}, D) end, Data#data{settling = []}, Settling)};
+        false -> At
     end;
-settled(State) ->
-    State.
+settled(At) ->
+    At.
 
-rest(#state{phase = {resting, _}} = State) ->
-    State;
-rest(#state{rest_ms = Ms} = State) ->
+rest(#data{rest_ms = Ms} = Data) ->
     %% Up and down a little, so that many VMs do not come back together.
-    Timer = erlang:start_timer(Ms div 2 + rand:uniform(Ms), self(), rested),
-    State#state{phase = {resting, Timer}, rest_ms = min(Ms * 2, ?RETRY_MAX_MS)}.
+    Timeout = {state_timeout, Ms div 2 + rand:uniform(Ms), rested},
+    {resting, action(Timeout, Data#data{rest_ms = min(Ms * 2, ?RETRY_MAX_MS)})}.
 
-send(Batch, Items, #state{name = Name, hand_over = HandOver, request_ms = Ms, flights = Flights} = State) ->
+send(Batch, Items, #data{name = Name, hand_over = HandOver, flights = Flights} = Data) ->
     case HandOver:hand_over(Name, [Request || #item{request = Request} <- Items]) of
         {ok, Mref} ->
-            Timer = start_silence(Ms),
             Sent = [Item#item{request = undefined} || Item <- Items],
-            Flight = #flight{mref = Mref, timer = Timer, batch = Batch, items = Sent},
-            step(State#state{flights = Flights ++ [Flight], sent_at = now_ms()});
+            Flight = #flight{mref = Mref, batch = Batch, items = Sent},
+            step(gathering, listen(Mref, Data#data{flights = Flights ++ [Flight], sent_at = now_ms()}));
         {error, Reason} ->
-            back(Items, State),
-            noted(Reason, State),
-            rest(settle_batch(Batch, State))
+            back(Items, Data),
+            noted(Reason, Data),
+            rest(settle_batch(Batch, Data))
     end.
 
-start_silence(infinity) -> undefined;
-start_silence(Ms) -> erlang:start_timer(Ms, self(), silent).
+listen(_Mref, #data{request_ms = infinity} = Data) -> Data;
+listen(Mref, #data{request_ms = Ms} = Data) -> action({{timeout, {silent, Mref}}, Ms, silent}, Data).
 
-end_silence(undefined) -> false;
-end_silence(Timer) -> erlang:cancel_timer(Timer).
+heard(_Mref, #data{request_ms = infinity} = Data) -> Data;
+heard(Mref, Data) -> action({{timeout, {silent, Mref}}, cancel}, Data).
 
 %% ---- gathering
 
-gather(#state{limit = Limit, marks = Marks0} = State0) ->
+gather(#data{limit = Limit, marks = Marks0} = Data0) ->
     {Batch, Taken, Marks} = convex_sidecar_marks:take(Limit, Marks0),
-    State1 = State0#state{marks = Marks, failures = 0},
-    {Items, State} = build_all(Taken, read_ahead(Taken, State1), Batch, ?MAX_EVENTS, [], State1),
-    {Batch, Items, waiting(State)}.
+    Data1 = Data0#data{marks = Marks, failures = 0},
+    {Items, Data} = build_all(Taken, read_ahead(Taken, Data1), Batch, ?MAX_EVENTS, [], Data1),
+    {Batch, Items, waiting(Data)}.
 
 %% An event log that fails for all of them may do for most of them one by one.
-read_ahead(Taken, #state{name = Name, info = Info, hand_over = HandOver}) ->
+read_ahead(Taken, #data{name = Name, info = Info, hand_over = HandOver}) ->
     try
         case erlang:function_exported(HandOver, read_ahead, 2) of
             true -> HandOver:read_ahead(Taken, Info);
@@ -358,150 +351,156 @@ read_ahead(Taken, #state{name = Name, info = Info, hand_over = HandOver}) ->
     end.
 
 %% What is too much for one batch, or follows on an event log that is ill, is given back.
-build_all([], _Read, _Batch, _Events, Items, State) ->
-    {lists:reverse(Items), State};
-build_all(Left, _Read, Batch, Events, Items, #state{failures = Failures, marks = Marks} = State) when
+build_all([], _Read, _Batch, _Events, Items, Data) ->
+    {lists:reverse(Items), Data};
+build_all(Left, _Read, Batch, Events, Items, #data{failures = Failures, marks = Marks} = Data) when
     Events =< 0; Failures >= ?MAX_FAILURES
 ->
-    {lists:reverse(Items), State#state{marks = convex_sidecar_marks:give_back(Left, Batch, Marks)}};
-build_all([Mark | Left], Read, Batch, Events, Items, State0) ->
-    case build(Mark, Read, State0) of
-        {#item{} = Item, Count, State} -> build_all(Left, Read, Batch, Events - Count, [Item | Items], State);
-        {none, State} -> build_all(Left, Read, Batch, Events, Items, State)
+    {lists:reverse(Items), Data#data{marks = convex_sidecar_marks:give_back(Left, Batch, Marks)}};
+build_all([Mark | Left], Read, Batch, Events, Items, Data0) ->
+    case build(Mark, Read, Data0) of
+        {#item{} = Item, Count, Data} -> build_all(Left, Read, Batch, Events - Count, [Item | Items], Data);
+        {none, Data} -> build_all(Left, Read, Batch, Events, Items, Data)
     end.
 
-build({{Kind, Id}, _} = Mark, Read, #state{name = Name, marks = Marks} = State) ->
+build({{Kind, Id}, _} = Mark, Read, #data{name = Name, marks = Marks} = Data) ->
     Item = #item{mark = Mark, taken_at = now_ms()},
-    try request(Mark, Read, State) of
+    try request(Mark, Read, Data) of
         {ok, #{request := Request, last := Last, more := More, events := Count}} ->
-            {Item#item{request = Request, last = Last, more = More}, Count, State};
+            {Item#item{request = Request, last = Last, more = More}, Count, Data};
         not_found ->
-            {none, given_up(not_found, Item, State)}
+            {none, given_up(not_found, Item, Data)}
     catch
         Class:Reason ->
             convex_sidecar_source:failed(Class, Reason, Kind, Id, Name),
-            Failures = State#state.failures + 1,
-            {none, State#state{marks = convex_sidecar_marks:later(Mark, Marks), failures = Failures}}
+            Failures = Data#data.failures + 1,
+            {none, Data#data{marks = convex_sidecar_marks:later(Mark, Marks), failures = Failures}}
     end.
 
-request(Mark, Read, _State) when is_map_key(Mark, Read) -> maps:get(Mark, Read);
-request(Mark, _Read, #state{info = Info, hand_over = HandOver}) -> HandOver:request(Mark, Info).
+request(Mark, Read, _Data) when is_map_key(Mark, Read) -> maps:get(Mark, Read);
+request(Mark, _Read, #data{info = Info, hand_over = HandOver}) -> HandOver:request(Mark, Info).
 
 %% What waits because its source raised has its time.
-waiting(#state{later_timer = undefined, later_ms = Ms, marks = Marks} = State) ->
+waiting(#data{waits = false, later_ms = Ms, marks = Marks} = Data) ->
     case convex_sidecar_marks:has_later(Marks) of
         true ->
-            Timer = erlang:start_timer(Ms, self(), later),
-            State#state{later_timer = Timer, later_ms = min(Ms * 2, ?LATER_MAX_MS)};
+            action({{timeout, later}, Ms, later}, Data#data{waits = true, later_ms = min(Ms * 2, ?LATER_MAX_MS)});
         false ->
-            State
+            Data
     end;
-waiting(State) ->
-    State.
+waiting(Data) ->
+    Data.
 
 %% ---- answers
 
-%% Whatever the answer is, each entity of the batch is kept, refused or marked again behind it.
-answered(Reply, #flight{batch = Batch, items = Items}, State0) ->
-    settle_batch(Batch, replied(Reply, Items, State0)).
+%% Whatever the answer is, each entity of the batch is kept, refused or marked again after it.
+-spec answered(term(), #flight{}, state(), #data{}) -> at().
+answered(Reply, #flight{batch = Batch, items = Items}, State, Data0) ->
+    {Passes, Data} = replied(Reply, Items, Data0),
+    Settled = settle_batch(Batch, Data),
+    case Passes andalso State =/= resting of
+        true -> rest(Settled);
+        false -> step(State, Settled)
+    end.
 
-replied({ok, Replies}, Items, #state{name = Name, limit = Limit, batch_limit = Max} = State0) when
+%% Whether something of it has to be sent again, after a pause.
+replied({ok, Replies}, Items, #data{name = Name, limit = Limit, batch_limit = Max} = Data0) when
     length(Replies) =:= length(Items)
 ->
-    {State, Folded, Passing} = item_answers(Replies, Items, [], none, State0#state{limit = min(Limit * 2, Max)}),
+    {Data, Folded, Passing} = item_answers(Replies, Items, [], none, Data0#data{limit = min(Limit * 2, Max)}),
     convex_sidecar_instance:remember(Name, Folded),
     case Passing of
         none ->
-            State#state{rest_ms = ?RETRY_MIN_MS};
+            {false, Data#data{rest_ms = ?RETRY_MIN_MS}};
         Reason ->
-            noted(Reason, State),
-            rest(State)
+            noted(Reason, Data),
+            {true, Data}
     end;
-replied({error, Reason}, Items, #state{limit = Limit} = State0) ->
-    State = State0#state{limit = max(1, Limit div 2)},
+replied({error, Reason}, Items, #data{limit = Limit} = Data0) ->
+    Data = Data0#data{limit = max(1, Limit div 2)},
     case {is_passing(Reason), Items} of
         {false, [Item]} ->
-            given_up(Reason, Item, State);
+            {false, given_up(Reason, Item, Data)};
         {_, _} ->
-            back(Items, State),
-            noted(Reason, State),
-            rest(State)
+            back(Items, Data),
+            noted(Reason, Data),
+            {true, Data}
     end;
-replied(_Nonsense, Items, State) ->
-    replied({error, {store, bad_reply}}, Items, State).
+replied(_Nonsense, Items, Data) ->
+    replied({error, {store, bad_reply}}, Items, Data).
 
 %% `Folded': what the sidecar has now, entity by entity; `Passing': why some have to be sent again.
-item_answers([ok | Replies], [#item{mark = {Key, _}, last = Last, more = false} | Items], Folded, Passing, State) when
-    map_size(State#state.gaps) =:= 0
+item_answers([ok | Replies], [#item{mark = {Key, _}, last = Last, more = false} | Items], Folded, Passing, Data) when
+    map_size(Data#data.gaps) =:= 0
 ->
-    item_answers(Replies, Items, folded(Key, Last, Folded), Passing, State);
-item_answers([Reply | Replies], [#item{mark = {Key, _} = Mark, last = Last} = Item | Items], Folded, Passing, State0) ->
-    case item_answer(Reply, Item, State0) of
-        {kept, State} -> item_answers(Replies, Items, folded(Key, Last, Folded), Passing, State);
-        {done, State} -> item_answers(Replies, Items, Folded, Passing, State);
+    item_answers(Replies, Items, folded(Key, Last, Folded), Passing, Data);
+item_answers([Reply | Replies], [#item{mark = {Key, _} = Mark, last = Last} = Item | Items], Folded, Passing, Data0) ->
+    case item_answer(Reply, Item, Data0) of
+        {kept, Data} -> item_answers(Replies, Items, folded(Key, Last, Folded), Passing, Data);
+        {done, Data} -> item_answers(Replies, Items, Folded, Passing, Data);
         {again, Reason} ->
-            convex_sidecar_marks:again(Mark, State0#state.marks),
-            item_answers(Replies, Items, Folded, Reason, State0)
+            convex_sidecar_marks:again(Mark, Data0#data.marks),
+            item_answers(Replies, Items, Folded, Reason, Data0)
     end;
-item_answers([], [], Folded, Passing, State) ->
-    {State, Folded, Passing}.
+item_answers([], [], Folded, Passing, Data) ->
+    {Data, Folded, Passing}.
 
 folded(_Key, undefined, Folded) -> Folded;
 folded(Key, Last, Folded) -> [{Key, Last} | Folded].
 
-item_answer(ok, #item{more = More} = Item, State) ->
-    {kept, kept(More, Item, State)};
-item_answer({ok, Result} = Ok, #item{more = More} = Item, State) ->
-    tell(Item, Ok, State),
+item_answer(ok, #item{more = More} = Item, Data) ->
+    {kept, kept(More, Item, Data)};
+item_answer({ok, Result} = Ok, #item{more = More} = Item, Data) ->
+    tell(Item, Ok, Data),
     %% A page of a long history, or a row handed over beside another process's (see
     %% convex_sidecar_source): look once more.
     Again = More orelse maps:get(reason, Result, nil) =:= <<"summary_hash_mismatch">>,
-    {kept, kept(Again, Item, State)};
-item_answer({error, {gap, Expected, _} = Gap}, #item{mark = {{Kind, Id} = Key, _} = Mark} = Item, State) when
+    {kept, kept(Again, Item, Data)};
+item_answer({error, {gap, Expected, _} = Gap}, #item{mark = {{Kind, Id} = Key, _} = Mark} = Item, Data) when
     is_integer(Expected), Expected > 0
 ->
-    #state{name = Name, marks = Marks, gaps = Gaps} = State,
+    #data{name = Name, marks = Marks, gaps = Gaps} = Data,
     case maps:get(Key, Gaps, 0) + 1 of
         N when N > ?MAX_GAPS ->
             convex_sidecar_instance:forget(Name, Kind, Id),
-            {done, given_up(Gap, Item, State)};
+            {done, given_up(Gap, Item, Data)};
         N ->
             convex_sidecar_instance:remember(Name, Kind, Id, Expected - 1),
             convex_sidecar_marks:again(Mark, Marks),
-            {done, State#state{gaps = Gaps#{Key => N}}}
+            {done, Data#data{gaps = Gaps#{Key => N}}}
     end;
-item_answer({error, Reason}, Item, State) ->
+item_answer({error, Reason}, Item, Data) ->
     case is_passing(Reason) of
         true -> {again, Reason};
-        false -> {done, given_up(Reason, Item, State)}
+        false -> {done, given_up(Reason, Item, Data)}
     end;
-item_answer(_Nonsense, Item, State) ->
-    item_answer({error, bad_reply}, Item, State).
+item_answer(_Nonsense, Item, Data) ->
+    item_answer({error, bad_reply}, Item, Data).
 
-kept(Again, #item{mark = {Key, _} = Mark}, #state{marks = Marks} = State) ->
+kept(Again, #item{mark = {Key, _} = Mark}, #data{marks = Marks} = Data) ->
     _ = Again andalso convex_sidecar_marks:again(Mark, Marks),
-    without_gap(Key, State).
+    without_gap(Key, Data).
 
-without_gap(Key, #state{gaps = Gaps} = State) when is_map_key(Key, Gaps) ->
-    State#state{gaps = maps:remove(Key, Gaps)};
-without_gap(_Key, State) ->
-    State.
+without_gap(Key, #data{gaps = Gaps} = Data) when is_map_key(Key, Gaps) ->
+    Data#data{gaps = maps:remove(Key, Gaps)};
+without_gap(_Key, Data) ->
+    Data.
 
-back(Items, #state{marks = Marks}) ->
+back(Items, #data{marks = Marks}) ->
     lists:foreach(fun(#item{mark = Mark}) -> convex_sidecar_marks:again(Mark, Marks) end, Items).
 
 %% A row that has gone is no fault, and the call's form says nothing of it either.
-given_up(not_found, #item{mark = {{Kind, Id} = Key, _}} = Item, State) ->
-    log(debug, <<"conveyor.gone">>, "kind=~ts id=~ts", [Kind, convex_sidecar_instance:word(Id)], State),
-    tell(Item, {error, not_found}, State),
-    without_gap(Key, State);
-given_up(Reason, #item{mark = {{Kind, Id} = Key, _}} = Item, State) ->
+given_up(not_found, #item{mark = {{Kind, Id} = Key, _}} = Item, Data) ->
+    log(debug, <<"conveyor.gone">>, "kind=~ts id=~ts", [Kind, convex_sidecar_instance:word(Id)], Data),
+    tell(Item, {error, not_found}, Data),
+    without_gap(Key, Data);
+given_up(Reason, #item{mark = {{Kind, Id} = Key, _}} = Item, Data) ->
     Args = [Kind, convex_sidecar_instance:word(Id), Reason],
-    log(error, <<"conveyor.refused">>, "kind=~ts id=~ts reason=~0tp", Args, State),
-    tell(Item, {error, Reason}, State),
-    without_gap(Key, State).
+    log(error, <<"conveyor.refused">>, "kind=~ts id=~ts reason=~0tp", Args, Data),
+    tell(Item, {error, Reason}, Data),
+    without_gap(Key, Data).
 
-tell(#item{mark = {{Kind, Id}, {Module, Arg}}, taken_at = TakenAt}, Outcome, #state{name = Name}) ->
+tell(#item{mark = {{Kind, Id}, {Module, Arg}}, taken_at = TakenAt}, Outcome, #data{name = Name}) ->
     case erlang:function_exported(Module, done, 5) of
         true ->
             try
@@ -515,13 +514,13 @@ tell(#item{mark = {{Kind, Id}, {Module, Arg}}, taken_at = TakenAt}, Outcome, #st
 
 %% ---- words
 
-noted(Reason, #state{rest_ms = ?RETRY_MIN_MS} = State) ->
+noted(Reason, #data{rest_ms = ?RETRY_MIN_MS} = Data) ->
     %% Once a spell: the pause is at its shortest only at the first failure.
-    log(warning, <<"conveyor.waiting">>, "reason=~0tp", [Reason], State);
-noted(_Reason, _State) ->
+    log(warning, <<"conveyor.waiting">>, "reason=~0tp", [Reason], Data);
+noted(_Reason, _Data) ->
     ok.
 
-log(Level, Event, Format, Args, #state{name = Name}) ->
+log(Level, Event, Format, Args, #data{name = Name}) ->
     convex_sidecar_instance:log(Level, Event, Format, Args, Name).
 
 now_ms() -> erlang:monotonic_time(millisecond).

@@ -164,7 +164,7 @@ defmodule OpenAgentsRuntime.Convex.SinkQueueTest do
     assert_received {:telemetry, :write_failure, _, %{reason_class: "unavailable"}}
     {:ok, _} = Supervisor.restart_child(sup, SinkQueue)
     assert async("r", QuickSink) == :ok
-    assert_receive {:sunk, _, 1}
+    assert_receive {:sunk, _, 1}, 5000
     done()
   end
 end
