@@ -100,12 +100,37 @@ static void pad(int n, FILE *out)
 
 /* --- tables --------------------------------------------------------------- */
 
+#define COLUMNS_MAX 8
+
 /* The longest column, free text, stands last. */
-static const char *const dead_columns[] = {"document_id", "kind",    "seq",
-                                           "attempts",    "died_at", "why"};
-static const char *const finding_columns[] = {"finding",    "kind",     "seq",
-                                              "convex_seq", "repaired", "document_id"};
-#define COLUMN_COUNT (sizeof dead_columns / sizeof *dead_columns)
+static const struct table {
+    const char *mark; /* a key that each row of it has, and those of the tables after it have not */
+    const char *columns[COLUMNS_MAX];
+} tables[] = {
+    {"finding", {"finding", "kind", "seq", "convex_seq", "repaired", "document_id"}},
+    {"died_at", {"document_id", "kind", "seq", "attempts", "died_at", "next_try", "why"}},
+    {"kept_at", {"document_id", "kind", "seq", "attempts", "kept_at", "state", "why"}},
+    {"next_at", {"kind", "state", "since", "next_at", "why", "next"}},
+    {NULL, {"document_id", "why"}},
+};
+
+static const char *const *columns_of(term row)
+{
+    const struct table *t = tables;
+
+    while (t->mark != NULL && term_get(row, t->mark) == NULL)
+        t++;
+    return t->columns;
+}
+
+static size_t count_columns(const char *const *columns)
+{
+    size_t n = 0;
+
+    while (n < COLUMNS_MAX && columns[n] != NULL)
+        n++;
+    return n;
+}
 
 static void put_cell(struct buf *b, term row, const char *column)
 {
@@ -120,9 +145,10 @@ static void put_cell(struct buf *b, term row, const char *column)
 
 static void print_row(term row, const char *const *columns, const int *widths, FILE *out)
 {
+    const size_t count = count_columns(columns);
     struct buf b = {0};
 
-    for (size_t i = 0; i < COLUMN_COUNT; i++) {
+    for (size_t i = 0; i < count; i++) {
         if (row == NULL) {
             b.len = 0;
             buf_str(&b, columns[i]);
@@ -130,7 +156,7 @@ static void print_row(term row, const char *const *columns, const int *widths, F
             put_cell(&b, row, columns[i]);
         }
         fwrite(b.data, 1, b.len, out);
-        if (i + 1 < COLUMN_COUNT)
+        if (i + 1 < count)
             pad(widths[i] - width_of(buf_view(&b)) + 2, out);
     }
     fputc('\n', out);
@@ -139,15 +165,16 @@ static void print_row(term row, const char *const *columns, const int *widths, F
 
 static void print_table(term list, FILE *out)
 {
-    int widths[COLUMN_COUNT];
+    int widths[COLUMNS_MAX];
     struct buf b = {0};
     term row = term_items(list);
-    const char *const *columns = term_get(row, "finding") ? finding_columns : dead_columns;
+    const char *const *columns = columns_of(row);
+    const size_t count = count_columns(columns);
 
-    for (size_t i = 0; i < COLUMN_COUNT; i++)
+    for (size_t i = 0; i < count; i++)
         widths[i] = (int)strlen(columns[i]);
     for (uint32_t r = 0; r < term_arity(list); r++, row = term_next(row))
-        for (size_t i = 0; i < COLUMN_COUNT; i++) {
+        for (size_t i = 0; i < count; i++) {
             put_cell(&b, row, columns[i]);
             int width = width_of(buf_view(&b));
             width = width < COLUMN_BYTES ? width : COLUMN_BYTES;

@@ -59,8 +59,10 @@ static void accept_kind(struct delivery *d, struct kind_slot *k, uint64_t ordina
     bool is_well_again = scope_accepted(&k->scope, ordinal);
 
     k->is_quiet = k->is_quiet && k->troubled.count == 0;
-    if (is_well_again)
+    if (is_well_again) {
         end_waits(d, k);
+        outbox_well(d->outbox, slice_of(k->name, k->name_len));
+    }
     if (k->is_full && k->troubled.count <= DELIVERY_TROUBLED_MAX / 2)
         k->is_full = false;
     if ((k->skipped[0].low | k->skipped[1].low) != 0 && delivery_is_open(k))
@@ -78,8 +80,10 @@ static void accept_endpoint(struct delivery *d, uint64_t ordinal)
     if (scope_accepted(&d->endpoint, ordinal)) {
         for (size_t i = 0; i < delivery_kind_slots(d); i++)
             end_waits(d, &d->kinds[i]);
-        if (was_ill) /* it may be another one, or have been put back */
+        if (was_ill) { /* it may be another one, or have been put back */
             peer_ask(&d->peer);
+            outbox_well(d->outbox, slice_str(""));
+        }
     }
     if (was != d->endpoint.state)
         delivery_moved(d, NULL, was);
@@ -111,7 +115,6 @@ static void bury(struct taking *t, struct entry *e, const struct verdict *v)
     if (t->answer->count == 1 && body.len > 0) /* else it speaks of others, too */
         s->answer =
             base_strndup(body.data, body.len < ANSWER_MAX_BYTES ? body.len : ANSWER_MAX_BYTES);
-    metric_add(METRIC_REFUSED_DOCUMENTS, 1);
     settle(t, e, v);
 }
 

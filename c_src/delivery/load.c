@@ -165,6 +165,24 @@ static struct entry *take_due(struct delivery *d, struct pending *document)
     return NULL;
 }
 
+/* ${document} becomes known.  One that failed alone, before a restart or before it died, travels
+ * alone at first. */
+static struct entry *know(struct delivery *d, struct kind_slot *k, const struct pending *document)
+{
+    struct entry *e = known_add(d->known, document->document, document->no);
+    struct evidence evidence = delivery_evidence(d, k);
+    int64_t left_us = document->next_try_us - d->wall_us;
+
+    e->kind = (uint16_t)(k - d->kinds);
+    e->attempts = document->attempts;
+    evidence.now++; /* what was found bad before is no excuse */
+    if (document->attempts > 0 || document->origin == ORIGIN_HEALED)
+        trouble_hear(&e->trouble, TROUBLE_SOUGHT, &evidence); /* nobody dies of that */
+    if (document->attempts > 0 && left_us > 0 && left_us <= 1000 * d->options.backoff_max_ms)
+        e->due_us = d->now_us + left_us;
+    return e;
+}
+
 /* ${document} was met by a cursor; NULL: it is known, not served at present, or not due. */
 static struct entry *meet(struct delivery *d, const struct pending *document)
 {
@@ -180,14 +198,17 @@ static struct entry *meet(struct delivery *d, const struct pending *document)
         delivery_skip(d, k, document->no);
         return NULL;
     }
-    e = known_add(d->known, document->document, document->no);
-    e->kind = (uint16_t)(k - d->kinds);
+    e = know(d, k, document);
     if (!is_let_out(d, e, document))
         return NULL;
     int64_t due_us = spacing_due_us(d->spacing, document->id, d->now_us);
-    if (due_us <= d->now_us)
+    due_us = due_us > e->due_us ? due_us : e->due_us;
+    if (e->trouble.state != TROUBLE_NONE)
+        delivery_trouble(d, e, due_us);
+    else if (due_us > d->now_us)
+        delivery_postpone(d, e, due_us);
+    else
         return e;
-    delivery_postpone(d, e, due_us);
     return NULL;
 }
 
@@ -312,9 +333,11 @@ static struct entry *adopt(struct delivery *d, struct kind_slot *k, const struct
 {
     if (delivery_kind(d, document->kind) != k || known_find(d->known, document->document) != NULL)
         return NULL;
-    struct entry *e = known_add(d->known, document->document, document->no);
-    e->kind = (uint16_t)(k - d->kinds);
-    return e;
+    struct entry *e = know(d, k, document);
+    if (e->trouble.state == TROUBLE_NONE)
+        return e;
+    delivery_trouble(d, e, e->due_us); /* it would prove nothing */
+    return NULL;
 }
 
 /* One that the cursors stepped over in a lane: the newest, or the first that there is. */

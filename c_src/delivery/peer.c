@@ -36,11 +36,23 @@ static void told(void *arg, const struct verdict *verdict)
         p->is_wanted = true;
 }
 
-void peer_step(struct peer *p, const struct outbox *o, struct sink *sink, bool is_open,
-               int64_t now_us)
+/* The dead letters of others are tried again. */
+static void tell(struct peer *p, struct outbox *o, struct sink *sink)
+{
+    struct sink_peer now = {0};
+
+    sink_peer(sink, &now);
+    if (now.functions == p->told.functions && strcmp(now.deployment, p->told.deployment) == 0)
+        return;
+    p->told = now;
+    outbox_peer(o, (unsigned)now.functions, now.deployment);
+}
+
+void peer_step(struct peer *p, struct outbox *o, struct sink *sink, bool is_open, int64_t now_us)
 {
     uint64_t contradictions = outbox_contradictions(o);
 
+    tell(p, o, sink);
     if (contradictions != p->contradictions)
         p->is_wanted = true;
     p->contradictions = contradictions;

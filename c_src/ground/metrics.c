@@ -140,15 +140,28 @@ const char *metric_kind_name(size_t i)
     return i < kind_count ? kinds[i] : i == kind_count ? "other" : NULL;
 }
 
-void metric_count(enum metric_labelled f, const char *kind, unsigned value)
+size_t metric_kind_no(const void *name, size_t len)
 {
     size_t no = 0;
 
-    PRE(f < LABELLED_COUNT && value < METRIC_VALUES_MAX);
-    if (labelled_about[f].by_kind)
-        while (no < kind_count && strcmp(kinds[no], kind) != 0)
-            no++;
-    add(&labelled[f][no][value], 1);
+    while (no < kind_count &&
+           (strlen(kinds[no]) != len || (len > 0 && memcmp(kinds[no], name, len) != 0)))
+        no++;
+    return no;
+}
+
+void metric_count_at(enum metric_labelled f, size_t no, unsigned value, uint64_t n)
+{
+    PRE(f < LABELLED_COUNT && no <= METRIC_KINDS_MAX && value < METRIC_VALUES_MAX);
+    if (n > 0)
+        add(&labelled[f][no][value], n);
+}
+
+void metric_count(enum metric_labelled f, const char *kind, unsigned value)
+{
+    PRE(f < LABELLED_COUNT);
+    metric_count_at(f, labelled_about[f].by_kind ? metric_kind_no(kind, strlen(kind)) : 0, value,
+                    1);
 }
 
 uint64_t metric_labelled_get(enum metric_labelled f, size_t kind_no, unsigned value)

@@ -67,6 +67,10 @@ void metrics_name_kinds(const char *(*name)(const void *arg, size_t i), const vo
 /** metric_count(f, kind, value): One more of the ${value}-th of the family's values, for ${kind}
  * (nothing where the family has no kinds).  Any thread. */
 void metric_count(enum metric_labelled f, const char *kind, unsigned value);
+/** metric_count_at(f, kind_no, value, n): ${n} more, of the kind that metric_kind_no gave. */
+void metric_count_at(enum metric_labelled f, size_t kind_no, unsigned value, uint64_t n);
+/** metric_kind_no(name, len): What a kind counts as: its place, or that of "other". */
+size_t metric_kind_no(const void *name, size_t len);
 /** metric_labelled_get(f, kind_no, value): ${kind_no} counts as metric_kind_name does. */
 uint64_t metric_labelled_get(enum metric_labelled f, size_t kind_no, unsigned value);
 /** metric_kind_name(i): The i-th kind's name, "other" after the last; NULL after that. */

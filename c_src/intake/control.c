@@ -336,20 +336,27 @@ static bool take_drain(struct control *c, struct dist_session *session, struct c
 
 /* ---- dead letters ---------------------------------------------------------- */
 
-static void put_dead(struct buf *b, const struct dead_letter *dead)
+#define DEAD_KEYS 8
+
+static void put_dead(struct buf *b, const struct round *r, const struct dead_letter *dead)
 {
-    char time[32];
+    int64_t next_us = round_dead_next_us(r, dead);
+    char time[32], next[32];
 
     time_text_put(dead->died_at_us, time);
+    time_text_put(next_us, next);
     answer_key_text(b, "document_id", dead->id);
     answer_key_text(b, "kind", dead->kind);
     answer_key_integer(b, "seq", dead->version.seq);
     answer_key_text(b, "why", dead->why);
     answer_key_integer(b, "attempts", dead->attempts);
+    answer_key_integer(b, "tries", dead->tries);
     answer_key_word(b, "died_at", time);
+    answer_key_word(b, "next_try", next_us > 0 ? next : NULL);
 }
 
 struct dead_page {
+    const struct round *round;
     struct buf items;
     uint32_t count;
 };
@@ -358,14 +365,14 @@ static bool add_dead(void *arg, const struct dead_letter *dead)
 {
     struct dead_page *page = arg;
 
-    term_put_map(&page->items, 6);
-    put_dead(&page->items, dead);
+    term_put_map(&page->items, DEAD_KEYS);
+    put_dead(&page->items, page->round, dead);
     return ++page->count < LIST_MAX;
 }
 
 static enum err work_dead_list(struct order *d, struct round *r)
 {
-    struct dead_page page = {0};
+    struct dead_page page = {.round = r};
     enum err e = round_dead_each(r, order_id(d), add_dead, &page);
 
     term_put_tuple(&d->answer, 2);
@@ -385,8 +392,8 @@ static enum err work_dead_show(struct order *d, struct round *r)
 
     if (e != ERR_OK)
         return e;
-    answer_ok_map(&d->answer, 8);
-    put_dead(&d->answer, &dead);
+    answer_ok_map(&d->answer, DEAD_KEYS + 2);
+    put_dead(&d->answer, r, &dead);
     answer_key_text(&d->answer, "answer", dead.answer);
     answer_key_json(&d->answer, "summary", dead.json);
     return ERR_OK;

@@ -5,13 +5,15 @@
 
 #include "store/kept.h"
 
-/* The reasons a decision gives, in the words of the runtime (reference: its checkpoint table). */
+/* The reasons a decision gives, in the words of the runtime (reference: its checkpoint table), and
+ * one of our own. */
 #define DECIDE_REASON_LIST(X)                                                                      \
     X(DECIDE_NO_REASON, NULL)                                                                      \
     X(DECIDE_CHECKPOINT_AHEAD, "checkpoint_ahead")                                                 \
     X(DECIDE_IDEMPOTENT, "idempotent")                                                             \
     X(DECIDE_SUMMARY_HASH_MISMATCH, "summary_hash_mismatch")                                       \
-    X(DECIDE_PROJECTION_VERSION_CHANGED, "projection_version_changed")
+    X(DECIDE_PROJECTION_VERSION_CHANGED, "projection_version_changed")                             \
+    X(DECIDE_DEAD, "dead") /* round_put knows: it is what lies in the dead letters */
 
 enum decide_reason {
 #define X(name, text) name,

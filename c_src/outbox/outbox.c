@@ -26,6 +26,7 @@
 #include "ground/metrics.h"
 #include "ground/thread.h"
 #include "outbox/damage.h"
+#include "outbox/heal.h"
 #include "outbox/reader.h"
 #include "outbox/round_inside.h"
 #include "outbox/settle.h"
@@ -85,6 +86,7 @@ struct outbox {
     /* the store thread's */
     struct round round;
     struct waiting *waiting;
+    struct heal *heal;
     int64_t retry_ms, retry_at_us;                 /* wait before settlements are tried again */
     int64_t failure_logged_us, recovery_logged_us; /* log_limited's memory */
     int64_t oldest_kept_at_us, next_tick_us;
@@ -97,6 +99,7 @@ struct work {
     struct settlement *settlements, *settlements_last;
     uint64_t ticket; /* settled when the round is committed */
     bool is_probe;   /* the store fails: ask it again, with or without work */
+    bool heals;      /* dead letters are due, or may be */
 };
 
 /* ---- the queue ------------------------------------------------------------ */
@@ -168,6 +171,22 @@ uint64_t outbox_settle(struct outbox *o, struct settlement *first)
     return ticket;
 }
 
+void outbox_peer(struct outbox *o, unsigned functions, const char *deployment)
+{
+    pthread_mutex_lock(&o->lock);
+    heal_hear_peer(o->heal, functions, deployment);
+    pthread_mutex_unlock(&o->lock);
+    pthread_cond_signal(&o->changed);
+}
+
+void outbox_well(struct outbox *o, struct slice kind)
+{
+    pthread_mutex_lock(&o->lock);
+    heal_hear_well(o->heal, kind, clock_wall_us());
+    pthread_mutex_unlock(&o->lock);
+    pthread_cond_signal(&o->changed);
+}
+
 bool outbox_is_settled(struct outbox *o, uint64_t ticket)
 {
     pthread_mutex_lock(&o->lock);
@@ -203,6 +222,7 @@ static void take(struct outbox *o, struct work *w)
     w->settlements_last = o->settled_last;
     w->ticket = o->tickets_given;
     w->is_probe = !o->is_well;
+    w->heals = clock_mono_us() >= heal_due_us(o->heal);
     o->settled_first = o->settled_last = NULL;
     o->settled_count = 0;
 }
@@ -234,7 +254,7 @@ static enum err apply_all(struct outbox *o, struct work *w)
         if (r->failed)
             e = ERR_STORE;
     }
-    return e;
+    return e == ERR_OK && w->heals ? heal_walk(o->heal, r) : e;
 }
 
 static bool is_through(void *round, struct intent *i)
@@ -295,6 +315,7 @@ static void set_well(struct outbox *o)
 {
     o->pending = o->round.levels.pending;
     o->checkpoints = o->round.levels.checkpoints;
+    heal_end_round(o->heal, &o->round, o->round.levels.dead, clock_mono_us());
     o->oldest_kept_at_us = o->round.levels.oldest_kept_at_us;
     o->is_well = true;
     metric_set(METRIC_STORE_OK, 1);
@@ -378,6 +399,8 @@ static bool has_work(struct outbox *o, int64_t now_us)
     /* A failing store is asked again even when nobody wants anything, to know when it is well. */
     if (!o->is_well && !o->closing && now_us >= o->retry_at_us)
         return true;
+    if (!o->closing && o->is_well && now_us >= heal_due_us(o->heal))
+        return true;
     return o->settled_first != NULL && now_us >= settle_us(o);
 }
 
@@ -392,6 +415,8 @@ static int64_t wake_us(const struct outbox *o)
         at_us = o->retry_at_us;
     if (o->oldest_kept_at_us != 0 && o->next_tick_us < at_us)
         at_us = o->next_tick_us;
+    if (o->is_well && heal_due_us(o->heal) < at_us)
+        at_us = heal_due_us(o->heal);
     return at_us;
 }
 
@@ -419,6 +444,7 @@ static bool wait_for_work(struct outbox *o, struct work *w)
     *w = (struct work){0};
     pthread_mutex_lock(&o->lock);
     o->is_settling_urgent = waiting_count(o->waiting) > 0;
+    heal_take_news(o->heal, &o->round);
     int64_t now_us = clock_mono_us();
     while (!has_work(o, now_us) && !o->closing && now_us < wake_us(o)) {
         int64_t at_us = wake_us(o);
@@ -427,6 +453,7 @@ static bool wait_for_work(struct outbox *o, struct work *w)
             pthread_cond_wait(&o->changed, &o->lock);
         else
             pthread_cond_timedwait(&o->changed, &o->lock, &at);
+        heal_take_news(o->heal, &o->round);
         now_us = clock_mono_us();
     }
     gather(o);
@@ -471,7 +498,7 @@ static void *run(void *arg)
     struct work w;
 
     while (wait_for_work(o, &w)) {
-        if (w.intents != NULL || w.settlements != NULL || w.is_probe)
+        if (w.intents != NULL || w.settlements != NULL || w.is_probe || w.heals)
             do_round(o, &w);
         if (!o->is_well)
             drop_settlements(o);
@@ -533,6 +560,7 @@ enum err outbox_open(const struct outbox_options *options, struct outbox **out, 
         goto err1;
     o->damage = damage_new();
     round_init(&o->round, o->store, o->damage, options->limit_bytes, options->dead_limit);
+    o->heal = heal_new();
     e = first_round(o, fault);
     if (e != ERR_OK)
         goto err2;
@@ -548,6 +576,7 @@ enum err outbox_open(const struct outbox_options *options, struct outbox **out, 
     *out = o;
     return ERR_OK;
 err2:
+    heal_free(o->heal);
     round_free(&o->round);
     damage_free(o->damage);
 err1:
@@ -604,6 +633,7 @@ void outbox_close(struct outbox *o)
     pthread_cond_destroy(&o->changed);
     pthread_mutex_destroy(&o->lock);
     waiting_free(o->waiting);
+    heal_free(o->heal);
     round_free(&o->round);
     damage_free(o->damage);
     store_close(o->store);

@@ -110,6 +110,13 @@ struct outbox_reader *outbox_reader_open(struct outbox *o);
  * A version that was replaced meanwhile leaves the newer one pending.
  */
 uint64_t outbox_settle(struct outbox *o, struct settlement *first);
+/**
+ * outbox_peer(o, functions, deployment), outbox_well(o, kind):
+ * What dead letters wait for: who answers now (struct sink_peer has the words), and that ${kind}
+ * (empty: the endpoint) is well again after it was found bad.  Any thread.
+ */
+void outbox_peer(struct outbox *o, unsigned functions, const char *deployment);
+void outbox_well(struct outbox *o, struct slice kind);
 /** outbox_is_settled(o, ticket): Whether those verdicts are committed. */
 bool outbox_is_settled(struct outbox *o, uint64_t ticket);
 

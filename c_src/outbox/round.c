@@ -45,6 +45,7 @@ void round_free(struct round *r)
     buf_free(&r->body);
     buf_free(&r->head);
     buf_free(&r->tail);
+    buf_free(&r->retimed);
     buf_free(&r->loaded_id);
     buf_free(&r->loaded);
 }
@@ -152,6 +153,10 @@ static void count_tally(const struct round *r)
     metric_add(METRIC_SKIPPED, r->tally.skipped);
     metric_add(METRIC_DRIFT, r->tally.drift);
     metric_add(METRIC_REFUSED_DOCUMENTS, r->tally.died);
+    for (size_t k = 0; metric_kind_name(k) != NULL; k++) {
+        metric_count_at(LABELLED_DEAD_LETTERS, k, 0, r->tally.by_kind[k].died);
+        metric_count_at(LABELLED_DEAD_LETTERS, k, 1, r->tally.by_kind[k].healed);
+    }
     metric_add(METRIC_RECORDS_DAMAGED, r->tally.damaged);
     metric_set(METRIC_QUARANTINED, r->levels.quarantined);
     metric_set(METRIC_PENDING, r->levels.pending);
@@ -233,8 +238,22 @@ static enum outbox_origin origin_of(unsigned how)
                                                   : ORIGIN_LIVE;
 }
 
-/* The decision table, and what it does not know: removals, and what a rebuild asks for. */
-static struct decision judge(const struct round *r, const struct checkpoint_record *c,
+/* Whether ${incoming} is what lies in the dead letters: it heals by itself, if it can, and is
+ * refused again, if not. */
+static bool is_dead_already(struct round *r, const struct checkpoint_record *c,
+                            const struct outbox_version *incoming)
+{
+    struct dead_letter d;
+
+    if (!c->cp.is_dead || c->cp.has_pending || round_letter(r, c->cp.document, &d) != ERR_OK)
+        return false;
+    return d.version.op == OUTBOX_UPSERT &&
+           decide(&d.version, incoming).reason == DECIDE_IDEMPOTENT;
+}
+
+/* The decision table, and what it does not know: removals, dead letters, and what a rebuild asks
+ * for. */
+static struct decision judge(struct round *r, const struct checkpoint_record *c,
                              const struct document *d, unsigned how)
 {
     const struct outbox_version incoming = version_of(d), *standing = NULL;
@@ -249,6 +268,8 @@ static struct decision judge(const struct round *r, const struct checkpoint_reco
         decision.write = true;
     if ((how & PUT_FORCE) && decision.reason == DECIDE_IDEMPOTENT)
         decision = (struct decision){.write = true};
+    if (decision.write && !(how & (PUT_RESET | PUT_FORCE)) && is_dead_already(r, c, &incoming))
+        decision = (struct decision){.reason = DECIDE_DEAD};
     decision.coalesced = decision.write && c->cp.has_pending;
     return decision;
 }
@@ -261,7 +282,8 @@ static void count_decision(struct round *r, const struct decision *decision)
         r->tally.skipped++;
     if (decision->coalesced)
         r->tally.coalesced++;
-    if (decision->reason != DECIDE_NO_REASON && decision->reason != DECIDE_IDEMPOTENT)
+    if (decision->reason != DECIDE_NO_REASON && decision->reason != DECIDE_IDEMPOTENT &&
+        decision->reason != DECIDE_DEAD)
         r->tally.drift++;
 }
 
@@ -273,28 +295,32 @@ static bool is_too_much(const struct round *r, const struct checkpoint_record *c
     return len > c->pending_bytes && others + len > r->limit_bytes;
 }
 
+enum err round_keep_document(struct round *r, struct pending *p, bool reset,
+                             struct checkpoint_record *c)
+{
+    PRE(p->version.projected_at_us > c->cp.last_projected_us);
+    if (is_too_much(r, c, p->json.len))
+        return ERR_FULL;
+    p->version.reset = reset || c->reset_revision != 0;
+    c->cp.kind = p->kind;
+    c->cp.last_projected_us = p->version.projected_at_us;
+    if (reset)
+        c->reset_revision = r->counters.next_revision;
+    return round_keep(r, p, c);
+}
+
 /* E1 -> E2, once the round is committed. */
 static enum err keep_document(struct round *r, const struct document *d, unsigned how,
                               struct checkpoint_record *c)
 {
-    bool reset = (how & PUT_RESET) != 0, may_go_below = reset || c->reset_revision != 0;
-
-    PRE(d->projected_at_us > c->cp.last_projected_us);
-    if (is_too_much(r, c, d->json.len))
-        return ERR_FULL;
     struct pending p = {.id = d->id,
                         .kind = slice_str(d->kind->name),
                         .json = d->json,
                         .origin = origin_of(how),
                         .version = version_of(d)};
-    p.version.reset = may_go_below;
-    c->cp.kind = p.kind;
     c->cp.fold = d->past.fold;
     c->cp.recent = d->past.recent;
-    c->cp.last_projected_us = d->projected_at_us;
-    if (reset)
-        c->reset_revision = r->counters.next_revision;
-    return round_keep(r, &p, c);
+    return round_keep_document(r, &p, (how & PUT_RESET) != 0, c);
 }
 
 /* Whether ${document}, which is not written, brings a fold that is. */
@@ -321,8 +347,8 @@ enum err round_put(struct round *r, const struct document *document, unsigned ho
     }
     *decision = document->is_behind ? (struct decision){.reason = DECIDE_CHECKPOINT_AHEAD}
                                     : judge(r, &c, document, how);
-    e = ERR_OK;
-    if (document->is_behind) {
+    e = r->failed ? ERR_STORE : ERR_OK;
+    if (e != ERR_OK || document->is_behind) {
         /* what was read may be all that there is, or a transaction is open: nothing is kept */
     } else if (decision->write) {
         e = keep_document(r, document, how, &c);

@@ -119,11 +119,16 @@ enum err round_dead_each(struct round *r, struct slice after,
                          void *arg) MUST_CHECK;
 /**
  * round_dead_retry(r, id):
- * E6 -> E2, with a new arrival number.  A version pending already is newer and
- * stays instead; the dead letter goes then, too.  ERR_INVALID: it cannot be sent as it is.
+ * What it holds becomes a new version, projected now; the letter stays until that is done.  A
+ * version pending already is newer and decides instead; the letter goes then.  ERR_INVALID: it
+ * cannot be sent as it is.  ERR_FULL: the limit is reached.
  */
 enum err round_dead_retry(struct round *r, struct slice id) MUST_CHECK;
+/** round_dead_drop(r, id): It goes, and with it a version that is to heal it. */
 enum err round_dead_drop(struct round *r, struct slice id) MUST_CHECK;
+/** round_dead_next_us(r, d): When it is tried again by itself, wall clock; 0: never, for the
+ * functions that answer are not ours, or it is not known who answers. */
+int64_t round_dead_next_us(const struct round *r, const struct dead_letter *d);
 
 /**
  * round_hold_written(r, intent, id, until_us):

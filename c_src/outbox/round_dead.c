@@ -2,8 +2,8 @@
  * round_dead.c - dead letters as operators meet them: looked at, sent again, thrown away.
  *
  * The happy path: a version that Convex refused lies under its document's id with
- * the reason and the answer (settle.c put it there, E6).  An operator shows it,
- * mends Convex, and has it sent again (E6 -> E2); or drops it.
+ * the reason and the answer (settle.c put it there, E6).  It is tried again by itself
+ * (heal.c), or an operator shows it, mends Convex, and has it sent at once; or drops it.
  *
  * What can go wrong: a newer version of the document waits already.  It takes the
  * dead one's place, which is then of no use to anybody and goes.  A damaged letter
@@ -36,8 +36,7 @@ enum err round_dead_get(struct round *r, struct slice id, struct dead_letter *d)
     return e == ERR_OK ? round_letter(r, document, d) : e;
 }
 
-/* The letter behind that of ${document}; it moves on. */
-static enum err next_letter(struct round *r, uint64_t *document, struct dead_letter *d)
+enum err round_next_letter(struct round *r, uint64_t *document, struct dead_letter *d)
 {
     struct slice key, value;
     struct fault fault;
@@ -67,7 +66,7 @@ enum err round_dead_each(struct round *r, struct slice after,
     if (e == ERR_NOT_FOUND) /* nothing comes after what nobody knows */
         return ERR_OK;
     while (e == ERR_OK) {
-        e = next_letter(r, &document, &d);
+        e = round_next_letter(r, &document, &d);
         if (e == ERR_NOT_FOUND || (e == ERR_OK && !visit(arg, &d)))
             return ERR_OK;
     }
@@ -96,16 +95,12 @@ enum err round_dead_retry(struct round *r, struct slice id)
     enum err e = c.cp.document != 0 ? round_letter(r, c.cp.document, &d) : ERR_NOT_FOUND;
     if (e != ERR_OK)
         return e;
-    struct pending p = {
-        .id = id, .kind = d.kind, .json = d.json, .origin = ORIGIN_HEALED, .version = d.version};
-    size_t json_len = d.json.len;
-    if (known == ERR_NOT_FOUND) { /* its checkpoint was damaged */
-        c.cp.kind = d.kind;
-        c.cp.last_projected_us = d.version.projected_at_us;
-    }
-    c.cp.is_dead = false;
-    e = c.cp.has_pending ? round_save(r, id, &c) : round_keep(r, &p, &c);
-    return e == ERR_OK ? round_remove_letter(r, json_len, &c) : e;
+    if (!c.cp.has_pending)
+        return round_heal(r, c.cp.document, id);
+    if (c.pending_origin == ORIGIN_HEALED) /* it is being tried */
+        return ERR_OK;
+    e = round_remove_letter(r, d.json.len, &c);
+    return e == ERR_OK ? round_save(r, id, &c) : e;
 }
 
 enum err round_dead_drop(struct round *r, struct slice id)
@@ -119,8 +114,8 @@ enum err round_dead_drop(struct round *r, struct slice id)
     enum err e = round_letter(r, c.cp.document, &d);
     if (r->failed || (e == ERR_NOT_FOUND && !c.cp.is_dead))
         return e;
-    size_t json_len = e == ERR_OK ? d.json.len : 0;
-    c.cp.is_dead = false;
-    e = known == ERR_OK ? round_save(r, id, &c) : ERR_OK;
-    return e == ERR_OK ? round_remove_letter(r, json_len, &c) : e;
+    e = round_remove_letter(r, e == ERR_OK ? d.json.len : 0, &c);
+    if (e == ERR_OK && c.cp.has_pending && c.pending_origin == ORIGIN_HEALED)
+        e = round_unkeep(r, &c); /* it is what the letter holds */
+    return e == ERR_OK && known == ERR_OK ? round_save(r, id, &c) : e;
 }

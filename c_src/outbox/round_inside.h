@@ -21,6 +21,10 @@ struct round_tally {
     uint64_t contradicted; /* answers that speak against what was believed to stand in Convex */
     uint64_t confirmed, confirmed_early; /* early: before their last event, by another clock */
     bool brought_work;                   /* something for the delivery side */
+    int64_t healing;                     /* healings that began, less those that are over */
+    struct {
+        uint32_t died, healed;
+    } by_kind[METRIC_KINDS_MAX + 1];
     struct metric_pile kept_to_confirmed, append_to_confirmed;
 };
 
@@ -30,6 +34,12 @@ struct round_levels {
     int64_t oldest_kept_at_us; /* 0: nothing pending */
 };
 
+/* Who answers at present. */
+struct round_peer {
+    unsigned functions;  /* struct sink_peer; 0: unknown */
+    char deployment[65]; /* "": unknown */
+};
+
 struct round {
     /* fixed after open */
     struct store *store;
@@ -37,6 +47,7 @@ struct round {
     uint64_t limit_bytes, dead_limit;
     int64_t damaged_logged_us, dead_full_logged_us,
         contradicted_logged_us; /* log_limited's memory */
+    struct round_peer peer;     /* set between rounds */
     /* of the round */
     int64_t now_us;
     struct fault fault; /* of the last ERR_INVALID */
@@ -50,6 +61,7 @@ struct round {
     struct round_levels levels;
     struct buf body, head; /* records being made */
     struct buf tail;       /* what counters.tail borrows */
+    struct buf retimed;    /* the JSON of a version that is healed */
     /* the checkpoint looked at last, out of reach of changes; looked at again, it is at hand */
     bool is_loaded; /* nothing was written since */
     enum err loaded_err;
@@ -127,8 +139,31 @@ enum err round_keep(struct round *r, struct pending *p, struct checkpoint_record
 /** round_unkeep(r, c): Take the pending version away; ${c} is changed, not saved. */
 enum err round_unkeep(struct round *r, struct checkpoint_record *c) MUST_CHECK;
 
+/**
+ * round_keep_document(r, p, reset, c):
+ * E1 -> E2 of ${p}, whose checkpoint ${c} is, if there is room (ERR_FULL).  ${reset}: it may go
+ * below what stands in Convex, and says so until it is confirmed.
+ */
+enum err round_keep_document(struct round *r, struct pending *p, bool reset,
+                             struct checkpoint_record *c) MUST_CHECK;
+
+/**
+ * round_heal(r, document, id):
+ * The dead letter of that document becomes a new version, later than any before, in the bulk lane.
+ * The letter stays until that version is done (it goes) or refused (it is replaced).  Nothing is
+ * done while something is pending.  Where what the letter holds stands in Convex, it goes.
+ */
+enum err round_heal(struct round *r, uint64_t document, struct slice id) MUST_CHECK;
+/** round_heals(r): Whether those who answer have the guard that makes a second try harmless. */
+bool round_heals(const struct round *r);
+/** round_next_try_us(now_us, tries): When a letter is tried again that died now, after so many
+ * healings. */
+int64_t round_next_try_us(int64_t now_us, uint32_t tries);
+
 /** round_letter(r, document, d): The dead letter of a document with that number. */
 enum err round_letter(struct round *r, uint64_t document, struct dead_letter *d) MUST_CHECK;
+/** round_next_letter(r, document, d): The one after that of ${document}, which moves on. */
+enum err round_next_letter(struct round *r, uint64_t *document, struct dead_letter *d) MUST_CHECK;
 /** round_remove_letter(r, json_len, c): The dead letter goes; ${c} is changed, not saved. */
 enum err round_remove_letter(struct round *r, size_t json_len,
                              struct checkpoint_record *c) MUST_CHECK;

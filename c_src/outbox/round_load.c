@@ -181,6 +181,11 @@ static enum err write_pending(struct round *r, uint64_t no, bool is_new)
                : store_put(r->store, STORE_PENDING, key, buf_view(&r->body));
 }
 
+static bool is_healing(const struct checkpoint_record *c)
+{
+    return c->cp.has_pending && c->pending_origin == ORIGIN_HEALED;
+}
+
 enum err round_keep(struct round *r, struct pending *p, struct checkpoint_record *c)
 {
     bool is_new = !c->cp.has_pending;
@@ -194,11 +199,13 @@ enum err round_keep(struct round *r, struct pending *p, struct checkpoint_record
     p->kept_at_us = is_new ? r->now_us : c->pending_kept_at_us;
     round_take_off(&r->counters.pending_bytes, c->pending_bytes);
     r->counters.pending_bytes += p->json.len;
+    r->tally.healing += (p->origin == ORIGIN_HEALED) - is_healing(c);
     c->cp.has_pending = true;
     c->cp.pending_no = p->no;
     c->cp.pending = p->version;
     c->pending_bytes = p->json.len;
     c->pending_kept_at_us = p->kept_at_us;
+    c->pending_origin = p->origin;
     r->tally.brought_work = true;
 
     /* ${p} may borrow the store: both records are made before the first is written. */
@@ -218,6 +225,7 @@ enum err round_unkeep(struct round *r, struct checkpoint_record *c)
     enum err e = store_del(r->store, STORE_PENDING, slice_of(&no, sizeof no));
 
     round_take_off(&r->counters.pending_bytes, c->pending_bytes);
+    r->tally.healing -= is_healing(c);
     c->cp.has_pending = false;
     c->cp.pending_no = 0;
     c->pending_bytes = 0;

@@ -85,8 +85,22 @@ static enum err make_checkpoint(struct round *r, const struct settlement *s,
     return ERR_OK;
 }
 
+static size_t kind_no(const struct settlement *s)
+{
+    return metric_kind_no(s->kind.data, s->kind.len);
+}
+
+static void note_healed(struct round *r, const struct settlement *s, const struct dead_letter *d)
+{
+    char id[700], why[700];
+
+    r->tally.by_kind[kind_no(s)].healed++;
+    log_event(LOG_INFO, "outbox.healed", "document_id=%s tries=%u why=%s",
+              log_quote(id_of(s), id, sizeof id), d->tries + 1, log_quote(d->why, why, sizeof why));
+}
+
 /* An older dead letter has been overtaken by what stands in Convex now. */
-static enum err forget_older_letter(struct round *r, const struct settlement *s,
+static enum err forget_older_letter(struct round *r, const struct settlement *s, bool is_healing,
                                     struct checkpoint_record *c)
 {
     struct dead_letter d;
@@ -96,6 +110,8 @@ static enum err forget_older_letter(struct round *r, const struct settlement *s,
         return ERR_STORE;
     if (e == ERR_OK && d.version.revision > s->revision)
         return ERR_OK;
+    if (e == ERR_OK && is_healing)
+        note_healed(r, s, &d);
     return round_remove_letter(r, e == ERR_OK ? d.json.len : 0, c);
 }
 
@@ -146,7 +162,7 @@ static enum err settle_done(struct round *r, const struct settlement *s, bool is
     enum err e = is_newest ? round_unkeep(r, c) : ERR_OK;
 
     if (e == ERR_OK && c->cp.is_dead)
-        e = forget_older_letter(r, s, c);
+        e = forget_older_letter(r, s, is_newest && c->pending_origin == ORIGIN_HEALED, c);
     confirm(s, is_newest, c);
     return e == ERR_OK ? round_save(r, id_of(s), c) : e;
 }
@@ -168,29 +184,47 @@ static bool has_room_for_letter(struct round *r, const struct checkpoint_record 
     return false;
 }
 
-/* Put the letter, in the place of an older one of the same document. */
-static enum err put_letter(struct round *r, const struct settlement *s, const struct pending *p)
-{
-    struct dead_letter old, d = {.document = p->document,
-                                 .id = id_of(s),
-                                 .kind = p->kind,
-                                 .json = p->json,
-                                 .version = p->version,
-                                 .why = slice_str(s->why != NULL ? s->why : ""),
-                                 .answer = slice_str(s->answer != NULL ? s->answer : ""),
-                                 .attempts = s->attempts,
-                                 .died_at_us = r->now_us};
-    size_t json_len = p->json.len;
+/* What is needed of an older letter of the same document, which a new one replaces. */
+struct old_letter {
+    size_t json_len;
+    uint32_t tries, attempts;
+};
 
-    r->body.len = 0; /* ${p} borrows the store: made before anything can be written */
+/* Put the letter: the next of its tries, if ${p} was to heal one. */
+static enum err put_letter(struct round *r, const struct settlement *s, const struct pending *p,
+                           const struct old_letter *old)
+{
+    struct dead_letter d = {.document = p->document,
+                            .id = id_of(s),
+                            .kind = p->kind,
+                            .json = p->json,
+                            .version = p->version,
+                            .why = slice_str(s->why != NULL ? s->why : ""),
+                            .answer = slice_str(s->answer != NULL ? s->answer : ""),
+                            .attempts = s->attempts,
+                            .died_at_us = r->now_us,
+                            .functions = r->peer.functions,
+                            .deployment = slice_str(r->peer.deployment)};
+    if (p->origin == ORIGIN_HEALED) {
+        d.tries = old->tries + 1;
+        d.attempts += old->attempts;
+    }
+    d.next_try_us = round_next_try_us(r->now_us, d.tries);
+    round_take_off(&r->counters.dead_bytes, old->json_len);
+    r->counters.dead_bytes += p->json.len;
+    r->body.len = 0; /* ${p} borrows the store: made before anything is written */
     record_put_dead(&r->body, &d);
-    if (round_letter(r, d.document, &old) == ERR_OK)
-        round_take_off(&r->counters.dead_bytes, old.json.len);
-    if (r->failed)
-        return ERR_STORE;
-    r->counters.dead_bytes += json_len;
     return round_wrote(r, store_put(r->store, STORE_DEAD, slice_of(&d.document, sizeof d.document),
                                     buf_view(&r->body)));
+}
+
+static struct old_letter look_at_old(struct round *r, uint64_t document)
+{
+    struct dead_letter d;
+
+    if (round_letter(r, document, &d) != ERR_OK)
+        return (struct old_letter){0};
+    return (struct old_letter){.json_len = d.json.len, .tries = d.tries, .attempts = d.attempts};
 }
 
 static void log_letter(const struct settlement *s)
@@ -210,13 +244,15 @@ static enum err settle_dead(struct round *r, const struct settlement *s,
 
     if (!has_room_for_letter(r, c, s))
         return r->failed ? ERR_STORE : ERR_OK;
-    enum err e = read_pending(r, s, &p);
+    struct old_letter old = look_at_old(r, c->cp.document);
+    enum err e = r->failed ? ERR_STORE : read_pending(r, s, &p);
     if (e == ERR_OK) {
-        e = put_letter(r, s, &p);
+        e = put_letter(r, s, &p, &old);
         if (e != ERR_OK)
             return e;
         c->cp.is_dead = true;
         r->tally.died++;
+        r->tally.by_kind[kind_no(s)].died++;
         log_letter(s); /* a round whose commit fails is repeated, and says it again */
     }
     if (e == ERR_OK || e == ERR_NOT_FOUND)

@@ -141,7 +141,7 @@ defmodule OpenAgentsRuntime.Convex.Telemetry do
   def reason_class({:sink_write_failed, reason}), do: reason_class(reason)
   def reason_class({:invalid_summary, reason}), do: reason_class(reason)
   def reason_class(reason) when is_atom(reason), do: Atom.to_string(reason)
-  def reason_class(reason) when reason in @drift or reason == "idempotent", do: reason
+  def reason_class(reason) when reason in @drift or reason in ["idempotent", "dead"], do: reason
 
   def reason_class(reason)
       when is_tuple(reason) and tuple_size(reason) > 0 and is_atom(elem(reason, 0)),

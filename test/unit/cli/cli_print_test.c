@@ -96,7 +96,7 @@ TEST(words_and_counts)
 
 static void put_letter(struct buf *b, const char *id, int64_t seq, const char *why)
 {
-    term_put_map(b, 6);
+    term_put_map(b, 7);
     term_put_atom(b, "document_id");
     term_put_text(b, id);
     term_put_atom(b, "kind");
@@ -109,6 +109,11 @@ static void put_letter(struct buf *b, const char *id, int64_t seq, const char *w
     term_put_integer(b, 1);
     term_put_atom(b, "died_at");
     term_put_text(b, "2026-11-22T10:00:00.000000Z");
+    term_put_atom(b, "next_try");
+    if (seq == 7)
+        term_put_text(b, "2026-11-22T10:01:00.000000Z");
+    else
+        term_put_atom(b, "nil");
 }
 
 TEST(dead_letters_are_a_table)
@@ -122,18 +127,52 @@ TEST(dead_letters_are_a_table)
     assert_printed(
         &b, false, true,
         "document_id                   kind         seq    attempts  died_at                      "
-        "why\n"
+        "next_try                     why\n"
         "runtime/run_summary:r\xc3\xbcn       run_summary  7      1         "
-        "2026-11-22T10:00:00.000000Z  "
+        "2026-11-22T10:00:00.000000Z  2026-11-22T10:01:00.000000Z  "
         "too \\x1b[31mlarge\n"
         "runtime/run_summary:long_one  run_summary  12345  1         2026-11-22T10:00:00.000000Z  "
-        "no \\x9b such function\n");
+        "-                            no \\x9b such function\n");
     put_ok(&b);
     term_put_nil(&b);
     assert_printed(&b, false, true, "none\n");
     put_ok(&b);
     term_put_nil(&b);
     assert_printed(&b, true, true, "[]\n");
+}
+
+TEST(kinds_and_documents_of_a_status_are_tables_of_their_own)
+{
+    static const char *const keys[] = {"kind", "state", "why", "next", "since", "next_at"};
+    static const char *const values[] = {"run_summary",          "stopped", "no such function",
+                                         "deploy the functions", "10:00",   "10:01"};
+    struct buf b = {0};
+
+    put_ok(&b);
+    term_put_map(&b, 2);
+    term_put_atom(&b, "kinds");
+    term_put_list(&b, 1);
+    term_put_map(&b, 6);
+    for (int i = 0; i < 6; i++) {
+        term_put_atom(&b, keys[i]);
+        term_put_text(&b, values[i]);
+    }
+    term_put_nil(&b);
+    term_put_atom(&b, "documents");
+    term_put_list(&b, 1);
+    term_put_map(&b, 2);
+    term_put_atom(&b, "document_id");
+    term_put_text(&b, "a:1");
+    term_put_atom(&b, "why");
+    term_put_text(&b, "403");
+    term_put_nil(&b);
+    assert_printed(&b, false, true,
+                   "kinds\n"
+                   "kind         state    since  next_at  why               next\n"
+                   "run_summary  stopped  10:00  10:01    no such function  deploy the functions\n"
+                   "documents\n"
+                   "document_id  why\n"
+                   "a:1          403\n");
 }
 
 TEST(findings_are_a_table_below_the_counts)

@@ -50,7 +50,8 @@ struct outbox {
     bool failing, silent; /* silent: commits of settlements are not announced */
     bool unreadable;      /* readers see nothing, as while the store is opened again */
     atomic_uint_fast64_t contradictions;
-    unsigned order_faults; /* a delivered seq that did not rise */
+    unsigned wells, functions; /* what delivery told */
+    unsigned order_faults;     /* a delivered seq that did not rise */
     void (*on_work)(void *);
     void *on_work_arg;
 };
@@ -334,6 +335,22 @@ enum err outbox_get(struct outbox_reader *r, uint64_t no, struct pending *p)
 uint64_t outbox_contradictions(const struct outbox *o)
 {
     return o->contradictions;
+}
+
+void outbox_well(struct outbox *o, struct slice kind)
+{
+    (void)kind;
+    pthread_mutex_lock(&o->lock);
+    o->wells++;
+    pthread_mutex_unlock(&o->lock);
+}
+
+void outbox_peer(struct outbox *o, unsigned functions, const char *deployment)
+{
+    (void)deployment;
+    pthread_mutex_lock(&o->lock);
+    o->functions = functions;
+    pthread_mutex_unlock(&o->lock);
 }
 
 uint64_t outbox_settle(struct outbox *o, struct settlement *first)

@@ -92,12 +92,14 @@ static void do_all(void)
     insist(o, &a);
     insist(o, &b);
     ck_assert(a.cp.has_pending && a.cp.pending.op == OUTBOX_REMOVE && !a.cp.has_delivered);
-    ck_assert(b.cp.has_pending && b.cp.pending.seq == 3 && !b.cp.is_dead);
+    ck_assert(b.cp.has_pending && b.cp.pending.seq == 3 && b.cp.is_dead);
     ck_assert_str_eq(b.fold_found, "fold");
     ck_assert_uint_eq(kit_count_pending(o), 2);
     kit_done(o, "a");
     kit_done(o, "b");
     ck_assert_uint_eq(kit_count_pending(o), 0);
+    insist(o, &b);
+    ck_assert(!b.cp.is_dead);
     outbox_close(o);
 }
 

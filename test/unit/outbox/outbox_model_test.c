@@ -26,6 +26,7 @@ struct model_version {
     int64_t seq;
     uint8_t hash;
     uint64_t revision;
+    bool heals; /* pending: a dead letter */
 };
 
 struct model_doc {
@@ -58,8 +59,21 @@ static void model_keep(struct model *m, struct model_doc *d, enum outbox_origin 
     if (!d->pending.present)
         d->no = lane_of(origin) | m->next_no++;
     v.present = true;
+    v.heals = origin == ORIGIN_HEALED;
     v.revision = m->next_revision++;
     d->pending = v;
+}
+
+static bool is_equal(const struct model_version *a, const struct model_version *b)
+{
+    return a->op == OUTBOX_UPSERT && b->op == OUTBOX_UPSERT && a->seq == b->seq &&
+           a->hash == b->hash;
+}
+
+/* What is in the dead letters heals by itself. */
+static bool is_dead_already(const struct model_doc *d, const struct model_version *v)
+{
+    return !d->pending.present && d->dead.present && is_equal(&d->dead, v);
 }
 
 static void model_put(struct model *m, struct model_doc *d, const struct step *s)
@@ -75,6 +89,8 @@ static void model_put(struct model *m, struct model_doc *d, const struct step *s
         if (stands->seq > s->seq && !s->reset)
             return;
     }
+    if (!s->reset && is_dead_already(d, &v))
+        return;
     if (s->reset)
         d->reset_revision = m->next_revision;
     v.reset = d->reset_revision != 0;
@@ -123,6 +139,28 @@ static void model_refuse(struct model *m, struct model_doc *d)
     d->pending.present = false;
 }
 
+static void model_retry(struct model *m, struct model_doc *d)
+{
+    struct model_version v = d->dead;
+    bool stands = d->reset_revision == 0 && d->delivered.present && v.op == OUTBOX_UPSERT &&
+                  (d->delivered.seq > v.seq || is_equal(&d->delivered, &v));
+
+    if (d->pending.present || stands) {
+        d->dead.present = d->pending.present && d->pending.heals;
+        return;
+    }
+    if (v.op == OUTBOX_REMOVE)
+        d->reset_revision = m->next_revision;
+    v.reset = d->reset_revision != 0;
+    model_keep(m, d, ORIGIN_HEALED, v);
+}
+
+static void model_drop(struct model_doc *d)
+{
+    d->dead.present = false;
+    d->pending.present = d->pending.present && !d->pending.heals;
+}
+
 static void model_step(struct model *m, const struct step *s)
 {
     struct model_doc *d = &m->docs[s->doc];
@@ -135,10 +173,10 @@ static void model_step(struct model *m, const struct step *s)
         model_done(d);
     if (s->what == REFUSE)
         model_refuse(m, d);
-    if (s->what == RETRY && !d->pending.present)
-        model_keep(m, d, ORIGIN_HEALED, d->dead);
-    if (s->what == RETRY || s->what == DROP)
-        d->dead.present = false;
+    if (s->what == RETRY)
+        model_retry(m, d);
+    if (s->what == DROP)
+        model_drop(d);
     if (s->what == SEND) {
         d->in_flight = d->pending;
         d->in_flight_no = d->no;

@@ -518,9 +518,13 @@ TEST(dead_letters_are_shown_listed_retried_and_dropped)
     ck_assert_str_eq(seen_letters.ids[0], B);
     ck_assert_int_eq(do_simple(h.o, fn_retry, A), ERR_OK);
     struct checkpoint cp = do_look(h.o, A);
-    ck_assert(cp.has_pending && !cp.is_dead);
+    ck_assert(cp.has_pending && cp.is_dead);           /* until it is done */
     ck_assert_uint_eq(lane_arrival(cp.pending_no), 3); /* it arrives anew */
     ck_assert_int_eq(cp.pending.seq, 1);
+    ck_assert_int_eq(do_simple(h.o, fn_retry, A), ERR_OK); /* it waits already */
+    ck_assert_uint_eq(kit_count_pending(h.o), 1);
+    kit_done(h.o, A);
+    ck_assert(!do_look(h.o, A).is_dead);
     ck_assert_int_eq(do_simple(h.o, fn_drop, B), ERR_OK);
     ck_assert_int_eq(do_simple(h.o, fn_drop, B), ERR_NOT_FOUND);
     ck_assert_int_eq(do_simple(h.o, fn_retry, B), ERR_NOT_FOUND);
@@ -963,8 +967,9 @@ TEST(a_damaged_checkpoint_is_made_again_by_a_settlement)
         struct checkpoint cp = do_look(h.o, A);
         ck_assert(cp.is_dead == dead && cp.has_delivered == !dead && !cp.has_pending);
         ck_assert_uint_eq(cp.document, number);
-        /* It is in doubt: the same once more is written. */
-        check_decision(do_put(h.o, A, 5, 1), true, false, DECIDE_NO_REASON, 5);
+        /* It is in doubt: the same once more is written; what is dead heals by itself. */
+        check_decision(do_put(h.o, A, 5, 1), !dead, false, dead ? DECIDE_DEAD : DECIDE_NO_REASON,
+                       dead ? 0 : 5);
         house_close(&h);
     }
 }
