@@ -23,7 +23,8 @@
 
 #define ANSWER_MAX_BYTES 4096 /* of an answer kept in a dead letter */
 #define LOG_EVERY_MS     10000
-#define GROW_AFTER       32 /* full calls of the size that fits */
+#define REMEMBER_US      10000000 /* of wait: an outage must not rewrite every record */
+#define GROW_AFTER       32       /* full calls of the size that fits */
 
 /* An answer while it is taken apart. */
 struct taking {
@@ -138,15 +139,35 @@ static void note(struct delivery *d, const struct entry *e, const struct verdict
                   trouble_text(e->trouble.state), log_quote(slice_str(v->why), why, sizeof why));
 }
 
-/* Into the agenda, or to the troubled, not before ${due_us} and its interval. */
-static void send_again(struct delivery *d, struct entry *e, int64_t due_us)
+/* ${due_us}, or the end of its interval, if that comes later. */
+static int64_t spaced(struct delivery *d, const struct entry *e, int64_t due_us)
 {
     const struct settlement *s = e->settlement;
     int64_t spaced_us = spacing_due_us(d->spacing, slice_of(s->id, s->id_len), d->now_us);
 
+    return due_us > spaced_us ? due_us : spaced_us;
+}
+
+/* So that it travels alone after a restart, too. */
+static void remember(struct delivery *d, struct entry *e, int64_t due_us)
+{
+    struct settlement *s = e->settlement;
+
+    e->settlement = NULL;
+    s->later = true;
+    s->next_try_us = d->wall_us + (due_us - d->now_us);
+    (void)outbox_settle(d->outbox, s);
+}
+
+/* Into the agenda, or to the troubled, not before ${due_us} and its interval. */
+static void send_again(struct delivery *d, struct entry *e, int64_t due_us)
+{
+    due_us = spaced(d, e, due_us);
+    if (e->trouble.state != TROUBLE_NONE && due_us - d->now_us >= REMEMBER_US &&
+        !scope_is_bad(&d->endpoint))
+        remember(d, e, due_us);
     settlement_free(e->settlement);
     e->settlement = NULL;
-    due_us = due_us > spaced_us ? due_us : spaced_us;
     if (e->trouble.state == TROUBLE_NONE)
         delivery_postpone(d, e, due_us);
     else

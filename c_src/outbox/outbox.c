@@ -304,8 +304,9 @@ static void settle_settlements(struct outbox *o, struct settlement *s)
 {
     for (struct settlement *next; s != NULL; s = next) {
         next = s->next;
-        waiting_answer(o->waiting, s->no, s->revision, s->dead ? ERR_SINK : ERR_OK,
-                       s->why != NULL ? s->why : "");
+        if (!s->later)
+            waiting_answer(o->waiting, s->no, s->revision, s->dead ? ERR_SINK : ERR_OK,
+                           s->why != NULL ? s->why : "");
         settlement_free(s);
     }
 }

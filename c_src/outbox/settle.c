@@ -6,6 +6,8 @@
  * than it is of no use any more.  Or it was refused: it moves to the dead letters
  * with the reason and the answer (E4 -> E6).
  *
+ * Of one that waits long alone, what is remembered is written into its pending version.
+ *
  * What can go wrong:
  *   a newer version took its place   that one stays pending, with its number
  *   the dead letters are full        it stays pending, loudly; nothing is thrown away
@@ -260,6 +262,22 @@ static enum err settle_dead(struct round *r, const struct settlement *s,
     return e == ERR_OK ? round_save(r, id_of(s), c) : e;
 }
 
+/* It stays pending, and a restart knows that it failed alone. */
+static enum err settle_later(struct round *r, const struct settlement *s)
+{
+    struct pending p;
+    enum err e = read_pending(r, s, &p);
+
+    if (e != ERR_OK)
+        return r->failed ? ERR_STORE : ERR_OK;
+    p.attempts = s->attempts;
+    p.next_try_us = s->next_try_us;
+    r->body.len = 0;
+    record_put_pending(&r->body, &p);
+    return round_wrote(
+        r, store_put(r->store, STORE_PENDING, slice_of(&s->no, sizeof s->no), buf_view(&r->body)));
+}
+
 static enum err load(struct round *r, const struct settlement *s, struct checkpoint_record *c)
 {
     enum err e = s->document != 0 ? round_load_numbered(r, s->document, id_of(s), c)
@@ -279,6 +297,8 @@ enum err settle_apply(struct round *r, const struct settlement *s)
         return r->failed ? ERR_STORE : ERR_OK;
     bool is_newest =
         c.cp.has_pending && c.cp.pending_no == s->no && c.cp.pending.revision == s->revision;
+    if (s->later)
+        return is_newest ? settle_later(r, s) : ERR_OK;
     if (c.cp.pending_no != s->no)
         e = remove_unnamed(r, s);
     if (e != ERR_OK)

@@ -112,8 +112,10 @@ struct settlement {
     struct slice kind;
     const char *id; /* terminated; in texts */
     size_t id_len;
-    bool dead; /* refused: to the dead letters, with why and answer */
+    bool dead;  /* refused: to the dead letters, with why and answer */
+    bool later; /* no verdict: it stays, with attempts and next_try_us */
     uint32_t attempts;
+    int64_t next_try_us;         /* wall clock */
     enum outbox_outcome outcome; /* of one that is not dead */
     uint64_t mark;               /* the number its call answered; 0: none */
     char *why;                   /* heap or NULL, terminated: why it is dead */

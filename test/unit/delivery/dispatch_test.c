@@ -962,6 +962,75 @@ TEST(a_document_that_breaks_every_call_ends_up_travelling_alone)
 /* ---- pause, close, concurrency, a failing store ------------------------------------------------
  */
 
+RULE(breaks_bad)
+{
+    return say(overall, holds(c, "bad") ? VERDICT_UNKNOWN : VERDICT_DONE, "500");
+}
+
+static void live_with_good_ones(struct house *h, int seconds)
+{
+    static int no;
+    char id[16];
+
+    for (int i = 0; i < seconds; i++) {
+        snprintf(id, sizeof id, "fine%d", no++);
+        fake_outbox_put(h->outbox, id, 1);
+        live(h, 1000, 250);
+    }
+}
+
+static unsigned calls_of_several_with_bad;
+
+RULE(counts_bad_in_company)
+{
+    if (holds(c, "bad") && c->count > 1)
+        calls_of_several_with_bad++;
+    return say(overall, holds(c, "bad") ? VERDICT_UNKNOWN : VERDICT_DONE, "500");
+}
+
+/* What failed alone for long is known as such after a restart, and disturbs nobody. */
+TEST(one_that_waits_long_travels_alone_after_a_restart_too)
+{
+    struct dispatch_options options = usual;
+    struct house h;
+
+    options.backoff_max_ms = 30000;
+    open_house(&h, 8, &options);
+    fake_rule_set(h.sink, breaks_bad);
+    fake_outbox_put(h.outbox, "bad", 1);
+    live_with_good_ones(&h, 4);
+    struct outbox_reader *reader = outbox_reader_open(h.outbox);
+    struct pending p;
+    ck_assert(outbox_next_no(reader, 0, &p));
+    ck_assert_uint_eq(p.attempts, 0); /* it does not wait long yet: nothing is written */
+    outbox_release(reader);
+    live_with_good_ones(&h, 60);
+    ck_assert(outbox_next_no(reader, 0, &p));
+    ck_assert_uint_ge(p.attempts, 5);
+    ck_assert_int_gt(p.next_try_us, clock_wall_us());
+    outbox_reader_close(reader);
+
+    dispatch_stop(h.dispatch, 0);
+    dispatch_close(h.dispatch);
+    fake_sink_free(h.sink);
+    h.outbox->on_work = NULL; /* there is company in each step */
+    h.sink = fake_sink_new(8);
+    fake_rule_set(h.sink, counts_bad_in_company);
+    h.dispatch = dispatch_open(h.outbox, &h.sink->base, &options);
+    for (int i = 0; i < 130; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "good%d", i);
+        fake_outbox_put(h.outbox, id, 1);
+        live(&h, 250, 250);
+    }
+    ck_assert_uint_eq(fake_outbox_pending(h.outbox), 1);
+    ck_assert_uint_eq(calls_of_several_with_bad, 0);
+    fake_rule_set(h.sink, always_done);
+    live(&h, 31000, 250);
+    ck_assert_uint_eq(fake_outbox_pending(h.outbox), 0);
+    close_house(&h);
+}
+
 TEST(pause_takes_answers_and_sends_nothing_new)
 {
     struct house h;

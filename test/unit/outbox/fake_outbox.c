@@ -21,7 +21,9 @@ struct fake_record {
     struct fake_record *next; /* of all that were made */
     uint64_t no, document, revision;
     enum outbox_op op;
-    int64_t seq, kept_at_us;
+    int64_t seq, kept_at_us, next_try_us;
+    uint32_t attempts;
+    enum outbox_origin origin;
     char id[64], json[64];
 };
 
@@ -165,10 +167,29 @@ static struct fake_record *fake_record_at(struct fake_record **slots, size_t cou
     return slots[arrival - 1];
 }
 
+/* The record ${r} with what is remembered of it. */
+static void commit_later(struct outbox *o, struct fake_record *r, const struct settlement *s)
+{
+    struct fake_record *now = base_alloc(sizeof *now);
+
+    *now = *r;
+    now->attempts = s->attempts;
+    now->next_try_us = s->next_try_us;
+    now->next = o->made;
+    o->made = now;
+    o->slots[lane_arrival(s->no) - 1] = now;
+}
+
 static void commit_one(struct outbox *o, struct settlement *s)
 {
     struct fake_record *r = fake_record_at(o->slots, o->count, s->no);
     struct fake_document *d = fake_document(o, s->id);
+
+    if (s->later) {
+        if (r != NULL && r->revision == s->revision)
+            commit_later(o, r, s);
+        return;
+    }
 
     if (s->dead) {
         d->dead = true;
@@ -292,6 +313,9 @@ static void fill_pending(const struct fake_record *f, struct pending *p)
         .id = slice_str(f->id),
         .kind = kind_of(f->id),
         .kept_at_us = f->kept_at_us,
+        .origin = f->origin,
+        .attempts = f->attempts,
+        .next_try_us = f->next_try_us,
         .json = slice_str(f->json),
         .version = {
             .op = f->op, .seq = f->seq, .version = slice_str("v1"), .revision = f->revision}};

@@ -1152,6 +1152,39 @@ TEST(answers_that_speak_against_what_was_believed_are_counted)
     house_close(&h);
 }
 
+TEST(what_waits_alone_is_remembered_with_its_version)
+{
+    struct house h = house_open();
+    struct op hold = {.fn = fn_put_and_hold, .id = A, .seq = 1, .until_us = soon_us(3600000)};
+    struct outbox_reader *reader;
+    struct pending p;
+
+    ck_assert_int_eq(kit_submit(h.o, &hold), ERR_OK);
+    do_look(h.o, A);
+    struct settlement *s = kit_send(h.o, A), *late = kit_send(h.o, A);
+    s->later = true;
+    s->attempts = 7;
+    s->next_try_us = 123;
+    kit_settle(h.o, s);
+    ck_assert(!kit_is_settled(&hold));
+    house_reopen(&h);
+    reader = outbox_reader_open(h.o);
+    ck_assert(outbox_next(reader, 0, &p));
+    ck_assert_uint_eq(p.attempts, 7);
+    ck_assert_int_eq(p.next_try_us, 123);
+    ck_assert_int_eq(p.version.seq, 1);
+    outbox_release(reader);
+    do_put(h.o, A, 2, 2);
+    late->later = true; /* of an older version */
+    kit_settle(h.o, late);
+    ck_assert(outbox_next(reader, 0, &p));
+    ck_assert_uint_eq(p.attempts, 0);
+    outbox_reader_close(reader);
+    kit_done(h.o, A);
+    ck_assert_uint_eq(kit_count_pending(h.o), 0);
+    house_close(&h);
+}
+
 /* What a rebuild asks for waits in a lane of its own; both are one queue, in order of arrival. */
 TEST(both_lanes_are_read_in_the_order_of_arrival)
 {
