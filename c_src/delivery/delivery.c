@@ -447,6 +447,7 @@ bool delivery_step(struct delivery *d, int64_t now_us, int64_t wall_us)
     while (sent < CALLS_A_STEP && may_send(d) && (send_next(d) || d->is_stirred))
         sent++;
     outbox_release(d->cursors.reader);
+    delivery_measure(d);
     return sent == CALLS_A_STEP || (d->scan_left == 0 && may_send(d));
 }
 

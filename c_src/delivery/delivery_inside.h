@@ -33,6 +33,8 @@ struct kind_slot {
     uint64_t done_in;       /* the ordinal of the answer being taken, if one of the kind was done */
     size_t fits_documents, fits_bytes; /* of one call; 0: whatever the sink takes */
     unsigned fitting;                  /* full calls that passed since that was last changed */
+    enum dispatch_state measured;      /* as the metrics have it */
+    size_t measured_troubled;
 };
 
 enum call_sort {
@@ -109,7 +111,8 @@ struct delivery {
 
     int64_t now_us, wall_us;                                       /* of this step */
     int64_t endpoint_logged_us, kind_logged_us, refused_logged_us; /* log_limited's memory */
-    bool is_waiting_logged;
+    bool is_waiting_logged, is_measured;
+    enum dispatch_state measured; /* as the metrics have it */
     struct note notes[DISPATCH_NOTES];
 };
 
@@ -135,6 +138,9 @@ void delivery_send(struct delivery *d, struct call *call);
 void delivery_leave(struct delivery *d, struct call *call);
 /** delivery_moved(d, k, was): Say so, if the state of ${k} (NULL: the endpoint) is another now. */
 void delivery_moved(struct delivery *d, struct kind_slot *k, enum scope_state was);
+
+/** delivery_measure(d): The metrics say how it stands. */
+void delivery_measure(struct delivery *d);
 
 /* load.c: NULL: nothing of the sort is due */
 struct call *load_plain(struct delivery *d, size_t max, enum cursor first);

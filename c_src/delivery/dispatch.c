@@ -59,15 +59,19 @@ struct dispatch {
 
 /* ---- states, for people ---------------------------------------------------------- */
 
+static const char waits[] = "nothing: it is tried again by itself; resume tries at once";
+
 static const struct state {
-    const char *name, *next;
+    const char *name, *next, *kind_next;
 } states[] = {
-    [DISPATCH_RUNNING] = {"running", ""},
-    [DISPATCH_WAITING] = {"waiting", "nothing: it is tried again by itself; resume tries at once"},
+    [DISPATCH_RUNNING] = {"running", "", ""},
+    [DISPATCH_WAITING] = {"waiting", waits, waits},
     [DISPATCH_STOPPED] = {"stopped",
                           "look at the reason: the key, the functions that are deployed, "
-                          "the plan; it is tried again by itself, reload tries at once"},
-    [DISPATCH_PAUSED] = {"paused", "resume"},
+                          "the plan; it is tried again by itself, reload tries at once",
+                          "deploy its mutation, or a schema and a validator that take it; it is "
+                          "tried again by itself, resume tries at once"},
+    [DISPATCH_PAUSED] = {"paused", "resume", "resume"},
 };
 
 const char *dispatch_state_text(enum dispatch_state s)
@@ -80,6 +84,12 @@ const char *dispatch_next_text(enum dispatch_state s)
 {
     PRE((size_t)s < sizeof states / sizeof *states);
     return states[s].next;
+}
+
+const char *dispatch_kind_next_text(enum dispatch_state s)
+{
+    PRE((size_t)s < sizeof states / sizeof *states);
+    return states[s].kind_next;
 }
 
 static void show(struct dispatch *d)

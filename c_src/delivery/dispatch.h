@@ -70,8 +70,10 @@ void dispatch_reload(struct dispatch *d);
 /** dispatch_status(d, s): A copy of how it stands.  Any thread. */
 void dispatch_status(struct dispatch *d, struct dispatch_status *s);
 const char *dispatch_state_text(enum dispatch_state s);
-/** dispatch_next_text(s): What an operator can do about it; "": nothing. */
+/** dispatch_next_text(s), dispatch_kind_next_text(s): What an operator can do about the endpoint,
+ * or a kind, in that state; "": nothing. */
 const char *dispatch_next_text(enum dispatch_state s);
+const char *dispatch_kind_next_text(enum dispatch_state s);
 
 /**
  * dispatch_stop(d, wait_ms):

@@ -124,3 +124,48 @@ void delivery_status(const struct delivery *d, struct dispatch_status *s)
             memcpy(n->why, d->notes[i].why, sizeof n->why);
         }
 }
+
+/* ---- metrics ------------------------------------------------------------------- */
+
+static bool has_changed(struct delivery *d)
+{
+    enum dispatch_state state = d->paused ? DISPATCH_PAUSED : shown_state(&d->endpoint);
+    bool changed = !d->is_measured || d->measured != state;
+
+    d->is_measured = true;
+    d->measured = state;
+    for (size_t i = 0; i < delivery_kind_slots(d); i++) {
+        struct kind_slot *k = &d->kinds[i];
+        changed = changed || k->measured != shown_state(&k->scope) ||
+                  k->measured_troubled != k->troubled.count;
+        k->measured = shown_state(&k->scope);
+        k->measured_troubled = k->troubled.count;
+    }
+    return changed;
+}
+
+/* A kind of the configuration that no document was met of yet is running. */
+void delivery_measure(struct delivery *d)
+{
+    uint64_t states[METRIC_KINDS_MAX + 1][DISPATCH_PAUSED] = {0};
+    uint64_t troubled[METRIC_KINDS_MAX + 1] = {0}, met[METRIC_KINDS_MAX + 1] = {0};
+
+    if (!has_changed(d))
+        return;
+    for (unsigned s = 0; s <= DISPATCH_PAUSED; s++)
+        metric_labelled_set(LABELLED_ENDPOINT_STATE, 0, s, d->measured == s);
+    for (size_t i = 0; i < delivery_kind_slots(d); i++) {
+        const struct kind_slot *k = &d->kinds[i];
+        size_t no = metric_kind_no(k->name, k->name_len);
+        met[no]++;
+        states[no][k->measured]++;
+        troubled[no] += k->measured_troubled;
+    }
+    for (size_t no = 0; metric_kind_name(no) != NULL; no++) {
+        bool is_other = metric_kind_name(no + 1) == NULL;
+        states[no][DISPATCH_RUNNING] += met[no] == 0 && !is_other;
+        for (unsigned s = 0; s < DISPATCH_PAUSED; s++)
+            metric_labelled_set(LABELLED_KIND_STATE, no, s, states[no][s]);
+        metric_labelled_set(LABELLED_KIND_FAILING, no, 0, troubled[no]);
+    }
+}

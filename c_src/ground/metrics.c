@@ -26,8 +26,8 @@ static const struct metric_about histograms_about[HISTOGRAM_COUNT] = {
 };
 
 static const struct metric_labelled_about labelled_about[LABELLED_COUNT] = {
-#define LABELLED(id, name, by_kind, label, values, help)                                           \
-    {{name, "counter", help}, by_kind, label, values},
+#define LABELLED(id, name, type, by_kind, label, values, help)                                     \
+    {{name, #type, help}, by_kind, label, values},
 #include "ground/metrics.def"
 };
 
@@ -164,6 +164,12 @@ void metric_count(enum metric_labelled f, const char *kind, unsigned value)
                     1);
 }
 
+void metric_labelled_set(enum metric_labelled f, size_t no, unsigned value, uint64_t n)
+{
+    PRE(f < LABELLED_COUNT && no <= METRIC_KINDS_MAX && value < METRIC_VALUES_MAX);
+    atomic_store_explicit(&labelled[f][no][value], n, memory_order_relaxed);
+}
+
 uint64_t metric_labelled_get(enum metric_labelled f, size_t kind_no, unsigned value)
 {
     PRE(f < LABELLED_COUNT && kind_no <= METRIC_KINDS_MAX && value < METRIC_VALUES_MAX);
@@ -209,8 +215,9 @@ void metrics_print_reference(FILE *out)
         print_row(&histograms_about[h], "", out);
     for (enum metric_labelled f = 0; f < LABELLED_COUNT; f++) {
         char labels[100];
-        snprintf(labels, sizeof labels, " (labels: %s`%s`)",
-                 labelled_about[f].by_kind ? "`kind`, " : "", labelled_about[f].label);
+        const char *label = labelled_about[f].label;
+        snprintf(labels, sizeof labels, *label ? " (labels: %s`%s`)" : " (labels: %s%s)",
+                 labelled_about[f].by_kind ? *label ? "`kind`, " : "`kind`" : "", label);
         print_row(&labelled_about[f].is, labels, out);
     }
 }

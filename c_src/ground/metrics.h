@@ -18,7 +18,7 @@ enum metric_histogram {
 };
 
 enum metric_labelled {
-#define LABELLED(id, name, by_kind, label, values, help) LABELLED_##id,
+#define LABELLED(id, name, type, by_kind, label, values, help) LABELLED_##id,
 #include "ground/metrics.def"
     LABELLED_COUNT
 };
@@ -71,6 +71,8 @@ void metric_count(enum metric_labelled f, const char *kind, unsigned value);
 void metric_count_at(enum metric_labelled f, size_t kind_no, unsigned value, uint64_t n);
 /** metric_kind_no(name, len): What a kind counts as: its place, or that of "other". */
 size_t metric_kind_no(const void *name, size_t len);
+/** metric_labelled_set(f, kind_no, value, n): Of a gauge. */
+void metric_labelled_set(enum metric_labelled f, size_t kind_no, unsigned value, uint64_t n);
 /** metric_labelled_get(f, kind_no, value): ${kind_no} counts as metric_kind_name does. */
 uint64_t metric_labelled_get(enum metric_labelled f, size_t kind_no, unsigned value);
 /** metric_kind_name(i): The i-th kind's name, "other" after the last; NULL after that. */

@@ -147,10 +147,11 @@ static void put_values(const struct page *p, enum metric_labelled f, size_t kind
         if (a->by_kind) {
             buf_str(p->out, "kind=\"");
             put_escaped(p->out, metric_kind_name(kind_no), true);
-            buf_str(p->out, "\",");
+            buf_byte(p->out, '"');
         }
-        buf_printf(p->out, "%s=\"%.*s\"} %" PRIu64 "\n", a->label, len, at,
-                   metric_labelled_get(f, kind_no, value));
+        if (*a->label)
+            buf_printf(p->out, "%s%s=\"%.*s\"", a->by_kind ? "," : "", a->label, len, at);
+        buf_printf(p->out, "} %" PRIu64 "\n", metric_labelled_get(f, kind_no, value));
         at = at[len] == '|' ? at + len + 1 : NULL;
     }
 }

@@ -114,7 +114,7 @@ static void put_kinds(struct buf *b, const struct dispatch_status *d)
         put_text(b, "kind", k->name);
         put_text(b, "state", dispatch_state_text(k->scope.state));
         put_text(b, "why", k->scope.why);
-        put_text(b, "next", dispatch_next_text(k->scope.state));
+        put_text(b, "next", dispatch_kind_next_text(k->scope.state));
         put_time(b, "since", k->scope.since_us);
         put_next_at(b, k->scope.next_us);
     }

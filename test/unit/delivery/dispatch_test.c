@@ -752,10 +752,24 @@ RULE(refuses_a_kind)
     return say(overall, holds(c, "broken:") ? VERDICT_REFUSED : VERDICT_DONE, "not deployed");
 }
 
+static const char *kind_name(const void *arg, size_t i)
+{
+    static const char *const names[] = {"broken", "run_summary", "unseen"};
+
+    (void)arg;
+    return names[i];
+}
+
+static uint64_t gauge(enum metric_labelled f, size_t kind, enum dispatch_state s)
+{
+    return metric_labelled_get(f, kind, s);
+}
+
 TEST(a_kind_that_is_refused_holds_up_no_other)
 {
     struct house h;
 
+    metrics_name_kinds(kind_name, NULL, 3);
     open_house(&h, 1, &usual);
     fake_rule_set(h.sink, refuses_a_kind);
     put_many(&h, "broken:", 300);
@@ -768,12 +782,29 @@ TEST(a_kind_that_is_refused_holds_up_no_other)
     ck_assert_str_eq(status(&h).kinds[0].name, "broken");
     ck_assert_int_eq(status(&h).kinds[0].scope.state, DISPATCH_STOPPED);
     ck_assert_str_eq(status(&h).kinds[0].scope.why, "not deployed");
+    ck_assert_uint_eq(gauge(LABELLED_ENDPOINT_STATE, 0, DISPATCH_RUNNING), 1);
+    ck_assert_uint_eq(gauge(LABELLED_KIND_STATE, 0, DISPATCH_STOPPED), 1);
+    ck_assert_uint_eq(gauge(LABELLED_KIND_STATE, 0, DISPATCH_RUNNING), 0);
+    ck_assert_uint_ge(gauge(LABELLED_KIND_FAILING, 0, 0), 2);
+    for (size_t kind = 1; kind < 3; kind++) {
+        ck_assert_uint_eq(gauge(LABELLED_KIND_STATE, kind, DISPATCH_RUNNING), 1);
+        ck_assert_uint_eq(gauge(LABELLED_KIND_STATE, kind, DISPATCH_STOPPED), 0);
+        ck_assert_uint_eq(gauge(LABELLED_KIND_FAILING, kind, 0), 0);
+    }
+    dispatch_pause(h.dispatch);
+    rest(&h);
+    ck_assert_uint_eq(gauge(LABELLED_ENDPOINT_STATE, 0, DISPATCH_PAUSED), 1);
+    ck_assert_uint_eq(gauge(LABELLED_ENDPOINT_STATE, 0, DISPATCH_RUNNING), 0);
     fake_rule_set(h.sink, always_done);
     dispatch_resume(h.dispatch);
     for (int i = 0; i < 100 && fake_outbox_pending(h.outbox) > 0; i++)
         live(&h, 100, 10);
     ck_assert_uint_eq(fake_outbox_pending(h.outbox), 0);
     ck_assert_uint_eq(dead_among(&h, "broken:", 1, 301), 0);
+    rest(&h);
+    ck_assert_uint_eq(gauge(LABELLED_KIND_STATE, 0, DISPATCH_RUNNING), 1);
+    ck_assert_uint_eq(gauge(LABELLED_KIND_STATE, 0, DISPATCH_STOPPED), 0);
+    ck_assert_uint_eq(gauge(LABELLED_KIND_FAILING, 0, 0), 0);
     close_house(&h);
 }
 

@@ -89,6 +89,10 @@ TEST(labels_are_escaped_and_have_a_line_each)
     assert_has(text,
                "convex_sidecar_projections_total{kind=\"a\\\\\\\"b\",reason=\"idempotent\"} 1\n");
     assert_has(text, "convex_sidecar_projections_total{kind=\"other\",reason=\"none\"} 0\n");
+    assert_has(text, "# TYPE convex_sidecar_kind_failing_documents gauge\n");
+    assert_has(text, "convex_sidecar_kind_failing_documents{kind=\"other\"} 0\n");
+    assert_has(text, "convex_sidecar_kind_state{kind=\"other\",state=\"stopped\"} 0\n");
+    assert_has(text, "convex_sidecar_endpoint_state{state=\"paused\"} 0\n");
     assert_has(text, "convex_sidecar_answered_documents_total{verdict=\"done\"} 1\n");
     free(text);
 }
