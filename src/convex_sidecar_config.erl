@@ -70,7 +70,7 @@ options_table() ->
         {cookie, {external, "is made fresh in managed mode; leave it out"}, cookie,
             {made, "that of this VM", fun none/2}, "the cookie of the node, or a fun, so that it is not printed"},
         {drain_ms, managed, {integer, 0, 600000}, {is, 10000}, "how long an ending sidecar goes on delivering"},
-        {start_ms, managed, Milliseconds, {is, 10000}, "from start to the ready line"},
+        {start_ms, managed, Milliseconds, {is, 10000}, "from start to the ready line; longer while a store is migrated"},
         %% A program is heavier to start than a connection is to try.
         {backoff_min_ms, any, Milliseconds, {by_mode, 100, 50},
             "the first wait between starts, or between attempts to connect; it doubles"},

@@ -4,7 +4,7 @@
 %% (with a fresh cookie) to its standard input, read the line "ready node=...",
 %% tell the watch to connect.  Log lines of the program become logger events.
 %%
-%%   starting   the program runs, its ready line is awaited
+%%   starting   the program runs, its ready line is awaited; longer while it says that it migrates its store
 %%   running    it is ready; the watch connects
 %%   stopping   it was told to end (SIGTERM, or SIGKILL): its exit is awaited
 %%   waiting    a pause before the next start
@@ -42,6 +42,8 @@
 -define(KILL_AFTER_DRAIN_MS, 2000).
 %% restart/1: how long calls under way to Convex may still be answered.
 -define(RESTART_DRAIN_MS, 250).
+%% From one "migrating" line of the program, which come every two seconds, to the next one.
+-define(MIGRATING_MS, 30000).
 %% How often it is looked whether the VM has got its distribution.
 -define(LOOK_MS, 1000).
 -define(LINE_BYTES, 4096).
@@ -164,9 +166,10 @@ undistributed(Type, Event, Data) ->
 %% @private
 starting(enter, _Old, #data{options = #{start_ms := StartMs}}) ->
     {keep_state_and_data, [{state_timeout, StartMs, not_ready}]};
-starting(info, {Port, {data, Line}}, #data{port = Port} = Data) ->
+starting(info, {Port, {data, Line}}, #data{port = Port, options = #{start_ms := StartMs}} = Data) ->
     case ready(Line, Data) of
         {ready, Node} -> became_ready(Node, Data);
+        migrating -> {keep_state_and_data, [{state_timeout, max(StartMs, ?MIGRATING_MS), not_ready}]};
         no -> {keep_state, said(Line, Data)}
     end;
 starting(info, {Port, {exit_status, Status}}, #data{port = Port} = Data) ->
@@ -323,6 +326,8 @@ ready({eol, <<"ready ", Rest/binary>>}, _Data) ->
         {match, [Node]} -> {ready, Node};
         nomatch -> no
     end;
+ready({eol, <<"migrating ", _/binary>>}, _Data) ->
+    migrating;
 ready(_Line, _Data) ->
     no.
 

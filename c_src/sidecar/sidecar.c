@@ -111,10 +111,13 @@ static const char *text_or_null(const char *text)
     return *text ? text : NULL;
 }
 
+/* Who waits for the ready line waits longer, then: a service manager, or the VM. */
 static void wire_migrating(void *arg, uint64_t done, uint64_t of)
 {
     (void)arg;
     service_migrating(done, of);
+    dprintf(STDOUT_FILENO, "migrating done=%llu of=%llu\n", (unsigned long long)done,
+            (unsigned long long)of);
 }
 
 static enum err open_outbox(struct sidecar *s, struct fault *fault)

@@ -12,8 +12,9 @@ struct sidecar; /* opaque */
 /**
  * sidecar_open(c, s, fault):
  * Open every part as ${c} (finished; borrowed until the close) says; from then on documents are
- * taken and delivered.  Signals are blocked beforehand.  On an error nothing is left open;
- * ERR_INVALID: the configuration is at fault; ${fault} says why.
+ * taken and delivered.  While an older store is migrated, a line on standard output says how far
+ * that is.  Signals are blocked beforehand.  On an error nothing is left open; ERR_INVALID: the
+ * configuration is at fault; ${fault} says why.
  */
 enum err sidecar_open(const struct config *c, struct sidecar **s, struct fault *fault) MUST_CHECK;
 

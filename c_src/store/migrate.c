@@ -83,6 +83,12 @@ void migrate_put_numbered(struct migration *m, enum store_table t, uint64_t no, 
     migrate_put(m, t, slice_of(&no, sizeof no), is_last);
 }
 
+static void tell_progress(const struct migration *m)
+{
+    if (m->wires != NULL && m->wires->progress != NULL)
+        m->wires->progress(m->wires->arg, m->seen, m->of);
+}
+
 static void show_progress(struct migration *m)
 {
     int64_t now_us = clock_mono_us();
@@ -96,8 +102,7 @@ static void show_progress(struct migration *m)
     log_event(LOG_INFO, "store.migrating", "done=%llu of=%llu eta_s=%lld",
               (unsigned long long)m->seen, (unsigned long long)m->of,
               (long long)((left_us + 999999) / 1000000));
-    if (m->wires != NULL && m->wires->progress != NULL)
-        m->wires->progress(m->wires->arg, m->seen, m->of);
+    tell_progress(m);
 }
 
 static void take_entry(void *arg, const struct pages_entry *e)
@@ -172,6 +177,7 @@ static enum err fill(struct migration *m, struct pages *p, struct fault *fault)
         migrate_up_end(m);
     else
         migrate_down_end(m);
+    tell_progress(m); /* the disk may take long over what comes now */
     if (m->failed == ERR_OK)
         migrate_good(m, store_commit(m->to));
     if (m->failed == ERR_OK)
@@ -295,6 +301,7 @@ static enum err copy(struct migration *m, const char *dir, struct pages *p, stru
     m->began_us = m->said_us = clock_mono_us();
     for (enum store_table t = STORE_META; t < STORE_TABLE_COUNT; t++)
         m->of += t == STORE_IDS ? 0 : pages_entries(p, t);
+    tell_progress(m);
     e = fill(m, p, fault);
     store_close(m->to);
     buf_free(&m->sink);

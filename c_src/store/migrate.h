@@ -20,7 +20,8 @@ struct migrate_report {
 
 struct migrate_wires {
     void *arg;
-    /** ${done} of ${of} records are copied; every two seconds.  NULL: not wanted. */
+    /** ${done} of ${of} records are copied: at the beginning, every two seconds, and before the
+     * copy is synced.  NULL: not wanted. */
     void (*progress)(void *arg, uint64_t done, uint64_t of);
 };
 

@@ -50,6 +50,14 @@ defmodule ConvexSidecar.PortTest do
     end_program(name)
   end
 
+  test "a program that says that it migrates its store has more than start_ms" do
+    watch_log()
+    {name, dir} = start_program(:migrating, start_ms: 250)
+    assert_receive {:log, :info, %{event: "sidecar.ready", instance: ^name}, _}, 5000
+    assert [_] = starts(dir)
+    end_program(name)
+  end
+
   test "a program that crashes is started again, after pauses that double; its last words are logged" do
     watch_log()
     {name, dir} = start_program(:crash, backoff_min_ms: 40, backoff_max_ms: 10_000)

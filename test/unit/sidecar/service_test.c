@@ -37,6 +37,9 @@ static void assert_heard(int fd, const char *wanted)
 static void tell_all(int fd)
 {
     ck_assert(service_is_managed());
+    service_migrating(20, 300);
+    assert_heard(fd, "EXTEND_TIMEOUT_USEC=30000000\n"
+                     "STATUS=migrating the store: 20 of 300 records");
     service_ready("running\nsince today");
     assert_heard(fd, "READY=1\nSTATUS=running since today");
     service_alive(NULL);

@@ -180,6 +180,32 @@ static bool has_file(const char *dir, const char *name)
 
 /* ---- tests --------------------------------------------------------------------------- */
 
+static void note_progress(void *arg, uint64_t done, uint64_t of)
+{
+    char *told = arg;
+    size_t len = strlen(told);
+
+    snprintf(told + len, 100 - len, "%llu/%llu ", (unsigned long long)done, (unsigned long long)of);
+}
+
+/* Whoever waits is told at the beginning and before the disk may take long, however short it is. */
+TEST(progress_is_told_at_the_beginning_and_before_the_end)
+{
+    struct temp_dir d = temp_dir_make();
+    char told[100] = "";
+    const struct migrate_wires wires = {told, note_progress};
+    struct migrate_report r;
+    struct fault fault = {0};
+
+    make_old(d.path, 8);
+    ck_assert_int_eq(migrate(d.path, STORE_FORMAT, &wires, &r, &fault), ERR_OK);
+    unsigned long long all = r.checkpoints + r.pending + r.dead + 3; /* and meta */
+    char wanted[100];
+    snprintf(wanted, sizeof wanted, "0/%llu %llu/%llu ", all, all, all);
+    ck_assert_str_eq(told, wanted);
+    temp_dir_remove(&d);
+}
+
 TEST(everything_goes_along_there_and_back)
 {
     struct temp_dir d = temp_dir_make();
