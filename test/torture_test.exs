@@ -50,7 +50,7 @@ defmodule TortureTest do
     {text, status} = System.cmd(Path.expand("torture/run", __DIR__), [], env: env, stderr_to_stdout: true)
     assert status == 0, text
     assert text =~ ~r/cycles 5, kills 5,/
-    assert text =~ "lost 0, backwards 0, foreign 0, resurrected 0"
+    assert text =~ "lost 0, backwards 0, foreign 0, resurrected 0, healthy dead 0, other faults 0"
     [kept] = Regex.run(~r/answered kept (\d+)/, text, capture: :all_but_first)
     assert String.to_integer(kept) > 200
   end

@@ -160,7 +160,8 @@ function indexFault() {
   if (f) throw new Error(`Index runtime_projections.${meet(f).index ?? "by_kind_document_id"} is currently backfilling and not available to query yet.`);
 }
 globalThis.__standinCheckDocument = (table, doc) => {
-  const f = standing().find((f) => f.kind === "refuse_item" && globMatch(f.match?.document_id ?? "*", doc.document_id ?? "") && globMatch(f.match?.kind ?? "*", doc.kind ?? ""));
+  const kind = doc.kind === "_control" ? doc.summary?.kind : doc.kind; // a control is as one of its kind
+  const f = standing().find((f) => f.kind === "refuse_item" && globMatch(f.match?.document_id ?? "*", doc.document_id ?? "") && globMatch(f.match?.kind ?? "*", kind ?? ""));
   if (f) throw new Error(meet(f).message ?? notSchema("this document is refused"));
   const full = convexToJson({ ...doc, _id: "x".repeat(32), _creationTime: 1.5 });
   const { size, nesting } = V.measure(full);
@@ -406,7 +407,7 @@ const STATES = {
 let state = "running";
 
 // --------------------------------------------------------------- faults ----
-// {kind, match?: {path?, document_id?, kind?, text?}, times?: n (default 1, 0 = for ever), for_ms?, p?: probability, ms?}
+// {kind, match?: {path?, document_id?, kind?, text?, over_bytes?}, times?: n (default 1, 0 = for ever), for_ms?, p?: probability, ms?}
 let faults = [];
 const standing = () => (faults = faults.filter((f) => f.until === undefined || Date.now() < f.until));
 const injected = (f) => { const times = f.times ?? (f.for_ms === undefined && !INSIDE.has(f.kind) ? 1 : 0); return { ...f, times, left: times, ...(f.for_ms === undefined ? {} : { until: Date.now() + f.for_ms }) }; };
@@ -418,6 +419,7 @@ function takeFault(path, argsText) {
     if (f.match?.document_id !== undefined && !argsText?.includes(JSON.stringify(f.match.document_id))) continue;
     if (f.match?.kind !== undefined && !argsText?.includes(`"kind":${JSON.stringify(f.match.kind)}`)) continue;
     if (f.match?.text !== undefined && !argsText?.includes(f.match.text)) continue;
+    if (f.match?.over_bytes !== undefined && !(argsText?.length > f.match.over_bytes)) continue;
     if (f.p !== undefined && Math.random() >= f.p) continue;
     if (f.times !== 0 && --f.left <= 0) faults = faults.filter((x) => x !== f);
     bump(stats.faults, f.kind);

@@ -9,7 +9,16 @@ defmodule Torture.Faults do
   # {weight, fault, how long it lasts in ms}
   @faults [
     {8, :answers, 0},
-    {4, :refuse_document, 0},
+    {2, :refuse_document, 0},
+    {2, :refuse_item, 0},
+    {2, :firewall, 0},
+    {2, :always_500, 0},
+    {2, :hanging_document, 0},
+    {2, :kind_away, 0},
+    {2, :bad_deploy, 0},
+    {1, :index_building, 0},
+    {2, :too_many_requests, 0},
+    {2, :transaction_limit, 0},
     {3, :standin_away, 300},
     {3, :standin_frozen, 700},
     {3, :sidecar_frozen, 500},
@@ -21,7 +30,7 @@ defmodule Torture.Faults do
     {1, :restart, 0},
     {1, :terminate, 0},
     {1, :pause, 300},
-    {1, :paused_deployment, 300},
+    {1, :paused_deployment, 0},
     {1, :reload, 0}
   ]
 
@@ -52,9 +61,17 @@ defmodule Torture.Faults do
     ~s("chunked"),
     ~s("slow_body","ms":1),
     ~s("connection_close"),
+    ~s("twice","ms":0),
+    ~s("twice","ms":20),
+    ~s("late","ms":300),
+    ~s("late","ms":1500),
+    ~s("stall","ms":400),
     ~s("occ","ms":400),
     ~s("reset_after","ms":300)
   ]
+
+  @ill __MODULE__.Ill
+  def new, do: :ets.new(@ill, [:set, :public, :named_table])
 
   def names, do: [:kill | Enum.map(@faults, &elem(&1, 1))]
 
@@ -97,17 +114,40 @@ defmodule Torture.Faults do
     )
   end
 
-  # Refused until the faults are lifted: a dead letter, if it is written meanwhile.
-  defp start(:refuse_document, x, w, entities) do
-    id = Documents.document_id(Enum.at(entities, rem(x, length(entities))))
+  # One document is ill until the faults are lifted.  Three of these may end as a dead letter, if it is written meanwhile.
+  defp start(:refuse_document, x, w, entities), do: ill(w, x, entities, ~s("function_error","message":"refused by torture"))
+  defp start(:refuse_item, x, w, entities), do: ill(w, x, entities, ~s("refuse_item"))
 
-    standin(
-      w,
-      ~s({"kind":"function_error","message":"refused by torture","times":0,"match":{"document_id":"#{id}"}})
-    )
+  # 429 and 503 from something in front, too: it looks at what goes by, and its status says nothing.
+  defp start(:firewall, x, w, entities) do
+    status = Enum.at([400, 401, 403, 404, 406, 413, 418, 429, 451, 500, 501, 503, 520, 301], rem(div(x, 100), 14))
+    ill(w, x, entities, ~s("status","status":#{status}))
   end
 
-  defp start(:paused_deployment, _x, w, _), do: standin(w, ~s({"kind":"paused","times":20}))
+  defp start(:always_500, x, w, entities), do: ill(w, x, entities, ~s("internal"))
+  defp start(:hanging_document, x, w, entities), do: ill(w, x, entities, ~s("hang"))
+
+  # No item of a kind passes; or nothing at all, as each call that has one is told that there is no such function.
+  defp start(:kind_away, x, w, _) do
+    kind = Enum.at(["run_summary", "codex_worker_summary"], rem(x, 2))
+    what = Enum.at(["refuse_item", "refuse_item", "not_deployed"], rem(div(x, 2), 3))
+    standin(w, ~s({"kind":"#{what}","match":{"kind":"#{kind}"},"for_ms":#{seconds(x)}}))
+  end
+
+  defp start(:bad_deploy, x, w, _) do
+    text = Enum.at(["TypeError: x is not a function", "ArgumentValidationError: Object contains extra field `call`"], rem(x, 2))
+    standin(w, ~s({"kind":"function_error","message":"#{text}","for_ms":#{seconds(x)}}))
+  end
+
+  defp start(:index_building, x, w, _), do: standin(w, ~s({"kind":"index_building","for_ms":#{seconds(x)}}))
+  defp start(:paused_deployment, x, w, _), do: standin(w, ~s({"kind":"paused","for_ms":#{seconds(x)}}))
+  defp start(:too_many_requests, x, w, _), do: standin(w, ~s({"kind":"retry_after","seconds":1,"for_ms":#{seconds(x)}}))
+
+  # More than so much in one call is too much for a transaction.
+  defp start(:transaction_limit, x, w, _) do
+    text = "Too many bytes read in a single function execution (limit: 16777216 bytes). Consider using smaller limits in your queries"
+    standin(w, ~s({"kind":"function_error","message":"#{text}","match":{"over_bytes":#{6000 + rem(x, 20_000)}},"for_ms":#{seconds(x)}}))
+  end
 
   defp start(:standin_away, x, w, _),
     do: control(w, fn -> Standin.away(w.standin, 1 + rem(x, 400)) end)
@@ -140,7 +180,6 @@ defmodule Torture.Faults do
   defp finish(fault, w) when fault in [:disk_full, :disk_wont_grow],
     do: hurt(w, fn -> World.limit_files(World.os_pid(w), "unlimited") end)
 
-  defp finish(:paused_deployment, w), do: control(w, fn -> Standin.clear_faults(w.standin) end)
   defp finish(:pause, w), do: hurt(w, fn -> :convex_sidecar.call(w.name, :resume, 500) end)
   defp finish(:standin_away, w), do: w
 
@@ -170,6 +209,17 @@ defmodule Torture.Faults do
   rescue
     _ -> false
   end
+
+  @doc "Whether a fault has ever been about this document."
+  def ever_ill?(document_id), do: :ets.member(@ill, document_id)
+
+  defp ill(w, x, entities, fields) do
+    id = Documents.document_id(Enum.at(entities, rem(x, length(entities))))
+    :ets.insert(@ill, {id})
+    standin(w, ~s({"kind":#{fields},"times":0,"match":{"document_id":"#{id}"}}))
+  end
+
+  defp seconds(x), do: 300 + rem(x, 2200)
 
   defp sidecar(w, signal), do: hurt(w, fn -> World.kill(World.os_pid(w), signal) end)
   defp standin(w, json), do: control(w, fn -> Standin.faults(w.standin, json) end)

@@ -14,6 +14,7 @@ defmodule Torture do
 
   @settle_ms 60_000
   @report_every 10
+  @clear_every 4
 
   @doc "Run as the environment says; the exit status."
   def main do
@@ -26,7 +27,8 @@ defmodule Torture do
       entities: number("ENTITIES", 900),
       workers: number("WORKERS", 6),
       program: program,
-      only: only(System.get_env("FAULTS"))
+      only: only(System.get_env("FAULTS")),
+      batch_mutation: if(System.get_env("FORM") == "one", do: "")
     }
 
     File.regular?(program) || raise "#{program} is missing: make torture-program"
@@ -53,7 +55,8 @@ defmodule Torture do
     :rand.seed(:exsss, options.seed)
     Log.new()
     oracle = Oracle.new()
-    world = World.start(options.program)
+    Faults.new()
+    world = World.start(options.program, options.batch_mutation)
     kept = :counters.new(1, [:write_concurrency])
     stop_flag = :atomics.new(1, [])
     shares = shares(options)
@@ -72,6 +75,9 @@ defmodule Torture do
       world: world,
       oracle: oracle,
       kept: kept,
+      workers: Enum.map(workers, & &1.pid),
+      unexpected: [],
+      clears: 0,
       named: named,
       cycles: options.cycles,
       only: options.only,
@@ -120,8 +126,10 @@ defmodule Torture do
 
   defp cycle(n, state) do
     plan = Faults.plan(700 + :rand.uniform(800), state.only)
+    clearing = if rem(n, @clear_every) == 0, do: Task.async(fn -> clear_all(state) end)
     world = follow(plan, state.world, state.named, System.monotonic_time(:millisecond))
     up = :convex_sidecar.await(world.name, 15_000)
+    unexpected = if clearing, do: Task.await(clearing, 3 * @settle_ms), else: []
 
     used =
       Enum.reduce(plan, state.used, fn {_, step}, used ->
@@ -132,12 +140,42 @@ defmodule Torture do
       state
       | world: world,
         used: used,
+        clears: state.clears + if(clearing, do: 1, else: 0),
+        unexpected: unexpected ++ state.unexpected,
         never_up: state.never_up + if(up == :ok, do: 0, else: 1)
     }
 
     if rem(n, 3) == 0, do: Faults.forgive(world)
     if rem(n, @report_every) == 0, do: progress(n, watch(state)), else: state
   end
+
+  # Everything goes, while the cycle's faults begin; the workers stand still until that is answered.
+  defp clear_all(state) do
+    parked = Worker.park(state.workers)
+    deadline = System.monotonic_time(:millisecond) + @settle_ms
+    wrong = until_cleared(state.world.name, deadline)
+    Worker.go(parked)
+    wrong
+  end
+
+  defp until_cleared(name, deadline) do
+    case :convex_sidecar.call(name, {:clear, :all}, %{timeout: 10_000}) do
+      {:ok, %{cleared: _} = answer} when not is_map_key(answer, :refused) ->
+        []
+
+      answer ->
+        if again?(answer) and System.monotonic_time(:millisecond) < deadline do
+          Process.sleep(:rand.uniform(20))
+          until_cleared(name, deadline)
+        else
+          [{:clear_all, answer}]
+        end
+    end
+  end
+
+  defp again?({:error, {:store, _}}), do: true
+  defp again?({:error, reason}), do: reason in [:busy, :draining, :timeout, :unavailable]
+  defp again?(_answer), do: false
 
   defp follow(plan, world, named, t0) do
     Enum.reduce(plan, world, fn {at, step}, world ->
@@ -199,8 +237,12 @@ defmodule Torture do
       ]
       |> Enum.filter(& &1)
 
+    healthy_dead = Enum.reject(World.deaths(), fn {id, _why} -> Faults.ever_ill?(id) end)
+
     faults =
       faults ++
+        Enum.map(healthy_dead, &{:healthy_dead, &1}) ++
+        state.unexpected ++
         Enum.map(World.crashes(state.world), &{:crashed, &1}) ++
         Enum.flat_map(results, & &1.unexpected) ++
         wrong ++ state.oracle.backwards ++ state.oracle.foreign
@@ -219,6 +261,9 @@ defmodule Torture do
       lost: Enum.count(wrong, &match?({what, _} when what != :resurrected, &1)),
       resurrected: Enum.count(wrong, &match?({:resurrected, _}, &1)),
       dead: length(dead),
+      deaths: length(World.deaths()),
+      healthy_dead: length(healthy_dead),
+      clears: state.clears,
       settled_ms: took,
       faults: faults
     }
@@ -247,11 +292,14 @@ defmodule Torture do
     where = if r.faults == [], do: "", else: "  log and store: #{r.world.dir}\n"
 
     """
-    #{told}#{more}#{where}torture: cycles #{r.cycles}, kills #{Map.get(r.used, :kill, 0)}, #{r.seconds} s
+    #{told}#{more}#{where}torture: cycles #{r.cycles}, kills #{Map.get(r.used, :kill, 0)}, all cleared #{r.clears}, #{r.seconds} s
     #{Enum.map_join(Map.delete(r.used, :kill), ", ", fn {fault, n} -> "#{fault} #{n}" end)}
       documents #{r.documents}, versions sent #{r.versions}, answered kept #{r.kept}, requests repeated #{r.retries}
-      written #{r.oracle.written}, removed #{r.oracle.removed}, right at the end #{r.right}, dead letters #{r.dead}, settled in #{r.settled_ms} ms
-      lost #{r.lost}, backwards #{length(r.oracle.backwards)}, foreign #{length(r.oracle.foreign)}, resurrected #{r.resurrected}, other faults #{length(r.faults) - r.lost - r.resurrected - length(r.oracle.backwards) - length(r.oracle.foreign)}\
+      written #{r.oracle.written}, removed #{r.oracle.removed}, right at the end #{r.right}, died #{r.deaths}, dead at the end #{r.dead}, settled in #{r.settled_ms} ms
+      lost #{r.lost}, backwards #{length(r.oracle.backwards)}, foreign #{length(r.oracle.foreign)}, resurrected #{r.resurrected}, healthy dead #{r.healthy_dead}, other faults #{others(r)}\
     """
   end
+
+  defp others(r),
+    do: length(r.faults) - r.lost - r.resurrected - r.healthy_dead - length(r.oracle.backwards) - length(r.oracle.foreign)
 end

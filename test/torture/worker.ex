@@ -52,6 +52,8 @@ defmodule Torture.Worker do
   end
 
   defp loop(w, counters, stop_flag) do
+    w = maybe_park(w)
+
     if :atomics.get(stop_flag, 1) == 1 do
       farewell(w)
     else
@@ -61,6 +63,51 @@ defmodule Torture.Worker do
       Process.sleep(:rand.uniform(4) - 1)
       loop(w, counters, stop_flag)
     end
+  end
+
+  # ---- when all is cleared
+
+  @doc "Have these workers stand still, with nothing under way and every entity of theirs cleared for the oracle; call `go/1` then."
+  def park(pids) do
+    ref = make_ref()
+    for pid <- pids, do: send(pid, {:park, self(), ref})
+
+    for pid <- pids do
+      receive do
+        {:parked, ^ref, ^pid} -> {pid, ref}
+      after
+        2 * @at_most_ms -> raise "a worker does not come to a stop"
+      end
+    end
+  end
+
+  def go(parked), do: for({pid, ref} <- parked, do: send(pid, {:go, ref}))
+
+  defp maybe_park(w) do
+    receive do
+      {:park, who, ref} ->
+        w = forget_all(w)
+        send(who, {:parked, ref, self()})
+
+        receive do
+          {:go, ^ref} -> w
+        end
+    after
+      0 -> w
+    end
+  end
+
+  # Entities of the log are projected while all is cleared: their versions have the numbers of events, so has the clear.
+  defp forget_all(w) do
+    for entity <- Tuple.to_list(w.log_entities), do: Oracle.cleared(Documents.document_id(entity), seq_of_log(entity))
+    Enum.reduce(Tuple.to_list(w.entities.project) ++ Tuple.to_list(w.entities.upsert), w, &forget(&2, &1))
+  end
+
+  defp forget(w, entity) do
+    n = number(w, entity) + 1
+    Oracle.cleared(Documents.document_id(entity), n)
+    w = know(w, entity, n, 0)
+    %{w | gone: MapSet.put(w.gone, entity)}
   end
 
   defp pick(x, [{weight, op} | _]) when x <= weight, do: op
@@ -125,11 +172,7 @@ defmodule Torture.Worker do
 
   defp operate(:clear, w) do
     entity = choose(w.entities.project)
-    n = number(w, entity) + 1
-    id = Documents.document_id(entity)
-    Oracle.cleared(id, n)
-    w = know(w, entity, n, 0)
-    send_all(%{w | gone: MapSet.put(w.gone, entity)}, [{{:clear, id}, nil}])
+    w |> forget(entity) |> send_all([{{:clear, Documents.document_id(entity)}, nil}])
   end
 
   defp operate(:async, w) do

@@ -13,7 +13,10 @@ defmodule Torture.World do
   ]
   @delivery [min_interval_ms: 5, backoff_min_ms: 5, backoff_max_ms: 150, probe_ms: 100]
 
-  def start(program) do
+  @deaths __MODULE__.Deaths
+
+  @doc "`batch_mutation`: nil for the sidecar's own, \"\" for one document a call."
+  def start(program, batch_mutation \\ nil) do
     dir = Path.join(System.tmp_dir!(), "torture_#{System.pid()}")
     File.mkdir_p!(dir)
     clock = Path.join(dir, "clock")
@@ -31,7 +34,7 @@ defmodule Torture.World do
       program: program,
       node: node,
       store_dir: Path.join(dir, "store"),
-      config: [sink: Standin.sink(standin, @sink), delivery: @delivery],
+      config: [sink: Standin.sink(standin, sink(batch_mutation)), delivery: @delivery],
       backoff_min_ms: 10,
       backoff_max_ms: 200,
       drain_ms: 2000,
@@ -55,6 +58,9 @@ defmodule Torture.World do
     world
   end
 
+  defp sink(nil), do: @sink
+  defp sink(batch_mutation), do: [batch_mutation: batch_mutation] ++ @sink
+
   @doc "End all of it; the folder with store and log stays when something was wrong."
   def stop(world, keep?) do
     :convex_sidecar.stop(world.name)
@@ -74,7 +80,24 @@ defmodule Torture.World do
     }
 
     :ok = :logger.add_handler(:torture, :logger_std_h, config)
+    :ets.new(@deaths, [:bag, :public, :named_table])
+    :ok = :logger.add_handler(:torture_deaths, __MODULE__, %{})
   end
+
+  @doc "Every dead letter there was, each time that a document died of it: `[{document_id, what was said}]`."
+  def deaths, do: :ets.tab2list(@deaths)
+
+  @doc false
+  def log(%{meta: %{event: "outbox.dead_letter"}, msg: {_format, [text]}}, _config) do
+    text = IO.chardata_to_string(text)
+
+    case Regex.run(~r/document_id="?([^" ]+)/, text, capture: :all_but_first) do
+      [id] -> :ets.insert(@deaths, {id, text})
+      nil -> :ok
+    end
+  end
+
+  def log(_event, _config), do: :ok
 
   @doc "Ends of the sidecar that nobody asked for: aborted, a broken access, what a sanitizer found."
   def crashes(world) do
