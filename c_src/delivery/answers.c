@@ -316,7 +316,7 @@ static void take_alone(struct taking *t, const struct verdict *v)
     bool another = !is_kinds && is_another(&d->endpoint, e, ENTRY_ENDPOINT);
 
     entries_remove(&t->call->entries, e);
-    accuse(t, e, v, is_refused ? TROUBLE_ALONE : TROUBLE_UNKNOWN);
+    accuse(t, e, v, is_kinds ? TROUBLE_ALONE : is_refused ? TROUBLE_WHOLE : TROUBLE_UNKNOWN);
     if (is_kinds || t->call->trial_of != NULL)
         fail_kind(t, k, v, kind_another);
     if (!is_kinds)

@@ -10,6 +10,7 @@
  *   lone     refused alone -> refused              unknown -> failing
  *   refused  witness -> trial                      refused again -> refused, heard anew
  *   trial    refused alone -> dead                 the control beside it refused, too -> lone
+ *            the call refused: dead, if it was refused alone before, else -> refused
  *   failing  refused alone -> refused              unknown -> failing, waits longer
  *   any      a newer version -> lone, if it was not none
  *   any      its kind or the endpoint was found bad since: lone -> none, refused and trial -> lone
@@ -31,6 +32,7 @@ static void become(struct trouble *t, enum trouble_state state, uint64_t heard)
 {
     t->state = state;
     t->heard = heard;
+    t->is_short = false;
 }
 
 void trouble_refresh(struct trouble *t, const struct evidence *e)
@@ -52,6 +54,7 @@ bool trouble_hear(struct trouble *t, enum trouble_event event, const struct evid
     switch (event) {
     case TROUBLE_BESIDE:
         become(t, TROUBLE_TRIAL, heard);
+        t->is_short = true;
         return false;
     case TROUBLE_AMONG:
     case TROUBLE_SOUGHT:
@@ -59,8 +62,10 @@ bool trouble_hear(struct trouble *t, enum trouble_event event, const struct evid
         become(t, TROUBLE_LONE, heard);
         return false;
     case TROUBLE_ALONE:
+    case TROUBLE_WHOLE:
         t->alone++;
-        if (t->state == TROUBLE_TRIAL)
+        /* what was said of the item then, and of the call now, may be two faults of others */
+        if (t->state == TROUBLE_TRIAL && !(event == TROUBLE_WHOLE && t->is_short))
             return true;
         become(t, TROUBLE_REFUSED, heard);
         return false;

@@ -25,6 +25,7 @@ enum trouble_event {
     TROUBLE_BESIDE,      /* refused, and another of its kind was done in the same answer */
     TROUBLE_AMONG,       /* refused in company, and none of its kind was done */
     TROUBLE_ALONE,       /* refused when sent alone (a control beside it, if any, was done) */
+    TROUBLE_WHOLE,       /* sent alone, in a call that can hold several, and that was refused */
     TROUBLE_WITH_OTHERS, /* refused when sent alone, and so was the control beside it */
     TROUBLE_UNKNOWN,     /* sent alone, and nobody knows */
     TROUBLE_SOUGHT,      /* a search has come down to it */
@@ -33,6 +34,7 @@ enum trouble_event {
 
 struct trouble {
     enum trouble_state state;
+    bool is_short;  /* on trial without having been refused alone */
     uint32_t alone; /* failures when sent alone, of this version */
     uint64_t heard; /* the last ordinal given when the state was entered or renewed */
 };

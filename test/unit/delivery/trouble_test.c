@@ -46,6 +46,21 @@ TEST(refused_beside_one_done_and_then_alone_is_death)
     ck_assert(trouble_hear(&t, TROUBLE_ALONE, &e));
 }
 
+/* One fault refused the item, another one the call: neither need be the document's. */
+TEST(an_item_refused_beside_one_done_and_then_the_whole_call_is_not)
+{
+    struct trouble t = {0};
+    struct evidence e = at(5, 5, 0);
+
+    ck_assert(!trouble_hear(&t, TROUBLE_BESIDE, &e));
+    ck_assert(!trouble_hear(&t, TROUBLE_WHOLE, &e));
+    ck_assert_int_eq(t.state, TROUBLE_REFUSED);
+    e = at(7, 6, 0); /* a firewall: refused alone, a witness, refused alone */
+    trouble_refresh(&t, &e);
+    ck_assert_int_eq(t.state, TROUBLE_TRIAL);
+    ck_assert(trouble_hear(&t, TROUBLE_WHOLE, &e));
+}
+
 TEST(a_control_that_was_refused_too_takes_it_off_trial)
 {
     struct trouble t = {0};
