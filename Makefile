@@ -142,7 +142,7 @@ bench: ; $(Q)tools/setup && $(MAKE) -s all bench-programs MIX_ENV=prod && exec t
 # The release one upgrades from, in a folder of its own.
 OLD ?= f317d23
 build/0.1.1/priv/convex_sidecar:
-	$(Q)mkdir -p build/0.1.1 && git archive $(OLD) | tar -x -C build/0.1.1 && $(MAKE) -s -C build/0.1.1 c
+	$(Q)mkdir -p build/0.1.1 && git archive $(OLD) | tar -x -C build/0.1.1 && $(MAKE) -s -C build/0.1.1 all MIX_ENV=prod
 # What test/bench/pages compares: the same program over both outboxes (0.1.1 had no folders).
 upgrade-programs: build/0.1.1/priv/convex_sidecar
 	$(Q)cd build/0.1.1 && mkdir -p shim/outbox shim/projection && \
@@ -151,7 +151,7 @@ upgrade-programs: build/0.1.1/priv/convex_sidecar
 	    $(CC) -O2 $(CPPALL) -Ishim -Ic_src -o pages_loop ../../test/bench/pages_loop.c \
 	    $$(ls build/*.o | grep -v /main.o) $(LIBS) -pthread
 upgrade: build/0.1.1/priv/convex_sidecar
-	$(Q)tools/setup && $(MAKE) -s c build/bench/store_1 && exec test/upgrade/run
+	$(Q)tools/setup && $(MAKE) -s all build/bench/store_1 MIX_ENV=prod && exec test/upgrade/run
 soak: ; $(Q)tools/setup && $(MAKE) -s all MIX_ENV=prod && MINUTES=$(or $(MINUTES),30) exec test/soak/run
 scale: ; $(Q)tools/setup && $(MAKE) -s all MIX_ENV=prod && ENTITIES=$(or $(ENTITIES),20000) exec test/scale/rebuild
 

@@ -316,6 +316,10 @@ static void log_done(const struct migrate_report *r)
               "from=%u to=%u records=%llu quarantined=%llu took_ms=%lld kept=%s", r->from, r->to,
               (unsigned long long)r->checkpoints + r->pending + r->dead,
               (unsigned long long)r->quarantined, (long long)r->took_ms, r->kept);
+    if (r->from < r->to)
+        log_event(LOG_INFO, "store.way_back", "next=\"%s\"",
+                  "convex_sidecar store migrate --to 1, with this program; an older one calls "
+                  "this store damaged and must not repair it");
 }
 
 /* With the directory held, and what it has looked at. */

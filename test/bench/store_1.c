@@ -1,7 +1,7 @@
 /*
  * store_1.c - a store of format 1, as 0.1.x would have made it, for measuring its migration.
  *
- *   store_1 DIR CHECKPOINTS PENDING
+ *   store_1 DIR CHECKPOINTS PENDING [SINK]     kept for that sink (file)
  *
  * Ids are random (UUIDs), put in the order of their arrival, so that pages are as full as they
  * become by that; a document has 1 KB.  Prints bytes of the file.
@@ -85,7 +85,7 @@ int main(int argc, char **argv)
     struct stat st;
     char path[4200];
 
-    if (argc != 4)
+    if (argc != 4 && argc != 5)
         return 2;
     long checkpoints = atol(argv[2]), pending = atol(argv[3]);
     mkdir(argv[1], 0700);
@@ -104,7 +104,7 @@ int main(int argc, char **argv)
     b.len = 0;
     record_1_put_counters(&b, &c);
     need(store_put(s, STORE_META, slice_str("counters"), buf_view(&b)), "counters");
-    need(store_put(s, STORE_META, slice_str(RECORD_1_SINK), slice_str("file")), "sink");
+    need(store_put(s, STORE_META, slice_str(RECORD_1_SINK), slice_str(argc == 5 ? argv[4] : "file")), "sink");
     need(format_put(s, 1), "format");
     need(store_commit(s), "commit");
     need(store_sync(s), "sync");

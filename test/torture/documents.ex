@@ -98,6 +98,13 @@ defmodule Torture.Log do
   @doc "All entities with their last event."
   def all, do: :ets.tab2list(__MODULE__)
 
+  @doc "What must stand of them, as `Torture.Oracle.compare/2` takes it."
+  def expected do
+    for {entity, seq} <- all(), into: %{} do
+      {Documents.document_id(entity), fn at -> Documents.bytes(entity, 0, seq, at) end}
+    end
+  end
+
   @impl true
   def row(kind, id, _arg) do
     case :ets.lookup(__MODULE__, {kind, id}) do

@@ -10,7 +10,7 @@ defmodule Torture do
   Bounds: each request is answered within 60 s, and 60 s after the last fault everything is delivered.
   """
 
-  alias Torture.{Documents, Faults, Log, Oracle, Worker, World}
+  alias Torture.{Faults, Log, Oracle, Worker, World}
 
   @settle_ms 60_000
   @report_every 10
@@ -151,7 +151,7 @@ defmodule Torture do
 
   # Everything goes, while the cycle's faults begin; the workers stand still until that is answered.
   defp clear_all(state) do
-    parked = Worker.park(state.workers)
+    parked = Worker.park(state.workers, :clear)
     deadline = System.monotonic_time(:millisecond) + @settle_ms
     wrong = until_cleared(state.world.name, deadline)
     Worker.go(parked)
@@ -224,7 +224,7 @@ defmodule Torture do
     still_dead = dead(name)
     standing = Standin.documents(state.world.standin)
     state = watch(state)
-    expected = Enum.reduce(results, of_log(), &Map.merge(&2, &1.expected))
+    expected = Enum.reduce(results, Log.expected(), &Map.merge(&2, &1.expected))
     {wrong, right} = Oracle.compare(expected, standing)
 
     faults =
@@ -270,12 +270,6 @@ defmodule Torture do
   end
 
   defp flush(name), do: :convex_sidecar.flush(name, @settle_ms)
-
-  defp of_log do
-    for {entity, seq} <- Log.all(), into: %{} do
-      {Documents.document_id(entity), fn at -> Documents.bytes(entity, 0, seq, at) end}
-    end
-  end
 
   defp dead(name, last \\ nil) do
     {:ok, page} = if last, do: :convex_sidecar.dead_list(name, last), else: :convex_sidecar.dead_list(name)

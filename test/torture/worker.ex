@@ -65,29 +65,32 @@ defmodule Torture.Worker do
     end
   end
 
-  # ---- when all is cleared
+  # ---- standing still
 
-  @doc "Have these workers stand still, with nothing under way and every entity of theirs cleared for the oracle; call `go/1` then."
-  def park(pids) do
+  @doc """
+  Have these workers stand still, with nothing under way, until `go/1`: to look (`:look`), or because all is going to be
+  cleared (`:clear`), which they register with the oracle.  Gives what `run/5` would give for each.
+  """
+  def park(pids, why) do
     ref = make_ref()
-    for pid <- pids, do: send(pid, {:park, self(), ref})
+    for pid <- pids, do: send(pid, {:park, self(), ref, why})
 
     for pid <- pids do
       receive do
-        {:parked, ^ref, ^pid} -> {pid, ref}
+        {:parked, ^ref, ^pid, result} -> {pid, ref, result}
       after
         2 * @at_most_ms -> raise "a worker does not come to a stop"
       end
     end
   end
 
-  def go(parked), do: for({pid, ref} <- parked, do: send(pid, {:go, ref}))
+  def go(parked), do: for({pid, ref, _result} <- parked, do: send(pid, {:go, ref}))
 
   defp maybe_park(w) do
     receive do
-      {:park, who, ref} ->
-        w = forget_all(w)
-        send(who, {:parked, ref, self()})
+      {:park, who, ref, why} ->
+        w = if why == :clear, do: forget_all(w), else: w
+        send(who, {:parked, ref, self(), result(w)})
 
         receive do
           {:go, ^ref} -> w
