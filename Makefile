@@ -7,6 +7,7 @@
 # make upgrade    from 0.1.1 (built beside) and back, kills in the middle (KILLS=n); last line "N passed, N failed"
 # make scale      a rebuild that is killed in the middle, resumed and audited (ENTITIES=20000)
 # make torture    the promise under fire: CYCLES=20 kills among other faults; SEED=n repeats a run (SAN as below)
+# make mutants    small changes of the code, each against its tests: COUNT=400 SEED=1 (ONLY=c_src/outbox)
 # make check      folder plan, links, format, clang-tidy (SAN=address|undefined|thread: the unit tests with it as well)
 # make fuzz       every decoder under libFuzzer, 60 s each (FUZZ_SECONDS=n)
 # make install    program, unit, configuration, man pages, completion (DESTDIR= PREFIX=/usr/local SYSCONFDIR=/etc)
@@ -55,7 +56,7 @@ SOURCES := $(wildcard c_src/*.c c_src/*/*.c)
 OBJECTS := $(SOURCES:c_src/%.c=$(BUILD)/%.o)
 TESTS   := $(patsubst test/unit/%.c,$(BUILD)/%,$(wildcard test/unit/*/*_test.c))
 
-.PHONY: all c install erl kinds test demo check plan format unit unit-programs tidy hooks compile_commands.json setup clean help fuzz fuzz-programs torture torture-program sim soak scale bench bench-programs
+.PHONY: all c install mutants erl kinds test demo check plan format unit unit-programs tidy hooks compile_commands.json setup clean help fuzz fuzz-programs torture torture-program sim soak scale bench bench-programs
 all: c erl
 c: $(PROGRAM)
 erl: c
@@ -152,6 +153,8 @@ upgrade-programs: build/0.1.1/priv/convex_sidecar
 	    $$(ls build/*.o | grep -v /main.o) $(LIBS) -pthread
 upgrade: build/0.1.1/priv/convex_sidecar
 	$(Q)tools/setup && $(MAKE) -s all build/bench/store_1 MIX_ENV=prod && exec test/upgrade/run
+	$(Q)tools/setup && $(MAKE) -s c build/bench/store_1 && exec test/upgrade/run
+mutants: ; $(Q)tools/setup && exec node test/mutants/run.mjs
 soak: ; $(Q)tools/setup && $(MAKE) -s all MIX_ENV=prod && MINUTES=$(or $(MINUTES),30) exec test/soak/run
 scale: ; $(Q)tools/setup && $(MAKE) -s all MIX_ENV=prod && ENTITIES=$(or $(ENTITIES),20000) exec test/scale/rebuild
 

@@ -1,0 +1,27 @@
+# The C code as one shared library, for `make mutants`: a changed file costs one compilation and one link.
+#   all      the library, the programs of the unit tests beside it, the sidecar
+#   library  the library alone
+# The tests' fakes stand in front of what the library exports, as they do before members of an archive.
+include Makefile
+DIR := build/shared
+SHARED := $(patsubst c_src/%.c,$(DIR)/%.o,$(filter-out c_src/main.c,$(SOURCES)))
+LINKED = -L$(DIR) -lsidecar -Wl,-rpath,$(abspath $(DIR)) $(LIBS)
+PROGRAMS := $(patsubst test/unit/%.c,$(DIR)/%,$(wildcard test/unit/*/*_test.c)) $(DIR)/sim $(DIR)/convex_sidecar
+.DEFAULT_GOAL := library
+.PHONY: library
+library: $(DIR)/libsidecar.so
+all: $(PROGRAMS)
+$(DIR)/projection/kinds.o: $(BUILD)/projection/kinds.inc
+$(DIR)/status/page.o: $(BUILD)/status/page.inc
+$(DIR)/%.o: c_src/%.c
+	@mkdir -p $(@D) && $(CALL) -w -O1 -fPIC -MMD -MP -c -o $@ $<
+$(DIR)/libsidecar.so: $(SHARED)
+	@$(CC) -shared -o $@ $(SHARED)
+$(DIR)/%_test: test/unit/%_test.c $(DIR)/libsidecar.so
+	@mkdir -p $(@D) && $(CALL) -w -Itest/unit -o $@ $< $(shell pkg-config --libs check) $(LINKED)
+$(DIR)/sim: test/sim/main.c $(DIR)/libsidecar.so
+	@$(CALL) -w -Itest/unit -o $@ $< $(LINKED)
+# The sidecar as the BEAM's tests start it.
+$(DIR)/convex_sidecar: c_src/main.c $(DIR)/libsidecar.so
+	@$(CALL) -w -o $@ $< $(LINKED) && cp $@ priv/convex_sidecar
+-include $(SHARED:.o=.d)
