@@ -500,4 +500,27 @@ defmodule ProtocolTest do
       for {:ok, replies} <- results, do: assert(length(Enum.uniq_by(replies, &elem(&1, 0))) == 1)
     end
   end
+
+  describe "documents that callers wait to see written" do
+    test "are not kept in memory, and beyond 256 MB of them callers are busy at once", c do
+      {:ok, :paused} = ask(c, :pause)
+      {:ok, %{pid: pid}} = ask(c, :status)
+      row = %{"status" => String.duplicate("x", 900_000)}
+
+      request = fn k ->
+        {:project, :run_summary, "w#{rem(k, 10)}", row, events(1..1), %{ack: :written, force: true, deadline_ms: 60_000}}
+      end
+
+      ids = for k <- 1..400, do: :gen_server.send_request(c.server, request.(k))
+      assert {:reply, {:error, :busy}} = :gen_server.wait_response(List.last(ids), 20_000)
+      assert :timeout = :gen_server.wait_response(hd(ids), 0)
+      assert own_memory_mb(pid) < 150
+      assert {:ok, %{seq: 1}} = project(c, "other", events(1..1))
+    end
+  end
+
+  defp own_memory_mb(pid) do
+    [_, kb] = Regex.run(~r/RssAnon:\s+(\d+)/, File.read!("/proc/#{pid}/status"))
+    div(String.to_integer(kb), 1024)
+  end
 end

@@ -11,10 +11,14 @@
  * A job is one call or cast: one request, or those of a batch.
  *
  * What can go wrong: the words are wrong (bad_request, invalid, unknown_kind,
- * not_projector_owned: answered here, nothing submitted); the queue is full, or too
- * many refusals wait for the rest of their batch (busy: nothing of the job was
- * taken); the round fails (store: nothing was promised).
+ * not_projector_owned: answered here, nothing submitted); the queue is full, too much
+ * waits for Convex, or too many refusals for the rest of their batch (busy: nothing of the job
+ * was taken); the round fails (store: nothing was promised).
  * In every case each request is answered exactly once.
+ *
+ * Memory: what waits for the store counts in the queue.  What waits longer is counted here: the
+ * documents of callers who want them written, though only their ids are kept (and summaries that
+ * were asked for), and the refused requests of a batch.
  *
  * Reading threads run everything up to the submit, the store thread the rest;
  * a job belongs to one of them at a time.  Operators' words are in control.c.
@@ -35,11 +39,12 @@
 #include <stdatomic.h>
 
 enum {
-    BATCH_MAX = 10000,        /* requests in one batch */
-    GATHER_MAX = 1024,        /* requests gathered before they are submitted */
-    GATHER_BYTES = 4 << 20,   /* or their weight */
-    REFUSED_BYTES = 32 << 20, /* of refused items, in all batches that are not answered yet */
-    DEADLINE_MS = 30000,      /* of ack => written, unless the request says otherwise */
+    BATCH_MAX = 10000,         /* requests in one batch */
+    GATHER_MAX = 1024,         /* requests gathered before they are submitted */
+    GATHER_BYTES = 4 << 20,    /* or their weight */
+    AWAITED_BYTES = 256 << 20, /* of documents whose callers wait until they are written */
+    REFUSED_BYTES = 16 << 20,  /* of refused items, in all batches that are not answered yet */
+    DEADLINE_MS = 30000,       /* of ack => written, unless the request says otherwise */
     DEADLINE_MAX_MS = 86400000
 };
 
@@ -49,7 +54,7 @@ struct intake {
     struct intake_options options;
     struct control *control;
     /* any thread */
-    atomic_size_t refused_bytes;
+    atomic_size_t awaited_bytes, refused_bytes;
     /* of the store thread */
     struct buf made; /* where documents are finished, one after the other */
 };
@@ -66,7 +71,9 @@ struct request {
     /* made by apply */
     const struct kind *kind;
     uint8_t hash[32];
-    struct answer_result result; /* borrows hash and draft */
+    char *id;                    /* what is left of the draft, once it is put, and */
+    struct buf summary;          /* the document, when it is wanted */
+    struct answer_result result; /* borrows hash, id and summary */
     struct buf refusal;          /* the answer, when there is no result */
 };
 
@@ -78,6 +85,7 @@ struct job {
     bool is_batch;
     size_t count, unsettled;
     size_t cost_bytes;
+    size_t awaited_bytes; /* cost_bytes, if one of them waits until it is written */
     size_t refused_bytes; /* what the refused requests take until the others are settled */
     struct request requests[];
 };
@@ -95,8 +103,11 @@ static void job_free(struct job *j)
     for (size_t i = 0; i < j->count; i++) {
         draft_free(j->requests[i].draft);
         free(j->requests[i].fault);
+        free(j->requests[i].id);
+        buf_free(&j->requests[i].summary);
         buf_free(&j->requests[i].refusal);
     }
+    atomic_fetch_sub(&j->intake->awaited_bytes, j->awaited_bytes);
     atomic_fetch_sub(&j->intake->refused_bytes, j->refused_bytes);
     free(j);
 }
@@ -169,38 +180,51 @@ static enum err finish_draft(struct request *q, const struct checkpoint *known, 
     return e;
 }
 
+/* What the answer needs of ${document}; the draft, which may be long, goes. */
+static void keep_result(struct request *q, const struct document *document,
+                        struct decision decision)
+{
+    q->kind = document->kind;
+    memcpy(q->hash, document->hash, sizeof q->hash);
+    q->id = base_strndup(document->id.data, document->id.len);
+    if (q->want_summary)
+        buf_slice(&q->summary, document->json);
+    q->result = (struct answer_result){.document_id = slice_of(q->id, document->id.len),
+                                       .decision = decision,
+                                       .confirmed = q->wait_written,
+                                       .seq = document->seq,
+                                       .hash = q->hash,
+                                       .summary = buf_view(&q->summary)};
+    draft_free(q->draft);
+    q->draft = NULL;
+}
+
 /* E1 -> E2, if the round commits. */
 static enum err request_apply(struct intent *in, struct round *r)
 {
     struct request *q = (struct request *)in;
-    struct buf *made = &q->job->intake->made;
+    struct buf *made = &q->job->intake->made; /* documents are finished in one place */
     struct checkpoint known = {0};
     struct document document;
     struct decision decision = {0};
 
-    enum err e = round_checkpoint(r, draft_id(q->draft), &known);
+    enum err e = q->wait_written && !round_may_hold(r)
+                     ? ERR_BUSY
+                     : round_checkpoint(r, draft_id(q->draft), &known);
     if (e != ERR_OK && e != ERR_NOT_FOUND)
         return e;
     draft_swap_out(q->draft, made);
     e = finish_draft(q, &known, round_now_us(r), &document);
     if (e == ERR_OK)
         e = round_put(r, &document, q->how | (document.may_go_below ? PUT_RESET : 0u), &decision);
-    if (!q->want_summary) /* the store has a copy: the next document is made in the same place */
-        draft_swap_out(q->draft, made);
+    draft_swap_out(q->draft, made);
     if (e != ERR_OK)
         return e;
-    q->kind = document.kind;
-    memcpy(q->hash, document.hash, sizeof q->hash);
-    q->result =
-        (struct answer_result){.document_id = document.id,
-                               .decision = decision,
-                               .seq = document.seq,
-                               .hash = q->hash,
-                               .summary = q->want_summary ? document.json : slice_of(NULL, 0)};
+    keep_result(q, &document, decision);
     if (!q->wait_written)
         return ERR_OK;
-    q->result.confirmed = true;
-    return round_hold_written(r, in, document.id, clock_mono_us() + q->deadline_ms * 1000);
+    return round_hold_written(r, in, q->result.document_id,
+                              clock_mono_us() + q->deadline_ms * 1000);
 }
 
 static void request_settled(struct intent *in, enum err e, const char *why)
@@ -286,15 +310,26 @@ static struct gather *gather_of(struct dist_session *session)
     return *at;
 }
 
-/* Count what its refused requests take while the others are under way; false: it is too much. */
-static bool count_refused(struct job *j)
+/* Add ${bytes} to *${sum}; false: it was not empty, and is more than ${max} now. */
+static bool is_within(atomic_size_t *sum, size_t bytes, size_t max)
 {
-    for (size_t i = 0; i < j->count; i++)
-        if (j->requests[i].draft == NULL)
-            j->refused_bytes += sizeof j->requests[i] + j->requests[i].refusal.cap;
-    return j->refused_bytes == 0 ||
-           atomic_fetch_add(&j->intake->refused_bytes, j->refused_bytes) + j->refused_bytes <=
-               REFUSED_BYTES;
+    size_t before = bytes > 0 ? atomic_fetch_add(sum, bytes) : 0;
+
+    return before == 0 || before + bytes <= max;
+}
+
+/* Count what the job takes beyond its time in the queue; false: it is too much. */
+static bool count_waiting(struct job *j)
+{
+    for (size_t i = 0; i < j->count; i++) {
+        const struct request *q = &j->requests[i];
+        if (q->draft == NULL)
+            j->refused_bytes += sizeof *q + q->refusal.cap;
+        else if (q->wait_written)
+            j->awaited_bytes = j->cost_bytes;
+    }
+    bool is_awaitable = is_within(&j->intake->awaited_bytes, j->awaited_bytes, AWAITED_BYTES);
+    return is_within(&j->intake->refused_bytes, j->refused_bytes, REFUSED_BYTES) && is_awaitable;
 }
 
 static void gather_job(struct job *j, struct dist_session *session)
@@ -303,7 +338,7 @@ static void gather_job(struct job *j, struct dist_session *session)
         job_finish(j, session);
         return;
     }
-    if (!count_refused(j)) {
+    if (!count_waiting(j)) {
         job_refuse(j, session, ERR_BUSY);
         return;
     }
@@ -446,7 +481,7 @@ static term job_add(struct job *j, size_t index, term words)
         end = term_next(words);
     if (e != ERR_OK)
         return end;
-    q->intent.cost_bytes = sizeof *q + (size_t)(end - words);
+    q->intent.cost_bytes = sizeof *q + draft_bytes(q->draft);
     j->cost_bytes += q->intent.cost_bytes;
     j->unsettled++;
     return end;

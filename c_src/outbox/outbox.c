@@ -39,7 +39,7 @@
 #include <time.h>
 
 #define ROUND_MAX_INTENTS 16384
-#define ROUND_MAX_BYTES   ((size_t)16 << 20)
+#define ROUND_MAX_BYTES   ((size_t)32 << 20)
 #define RETRY_MIN_MS      100
 #define RETRY_MAX_MS      2000
 #define TICK_US           1000000 /* how often the age of the oldest document is shown anew */

@@ -130,6 +130,8 @@ enum err round_dead_drop(struct round *r, struct slice id) MUST_CHECK;
  * functions that answer are not ours, or it is not known who answers. */
 int64_t round_dead_next_us(const struct round *r, const struct dead_letter *d);
 
+/** round_may_hold(r): Whether one more intent can be held. */
+bool round_may_hold(const struct round *r);
 /**
  * round_hold_written(r, intent, id, until_us):
  * Settle ${intent} only when the version of ${id} that is pending now, or a newer

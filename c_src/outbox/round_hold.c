@@ -28,6 +28,11 @@ enum err round_next_pending(struct round *r, uint64_t arrival, struct slice *key
     return round_check(r, lanes_next(seek_pending, r->store, arrival, false, NULL, key, value));
 }
 
+bool round_may_hold(const struct round *r)
+{
+    return r->hold_room > 0;
+}
+
 enum err round_hold_written(struct round *r, struct intent *intent, struct slice id,
                             int64_t until_us)
 {

@@ -33,6 +33,7 @@ struct draft *draft_new(const struct kind *k, const struct kind_slot *slots, siz
     d->kind = k;
     d->slots = slots;
     d->slot_count = slot_count;
+    d->field_count = field_count;
     buf_reserve(&d->text, USUAL_TEXT);
     return d;
 }
@@ -44,6 +45,11 @@ void draft_free(struct draft *d)
     buf_free(&d->out);
     buf_free(&d->text);
     free(d);
+}
+
+size_t draft_bytes(const struct draft *d)
+{
+    return sizeof *d + d->field_count * sizeof d->fields[0] + d->text.cap + d->out.cap;
 }
 
 void draft_swap_out(struct draft *d, struct buf *out)

@@ -39,8 +39,9 @@ struct draft {
     bool adopted, reset, below, no_hash, has_range;
     int64_t range[2];
     /* filled up by finish */
-    struct buf text;                  /* what the pieces lie in */
-    struct buf out;                   /* the document, behind it its fold */
+    struct buf text; /* what the pieces lie in */
+    struct buf out;  /* the document, behind it its fold */
+    size_t field_count;
     struct piece values[SLOT_VALUES]; /* by enum slot_value; len 0: left out */
     struct piece fields[];            /* the columns; of an adopted one its three parts */
 };

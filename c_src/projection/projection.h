@@ -157,6 +157,9 @@ enum err projection_finish(struct draft *d, struct past past, int64_t after_us, 
  */
 void draft_swap_out(struct draft *d, struct buf *out);
 
+/** draft_bytes(d): The memory it takes. */
+size_t draft_bytes(const struct draft *d);
+
 void draft_free(struct draft *d);
 
 #endif
