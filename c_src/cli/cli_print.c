@@ -327,7 +327,7 @@ static void print_error(term reason, bool json, FILE *out, FILE *err)
     fprintf(err, "convex_sidecar: the sidecar answers: %.*s%s%s\n", SLICE_ARG(buf_view(&b)),
             hint ? ": " : "", hint ? hint : "");
     if (json) {
-        json_put_string(&quoted, buf_view(&b));
+        json_put_shown(&quoted, buf_view(&b));
         fprintf(out, "{\"error\":%.*s}\n", SLICE_ARG(buf_view(&quoted)));
     }
     buf_free(&quoted);

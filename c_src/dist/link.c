@@ -237,7 +237,13 @@ void link_end(struct link *l, struct cork *cork)
     size_t len = l->out.len - l->frame - 4;
     uint8_t *p = l->out.data + l->frame;
 
-    PRE(len > 0 && len <= INT32_MAX);
+    PRE(len > 0);
+    if (len > INT32_MAX) { /* the answer to a batch, where node.max_message_bytes is very large */
+        l->out.len = l->frame;
+        end(l, "an answer of more than 2 GB");
+        pthread_mutex_unlock(&l->lock);
+        return;
+    }
     p[0] = (uint8_t)(len >> 24);
     p[1] = (uint8_t)(len >> 16);
     p[2] = (uint8_t)(len >> 8);

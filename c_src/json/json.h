@@ -44,6 +44,12 @@ enum json_rules {
 enum err json_put_term(struct buf *out, term t, enum json_rules rules, struct json_weight *weight,
                        struct fault *fault) MUST_CHECK;
 
+/*
+ * Three ways for a text to become JSON.  json_put_string is for texts of our own, and those that
+ * have passed a gate: ids and kinds (projection/gate.h, again when delivery reads them from disk),
+ * options (config/option.c), times and hashes that we write.  Everything else, from a peer, Convex,
+ * the disk or a person, goes to json_try_string or json_put_shown.
+ */
 /** json_put_string(out, text): Append ${text} (valid UTF-8) as a JSON string, RFC 8785 escapes. */
 void json_put_string(struct buf *out, struct slice text);
 /** json_try_string(out, text): The same for text from outside; false when it is not UTF-8. */

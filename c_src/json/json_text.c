@@ -119,7 +119,7 @@ void json_put_string(struct buf *out, struct slice text)
 {
     bool utf8 = json_try_string(out, text);
 
-    PRE(utf8);
+    PRE(utf8); /* text from outside goes to json_try_string or json_put_shown (json.h) */
 }
 
 size_t json_utf8_len(struct slice text)

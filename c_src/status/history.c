@@ -170,7 +170,7 @@ static void put_line(void *arg, int64_t at_us, const char *text)
 
     time_text_put(at_us, at);
     buf_printf(l->json, "%s[\"%s\",", l->has_some ? "," : "", at);
-    json_put_string(l->json, slice_str(text));
+    json_put_shown(l->json, slice_str(text));
     buf_byte(l->json, ']');
     l->has_some = true;
 }

@@ -13,6 +13,7 @@
 #define TAIL_MAX_MEMBERS 16
 #define TAIL_MAX_BYTES   4096
 #define TAIL_MAX_KEY     255
+#define TAIL_OURS_BYTES  256 /* what this program puts, at most */
 
 /* ---- what all formats share ------------------------------------------------- */
 
@@ -175,7 +176,8 @@ void record_put_tail(struct buf *out, struct slice tail, uint32_t known, uint32_
                      const void *record)
 {
     uint32_t mine = (uint32_t)__builtin_popcount(present), others = count_unknown(tail, known);
-    struct unpack u = unpack_over(mine + others <= TAIL_MAX_MEMBERS ? tail : slice_of("", 0));
+    bool fits = mine + others <= TAIL_MAX_MEMBERS && tail.len + TAIL_OURS_BYTES <= TAIL_MAX_BYTES;
+    struct unpack u = unpack_over(fits ? tail : slice_of("", 0));
     unsigned next = 0;
 
     pack_map(out, u.at < u.end ? mine + others : mine);

@@ -378,6 +378,8 @@ static bool is_onward(bool is_numbered, struct slice key, bool behind, struct sl
         memcpy(&from, key.data, sizeof from);
         memcpy(&to, found.data, sizeof to);
         order = to > from ? 1 : to < from ? -1 : 0;
+    } else if (found.len == 0 || found.len > STORE_MAX_KEY) {
+        return false;
     } else {
         order = slice_order(found, key);
     }
@@ -424,8 +426,8 @@ static enum err put(struct store *s, enum store_table t, struct slice key, struc
 
     PRE(s->txn != NULL && key.len > 0 && key.len <= STORE_MAX_KEY);
     int rc = mdb_put(s->txn, s->dbi[t], &k, &v, flags);
-    PRE(rc != MDB_KEYEXIST); /* appended a key that is not the greatest */
-    return answer(s, rc);
+    /* Appended, and not the greatest: the counters are older than the table. */
+    return answer(s, rc == MDB_KEYEXIST ? MDB_CORRUPTED : rc);
 }
 
 enum err store_put(struct store *s, enum store_table t, struct slice key, struct slice value)

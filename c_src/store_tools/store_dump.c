@@ -128,7 +128,7 @@ void store_dump_damaged(struct buf *line, const char *table, struct slice key, c
 {
     begin_line(line, table);
     put_name(line, "damaged");
-    json_put_string(line, slice_str(why));
+    json_put_shown(line, slice_str(why));
     put_name(line, "key");
     put_text(line, slice_of(key.data, key.len < KEY_MAX ? key.len : KEY_MAX));
     put_name(line, "bytes");
@@ -402,7 +402,7 @@ static void take_damage(void *arg, const char *what)
     d->damaged++;
     d->line.len = 0;
     buf_str(&d->line, "{\"damaged\":");
-    json_put_string(&d->line, slice_str(what));
+    json_put_shown(&d->line, slice_str(what));
     buf_str(&d->line, "}\n");
     write_line(d);
 }

@@ -116,7 +116,7 @@ static void take_dead(struct export *x, const struct pages_entry *e)
     } else {
         put_time(&x->line, "died_at", d.died_at_us);
         buf_str(&x->line, ",\"why\":");
-        json_put_string(&x->line, d.why);
+        json_put_shown(&x->line, d.why);
         end_line(x, &d.version, d.json);
         x->report->dead++;
     }

@@ -444,6 +444,24 @@ TEST(members_nobody_knows_are_handed_through_in_order)
     buf_free(&again);
 }
 
+/* What is read can be written, and read once more, however much there is that nobody knows. */
+TEST(members_nobody_knows_give_way_to_ours)
+{
+    struct buf tail = {0}, out = {0};
+    struct checkpoint_record c = sample_checkpoint(), read;
+    struct fault fault;
+
+    buf_add(&tail, "\xcc\xc8\xc5\x0f\xf8", 5); /* 200: 4088 bytes */
+    for (int i = 0; i < 4088; i++)
+        buf_byte(&tail, 'x');
+    c.tail = buf_view(&tail);
+    record_put_checkpoint(&out, &c);
+    ck_assert_int_eq(record_get_checkpoint(key_of(&number), buf_view(&out), &read, &fault), ERR_OK);
+    ck_assert(read.has_origin && slice_eq(read.row_version, c.row_version));
+    buf_free(&out);
+    buf_free(&tail);
+}
+
 /* Under a right checksum: out of order, twice the same, too many, too long, too deep, wrong type.
  */
 TEST(bad_members_spoil_a_record)

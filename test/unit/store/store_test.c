@@ -141,6 +141,20 @@ TEST(a_smaller_value_over_a_larger_one_in_one_transaction_is_sound)
     temp_dir_remove(&d);
 }
 
+/* Counters that are older than their table: it was an abort at each start. */
+TEST(a_number_that_is_there_already_is_no_end_of_the_program)
+{
+    struct temp_dir d = temp_dir_make();
+    struct store *s = open_at(d.path, MAP);
+    const uint64_t one = 1, two = 2;
+
+    ck_assert_int_eq(store_begin(s), ERR_OK);
+    ck_assert_int_eq(store_append(s, STORE_PENDING, number(&two), slice_str("x")), ERR_OK);
+    ck_assert_int_eq(store_append(s, STORE_PENDING, number(&one), slice_str("x")), ERR_STORE);
+    store_close(s);
+    temp_dir_remove(&d);
+}
+
 TEST(seek_goes_in_key_order)
 {
     struct temp_dir d = temp_dir_make();
