@@ -153,7 +153,6 @@ upgrade-programs: build/0.1.1/priv/convex_sidecar
 	    $$(ls build/*.o | grep -v /main.o) $(LIBS) -pthread
 upgrade: build/0.1.1/priv/convex_sidecar
 	$(Q)tools/setup && $(MAKE) -s all build/bench/store_1 MIX_ENV=prod && exec test/upgrade/run
-	$(Q)tools/setup && $(MAKE) -s c build/bench/store_1 && exec test/upgrade/run
 mutants: ; $(Q)tools/setup && exec node test/mutants/run.mjs
 soak: ; $(Q)tools/setup && $(MAKE) -s all MIX_ENV=prod && MINUTES=$(or $(MINUTES),30) exec test/soak/run
 scale: ; $(Q)tools/setup && $(MAKE) -s all MIX_ENV=prod && ENTITIES=$(or $(ENTITIES),20000) exec test/scale/rebuild

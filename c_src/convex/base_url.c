@@ -61,6 +61,7 @@ const char *base_url_read(struct base_url *out, const char *text)
     PRE(url != NULL);
     why = url_fault(url, text);
     if (why == NULL) {
+        /* It has a scheme and a host: url_fault.  test/fuzz/config_fuzz.c tries others. */
         PRE(curl_url_get(url, CURLUPART_URL, &whole, 0) == CURLUE_OK);
         PRE(curl_url_get(url, CURLUPART_HOST, &host, 0) == CURLUE_OK);
         for (len = strlen(whole); len && whole[len - 1] == '/';)

@@ -165,7 +165,7 @@ void http_set_authorization(struct http *h, const char *value)
     if (value) {
         buf_printf(&line, "Authorization: %s", value);
         for (size_t i = 0; i < line.len; i++)
-            PRE(line.data[i] >= 0x20 && line.data[i] != 0x7f);
+            PRE(line.data[i] >= 0x20 && line.data[i] != 0x7f); /* admin_key.c has looked */
         buf_byte(&line, 0);
     }
     headers_release(h->headers);

@@ -143,7 +143,7 @@ static bool add_single(struct sink_call *c, const struct pending *p)
 
 static bool add(struct sink_call *c, const struct pending *p)
 {
-    PRE(p->version.op == OUTBOX_REMOVE || p->json.len > 0);
+    PRE(p->version.op == OUTBOX_REMOVE || p->json.len > 0); /* gate_version, when it was read */
     return http_sink_is_batch(c->owner) ? add_to_batch(c, p) : add_single(c, p);
 }
 

@@ -45,7 +45,7 @@ void redact_text(uint8_t *text, size_t len, const char *secret)
 {
     const uint8_t *end = text + len;
 
-    PRE(*secret != '\0');
+    PRE(*secret != '\0'); /* a key has a byte at least (admin_key.c) */
     for (uint8_t *at = text; at < end;) {
         size_t n = match(at, end, secret);
         memset(at, '*', n);

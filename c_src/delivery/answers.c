@@ -537,7 +537,7 @@ void answers_take(void *arg, const struct sink_answer *answer)
     struct call *c = arg;
     struct taking t = {.d = c->delivery, .call = c, .answer = answer};
 
-    PRE(answer->count == c->entries.count);
+    PRE(answer->count == c->entries.count); /* the sink's own count, whatever Convex says */
     t.end = &t.first;
     metric_observe(HISTOGRAM_CALL_TIME, answer->took_us);
     for (size_t i = 0; i < answer->count; i++)

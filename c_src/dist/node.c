@@ -286,6 +286,7 @@ static void introduce(struct node *n, const char *name, const char *cookie, stru
     if (creation < 4) /* 0 to 3 mean something else to older nodes */
         creation += 4;
     n->listener.fd = -1;
+    /* check_name has bounded the names and the cookie. */
     PRE(ei_connect_xinit_ussi(&n->ei, host, alive, name, a, cookie, creation, &callbacks,
                               sizeof callbacks, &n->listener) == 0);
     PRE(ei_encode_pid(n->self, &n->self_len, ei_self(&n->ei)) == 0);

@@ -318,7 +318,7 @@ static void put_zeros(struct buf *out, int count)
 
 void json_put_double(struct buf *out, double v)
 {
-    PRE(isfinite(v));
+    PRE(isfinite(v)); /* term_check and json_read let no other in */
     if (v < 0) {
         buf_byte(out, '-');
         v = -v;

@@ -298,6 +298,7 @@ static bool is_too_much(const struct round *r, const struct checkpoint_record *c
 enum err round_keep_document(struct round *r, struct pending *p, bool reset,
                              struct checkpoint_record *c)
 {
+    /* gate_time saw to it (projection_finish), round_put, where the time may be any, and healing. */
     PRE(p->version.projected_at_us > c->cp.last_projected_us);
     if (is_too_much(r, c, p->json.len))
         return ERR_FULL;
@@ -437,7 +438,7 @@ enum err round_each_checkpoint(struct round *r, struct slice prefix, struct slic
         struct checkpoint_record c;
         struct fault fault;
         uint64_t document;
-        PRE(key.len <= sizeof id);
+        PRE(key.len <= sizeof id); /* store_seek finds no longer one, however damaged */
         memcpy(id, key.data, key.len);
         at = slice_of(id, key.len);
         behind = true;

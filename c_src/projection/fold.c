@@ -123,6 +123,7 @@ void fold_put(struct buf *out, const struct fold *f)
 {
     if (f->seq == 0)
         return;
+    /* Both ways in check it: fold_get above, put_events of projection_prepare.c. */
     PRE(f->type_json.len <= FOLD_MAX_TEXT && f->inserted_at_json.len <= FOLD_MAX_TEXT);
     msgpack_packer pack;
     msgpack_packer_init(&pack, out, append);

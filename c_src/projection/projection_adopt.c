@@ -46,7 +46,8 @@ static void cut_parts(struct draft *d, struct piece all, struct piece *time)
     size_t i = all.at + 1, head_end = 0, middle = 0, middle_end = 0, tail = 0;
     while (tail == 0) {
         size_t value = json_skip_string(text, i) + 1, end = json_skip_value(text, value);
-        PRE(value > 1 && end > 0); /* projection_version comes before the end */
+        /* json_put_term wrote the text, and projection_version, which is there, sorts last. */
+        PRE(value > 1 && end > 0);
         struct slice key = slice_of(text.data + i + 1, value - i - 3);
         if (slice_is(key, DRAFT_PROJECTED_AT)) {
             *time = (struct piece){value, end - value, 0};

@@ -276,7 +276,7 @@ static void put_names(struct draft *d, struct slice entity_id, struct slice vers
 {
     char id[512];
     size_t prefix = strlen(d->kind->prefix);
-    PRE(prefix + entity_id.len < sizeof id);
+    PRE(prefix + entity_id.len < sizeof id); /* 100 at most (kinds.c), and 300 (gate.c) */
     memcpy(id, d->kind->prefix, prefix);
     memcpy(id + prefix, entity_id.data, entity_id.len);
     struct slice document_id = slice_of(id, prefix + entity_id.len);

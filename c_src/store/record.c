@@ -208,6 +208,7 @@ void record_put_checkpoint(struct buf *out, const struct checkpoint_record *c)
     const struct checkpoint *cp = &c->cp;
     size_t from = out->len;
 
+    /* So they are read, too: record_get_checkpoint. */
     PRE(cp->document != 0 && cp->has_pending == (cp->pending_no != 0));
     PRE(c->row_version.len <= RECORD_MAX_ROW_VERSION && cp->recent.len <= RECORD_MAX_RECENT);
     pack_array(out, 9);
@@ -312,7 +313,7 @@ void record_put_pending(struct buf *out, const struct pending *p)
 {
     size_t from = out->len;
 
-    PRE(p->no != 0 && p->document != 0);
+    PRE(p->no != 0 && p->document != 0); /* so they are read, too */
     pack_array(out, 8);
     pack_uint(out, p->document);
     pack_str(out, p->id);
@@ -378,7 +379,7 @@ void record_put_dead(struct buf *out, const struct dead_letter *d)
 {
     size_t from = out->len;
 
-    PRE(d->document != 0);
+    PRE(d->document != 0); /* so it is read, too */
     pack_array(out, 11);
     pack_str(out, d->id);
     pack_str(out, d->kind);

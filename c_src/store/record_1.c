@@ -82,7 +82,7 @@ void record_1_put_checkpoint(struct buf *out, const struct checkpoint_record *c)
 {
     const struct checkpoint *cp = &c->cp;
 
-    PRE(cp->has_pending == (cp->pending_no != 0));
+    PRE(cp->has_pending == (cp->pending_no != 0)); /* so they are read, too */
     pack_array(out, 10);
     pack_str(out, cp->kind);
     pack_int(out, cp->last_projected_us);

@@ -19,7 +19,7 @@
 
 void record_put_version(struct buf *out, const struct outbox_version *v)
 {
-    PRE(v->version.len <= RECORD_MAX_VERSION);
+    PRE(v->version.len <= RECORD_MAX_VERSION); /* draft_check_version; so it is read, too */
     pack_array(out, 8);
     pack_uint(out, (uint64_t)v->op);
     pack_bool(out, v->reset);

@@ -352,6 +352,7 @@ void store_abort(struct store *s)
     end(s);
 }
 
+/* In all of these ${key} is a number, or an id that gate.c or round_is_id has let in. */
 enum err store_get(struct store *s, enum store_table t, struct slice key, struct slice *value)
 {
     MDB_val k = val_of(key), v;

@@ -191,7 +191,7 @@ double term_float(term t)
     PRE(t[0] == TAG_NEW_FLOAT || t[0] == TAG_FLOAT);
     if (t[0] == TAG_FLOAT) {
         bool number = term_old_float(t + 1, &v);
-        PRE(number);
+        PRE(number); /* term_check has read it */
         return v;
     }
     bits = (uint64_t)be32(t + 1) << 32 | be32(t + 5);

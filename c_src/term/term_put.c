@@ -26,7 +26,7 @@ void term_put_atom(struct buf *b, const char *name)
 {
     size_t len = strlen(name);
 
-    PRE(len <= ATOM_MAX_BYTES);
+    PRE(len <= ATOM_MAX_BYTES); /* names of our own; a kind's has 63 bytes at most (kinds.c) */
     buf_byte(b, TAG_SMALL_ATOM_UTF8);
     buf_byte(b, (uint8_t)len);
     buf_add(b, name, len);
@@ -55,7 +55,7 @@ void term_put_float(struct buf *b, double v)
 {
     uint64_t bits;
 
-    PRE(isfinite(v));
+    PRE(isfinite(v)); /* json_read lets no other in */
     memcpy(&bits, &v, sizeof bits);
     buf_byte(b, TAG_NEW_FLOAT);
     buf_be32(b, (uint32_t)(bits >> 32));

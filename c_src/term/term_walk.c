@@ -360,7 +360,7 @@ term term_next_any(term t)
             continue;
         }
         const char *why = head(t, SIZE_MAX, &h);
-        PRE(why == NULL);
+        PRE(why == NULL); /* term_check has been here */
         t += h.size;
         todo += h.parts - 1;
     } while (todo > 0);
