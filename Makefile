@@ -9,7 +9,7 @@
 # make torture    the promise under fire: CYCLES=20 kills among other faults; SEED=n repeats a run (SAN as below)
 # make mutants    small changes of the code, each against its tests: COUNT=400 SEED=1 (ONLY=c_src/outbox)
 # make check      folder plan, links, format, clang-tidy (SAN=address|undefined|thread: the unit tests with it as well)
-# make fuzz       every decoder under libFuzzer, 60 s each (FUZZ_SECONDS=n)
+# make fuzz       every decoder and door under libFuzzer, 60 s each (SECONDS=n, ONLY="term door")
 # make install    program, unit, configuration, man pages, completion (DESTDIR= PREFIX=/usr/local SYSCONFDIR=/etc)
 # make kinds      write priv/convex/kinds.ts anew, after a change of priv/kinds.ini
 # make setup      only install what is missing (Debian packages, npm modules of test/convex)
@@ -176,8 +176,7 @@ compile_commands.json: export TEST_FLAGS = -Itest/unit -Wno-conversion
 compile_commands.json: $(BUILD)/projection/kinds.inc $(BUILD)/status/page.inc
 	$(Q)tools/compile-commands $(SOURCES) $(wildcard test/unit/*/*.c test/sim/*.c test/fuzz/*.c test/bench/*.c test/node/*.c) >$@
 
-# Every decoder under libFuzzer, FUZZ_SECONDS each; what it learned stays in build/fuzz/corpus.
-FUZZ_SECONDS ?= 60
+# Every decoder under libFuzzer; what it learned stays in build/fuzz/corpus.
 FUZZERS := $(patsubst test/fuzz/%.c,$(BUILD)/%,$(wildcard test/fuzz/*_fuzz.c))
 $(BUILD)/%_fuzz: test/fuzz/%_fuzz.c $(BUILD)/sidecar.a
 	$(call say,CC,$<)
@@ -186,7 +185,8 @@ fuzz-programs: $(FUZZERS)
 fuzz:
 	$(Q)tools/setup --check
 	$(Q)$(MAKE) -s fuzz-programs CC=clang-14 BUILD=build/fuzz SAN=address,undefined,fuzzer-no-link
-	$(Q)tools/run-fuzz $(FUZZ_SECONDS) build/fuzz/*_fuzz
+	$(Q)test/fuzz/seeds.escript build/fuzz/seeds
+	$(Q)tools/run-fuzz $(or $(SECONDS),60) $(if $(ONLY),$(ONLY:%=build/fuzz/%_fuzz),$(FUZZERS:$(BUILD)/%=build/fuzz/%))
 
 clean:
 	rm -rf build _build priv/convex_sidecar compile_commands.json

@@ -23,27 +23,35 @@
 
 /* --- values --------------------------------------------------------------- */
 
-/* Text is UTF-8 for people; what a terminal might obey (C0, DEL, C1) or is no UTF-8, as \xNN. */
+/* Text is UTF-8 for people; what a terminal might obey, or is no UTF-8, as \xNN or \u{NNNN}. */
 static void put_plain(struct buf *b, struct slice text)
 {
     bool utf8 = json_is_utf8(text);
 
-    for (size_t i = 0; i < text.len; i++) {
+    for (size_t i = 0, wild; i<text.len; i += wild> 0 ? wild : 1) {
         uint8_t c = text.data[i];
-        bool c1 = c == 0xc2 && i + 1 < text.len && text.data[i + 1] < 0xa0;
-        if (c < ' ' || c == 0x7f || c1 || (c >= 0x80 && !utf8))
-            buf_printf(b, "\\x%02x", c1 ? text.data[++i] : c);
+        unsigned code = c;
+        wild = utf8 ? json_wild_len(slice_of(text.data + i, text.len - i), &code) : 0;
+        if (c < ' ' || c == 0x7f || (wild > 0 && code < 0x100) || (c >= 0x80 && !utf8))
+            buf_printf(b, "\\x%02x", code);
+        else if (wild > 0)
+            buf_printf(b, "\\u{%x}", code);
         else
             buf_byte(b, c);
     }
 }
 
-static void put_json(struct buf *b, term t)
+/* ${quote} goes around the words for a term that has no JSON. */
+static void put_json(struct buf *b, term t, const char *quote)
 {
     struct fault fault = {0};
+    struct buf json = {0};
 
-    if (json_put_term(b, t, JSON_SHOWN, NULL, &fault) != ERR_OK)
-        buf_printf(b, "(a %s that cannot be shown)", term_type_name(term_type(t)));
+    if (json_put_term(&json, t, JSON_SHOWN, NULL, &fault) != ERR_OK)
+        buf_printf(&json, "%s(a %s that cannot be shown)%s", quote, term_type_name(term_type(t)),
+                   quote);
+    json_put_tame(b, buf_view(&json));
+    buf_free(&json);
 }
 
 /* One value on one line. */
@@ -59,7 +67,7 @@ static void put_value(struct buf *b, term t)
     else if (term_integer(t, &number))
         buf_printf(b, "%" PRId64, number);
     else
-        put_json(b, t);
+        put_json(b, t, "");
 }
 
 void cli_print_text(struct slice text, FILE *out)
@@ -327,7 +335,7 @@ static void print_error(term reason, bool json, FILE *out, FILE *err)
     fprintf(err, "convex_sidecar: the sidecar answers: %.*s%s%s\n", SLICE_ARG(buf_view(&b)),
             hint ? ": " : "", hint ? hint : "");
     if (json) {
-        json_put_shown(&quoted, buf_view(&b));
+        json_put_shown(&quoted, buf_view(&b)); /* put_reason has tamed it */
         fprintf(out, "{\"error\":%.*s}\n", SLICE_ARG(buf_view(&quoted)));
     }
     buf_free(&quoted);
@@ -344,7 +352,7 @@ bool cli_print_answer(term answer, bool json, FILE *out, FILE *err)
         return false;
     }
     if (json) {
-        put_json(&b, value);
+        put_json(&b, value, "\"");
         fprintf(out, "%.*s\n", SLICE_ARG(buf_view(&b)));
         buf_free(&b);
     } else {

@@ -43,7 +43,7 @@ static size_t match(const uint8_t *at, const uint8_t *end, const char *secret)
 
 void redact_text(uint8_t *text, size_t len, const char *secret)
 {
-    const uint8_t *end = text + len;
+    const uint8_t *end = len > 0 ? text + len : text;
 
     PRE(*secret != '\0'); /* a key has a byte at least (admin_key.c) */
     for (uint8_t *at = text; at < end;) {

@@ -60,6 +60,12 @@ void json_put_integer(struct buf *out, int64_t v);
 void json_put_double(struct buf *out, double v);
 /** json_put_shown(out, text): The same for people: what is not UTF-8 in ${text} stands as \xNN. */
 void json_put_shown(struct buf *out, struct slice text);
+/** json_put_tame(out, json): Append JSON with all that a terminal would obey in it, or that would
+ * turn its text around (json_wild_len), as \uXXXX. */
+void json_put_tame(struct buf *out, struct slice json);
+/** json_wild_len(text, code): Bytes of the character that ${text} begins with, if it is DEL, C1, a
+ * line separator or one that changes the direction of text, and ${code} is its number; else 0. */
+size_t json_wild_len(struct slice text, unsigned *code);
 /** json_is_utf8(text): Whether ${text} is well-formed UTF-8 (no surrogates, no overlong forms). */
 bool json_is_utf8(struct slice text);
 /** json_utf8_len(text): Bytes of the longest beginning of ${text} that is. */

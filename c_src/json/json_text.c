@@ -176,6 +176,48 @@ void json_put_shown(struct buf *out, struct slice text)
     buf_free(&escaped);
 }
 
+/* Of three bytes: U+200E, U+200F, U+2028 to U+202E, U+2066 to U+2069. */
+static bool is_wild_mark(unsigned code)
+{
+    return code == 0x200e || code == 0x200f || (code >= 0x2028 && code <= 0x202e) ||
+           (code >= 0x2066 && code <= 0x2069);
+}
+
+size_t json_wild_len(struct slice text, unsigned *code)
+{
+    const uint8_t *p = text.data;
+
+    if (text.len >= 1 && p[0] == 0x7f) {
+        *code = p[0];
+        return 1;
+    }
+    if (text.len >= 2 && ((p[0] == 0xc2 && p[1] < 0xa0) || (p[0] == 0xd8 && p[1] == 0x9c))) {
+        *code = (p[0] & 0x1fu) << 6 | (p[1] & 0x3fu);
+        return 2;
+    }
+    if (text.len < 3 || p[0] != 0xe2)
+        return 0;
+    *code = 0x2000u | (p[1] & 0x3fu) << 6 | (p[2] & 0x3fu);
+    return is_wild_mark(*code) ? 3 : 0;
+}
+
+void json_put_tame(struct buf *out, struct slice json)
+{
+    size_t from = 0, n;
+    unsigned code = 0;
+
+    for (size_t i = 0; i<json.len; i += n> 0 ? n : 1) {
+        n = json.data[i] < 0x7f ? 0 : json_wild_len(slice_of(json.data + i, json.len - i), &code);
+        if (n == 0)
+            continue;
+        buf_add(out, json.data + from, i - from);
+        buf_printf(out, "\\u%04x", code);
+        from = i + n;
+    }
+    if (from < json.len)
+        buf_add(out, json.data + from, json.len - from);
+}
+
 /* The digits of `v` at the end of `text`; how many there are. */
 static size_t digits_of(uint64_t v, char text[20])
 {

@@ -94,8 +94,10 @@ static uint32_t sum_of(enum store_table t, struct slice key, struct slice body)
 /* End the record that begins at ${from}. */
 void record_seal(struct buf *out, size_t from, enum store_table t, struct slice key)
 {
-    record_put_le(out, sum_of(t, key, slice_of(out->data + from, out->len - from)),
-                  RECORD_CRC_BYTES);
+    struct slice body =
+        out->len > from ? slice_of(out->data + from, out->len - from) : slice_str("");
+
+    record_put_le(out, sum_of(t, key, body), RECORD_CRC_BYTES);
 }
 
 /* The body of ${value}; of one that is damaged, none. */

@@ -33,7 +33,7 @@
 
 struct dump {
     FILE *out;
-    struct buf line;
+    struct buf line, tame;
     uint64_t damaged;
     unsigned format;
     int bad; /* errno of the output */
@@ -372,7 +372,9 @@ static enum err put_entry(struct dump *d, const struct pages_entry *e, bool *sou
 
 static void write_line(struct dump *d)
 {
-    if (d->bad == 0 && fwrite(d->line.data, 1, d->line.len, d->out) != d->line.len)
+    d->tame.len = 0;
+    json_put_tame(&d->tame, buf_view(&d->line));
+    if (d->bad == 0 && fwrite(d->tame.data, 1, d->tame.len, d->out) != d->tame.len)
         d->bad = errno;
 }
 
@@ -426,6 +428,7 @@ enum err store_dump(const char *dir, FILE *out, uint64_t *damaged, struct fault 
     pages_walk_lost(p);
     pages_close(p);
     buf_free(&d.line);
+    buf_free(&d.tame);
     *damaged = d.damaged;
     if (d.bad == 0 && fflush(out) != 0)
         d.bad = errno;

@@ -116,6 +116,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     int which = data[0] % 8;
     struct slice key =
         which >= 3 && which < 6 ? slice_str(names[which - 3]) : slice_of(&no, sizeof no);
+    buf_reserve(&value, size);
     buf_add(&value, data + 1, size - 1);
     if (which < 7)
         record_seal(&value, 0, tables[which], key);

@@ -244,3 +244,21 @@ TEST(what_cannot_be_json_is_named)
     term_put_binary(&b, slice_of("\xff\n", 2));
     assert_printed(&b, false, true, "\\xff\\x0a\n");
 }
+
+/* DEL, CSI, a right-to-left override: in JSON for programs, too, nobody's terminal obeys them. */
+TEST(what_a_terminal_would_obey_is_escaped_everywhere)
+{
+    static const char wild[] = "a\x7f\xc2\x9b\xe2\x80\xae\xd8\x9c"
+                               "b\xc3\xbc";
+    struct buf b = {0};
+
+    put_ok(&b);
+    term_put_text(&b, wild);
+    assert_printed(&b, true, true, "\"a\\u007f\\u009b\\u202e\\u061cb\xc3\xbc\"\n");
+    put_ok(&b);
+    term_put_text(&b, wild);
+    assert_printed(&b, false, true, "a\\x7f\\x9b\\u{202e}\\u{61c}b\xc3\xbc\n");
+    put_ok(&b);
+    term_put_tuple(&b, 0);
+    assert_printed(&b, true, true, "\"(a tuple that cannot be shown)\"\n");
+}
