@@ -298,7 +298,7 @@ static bool is_too_much(const struct round *r, const struct checkpoint_record *c
 enum err round_keep_document(struct round *r, struct pending *p, bool reset,
                              struct checkpoint_record *c)
 {
-    /* gate_time saw to it (projection_finish), round_put, where the time may be any, and healing. */
+    /* gate_time saw to it (projection_finish); round_put, where the time may be any. */
     PRE(p->version.projected_at_us > c->cp.last_projected_us);
     if (is_too_much(r, c, p->json.len))
         return ERR_FULL;
