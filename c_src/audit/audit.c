@@ -54,6 +54,7 @@ struct audit {
     struct drift_request request; /* its `after` lies in the next */
     char *after;
     audit_done *done;
+    audit_looked *looked; /* instead of done: a look at the document `after` */
     void *done_arg;
     const struct kind *kind; /* at present */
     int64_t started_ms;
@@ -326,6 +327,39 @@ static void run_audit(struct audit *a, const struct drift_request *q)
     run_free(u);
 }
 
+/* ---- one look ---------------------------------------------------------------------------------
+ */
+
+static enum err get_one(struct audit *a, const struct drift_request *q, struct digests **d,
+                        struct digests_page *page, struct fault *fault)
+{
+    const struct digests_ask ask = {.kind = q->kind->name, .ids = &q->after, .id_count = 1};
+    struct digests_options once = a->options.digests;
+
+    once.tries = 1;
+    enum err e = digests_open(&once, d, fault);
+    return e == ERR_OK ? digests_get(*d, &ask, page, fault) : e;
+}
+
+static void run_look(struct audit *a, const struct drift_request *q)
+{
+    struct digests *d = NULL;
+    struct digests_page page = {0};
+    struct fault fault = {0};
+
+    enum err e = get_one(a, q, &d, &page, &fault);
+    if (e != ERR_OK && fault.why[0] == '\0')
+        fault_say(&fault, NULL, "%s", err_text(e));
+    pthread_mutex_lock(&a->lock);
+    a->is_running = false;
+    audit_looked *looked = a->looked;
+    void *arg = a->done_arg;
+    a->looked = NULL;
+    pthread_mutex_unlock(&a->lock);
+    looked(arg, e == ERR_OK && page.count > 0 ? &page.items[0] : NULL, &fault);
+    digests_close(d);
+}
+
 /* ---- the thread ----------------------------------------------------------------------------- */
 
 static void *work(void *arg)
@@ -341,8 +375,12 @@ static void *work(void *arg)
         struct drift_request q = a->request;
         char *after = a->after;
         a->after = NULL;
+        bool is_look = a->looked != NULL;
         pthread_mutex_unlock(&a->lock);
-        run_audit(a, &q);
+        if (is_look)
+            run_look(a, &q);
+        else
+            run_audit(a, &q);
         free(after);
         pthread_mutex_lock(&a->lock);
     }
@@ -364,25 +402,35 @@ struct audit *audit_open(const struct audit_options *options)
     return a;
 }
 
+/* Have the thread begin with ${request}, as far as it is free; under lock. */
+static enum err begin(struct audit *a, const struct drift_request *request)
+{
+    if (a->is_stopping || a->is_running)
+        return a->is_stopping ? ERR_DRAINING : ERR_BUSY;
+    (void)wake_drain(a->wake_fd);
+    a->request = *request;
+    a->after = base_strndup(request->after.data, request->after.len);
+    a->request.after = slice_of(a->after, request->after.len);
+    a->is_running = true;
+    pthread_cond_broadcast(&a->changed);
+    return ERR_OK;
+}
+
+static enum err refuse_unreadable(struct fault *fault)
+{
+    return fault_say(fault, NULL, "the sink cannot be read back");
+}
+
 enum err audit_start(void *audit, const struct drift_request *request, audit_done *done, void *arg,
                      struct fault *fault)
 {
     struct audit *a = audit;
-    enum err e = ERR_OK;
 
     if (a == NULL)
-        return fault_say(fault, NULL, "the sink cannot be read back");
-
+        return refuse_unreadable(fault);
     pthread_mutex_lock(&a->lock);
-    if (a->is_stopping) {
-        e = ERR_DRAINING;
-    } else if (a->is_running) {
-        e = ERR_BUSY;
-    } else {
-        (void)wake_drain(a->wake_fd);
-        a->request = *request;
-        a->after = base_strndup(request->after.data, request->after.len);
-        a->request.after = slice_of(a->after, request->after.len);
+    enum err e = begin(a, request);
+    if (e == ERR_OK) {
         a->done = done;
         a->done_arg = arg;
         a->kind = request->kind;
@@ -392,8 +440,24 @@ enum err audit_start(void *audit, const struct drift_request *request, audit_don
         atomic_store(&a->findings, 0);
         metric_set(METRIC_AUDIT_CHECKED, 0);
         metric_set(METRIC_AUDIT_FINDINGS, 0);
-        a->is_running = true;
-        pthread_cond_broadcast(&a->changed);
+    }
+    pthread_mutex_unlock(&a->lock);
+    return e;
+}
+
+enum err audit_look(void *audit, const struct kind *kind, struct slice id, audit_looked *looked,
+                    void *arg, struct fault *fault)
+{
+    const struct drift_request request = {.kind = kind, .after = id};
+    struct audit *a = audit;
+
+    if (a == NULL)
+        return refuse_unreadable(fault);
+    pthread_mutex_lock(&a->lock);
+    enum err e = begin(a, &request);
+    if (e == ERR_OK) {
+        a->looked = looked;
+        a->done_arg = arg;
     }
     pthread_mutex_unlock(&a->lock);
     return e;
@@ -406,7 +470,7 @@ bool audit_cancel(void *audit)
     if (a == NULL)
         return false;
     pthread_mutex_lock(&a->lock);
-    bool is_running = a->is_running;
+    bool is_running = a->is_running && a->looked == NULL;
     if (is_running)
         wake_ring(a->wake_fd);
     pthread_mutex_unlock(&a->lock);
@@ -422,7 +486,7 @@ void audit_progress(void *audit, struct drift_progress *p)
         return;
     uint64_t all = outbox_checkpoints(a->options.outbox);
     pthread_mutex_lock(&a->lock);
-    if (a->is_running) {
+    if (a->is_running && a->looked == NULL) {
         p->is_running = true;
         snprintf(p->kind, sizeof p->kind, "%s", a->kind ? a->kind->name : "");
         p->took_ms = clock_mono_ms() - a->started_ms;

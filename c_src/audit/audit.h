@@ -19,11 +19,15 @@ struct audit_options {
 /** Called once an audit, on the audit's thread; ${report} is borrowed. */
 typedef void audit_done(void *arg, const struct drift_report *report);
 
+/** What stands there; ${theirs} NULL: nothing, or, with a ${fault}->why, nobody knows.  Borrowed.
+ */
+typedef void audit_looked(void *arg, const struct drift_theirs *theirs, const struct fault *fault);
+
 /** audit_open(options): Ready, with a thread that waits; what ${options} points at is borrowed. */
 struct audit *audit_open(const struct audit_options *options);
 
 /*
- * These three take the struct audit as a void pointer, so that they fit audit_wires; NULL stands
+ * These take the struct audit as a void pointer, so that they fit audit_wires; NULL stands
  * for a sink that cannot be read back.  Any thread; they never wait.
  *
  * audit_start(a, request, done, arg, fault):
@@ -32,6 +36,13 @@ struct audit *audit_open(const struct audit_options *options);
  */
 enum err audit_start(void *a, const struct drift_request *request, audit_done *done, void *arg,
                      struct fault *fault) MUST_CHECK;
+/**
+ * audit_look(a, kind, id, looked, arg, fault):
+ * Ask what stands in Convex of the document ${id}; ${looked} is called once, on the audit's thread.
+ * Errors as of audit_start; one audit or look at a time.
+ */
+enum err audit_look(void *a, const struct kind *kind, struct slice id, audit_looked *looked,
+                    void *arg, struct fault *fault) MUST_CHECK;
 /** audit_cancel(a): End the one that runs, after the step it is at.  False: none does. */
 bool audit_cancel(void *a);
 /** audit_progress(a, p): How far it is. */

@@ -329,13 +329,14 @@ static enum err ask_until_answered(struct digests *d, struct slice body)
 {
     int64_t wait_ms = 0;
     bool key_was_read = false;
+    int max = d->options->tries > 0 ? d->options->tries : TRIES;
 
     for (int tries = 1;; tries++) {
         if (!ask_once(d, body))
             return ERR_CLOSED;
         if (d->verdict.kind == VERDICT_DONE)
             return ERR_OK;
-        if (tries == TRIES || is_too_much(&d->verdict) || !is_passing(d, &wait_ms, &key_was_read))
+        if (tries == max || is_too_much(&d->verdict) || !is_passing(d, &wait_ms, &key_was_read))
             return ERR_SINK;
         if (!digests_pause(d, wait_ms))
             return ERR_CLOSED;

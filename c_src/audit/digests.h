@@ -18,6 +18,7 @@ struct digests_options {
     const char *query;          /* "runtime:listDigests" */
     const char *admin_key;      /* NULL: from admin_key_file, or none */
     const char *admin_key_file; /* read at open, and after a 401 */
+    int tries;                  /* of a question with a passing fault; 0: for about a minute */
     int wake_fd;                /* readable: whatever is waited for is given up */
 };
 

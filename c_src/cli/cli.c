@@ -21,6 +21,7 @@
 #include "cli/cli_print.h"
 #include "cli/cli_rebuild.h"
 #include "cli/cli_store.h"
+#include "cli/cli_tap.h"
 #include "cli/cli_top.h"
 #include "cli/cli_words.h"
 #include "config/config.h"
@@ -73,6 +74,8 @@ static int obey(const struct config *c, const struct ask *ask)
                                                 ask->looks};
         return cli_top_run(c->store_dir, &options);
     }
+    if (ask->tap)
+        return cli_tap_run(c->store_dir, buf_view(&ask->request), ask->timeout_ms, ask->json);
     if (ask->audit)
         return cli_audit_run(c->store_dir, buf_view(&ask->request), ask->timeout_ms, ask->json);
     return ask_sidecar(c, ask);

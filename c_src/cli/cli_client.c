@@ -241,6 +241,13 @@ enum err cli_client_send(struct cli_client *c, struct slice request, int64_t tim
     return e;
 }
 
+bool cli_client_is_ready(struct cli_client *c, int64_t wait_ms)
+{
+    struct pollfd p = {.fd = c->fd, .events = POLLIN};
+
+    return poll(&p, 1, (int)wait_ms) > 0;
+}
+
 enum err cli_client_receive(struct cli_client *c, int64_t timeout_ms, struct buf *message,
                             struct cli_answer *answer, struct fault *fault)
 {

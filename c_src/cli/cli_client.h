@@ -29,6 +29,10 @@ void cli_client_close(struct cli_client *c);
 enum err cli_client_send(struct cli_client *c, struct slice request, int64_t timeout_ms,
                          unsigned *ticket, struct fault *fault) MUST_CHECK;
 
+/** cli_client_is_ready(c, wait_ms): Whether something came, or the connection ended, within
+ * ${wait_ms}; a signal ends the wait. */
+bool cli_client_is_ready(struct cli_client *c, int64_t wait_ms);
+
 /* What a call is answered with: any number of parts, then the reply. */
 struct cli_answer {
     unsigned ticket;

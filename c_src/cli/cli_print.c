@@ -104,46 +104,53 @@ static void pad(int n, FILE *out)
     fprintf(out, "%*s", n > 0 ? n : 0, "");
 }
 
-/* --- maps ----------------------------------------------------------------- */
-
 /* --- tables --------------------------------------------------------------- */
 
-#define COLUMNS_MAX 8
+#define COLUMNS_MAX 10
 
-/* The longest column, free text, stands last. */
-static const struct table {
-    const char *mark; /* a key that each row of it has, and those of the tables after it have not */
-    const char *columns[COLUMNS_MAX];
-} tables[] = {
-    {"finding", {"finding", "kind", "seq", "convex_seq", "repaired", "document_id"}},
-    {"died_at", {"document_id", "kind", "seq", "attempts", "died_at", "next_try", "why"}},
-    {"kept_at", {"document_id", "kind", "seq", "attempts", "kept_at", "state", "why"}},
-    {"next_at", {"kind", "state", "since", "next_at", "why", "next"}},
-    {NULL, {"document_id", "why"}},
+/* What a row is shown of, in order: the longest, free text, last.  Rows that have none of the first
+ * columns here show their own keys. */
+static const char *const orders[][COLUMNS_MAX] = {
+    {"finding", "finding", "kind", "seq", "convex_seq", "repaired", "document_id"},
+    {"died_at", "document_id", "kind", "seq", "attempts", "died_at", "next_try", "why"},
+    {"kept_at", "document_id", "kind", "seq", "attempts", "kept_at", "state", "why"},
+    {"next_at", "kind", "state", "since", "next_at", "why", "next"},
 };
 
-static const char *const *columns_of(term row)
-{
-    const struct table *t = tables;
+struct table {
+    struct slice columns[COLUMNS_MAX];
+    size_t count;
+    int widths[COLUMNS_MAX];
+};
 
-    while (t->mark != NULL && term_get(row, t->mark) == NULL)
-        t++;
-    return t->columns;
+static void add_column(struct table *t, struct slice name)
+{
+    if (t->count == COLUMNS_MAX)
+        return;
+    t->columns[t->count] = name;
+    t->widths[t->count++] = (int)name.len;
 }
 
-static size_t count_columns(const char *const *columns)
+static void choose_columns(struct table *t, term row)
 {
-    size_t n = 0;
-
-    while (n < COLUMNS_MAX && columns[n] != NULL)
-        n++;
-    return n;
+    for (size_t i = 0; i < sizeof orders / sizeof *orders; i++) {
+        if (term_get(row, orders[i][0]) == NULL)
+            continue;
+        for (size_t c = 1; c < COLUMNS_MAX && orders[i][c] != NULL; c++)
+            add_column(t, slice_str(orders[i][c]));
+        return;
+    }
+    term key = term_items(row);
+    for (uint32_t i = 0; i < term_arity(row); i++, key = term_next(term_next(key)))
+        add_column(t, term_text(key));
 }
 
-static void put_cell(struct buf *b, term row, const char *column)
+static void put_cell(struct buf *b, term row, struct slice column)
 {
-    term value = term_get(row, column);
+    char name[64];
 
+    snprintf(name, sizeof name, "%.*s", SLICE_ARG(column));
+    term value = term_get(row, name);
     b->len = 0;
     if (value == NULL || term_is_nil_atom(value))
         buf_byte(b, '-');
@@ -151,48 +158,50 @@ static void put_cell(struct buf *b, term row, const char *column)
         put_value(b, value);
 }
 
-static void print_row(term row, const char *const *columns, const int *widths, FILE *out)
+static void print_row(term row, const struct table *t, FILE *out)
 {
-    const size_t count = count_columns(columns);
     struct buf b = {0};
 
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < t->count; i++) {
         if (row == NULL) {
             b.len = 0;
-            buf_str(&b, columns[i]);
+            buf_slice(&b, t->columns[i]);
         } else {
-            put_cell(&b, row, columns[i]);
+            put_cell(&b, row, t->columns[i]);
         }
         fwrite(b.data, 1, b.len, out);
-        if (i + 1 < count)
-            pad(widths[i] - width_of(buf_view(&b)) + 2, out);
+        if (i + 1 < t->count)
+            pad(t->widths[i] - width_of(buf_view(&b)) + 2, out);
     }
     fputc('\n', out);
     buf_free(&b);
 }
 
-static void print_table(term list, FILE *out)
+static void measure_columns(struct table *t, term list)
 {
-    int widths[COLUMNS_MAX];
     struct buf b = {0};
     term row = term_items(list);
-    const char *const *columns = columns_of(row);
-    const size_t count = count_columns(columns);
 
-    for (size_t i = 0; i < count; i++)
-        widths[i] = (int)strlen(columns[i]);
     for (uint32_t r = 0; r < term_arity(list); r++, row = term_next(row))
-        for (size_t i = 0; i < count; i++) {
-            put_cell(&b, row, columns[i]);
+        for (size_t i = 0; i < t->count; i++) {
+            put_cell(&b, row, t->columns[i]);
             int width = width_of(buf_view(&b));
             width = width < COLUMN_BYTES ? width : COLUMN_BYTES;
-            widths[i] = width > widths[i] ? width : widths[i];
+            t->widths[i] = width > t->widths[i] ? width : t->widths[i];
         }
     buf_free(&b);
-    print_row(NULL, columns, widths, out);
-    row = term_items(list);
+}
+
+static void print_table(term list, FILE *out)
+{
+    struct table t = {0};
+    term row = term_items(list);
+
+    choose_columns(&t, row);
+    measure_columns(&t, list);
+    print_row(NULL, &t, out);
     for (uint32_t r = 0; r < term_arity(list); r++, row = term_next(row))
-        print_row(row, columns, widths, out);
+        print_row(row, &t, out);
 }
 
 static bool is_list_of_maps(term t)

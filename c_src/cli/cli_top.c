@@ -3,7 +3,7 @@
  *
  * The happy path: `status` is asked each second on one connection, and put together with the look
  * before it (for the rates).  On a terminal it is drawn in place on the other screen, q leaves, the
- * space bar holds it still; elsewhere each look is a block of plain text.
+ * space bar holds it still, a letter sorts the kinds; elsewhere each look is a block of plain text.
  *
  * What can go wrong: the connection ends, or no answer comes: the terminal is put back as it was,
  * and it is told, status 3.  Keys a sidecar of another version does not send count as 0.
@@ -29,6 +29,7 @@
 #define LOOK_MS      1000
 #define LABEL        "  %-11s"
 #define SHOWN_KINDS  8
+#define KINDS_MAX    65 /* in the table: all that a sidecar counts by name, and the others */
 #define ENTER_SCREEN "\033[?1049h\033[?25l"
 #define LEAVE_SCREEN "\033[?25h\033[?1049l"
 
@@ -39,6 +40,7 @@ struct top {
     term maps[2];
     int64_t at_ms[2];
     unsigned now; /* which of them */
+    enum cli_top_sort sort;
     struct termios before;
     bool is_terminal, is_held, is_over;
     struct fault fault;
@@ -75,7 +77,7 @@ static term map_at(term map, const char *key)
  */
 static void put_text(struct buf *out, term map, const char *key, size_t max)
 {
-    term t = term_get(map, key);
+    term t = map != NULL ? term_get(map, key) : NULL;
     struct slice text = t != NULL ? term_text(t) : slice_of(NULL, 0);
 
     for (size_t i = 0; i < text.len && i < max; i++) {
@@ -158,6 +160,114 @@ static void put_kinds(struct buf *out, term s)
     }
 }
 
+/* ---- the table of kinds ------------------------------------------------------------------ */
+
+struct kind_row {
+    term map;
+    struct slice name;
+    double rate, total, skipped;
+};
+
+static term list_at(term map, const char *key)
+{
+    term t = map != NULL && term_type(map) == TERM_MAP ? term_get(map, key) : NULL;
+
+    return t != NULL && term_type(t) == TERM_LIST ? t : NULL;
+}
+
+/* The map in the list at ${key} that is about the kind ${name}; NULL: there is none. */
+static term kind_in(term map, const char *key, struct slice name)
+{
+    term list = list_at(map, key), at = list != NULL ? term_items(list) : NULL;
+
+    for (uint32_t i = 0; list != NULL && i < term_arity(list); i++, at = term_next(at)) {
+        term kind = term_type(at) == TERM_MAP ? term_get(at, "kind") : NULL;
+        if (kind != NULL && slice_eq(term_text(kind), name))
+            return at;
+    }
+    return NULL;
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    return slice_order(((const struct kind_row *)a)->name, ((const struct kind_row *)b)->name);
+}
+
+/* The largest first; those that are equal by name. */
+static int compare_numbers(double a, double b, const void *x, const void *y)
+{
+    return a > b ? -1 : a < b ? 1 : compare_names(x, y);
+}
+
+static int compare_rates(const void *a, const void *b)
+{
+    return compare_numbers(((const struct kind_row *)a)->rate, ((const struct kind_row *)b)->rate,
+                           a, b);
+}
+
+static int compare_totals(const void *a, const void *b)
+{
+    return compare_numbers(((const struct kind_row *)a)->total, ((const struct kind_row *)b)->total,
+                           a, b);
+}
+
+static int compare_skipped(const void *a, const void *b)
+{
+    return compare_numbers(((const struct kind_row *)a)->skipped,
+                           ((const struct kind_row *)b)->skipped, a, b);
+}
+
+static size_t read_kinds(term now, term before, double seconds, struct kind_row *rows)
+{
+    term list = list_at(now, "by_kind"), at = list != NULL ? term_items(list) : NULL;
+    size_t count = 0;
+
+    for (uint32_t i = 0; list != NULL && i < term_arity(list) && count < KINDS_MAX;
+         i++, at = term_next(at)) {
+        term kind = term_type(at) == TERM_MAP ? term_get(at, "kind") : NULL;
+        if (kind == NULL)
+            continue;
+        struct kind_row *row = &rows[count++];
+        term was = kind_in(before, "by_kind", term_text(kind));
+        double rise = number_at(at, "taken") - number_at(was, "taken");
+        *row = (struct kind_row){.map = at,
+                                 .name = term_text(kind),
+                                 .rate =
+                                     before != NULL && seconds > 0 && rise > 0 ? rise / seconds : 0,
+                                 .total = number_at(at, "taken"),
+                                 .skipped = number_at(at, "skipped")};
+    }
+    return count;
+}
+
+static void put_table(struct buf *out, term now, term before, double seconds,
+                      enum cli_top_sort sort)
+{
+    static int (*const compare[])(const void *,
+                                  const void *) = {[CLI_TOP_BY_RATE] = compare_rates,
+                                                   [CLI_TOP_BY_TOTAL] = compare_totals,
+                                                   [CLI_TOP_BY_SKIPPED] = compare_skipped,
+                                                   [CLI_TOP_BY_NAME] = compare_names};
+    struct kind_row rows[KINDS_MAX];
+    size_t count = read_kinds(now, before, seconds, rows);
+
+    if (count == 0)
+        return;
+    qsort(rows, count, sizeof *rows, compare[sort]);
+    buf_printf(out, "\n  %10s %10s %10s  %-8s  kind\n", "in", "total", "skipped", "state");
+    for (size_t i = 0; i < count; i++) {
+        term held = kind_in(now, "kinds", rows[i].name);
+        struct buf state = {0};
+        put_text(&state, held, "state", 8);
+        buf_printf(out, "  %8.1f/s %10.0f %10.0f  %-8.*s  ", rows[i].rate, rows[i].total,
+                   rows[i].skipped, held != NULL ? (int)state.len : 7,
+                   held != NULL ? (const char *)state.data : "running");
+        put_text(out, rows[i].map, "kind", 60);
+        buf_byte(out, '\n');
+        buf_free(&state);
+    }
+}
+
 static void put_time(struct buf *out, term times, const char *key, const char *name)
 {
     term t = map_at(times, key);
@@ -193,7 +303,7 @@ static void put_numbers(struct buf *out, const struct rates *r)
                number_at(m, "audit_findings"));
 }
 
-void cli_top_put(term now, term before, double seconds, struct buf *out)
+void cli_top_put(term now, term before, double seconds, enum cli_top_sort sort, struct buf *out)
 {
     const struct rates r = {map_at(now, "metrics"), map_at(before, "metrics"), seconds};
     term times = map_at(now, "times");
@@ -212,6 +322,7 @@ void cli_top_put(term now, term before, double seconds, struct buf *out)
     put_time(out, times, "commit_seconds", "commit");
     put_time(out, times, "kept_to_confirmed_seconds", "kept ->");
     put_time(out, times, "append_to_confirmed_seconds", "append ->");
+    put_table(out, now, before, seconds, sort);
 }
 
 /* ---- the terminal ------------------------------------------------------------------------ */
@@ -262,21 +373,47 @@ static void draw(struct slice text)
     fputs("\033[J", stdout);
 }
 
+static const char *const sort_words[] = {
+#define X(name, word) [name] = word,
+    CLI_TOP_SORT_LIST(X)
+#undef X
+};
+
+enum { SORT_COUNT = sizeof sort_words / sizeof *sort_words };
+
+static void put_keys(struct buf *out, enum cli_top_sort sort)
+{
+    buf_str(out, "\nq leaves, space holds still; kinds by");
+    for (size_t i = 0; i < SORT_COUNT; i++)
+        buf_printf(out, i == sort ? " [%s]" : " %s", sort_words[i]);
+    buf_byte(out, '\n');
+}
+
 static void show(struct top *t)
 {
     unsigned before = 1 - t->now;
     struct buf text = {0};
 
     cli_top_put(t->maps[t->now], t->maps[before],
-                (double)(t->at_ms[t->now] - t->at_ms[before]) / 1000, &text);
+                (double)(t->at_ms[t->now] - t->at_ms[before]) / 1000, t->sort, &text);
     if (t->is_terminal) {
-        buf_str(&text, "\nq leaves, space holds still\n");
+        put_keys(&text, t->sort);
         draw(buf_view(&text));
     } else {
         printf("%.*s\n", (int)text.len, (const char *)text.data);
     }
     fflush(stdout);
     buf_free(&text);
+}
+
+static bool take_sort(struct top *t, char key)
+{
+    for (size_t i = 0; i < SORT_COUNT; i++)
+        if (sort_words[i][0] == key) {
+            t->sort = (enum cli_top_sort)i;
+            return true;
+        }
+    return false;
 }
 
 /* Until the next look is due; keys meanwhile. */
@@ -293,6 +430,8 @@ static void rest(struct top *t)
         t->is_over = read(STDIN_FILENO, &key, 1) <= 0 || key == 'q' || key == 'Q';
         if (key == ' ')
             t->is_held = !t->is_held;
+        if (take_sort(t, key))
+            show(t);
     }
 }
 

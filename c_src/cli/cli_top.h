@@ -22,8 +22,21 @@ struct cli_top_options {
  */
 int cli_top_run(const char *store_dir, const struct cli_top_options *options);
 
-/** cli_top_put(now, before, seconds, out): One look as lines of text: the map ${now} of `status`,
- * with rates since the map ${before} (NULL: none), ${seconds} ago. */
-void cli_top_put(term now, term before, double seconds, struct buf *out);
+/* What the table of kinds is sorted by; the key that asks for it is the word's first letter. */
+#define CLI_TOP_SORT_LIST(X)                                                                       \
+    X(CLI_TOP_BY_RATE, "rate")                                                                     \
+    X(CLI_TOP_BY_TOTAL, "total")                                                                   \
+    X(CLI_TOP_BY_SKIPPED, "skipped")                                                               \
+    X(CLI_TOP_BY_NAME, "name")
+
+enum cli_top_sort {
+#define X(name, word) name,
+    CLI_TOP_SORT_LIST(X)
+#undef X
+};
+
+/** cli_top_put(now, before, seconds, sort, out): One look as lines of text: the map ${now} of
+ * `status`, with rates since the map ${before} (NULL: none), ${seconds} ago. */
+void cli_top_put(term now, term before, double seconds, enum cli_top_sort sort, struct buf *out);
 
 #endif

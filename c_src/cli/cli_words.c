@@ -35,7 +35,7 @@ struct arguments {
     int count;
     /* the options, as words.def names their fields */
     bool json, all, lower, repair, dry_run, yes;
-    const char *kind, *from, *after;      /* NULL: not given */
+    const char *kind, *id, *from, *after; /* NULL: not given */
     int64_t from_line, looks, timeout_ms; /* 0: not given */
     char *why;                            /* for a sentence on what is wrong */
     size_t why_size;
@@ -44,7 +44,7 @@ struct arguments {
 struct word;
 typedef bool make_request(const struct word *w, struct arguments *a, struct ask *ask);
 
-static make_request make_plain, make_top, make_wait, make_checkpoint, make_clear, make_dead,
+static make_request make_plain, make_top, make_tap, make_wait, make_one, make_clear, make_dead,
     make_rebuild, make_audit;
 
 static const struct word {
@@ -150,6 +150,25 @@ static bool make_top(const struct word *w, struct arguments *a, struct ask *ask)
     return true;
 }
 
+/* {tap, #{kind, id}} */
+static bool make_tap(const struct word *w, struct arguments *a, struct ask *ask)
+{
+    struct buf *b = &ask->request;
+
+    if (!takes(a, 0, 0))
+        return false;
+    term_put_tuple(b, 2);
+    term_put_atom(b, w->shown.name);
+    term_put_map(b, 2);
+    term_put_atom(b, "kind");
+    term_put_text(b, a->kind != NULL ? a->kind : "");
+    term_put_atom(b, "id");
+    term_put_text(b, a->id != NULL ? a->id : "");
+    ask->tap = true;
+    ask->timeout_ms = a->timeout_ms;
+    return true;
+}
+
 static bool make_wait(const struct word *w, struct arguments *a, struct ask *ask)
 {
     int64_t wait_ms = DEFAULT_WAIT_MS;
@@ -166,7 +185,7 @@ static bool make_wait(const struct word *w, struct arguments *a, struct ask *ask
     return true;
 }
 
-static bool make_checkpoint(const struct word *w, struct arguments *a, struct ask *ask)
+static bool make_one(const struct word *w, struct arguments *a, struct ask *ask)
 {
     if (!takes(a, 1, 1))
         return false;

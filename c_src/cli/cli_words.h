@@ -23,6 +23,7 @@ struct ask {
     bool lower, dry_run;
     bool top; /* request again and again, looks times */
     int64_t looks;
+    bool tap;   /* the answer goes on, for timeout_ms; 0: until a signal */
     bool audit; /* the answer takes long: show how far it is */
 };
 

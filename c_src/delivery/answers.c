@@ -116,6 +116,7 @@ static void bury(struct taking *t, struct entry *e, const struct verdict *v)
     if (t->answer->count == 1 && body.len > 0) /* else it speaks of others, too */
         s->answer =
             base_strndup(body.data, body.len < ANSWER_MAX_BYTES ? body.len : ANSWER_MAX_BYTES);
+    told_dead(e, v->why);
     settle(t, e, v);
 }
 
@@ -539,6 +540,7 @@ void answers_take(void *arg, const struct sink_answer *answer)
 
     PRE(answer->count == c->entries.count); /* the sink's own count, whatever Convex says */
     t.end = &t.first;
+    told_answered(c, answer);
     metric_observe(HISTOGRAM_CALL_TIME, answer->took_us);
     for (size_t i = 0; i < answer->count; i++)
         metric_count(LABELLED_VERDICTS, NULL,

@@ -271,6 +271,7 @@ void delivery_send(struct delivery *d, struct call *c)
     if (c->sort == CALL_SEARCH)
         d->search.call = c->ordinal;
     metric_add(METRIC_CALLS, 1);
+    told_sent(c);
     if (!is_troubled_call(c) && !c->is_trial)
         pace_sent(&d->pace, d->in_flight - d->overdue);
     if (c->sort != CALL_CONTROL) {

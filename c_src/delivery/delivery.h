@@ -50,5 +50,7 @@ unsigned delivery_in_flight(const struct delivery *d);
 bool delivery_has_unsettled(const struct delivery *d);
 /** delivery_status(d, s): How it stands, but for a pause. */
 void delivery_status(const struct delivery *d, struct dispatch_status *s);
+/** delivery_place(d, document, place): Where it is. */
+void delivery_place(const struct delivery *d, uint64_t document, struct dispatch_place *place);
 
 #endif

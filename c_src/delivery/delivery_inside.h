@@ -153,6 +153,11 @@ struct call *load_control(struct delivery *d, struct kind_slot *k);
 /** load_meet_newer(d, e): Another version of it is pending. */
 void load_meet_newer(struct delivery *d, struct entry *e);
 
+/* told.c: those who look on hear of it */
+void told_sent(const struct call *c);
+void told_answered(const struct call *c, const struct sink_answer *a);
+void told_dead(const struct entry *e, const char *why);
+
 /* answers.c */
 void answers_take(void *arg, const struct sink_answer *answer);
 void answers_take_control(void *arg, const struct verdict *verdict);

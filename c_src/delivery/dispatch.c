@@ -30,6 +30,13 @@
 
 #define WAIT_MAX_MS 60000
 
+struct question {
+    struct question *next;
+    uint64_t document;
+    dispatch_told *told;
+    void *arg;
+};
+
 struct dispatch {
     /* fixed after open */
     struct outbox *outbox;
@@ -47,6 +54,8 @@ struct dispatch {
         bool paused, reload, resume, closing;
         int64_t close_by_us;
     } orders;
+    struct question *questions;
+    bool has_ended; /* questions are answered by who asks */
     int64_t paused_since_us;
     struct dispatch_status shown; /* the state beneath a pause */
 
@@ -144,6 +153,27 @@ static void take_orders(struct dispatch *d, int64_t now_us)
     d->close_by_us = orders.close_by_us;
 }
 
+static const struct dispatch_place closing_place = {.what = "closing"};
+
+/* Answer what was asked; with ${is_end} for the last time. */
+static void take_questions(struct dispatch *d, bool is_end)
+{
+    struct dispatch_place place = closing_place;
+
+    pthread_mutex_lock(&d->lock);
+    struct question *next, *q = d->questions;
+    d->questions = NULL;
+    d->has_ended = is_end;
+    pthread_mutex_unlock(&d->lock);
+    for (; q != NULL; q = next) {
+        next = q->next;
+        if (!is_end)
+            delivery_place(d->delivery, q->document, &place);
+        q->told(q->arg, &place);
+        free(q);
+    }
+}
+
 static int wait_ms(struct dispatch *d, int64_t now_us)
 {
     int64_t until_us = d->closing ? d->close_by_us : delivery_next_us(d->delivery, now_us);
@@ -185,9 +215,11 @@ static void *deliver(void *arg)
         if (is_over(d, now_us))
             break;
         bool more = delivery_step(d->delivery, now_us, clock_wall_us());
+        take_questions(d, false);
         show(d);
         d->sink->ops->wait(d->sink, d->wake_fd, more ? 0 : wait_ms(d, clock_mono_us()));
     }
+    take_questions(d, true);
     d->sink->ops->close(d->sink);
     d->closed = true;
     show(d);
@@ -251,6 +283,26 @@ void dispatch_reload(struct dispatch *d)
     d->orders.reload = true;
     pthread_mutex_unlock(&d->lock);
     dispatch_wake(d);
+}
+
+void dispatch_look(struct dispatch *d, uint64_t document, dispatch_told *told, void *arg)
+{
+    struct question *q = base_alloc(sizeof *q);
+
+    *q = (struct question){.document = document, .told = told, .arg = arg};
+    pthread_mutex_lock(&d->lock);
+    bool is_taken = !d->has_ended;
+    if (is_taken) {
+        q->next = d->questions;
+        d->questions = q;
+    }
+    pthread_mutex_unlock(&d->lock);
+    if (is_taken) {
+        dispatch_wake(d);
+    } else {
+        told(arg, &closing_place);
+        free(q);
+    }
 }
 
 void dispatch_stop(struct dispatch *d, int64_t wait_ms)

@@ -57,6 +57,17 @@ struct dispatch_status {
     struct dispatch_note notes[DISPATCH_NOTES]; /* the first ones in trouble */
 };
 
+/* Where one pending document is. */
+struct dispatch_place {
+    const char *what; /* a word of dispatch_look; static storage */
+    char why[160];    /* the last thing said of it; "": nothing, or it is none of the first */
+    int64_t next_us;  /* wall clock: it is not sent before; 0: it may be sent */
+    unsigned attempts;
+};
+
+/* On the delivery thread, or at once; ${place} is borrowed. */
+typedef void dispatch_told(void *arg, const struct dispatch_place *place);
+
 /** dispatch_open(o, sink, options): Start the delivery thread; ${sink} is taken. */
 struct dispatch *dispatch_open(struct outbox *o, struct sink *sink,
                                const struct dispatch_options *options);
@@ -69,6 +80,13 @@ void dispatch_resume(struct dispatch *d);
 void dispatch_reload(struct dispatch *d);
 /** dispatch_status(d, s): A copy of how it stands.  Any thread. */
 void dispatch_status(struct dispatch *d, struct dispatch_status *s);
+/**
+ * dispatch_look(d, document, told, arg):
+ * Have ${told} called, once, with where the pending document of that number is: "ahead" (delivery
+ * has not come to it), "waits", "under way", or as what it travels alone: "lone", "refused", "on
+ * trial", "failing"; "closing" when delivery has ended.  Any thread; never waits.
+ */
+void dispatch_look(struct dispatch *d, uint64_t document, dispatch_told *told, void *arg);
 const char *dispatch_state_text(enum dispatch_state s);
 /** dispatch_next_text(s), dispatch_kind_next_text(s): What an operator can do about the endpoint,
  * or a kind, in that state; "": nothing. */

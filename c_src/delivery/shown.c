@@ -169,3 +169,21 @@ void delivery_measure(struct delivery *d)
         metric_labelled_set(LABELLED_KIND_FAILING, no, 0, troubled[no]);
     }
 }
+
+void delivery_place(const struct delivery *d, uint64_t document, struct dispatch_place *place)
+{
+    const struct entry *e = known_find(d->known, document);
+
+    *place = (struct dispatch_place){.what = "ahead"};
+    if (e == NULL)
+        return;
+    place->what = e->settlement != NULL              ? "under way"
+                  : e->trouble.state != TROUBLE_NONE ? trouble_text(e->trouble.state)
+                                                     : "waits";
+    place->attempts = e->attempts;
+    if (e->settlement == NULL && e->due_us > d->now_us)
+        place->next_us = d->wall_us + (e->due_us - d->now_us);
+    for (size_t i = 0; i < DISPATCH_NOTES; i++)
+        if (d->notes[i].document == document)
+            memcpy(place->why, d->notes[i].why, sizeof place->why);
+}

@@ -83,6 +83,11 @@ bool dist_caller_is_gone(const struct caller *c)
     return link_is_gone(c->l);
 }
 
+size_t dist_caller_unsent(const struct caller *c)
+{
+    return link_unsent(c->l);
+}
+
 bool caller_part(struct caller *c, struct slice part)
 {
     struct buf *b = is_guest(c) ? link_begin(c->l) : NULL;

@@ -62,9 +62,11 @@ struct peer {
     /* its own thread; name before link is set */
     char name[NODE_NAME_MAX];
     struct dist_session session;
+    atomic_uint_fast64_t calls;
     /* under dist->lock */
     struct peer *next;
-    int fd; /* while it shakes hands, then -1 */
+    int64_t up_us; /* wall clock: since when it is welcome */
+    int fd;        /* while it shakes hands, then -1 */
     int64_t began_ms;
     bool gave_way;  /* and its handshake is about to end */
     struct link *l; /* once it is welcome */
@@ -185,6 +187,7 @@ static const char *enter(struct peer *p, int fd)
         why = "node.max_peers are connected";
     else
         p->l = l;
+    p->up_us = clock_wall_us();
     metric_set(METRIC_PEERS, count_peers(d));
     pthread_mutex_unlock(&d->lock);
     if (why != NULL)
@@ -196,7 +199,7 @@ static void serve(struct peer *p)
 {
     struct dist *d = p->dist;
     const struct talk_options options = {d->node, &d->handler, d->registered_name,
-                                         d->link_options.max_message_bytes};
+                                         d->link_options.max_message_bytes, &p->calls};
     char address[INET_ADDRSTRLEN], name[QUOTED_BYTES];
 
     log_event(LOG_INFO, "dist.peer_up", "node=%s address=%s", quoted(p, name),
@@ -233,11 +236,11 @@ static bool start_peer(struct dist *d, const struct stranger *s)
 {
     struct peer *p = base_alloc(sizeof *p);
 
-    *p = (struct peer){.dist = d,
-                       .address = s->address,
-                       .since_ms = s->since_ms,
-                       .fd = s->fd,
-                       .began_ms = clock_mono_ms()};
+    p->dist = d;
+    p->address = s->address;
+    p->since_ms = s->since_ms;
+    p->fd = s->fd;
+    p->began_ms = clock_mono_ms();
     pthread_mutex_lock(&d->lock);
     bool started = thread_start(&p->thread, "peer", peer_run, p);
     if (started) {
@@ -499,6 +502,22 @@ int dist_port(const struct dist *d)
 bool dist_is_published(const struct dist *d)
 {
     return publish_stands(d->publish);
+}
+
+void dist_each_peer(struct dist *d, void (*show)(void *arg, const struct dist_peer *peer),
+                    void *arg)
+{
+    char address[INET_ADDRSTRLEN];
+
+    pthread_mutex_lock(&d->lock);
+    for (struct peer *p = d->peers; p != NULL; p = p->next) {
+        if (p->l == NULL || p->replaced || p->finished)
+            continue;
+        const struct dist_peer peer = {p->name, address_text(p, address), p->up_us,
+                                       atomic_load(&p->calls)};
+        show(arg, &peer);
+    }
+    pthread_mutex_unlock(&d->lock);
 }
 
 /* --- answers: any thread --- */

@@ -65,6 +65,17 @@ int dist_port(const struct dist *d);
 /** dist_is_published(d): Whether epmd has the name at present. */
 bool dist_is_published(const struct dist *d);
 
+/* A BEAM node that is connected; borrowed by who is shown it. */
+struct dist_peer {
+    const char *node, *address;
+    int64_t since_us; /* wall clock */
+    uint64_t calls;   /* and casts, that were handed over */
+};
+
+/** dist_each_peer(d, show, arg): Call ${show} for each; it must not call dist.  Any thread. */
+void dist_each_peer(struct dist *d, void (*show)(void *arg, const struct dist_peer *peer),
+                    void *arg);
+
 /**
  * dist_reply(caller, session, answer):
  * Send {Tag, ${answer}} (an encoded term without version byte) to the alias in the tag, or to the
@@ -85,6 +96,11 @@ bool dist_part(struct caller *caller, struct slice part);
 /** dist_caller_is_gone(caller): Whether its connection has ended, and nobody gets the answer; it is
  * given back by dist_reply all the same.  Any thread. */
 bool dist_caller_is_gone(const struct caller *caller);
+
+/** dist_caller_unsent(caller): Bytes that wait for the caller's connection to take them.  Any
+ * thread.
+ */
+size_t dist_caller_unsent(const struct caller *caller);
 
 /** dist_session_gathered(s): A place for a pointer of the handler's own, from one call to the next;
  * NULL at first, and again when gathered returns. */

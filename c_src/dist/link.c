@@ -148,6 +148,14 @@ static size_t unsent(const struct link *l)
     return l->out.len - l->sent;
 }
 
+size_t link_unsent(struct link *l)
+{
+    pthread_mutex_lock(&l->lock);
+    size_t left = unsent(l);
+    pthread_mutex_unlock(&l->lock);
+    return left;
+}
+
 /* Give back what is sent: all, or the front once it outweighs the rest.  Under lock. */
 static void tidy(struct link *l)
 {

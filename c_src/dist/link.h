@@ -58,6 +58,9 @@ bool link_is_waited_for(const struct link *l);
 /** link_is_gone(l): Whether the connection has ended, or is about to.  Any thread. */
 bool link_is_gone(const struct link *l);
 
+/** link_unsent(l): Bytes that the socket has not taken.  Any thread. */
+size_t link_unsent(struct link *l);
+
 /**
  * link_run(l, cork, events):
  * Read until the connection ends, then close it; returns why it ended (static text).  The calling

@@ -83,6 +83,7 @@ static void on_call(struct talk *t, const struct message *m)
     if (is_too_long(t, m))
         return;
     if (term_is(m->name, t->options->registered_name)) {
+        atomic_fetch_add_explicit(t->options->calls, 1, memory_order_relaxed);
         h->call(h->arg, t->session, new_caller(t, m), m->request);
     } else if (is_ping(m)) {
         answer_ping(t, m);
@@ -102,10 +103,17 @@ static void on_unlink(struct talk *t, const struct message *m)
     }
 }
 
+static void on_cast(struct talk *t, const struct message *m)
+{
+    const struct dist_handler *h = t->options->handler;
+
+    atomic_fetch_add_explicit(t->options->calls, 1, memory_order_relaxed);
+    h->cast(h->arg, t->session, m->request);
+}
+
 static bool on_message(void *arg, struct slice bytes)
 {
     struct talk *t = arg;
-    const struct dist_handler *h = t->options->handler;
     struct message m;
     struct fault fault;
     char name[QUOTED_BYTES];
@@ -119,7 +127,7 @@ static bool on_message(void *arg, struct slice bytes)
     if (m.kind == MESSAGE_CALL)
         on_call(t, &m);
     else if (m.kind == MESSAGE_CAST && term_is(m.name, t->options->registered_name))
-        h->cast(h->arg, t->session, m.request);
+        on_cast(t, &m);
     else if (m.kind == MESSAGE_UNLINK)
         on_unlink(t, &m);
     else if (m.kind != MESSAGE_SIGNAL)

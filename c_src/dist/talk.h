@@ -9,6 +9,8 @@
 #include "dist/link.h"
 #include "ground/base.h"
 
+#include <stdatomic.h>
+
 struct node;
 
 struct talk_options {
@@ -16,6 +18,7 @@ struct talk_options {
     const struct dist_handler *handler;
     const char *registered_name;
     size_t max_message_bytes;
+    atomic_uint_fast64_t *calls; /* counts what is handed over */
 };
 
 /**

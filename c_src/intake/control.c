@@ -18,15 +18,14 @@
 
 #include "ground/buf.h"
 #include "ground/clock.h"
-#include "ground/hex.h"
 #include "ground/log.h"
 #include "ground/time_text.h"
 #include "intake/answer.h"
 #include "intake/arguments.h"
 #include "intake/audit_words.h"
 #include "intake/order.h"
+#include "intake/tap_words.h"
 #include "outbox/outbox.h"
-#include "projection/fold.h"
 #include "projection/gate.h"
 #include "projection/projection.h"
 
@@ -43,6 +42,7 @@ struct control {
     /* fixed after new */
     struct order_context orders;
     struct control_wires wires;
+    struct tap_words *taps;
     /* any thread */
     atomic_bool draining;
 };
@@ -68,57 +68,12 @@ static void order_about(struct control *c, struct dist_session *session, struct 
 
 /* ---- checkpoint ------------------------------------------------------------ */
 
-static const char *checkpoint_state(const struct checkpoint *cp)
-{
-    if (cp->has_pending)
-        return cp->pending.op == OUTBOX_REMOVE ? "cleared" : "pending";
-    if (cp->is_dead)
-        return "dead";
-    return cp->has_delivered ? "delivered" : "cleared";
-}
-
-static enum err work_checkpoint(struct order *d, struct round *r)
-{
-    struct checkpoint cp;
-    struct fold fold;
-    enum err e = round_checkpoint(r, order_id(d), &cp);
-
-    if (e == ERR_OK)
-        e = fold_read(cp.fold, &fold, &d->fault);
-    if (e != ERR_OK)
-        return e;
-    const struct outbox_version none = {0};
-    const struct outbox_version *v = cp.has_pending     ? &cp.pending
-                                     : cp.has_delivered ? &cp.delivered
-                                                        : &none;
-    char time[32], hex[65];
-    struct buf *b = &d->answer;
-    time_text_put(cp.last_projected_us, time);
-    hex_put(v->hash, 32, hex);
-    answer_ok_map(b, 10);
-    answer_key_text(b, "document_id", order_id(d));
-    answer_key_text(b, "kind", cp.kind);
-    answer_key_word(b, "state", checkpoint_state(&cp));
-    answer_key_integer(b, "seq", v->seq);
-    answer_key_integer(b, "event_count", v->event_count);
-    answer_key_text(b, "projection_version", v->version);
-    answer_key_word(b, "projection_hash", hex);
-    answer_key_word(b, "projected_at", time);
-    answer_key_integer(b, "folded_seq", fold.seq);
-    term_put_atom(b, "delivered_seq");
-    if (cp.has_delivered)
-        term_put_integer(b, cp.delivered.seq);
-    else
-        term_put_atom(b, "nil");
-    return ERR_OK;
-}
-
 static bool take_checkpoint(struct control *c, struct dist_session *session, struct caller *caller,
                             term words)
 {
     if (!is_id(term_element(words, 1)))
         return false;
-    order_about(c, session, caller, term_element(words, 1), work_checkpoint);
+    order_about(c, session, caller, term_element(words, 1), explain_checkpoint);
     return true;
 }
 
@@ -149,7 +104,7 @@ static bool collect_uncleared(void *arg, struct slice id, const struct checkpoin
 {
     struct portion *p = arg;
 
-    if (cp->is_dead || strcmp(checkpoint_state(cp), "cleared") != 0)
+    if (cp->is_dead || strcmp(explain_state(cp), "cleared") != 0)
         portion_add(p, id);
     return p->count < PORTION;
 }
@@ -513,17 +468,47 @@ static bool take_reload(struct control *c, struct dist_session *session, struct 
     return true;
 }
 
-static bool take_status(struct control *c, struct dist_session *session, struct caller *caller,
-                        term words)
+/* {ok, what ${put} appends}. */
+static bool answer_with(struct control *c, struct dist_session *session, struct caller *caller,
+                        void (*put)(void *arg, struct buf *term))
 {
     struct buf answer = {0};
 
-    (void)words;
     term_put_tuple(&answer, 2);
     term_put_atom(&answer, "ok");
-    c->wires.status(c->wires.arg, &answer);
+    put(c->wires.arg, &answer);
     dist_reply(caller, session, buf_view(&answer));
     buf_free(&answer);
+    return true;
+}
+
+static bool take_status(struct control *c, struct dist_session *session, struct caller *caller,
+                        term words)
+{
+    (void)words;
+    return answer_with(c, session, caller, c->wires.status);
+}
+
+static bool take_peers(struct control *c, struct dist_session *session, struct caller *caller,
+                       term words)
+{
+    (void)words;
+    return answer_with(c, session, caller, c->wires.peers);
+}
+
+static bool take_explain(struct control *c, struct dist_session *session, struct caller *caller,
+                         term words)
+{
+    if (!is_id(term_element(words, 1)))
+        return false;
+    explain_take(&c->wires.explain, &c->orders, session, caller, term_text(term_element(words, 1)));
+    return true;
+}
+
+static bool take_tap(struct control *c, struct dist_session *session, struct caller *caller,
+                     term words)
+{
+    tap_words_take(c->taps, session, caller, term_element(words, 1));
     return true;
 }
 
@@ -538,7 +523,8 @@ static const struct word {
     {"checkpoint", 2, take_checkpoint}, {"clear", 2, take_clear}, {"clear", 3, take_clear},
     {"status", 0, take_status},         {"flush", 2, take_flush}, {"pause", 0, take_pause},
     {"resume", 0, take_resume},         {"drain", 0, take_drain}, {"drain", 2, take_drain},
-    {"reload", 0, take_reload},         {"dead", 2, take_dead},
+    {"reload", 0, take_reload},         {"dead", 2, take_dead},   {"peers", 0, take_peers},
+    {"explain", 2, take_explain},       {"tap", 2, take_tap},
 };
 
 bool control_take(struct control *c, struct dist_session *session, struct caller *caller,
@@ -565,11 +551,14 @@ struct control *control_new(struct outbox *o, const struct kinds *kinds,
 
     c->orders = (struct order_context){o, kinds, answers};
     c->wires = *wires;
+    c->taps = tap_words_new();
     return c;
 }
 
 void control_free(struct control *c)
 {
+    if (c != NULL)
+        tap_words_free(c->taps);
     free(c);
 }
 

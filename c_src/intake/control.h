@@ -1,4 +1,4 @@
-/* control.h - the words for looking and steering: checkpoint, clear, flush, drain, dead, ... */
+/* control.h - the words for looking and steering: checkpoint, explain, clear, flush, drain, ... */
 
 #ifndef CONTROL_H
 #define CONTROL_H
@@ -6,6 +6,7 @@
 #include "dist/dist.h"
 #include "ground/base.h"
 #include "intake/audit_words.h"
+#include "intake/explain.h"
 
 struct control; /* opaque */
 struct outbox;
@@ -21,6 +22,9 @@ struct control_wires {
     /* Append the status map as a term. */
     void (*status)(void *arg, struct buf *term);
     struct audit_wires audit;
+    struct explain_wires explain;
+    /* Append the list of BEAM nodes that are connected as a term. */
+    void (*peers)(void *arg, struct buf *term);
 };
 
 /** control_new(o, kinds, answers, wires): All borrowed but ${wires}; ${answers} is the session of

@@ -29,6 +29,7 @@
 #include "ground/buf.h"
 #include "ground/clock.h"
 #include "ground/metrics.h"
+#include "ground/tap.h"
 #include "intake/answer.h"
 #include "intake/arguments.h"
 #include "intake/control.h"
@@ -227,11 +228,26 @@ static enum err request_apply(struct intent *in, struct round *r)
                               clock_mono_us() + q->deadline_ms * 1000);
 }
 
+/* Who looks on hears what became of it. */
+static void tell(const struct request *q, enum err e, const char *why)
+{
+    const struct decision *is = &q->result.decision;
+
+    if (!tap_is_open())
+        return;
+    struct slice id = draft_id(q->draft);
+    const struct kind *kind = kinds_of_id(q->job->intake->options.kinds, id);
+    enum tap_event event = e != ERR_OK ? TAP_NOT_KEPT : is->write ? TAP_KEPT : TAP_SKIPPED;
+    const char *reason = e == ERR_OK ? decide_reason_text(is->reason) : *why ? why : err_text(e);
+    tap_tell(event, slice_str(kind != NULL ? kind->name : ""), id, q->result.seq, reason);
+}
+
 static void request_settled(struct intent *in, enum err e, const char *why)
 {
     struct request *q = (struct request *)in;
     struct job *j = q->job;
 
+    tell(q, e, why);
     if (e != ERR_OK)
         request_refuse(q, e, why);
     else

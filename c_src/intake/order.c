@@ -17,6 +17,7 @@
 static void order_free(struct order *d)
 {
     free(d->id);
+    free(d->own);
     buf_free(&d->answer);
     free(d);
 }
@@ -35,7 +36,7 @@ void order_set_id(struct order *d, struct slice id)
     d->id_len = id.len;
 }
 
-static void order_finish(struct order *d, struct dist_session *session)
+void order_finish(struct order *d, struct dist_session *session)
 {
     dist_reply(d->caller, session, buf_view(&d->answer));
     order_free(d);
@@ -80,6 +81,8 @@ static void order_settled(struct intent *in, enum err e, const char *why)
         d->again = false;
         d->intent.next = NULL;
         order_submit(d, session);
+    } else if (d->then != NULL) {
+        d->then(d);
     } else {
         order_finish(d, session);
     }

@@ -37,10 +37,13 @@ struct order {
     uint64_t count;   /* documents done so far */
     uint64_t refused; /* and those that cannot be, of many */
     int64_t wait_ms;
-    struct slice newer; /* of clear, while it is read: the time of newer_us */
-    int64_t newer_us;   /* of clear: when what it removes was removed; 0: now */
-    bool all, again;    /* again: another portion is to follow */
-    bool dry_run;       /* of clear: only count */
+    struct slice newer;            /* of clear, while it is read: the time of newer_us */
+    int64_t newer_us;              /* of clear: when what it removes was removed; 0: now */
+    bool all, again;               /* again: another portion is to follow */
+    bool dry_run;                  /* of clear: only count */
+    void (*then)(struct order *d); /* after the commit, on the store thread, instead of the answer:
+                                      order_finish is up to it; NULL: answer */
+    void *own;                     /* of who made it: heap, freed with the order */
     struct fault fault;
     struct buf answer;
 };
@@ -57,6 +60,8 @@ void order_set_id(struct order *d, struct slice id);
  * Have the work done; the answer follows after the commit, or in ${session} when it is refused.
  */
 void order_submit(struct order *d, struct dist_session *session);
+/** order_finish(d, session): Answer with what stands in answer; takes the order.  Any thread. */
+void order_finish(struct order *d, struct dist_session *session);
 /** order_refuse(d, session, e, why): Answer with the error ${e} instead. */
 void order_refuse(struct order *d, struct dist_session *session, enum err e, const char *why);
 

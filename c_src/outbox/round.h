@@ -53,6 +53,10 @@ int64_t round_now_us(const struct round *r);
  */
 enum err round_checkpoint(struct round *r, struct slice id, struct checkpoint *cp) MUST_CHECK;
 
+/** round_pending(r, cp, p): The version that is pending, of a ${cp} that has one; slices as above.
+ * ERR_NOT_FOUND: it is damaged. */
+enum err round_pending(struct round *r, const struct checkpoint *cp, struct pending *p) MUST_CHECK;
+
 /* How a document is put, or'ed together; 0: by the decision table alone. */
 enum put_how {
     /* It may go below what stands in Convex: it is written, with DECIDE_CHECKPOINT_AHEAD as the

@@ -52,17 +52,24 @@ enum err round_number_of(struct round *r, struct slice id, uint64_t *document)
     return e == ERR_NOT_FOUND ? renumber(r, id, document) : e;
 }
 
+enum err round_pending(struct round *r, const struct checkpoint *cp, struct pending *p)
+{
+    struct slice key = slice_of(&cp->pending_no, sizeof cp->pending_no), value;
+    struct fault fault;
+    enum err e = round_check(r, store_get(r->store, STORE_PENDING, key, &value));
+
+    if (e == ERR_OK && record_get_pending(key, value, p, &fault) != ERR_OK)
+        e = round_damaged(r, STORE_PENDING, key, &fault);
+    return e;
+}
+
 /* The pending version that ${c} names; where there is none, it is lost, and ${c} says so. */
 static enum err load_pending(struct round *r, struct checkpoint_record *c)
 {
     struct checkpoint *cp = &c->cp;
-    struct slice key = slice_of(&cp->pending_no, sizeof cp->pending_no), value;
     struct pending p = {0};
-    struct fault fault;
-    enum err e = round_check(r, store_get(r->store, STORE_PENDING, key, &value));
+    enum err e = round_pending(r, cp, &p);
 
-    if (e == ERR_OK && record_get_pending(key, value, &p, &fault) != ERR_OK)
-        e = round_damaged(r, STORE_PENDING, key, &fault);
     if (e == ERR_STORE)
         return e;
     if (e != ERR_OK || p.document != cp->document) {

@@ -87,6 +87,48 @@ static void wire_status(void *arg, struct buf *b)
     status_put_term(&((struct sidecar *)arg)->status, b);
 }
 
+static void wire_peers(void *arg, struct buf *b)
+{
+    status_put_peers(&((struct sidecar *)arg)->status, b);
+}
+
+/* A question of explain on its way through delivery. */
+struct placing {
+    struct dispatch *dispatch;
+    explain_placed *placed;
+    void *arg;
+};
+
+static void on_told(void *arg, const struct dispatch_place *place)
+{
+    struct placing p = *(struct placing *)arg;
+    struct dispatch_status d;
+
+    dispatch_status(p.dispatch, &d);
+    const struct explain_place shown = {.endpoint = dispatch_state_text(d.endpoint.state),
+                                        .what = place->what,
+                                        .why = place->why,
+                                        .next_us = place->next_us,
+                                        .attempts = place->attempts};
+    free(arg);
+    p.placed(p.arg, &shown);
+}
+
+static void wire_place(void *arg, uint64_t document, explain_placed *placed, void *told_arg)
+{
+    struct sidecar *s = arg;
+    struct placing *p = base_alloc(sizeof *p);
+
+    *p = (struct placing){s->dispatch, placed, told_arg};
+    dispatch_look(s->dispatch, document, on_told, p);
+}
+
+static enum err wire_look(void *arg, const struct kind *kind, struct slice id,
+                          explain_looked *looked, void *told_arg, struct fault *fault)
+{
+    return audit_look(((struct sidecar *)arg)->audit, kind, id, looked, told_arg, fault);
+}
+
 static void wire_status_json(void *arg, struct buf *b)
 {
     status_put_json(&((struct sidecar *)arg)->status, b);
@@ -164,8 +206,14 @@ static void open_intake(struct sidecar *s)
 {
     const struct config *c = s->config;
     const struct control_wires wires = {
-        s,           wire_pause,  wire_resume,
-        wire_reload, wire_status, {s->audit, audit_start, audit_cancel, audit_progress}};
+        .arg = s,
+        .pause = wire_pause,
+        .resume = wire_resume,
+        .reload = wire_reload,
+        .status = wire_status,
+        .peers = wire_peers,
+        .audit = {s->audit, audit_start, audit_cancel, audit_progress},
+        .explain = {s, wire_place, wire_look}};
     const struct intake_options options = {.kinds = c->kinds,
                                            .projection_version = c->projection_version,
                                            .hash = c->projection_hash,

@@ -44,6 +44,12 @@ static void put_flag(struct buf *b, const char *key, bool value)
     term_put_bool(b, value);
 }
 
+static void put_count(struct buf *b, const char *key, int64_t n)
+{
+    term_put_atom(b, key);
+    term_put_integer(b, n);
+}
+
 static void put_metrics(struct buf *b)
 {
     term_put_atom(b, "metrics");
@@ -52,6 +58,34 @@ static void put_metrics(struct buf *b)
         term_put_atom(b, metric_name((enum metric)m));
         term_put_integer(b, (int64_t)metric_get((enum metric)m));
     }
+}
+
+/* What came of each kind since the start, of those that anything came of. */
+static void put_by_kind(struct buf *b)
+{
+    struct buf items = {0};
+    uint32_t count = 0;
+    const char *name;
+
+    for (size_t k = 0; (name = metric_kind_name(k)) != NULL; k++) {
+        uint64_t taken = 0;
+        for (unsigned reason = 0; reason < METRIC_VALUES_MAX; reason++)
+            taken += metric_labelled_get(LABELLED_PROJECTIONS, k, reason);
+        if (taken == 0)
+            continue;
+        term_put_map(&items, 3);
+        put_text(&items, "kind", name);
+        put_count(&items, "taken", (int64_t)taken);
+        put_count(&items, "skipped",
+                  (int64_t)metric_labelled_get(LABELLED_PROJECTIONS, k, DECIDE_IDEMPOTENT));
+        count++;
+    }
+    term_put_atom(b, "by_kind");
+    if (count > 0)
+        term_put_list(b, count);
+    buf_slice(b, buf_view(&items));
+    term_put_nil(b);
+    buf_free(&items);
 }
 
 /* How long things took since the start, in seconds. */
@@ -157,18 +191,12 @@ void status_put_sentence(const struct status *s, struct buf *b)
                (unsigned long long)metric_get(METRIC_DEAD), s->sink);
 }
 
-static void put_count(struct buf *b, const char *key, int64_t n)
-{
-    term_put_atom(b, key);
-    term_put_integer(b, n);
-}
-
 static void put_map(const struct status *s, bool with_ids, struct buf *b)
 {
     struct dispatch_status d;
 
     dispatch_status(s->dispatch, &d);
-    term_put_map(b, 28);
+    term_put_map(b, 29);
     put_next_at(b, d.endpoint.next_us);
     put_kinds(b, &d);
     put_documents(b, &d, with_ids);
@@ -195,12 +223,43 @@ static void put_map(const struct status *s, bool with_ids, struct buf *b)
     put_flag(b, "published", s->dist && dist_is_published(s->dist));
     put_flag(b, "store_ok", outbox_is_well(s->outbox));
     put_latencies(b);
+    put_by_kind(b);
     put_metrics(b);
 }
 
 void status_put_term(const struct status *s, struct buf *b)
 {
     put_map(s, true, b);
+}
+
+struct peer_list {
+    struct buf items;
+    uint32_t count;
+};
+
+static void put_peer_map(void *arg, const struct dist_peer *peer)
+{
+    struct peer_list *l = arg;
+
+    term_put_map(&l->items, 4);
+    put_text(&l->items, "node", peer->node);
+    put_text(&l->items, "address", peer->address);
+    put_time(&l->items, "since", peer->since_us);
+    put_count(&l->items, "calls", (int64_t)peer->calls);
+    l->count++;
+}
+
+void status_put_peers(const struct status *s, struct buf *b)
+{
+    struct peer_list l = {0};
+
+    if (s->dist != NULL)
+        dist_each_peer(s->dist, put_peer_map, &l);
+    if (l.count > 0)
+        term_put_list(b, l.count);
+    buf_slice(b, buf_view(&l.items));
+    term_put_nil(b);
+    buf_free(&l.items);
 }
 
 void status_put_json(const struct status *s, struct buf *b)

@@ -28,6 +28,8 @@ struct status {
 
 /** status_put_term(s, b): The map of docs/PROTOCOL.md, as a term.  Any thread; waits for nobody. */
 void status_put_term(const struct status *s, struct buf *b);
+/** status_put_peers(s, b): The BEAM nodes that are connected, as a list of maps. */
+void status_put_peers(const struct status *s, struct buf *b);
 /** status_put_json(s, b): The same as a JSON object, for who has come by HTTP: ids of documents
  * only where details are wanted. */
 void status_put_json(const struct status *s, struct buf *b);

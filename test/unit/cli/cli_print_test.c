@@ -262,3 +262,24 @@ TEST(what_a_terminal_would_obey_is_escaped_everywhere)
     term_put_tuple(&b, 0);
     assert_printed(&b, true, true, "\"(a tuple that cannot be shown)\"\n");
 }
+
+/* A list nobody has named columns for shows its own: the kinds of a status, the peers. */
+TEST(other_lists_show_their_own_keys)
+{
+    struct buf b = {0};
+
+    put_ok(&b);
+    term_put_list(&b, 2);
+    for (int i = 0; i < 2; i++) {
+        term_put_map(&b, 2);
+        term_put_atom(&b, "node");
+        term_put_text(&b, i ? "b@h" : "long_name@h");
+        term_put_atom(&b, "calls");
+        term_put_integer(&b, i);
+    }
+    term_put_nil(&b);
+    assert_printed(&b, false, true,
+                   "node         calls\n"
+                   "long_name@h  0\n"
+                   "b@h          1\n");
+}
