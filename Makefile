@@ -6,6 +6,7 @@
 # make soak       steady load, a restart every 20 s; memory, descriptors and losses (MINUTES=30)
 # make upgrade    from 0.1.1 (built beside) and back, kills in the middle (KILLS=n); last line "N passed, N failed"
 # make scale      a rebuild that is killed in the middle, resumed and audited (ENTITIES=20000)
+# make systemd    the package under a real systemd, in a container; root, debootstrap (TREE=dir: a tree to copy)
 # make torture    the promise under fire: CYCLES=20 kills among other faults; SEED=n repeats a run (SAN as below)
 # make mutants    small changes of the code, each against its tests: COUNT=400 SEED=1 (ONLY=c_src/outbox)
 # make check      folder plan, links, format, clang-tidy (SAN=address|undefined|thread: the unit tests with it as well)
@@ -56,7 +57,7 @@ SOURCES := $(wildcard c_src/*.c c_src/*/*.c)
 OBJECTS := $(SOURCES:c_src/%.c=$(BUILD)/%.o)
 TESTS   := $(patsubst test/unit/%.c,$(BUILD)/%,$(wildcard test/unit/*/*_test.c))
 
-.PHONY: all c install mutants erl kinds test demo check plan format unit unit-programs tidy hooks compile_commands.json setup clean help fuzz fuzz-programs torture torture-program sim soak scale bench bench-programs
+.PHONY: all c install mutants erl kinds test demo check plan format unit unit-programs tidy hooks compile_commands.json setup clean help fuzz fuzz-programs torture torture-program sim soak systemd scale bench bench-programs
 all: c erl
 c: $(PROGRAM)
 erl: c
@@ -154,6 +155,7 @@ upgrade-programs: build/0.1.1/priv/convex_sidecar
 upgrade: build/0.1.1/priv/convex_sidecar
 	$(Q)tools/setup && $(MAKE) -s all build/bench/store_1 MIX_ENV=prod && exec test/upgrade/run
 mutants: ; $(Q)tools/setup && exec node test/mutants/run.mjs
+systemd: ; $(Q)exec test/systemd/run $(TREE)
 soak: ; $(Q)tools/setup && $(MAKE) -s all MIX_ENV=prod && MINUTES=$(or $(MINUTES),30) exec test/soak/run
 scale: ; $(Q)tools/setup && $(MAKE) -s all MIX_ENV=prod && ENTITIES=$(or $(ENTITIES),20000) exec test/scale/rebuild
 

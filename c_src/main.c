@@ -130,17 +130,23 @@ static void tell_manager(const struct sidecar *s, struct buf *told)
     *told = now;
 }
 
+/* How long to wait between two looks at the most. */
+static int look_ms(void)
+{
+    int watchdog_ms = service_watchdog_ms();
+
+    return watchdog_ms >= 0 && watchdog_ms < TICK_MS ? watchdog_ms : TICK_MS;
+}
+
 static void wait_for_end(struct sidecar *s, int signals, bool managed)
 {
     struct pollfd fds[2] = {{.fd = signals, .events = POLLIN},
                             {.fd = managed ? STDIN_FILENO : -1, .events = POLLIN}};
-    int watchdog_ms = service_watchdog_ms();
-    int look_ms = watchdog_ms >= 0 && watchdog_ms < TICK_MS ? watchdog_ms : TICK_MS;
     bool is_unit = service_is_managed(), is_over = false;
     struct buf told = {0};
 
     while (!is_over) {
-        int n = poll(fds, 2, look_ms);
+        int n = poll(fds, 2, look_ms());
         sidecar_tick(s);
         if (is_unit)
             tell_manager(s, &told);
@@ -150,18 +156,26 @@ static void wait_for_end(struct sidecar *s, int signals, bool managed)
     buf_free(&told);
 }
 
-/* Deliver what is pending for ${drain_ms} at most; returns what is left of them. */
+/* Deliver what is pending for ${drain_ms} at most; returns what is left of them.  The watchdog goes
+ * on meanwhile. */
 static int64_t drain(struct sidecar *s, int signals, int64_t drain_ms)
 {
     struct pollfd fd = {.fd = signals, .events = POLLIN};
-    int64_t end_ms = clock_mono_ms() + drain_ms, left_ms;
+    int64_t end_ms = clock_mono_ms() + drain_ms, told_ms = 0, left_ms;
+    bool is_unit = service_is_managed(), is_asked_twice = false;
+    struct buf told = {0};
 
     service_stopping();
     sidecar_drain(s);
-    while ((left_ms = end_ms - clock_mono_ms()) > 0 && !sidecar_is_drained(s))
-        if (poll(&fd, 1, DRAIN_LOOK_MS) > 0 && take_signal(s, signals))
-            return 0; /* asked twice: do not wait */
-    return left_ms > 0 ? left_ms : 0;
+    while ((left_ms = end_ms - clock_mono_ms()) > 0 && !sidecar_is_drained(s) && !is_asked_twice) {
+        if (is_unit && clock_mono_ms() - told_ms >= look_ms()) {
+            tell_manager(s, &told);
+            told_ms = clock_mono_ms();
+        }
+        is_asked_twice = poll(&fd, 1, DRAIN_LOOK_MS) > 0 && take_signal(s, signals);
+    }
+    buf_free(&told);
+    return left_ms > 0 && !is_asked_twice ? left_ms : 0;
 }
 
 /* ---- life ----------------------------------------------------------------------- */

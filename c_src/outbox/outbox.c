@@ -641,6 +641,11 @@ void outbox_close(struct outbox *o)
     free(o);
 }
 
+struct letters *outbox_letters_open(struct outbox *o)
+{
+    return letters_new(o->store);
+}
+
 /* ---- the reader ----------------------------------------------------------- */
 
 struct outbox_reader *outbox_reader_open(struct outbox *o)

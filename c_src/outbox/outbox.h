@@ -4,6 +4,7 @@
 #define OUTBOX_H
 
 #include "ground/base.h"
+#include "outbox/letters.h"
 #include "outbox/reader.h"
 #include "outbox/round.h"
 #include "store/kept.h"
@@ -96,6 +97,9 @@ enum err outbox_submit(struct outbox *o, struct intent *first, size_t count,
 /** outbox_gone(o): Somebody who waited may be gone: intents that are held and whose is_gone says so
  * are settled soon.  Any thread. */
 void outbox_gone(struct outbox *o);
+
+/** outbox_letters_open(o): Its dead letters, to be looked at from another thread. */
+struct letters *outbox_letters_open(struct outbox *o);
 
 /* ---- the delivery side ---------------------------------------------------- */
 

@@ -141,6 +141,11 @@ static void wire_history_json(void *arg, struct buf *json)
     history_put_json(s->history, s->config->observe_details, json);
 }
 
+static void wire_letters_json(void *arg, struct buf *json)
+{
+    status_put_letters_json(&((struct sidecar *)arg)->status, json);
+}
+
 static bool wire_is_ready(void *arg, struct buf *why)
 {
     return status_is_ready(&((struct sidecar *)arg)->status, why);
@@ -227,6 +232,7 @@ static void open_intake(struct sidecar *s)
                         .base_url = strcmp(c->sink_type, "http") == 0 ? c->sink_base_url : "",
                         .batch_mutation = sinks_batch_mutation(c),
                         .store = c->store_dir,
+                        .details = c->observe_details,
                         .sandbox = sandbox_text(),
                         .next = outbox_kept_for(s->outbox)->next,
                         .started_us = clock_wall_us(),
@@ -256,11 +262,16 @@ static enum err open_dist(struct sidecar *s, struct fault *fault)
 static enum err open_observe(struct sidecar *s, struct fault *fault)
 {
     const struct config *c = s->config;
-    const struct observe_source source = {s, wire_is_ready, wire_status_json, wire_history_json,
-                                          c->observe_hosts};
+    const struct observe_source source = {.arg = s,
+                                          .is_ready = wire_is_ready,
+                                          .status = wire_status_json,
+                                          .history = wire_history_json,
+                                          .letters = wire_letters_json,
+                                          .hosts = c->observe_hosts};
 
     if (c->observe_port == 0)
         return ERR_OK;
+    s->status.letters = outbox_letters_open(s->outbox);
     return observe_open(c->observe_address, (uint16_t)(c->observe_port < 0 ? 0 : c->observe_port),
                         &source, &s->observe, fault);
 }
@@ -372,6 +383,7 @@ uint64_t sidecar_close(struct sidecar *s, int64_t wait_ms)
     uint64_t pending = s->outbox ? outbox_pending(s->outbox) : 0;
 
     observe_close(s->observe);
+    letters_close(s->status.letters);
     audit_stop(s->audit);
     if (dispatch)
         dispatch_stop(dispatch, wait_ms); /* answers under way are still taken */

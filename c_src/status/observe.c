@@ -84,6 +84,13 @@ static unsigned history_page(struct observe *o, struct buf *body)
     return MHD_HTTP_OK;
 }
 
+static unsigned letters_page(struct observe *o, struct buf *body)
+{
+    o->source.letters(o->source.arg, body);
+    buf_byte(body, '\n');
+    return MHD_HTTP_OK;
+}
+
 static unsigned front_page(struct observe *o, struct buf *body)
 {
     (void)o;
@@ -102,6 +109,7 @@ static const struct page {
     {"/readyz", TEXT, false, ready_page},
     {"/status", JSON, true, status_page},
     {"/history", JSON, true, history_page},
+    {"/dead", JSON, true, letters_page},
 };
 
 static const struct page *find_page(const char *path)
@@ -184,7 +192,8 @@ static enum MHD_Result handle(void *arg, struct MHD_Connection *connection, cons
     if (page == NULL) {
         buf_str(
             &body,
-            "There are / (for people), /metrics, /healthz, /readyz, /status and /history here.\n");
+            "There are / (for people), /metrics, /healthz, /readyz, /status, /history and /dead "
+            "here.\n");
         return answer(connection, MHD_HTTP_NOT_FOUND, TEXT, &body);
     }
     if (strcmp(method, "GET") != 0 && strcmp(method, "HEAD") != 0) {

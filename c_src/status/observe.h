@@ -18,6 +18,8 @@ struct observe_source {
     void (*status)(void *arg, struct buf *json);
     /* The last hour and, where that is wanted, the last log lines, as one JSON object. */
     void (*history)(void *arg, struct buf *json);
+    /* The first dead letters, where ids are wanted, as a JSON list. */
+    void (*letters)(void *arg, struct buf *json);
     const char
         *hosts; /* names it may be asked by, blank-separated, beside addresses and localhost */
 };
@@ -25,8 +27,8 @@ struct observe_source {
 /**
  * observe_open(address, port, source, o, fault):
  * Serve GET /metrics (OpenMetrics), /healthz (200 while the process works), /readyz (200 or 503 and
- * why), and to browsers that came by an allowed name: / (the status page), /status, /history
- * (JSON).  ${port} 0 = any free one.  ERR_SYSTEM: cannot bind; ${fault} says why.
+ * why), and to browsers that came by an allowed name: / (the status page), /status, /history,
+ * /dead (JSON).  ${port} 0 = any free one.  ERR_SYSTEM: cannot bind; ${fault} says why.
  */
 enum err observe_open(const char *address, uint16_t port, const struct observe_source *source,
                       struct observe **o, struct fault *fault) MUST_CHECK;

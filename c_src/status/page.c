@@ -2,8 +2,8 @@
  * page.c - the status page.
  *
  * The happy path: page.html, page.css and page.js beside this file are put together into one answer
- * (tools/page.awk makes them text for C at each build).  It asks for nothing but /status and
- * /history, where it came from, and shows what they say.
+ * (tools/page.awk makes them text for C at each build).  It asks for nothing but /status,
+ * /history and /dead, where it came from, and shows what they say.
  *
  * Nothing can go wrong here.  Any thread.
  */

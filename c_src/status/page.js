@@ -13,6 +13,12 @@
     for (const [k, v] of Object.entries(attributes)) e.setAttribute(k, v);
     return e;
   };
+  // `words` of the command line stand out.
+  const putWords = (id, text) => {
+    const e = $(id);
+    if (e.textContent !== text.replaceAll("`", "")) e.replaceChildren(...text.split("`").map((part, i) => (i % 2 ? make("code", "", part) : document.createTextNode(part))));
+    e.hidden = text === "";
+  };
   const put = (id, text) => { const e = $(id); if (e.textContent !== text) e.textContent = text; e.hidden = text === ""; };
 
   // ---- how numbers read
@@ -30,7 +36,7 @@
   function tone(s) {
     if (!s.store_ok || s.state === "stopped") return "bad";
     if (s.kinds.some((k) => k.state === "stopped")) return "bad";
-    if (s.kinds.length || s.state === "waiting" || s.state === "paused" || s.draining || s.metrics.dead_letters > 0) return "wait";
+    if (s.mending || s.kinds.length || s.state === "waiting" || s.state === "paused" || s.draining || s.metrics.dead_letters > 0) return "wait";
     return "good";
   }
   function sentence(s) {
@@ -41,13 +47,22 @@
     if (s.draining) return `Draining ${since}: nothing new is taken. ${waits ? waits + "." : "All is delivered."}`;
     if (s.state === "running") {
       if (!m.kept_total && !m.pending && !m.checkpoints) return `Running ${since}: no document has come yet.`;
+      if (s.mending) return `Mending ${since_(s.mending)}: ${mended(s)}.`;
       const held = s.kinds.length ? `${s.kinds.map((k) => `${k.kind} is ${k.state}`).join(", ")}; ` : "";
       return `Running ${since}: ${held}${waits || (s.sink === "noop" ? "all that was kept is confirmed, and written nowhere" : "all that was kept is delivered")}${m.dead_letters ? `, but ${plural(m.dead_letters, "document was", "documents were")} refused` : ""}.`;
     }
     return `${words[s.state] ?? s.state} ${since}: ${waits || "nothing waits"}.`;
   }
+  // A new destination lacks what the one before had confirmed: it is written again (docs/OPERATIONS.md).
+  const since_ = (x) => `since ${when(x.since)}`;
+  function mended(s) {
+    const { of, left } = s.mending, pending = s.metrics.pending;
+    const done = of ? `${count(of - left)} of ${plural(of, "document", "documents")} looked at` : "documents are looked at again";
+    return `${done}${s.mending.eta_s > 0 ? `, about ${time(s.mending.eta_s)} left` : ""}${pending ? `; ${plural(pending, "waits", "wait")}` : ""}`;
+  }
   function todo(s) {
     if (s.next) return s.next;
+    if (s.mending) return s.mending.next || "nothing: it goes on by itself, beside what is new";
     if (s.metrics.dead_letters) return "`convex_sidecar dead list` names them and says why; `dead retry --all` sends them again";
     return "";
   }
@@ -73,12 +88,15 @@
     const m = s.metrics, now = performance.now(), seconds = last ? (now - last.at) / 1000 : 0, mood = tone(s);
     document.documentElement.className = mood;
     const held = s.state === "running" ? s.kinds.find((k) => k.state === "stopped") ?? s.kinds[0] : null;
-    put("badge", `${{ good: "✓", wait: "…", bad: "!" }[mood]} ${s.store_ok ? s.draining ? "draining" : s.state : "store fails"}`);
+    const word = !s.store_ok ? "store fails" : s.draining ? "draining" : held ? `kind ${held.state}` : s.state !== "running" ? s.state : s.mending ? "mending" : m.dead_letters ? "dead letters" : s.state;
+    put("badge", `${{ good: "✓", wait: "…", bad: "!" }[mood]} ${word}`);
     put("node", s.node);
-    document.title = `${mood === "good" ? "" : "● "}${s.store_ok ? s.state : "store fails"} – ${s.node}`;
+    document.title = `${mood === "good" ? "" : "● "}${word} – ${s.node}`;
     put("what", sentence(s));
-    put("why", held ? `${held.kind}: ${held.why}` : s.why);
-    put("next", held?.next || todo(s));
+    putWords("why", held ? `${held.kind}: ${held.why}` : s.why || (s.mending?.why ?? ""));
+    $("mended").hidden = !s.mending?.of;
+    if (s.mending?.of) $("mended").value = (s.mending.of - s.mending.left) / s.mending.of;
+    putWords("next", held?.next || todo(s));
     tile("pending", count(m.pending), m.pending ? `oldest ${m.oldest_pending_age_seconds ? time(m.oldest_pending_age_seconds) : "under 1 s"}` : "nothing waits", m.oldest_pending_age_seconds >= 60 ? "wait" : "");
     tile("kept a second", rate(risen(s, "kept_total", seconds)), `${count(m.kept_total)} since the start`);
     tile("delivered a second", rate(risen(s, "delivered_total", seconds)), `${count(m.delivered_total)} since the start`);
@@ -90,7 +108,7 @@
     tile("room used", used > 0.005 ? `${Math.round(100 * used)} %` : used > 0 ? "under 1 %" : "0 %", `of ${bytes(m.store_limit_bytes)} in the store`, used > 0.8 ? "wait" : "");
     showFacts([
       ["Destination", s.sink === "http" ? s.base_url : s.sink === "noop" ? "none: documents are confirmed and written nowhere" : s.sink],
-      ...s.kinds.map((k) => [`Kind ${k.kind}`, `${k.state} since ${when(k.since)}: ${k.why}${k.next ? `. Next: ${k.next}` : ""}`]),
+      ...s.kinds.filter((k) => k !== held).map((k) => [`Kind ${k.kind}`, `${k.state} since ${when(k.since)}: ${k.why}${k.next ? `. Next: ${k.next}` : ""}`]),
       ["Goes as", s.sink !== "http" ? "" : s.batching ? `many documents a call (${s.batch_mutation})` : "one document a call"],
       ["Calls", `${count(m.calls_in_flight)} of ${count(m.concurrency_limit)} allowed are under way; ${plural(m.retried_total, "document was", "documents were")} sent again`],
       ["BEAM nodes", `${count(m.peers)} connected${s.published ? "" : "; epmd does not have this node's name, none can connect"}`],
@@ -98,8 +116,33 @@
       ["Audit", m.audit_checked ? `${plural(m.audit_checked, "document", "documents")} compared, ${m.audit_findings ? `${count(m.audit_findings)} differ` : "none differs"}` : "none since the start"],
       ["Version", `${s.version}, process ${s.pid}, started ${when(s.started_at)}`],
     ]);
+    showTroubled(s);
     last = { ...s, at: now };
   }
+  // ---- documents that are not delivered, with their reasons
+  function showDocuments(id, list, rest) {
+    const section = $(id);
+    section.hidden = list.length === 0 && rest === "";
+    section.querySelector("ol").replaceChildren(...list.map((d, i) => {
+      const li = make("li");
+      li.append(make("span", "id", d.document_id), make("span", "said", i && d.why === list[i - 1].why ? "the same" : d.why), make("span", "when", d.died_at ? `${when(d.died_at)}${d.next_try_at ? `, again ${when(d.next_try_at)}` : ""}` : ""));
+      return li;
+    }));
+    put_(section.querySelector(".rest"), rest);
+  }
+  const put_ = (e, text) => { if (e.textContent !== text) e.textContent = text; };
+  function showLetters(list) {
+    const all = last.metrics.dead_letters, more = all - list.length;
+    if (!all) showDocuments("letters", [], "");
+    else if (!list.length) showDocuments("letters", [], `${plural(all, "document", "documents")}; with observe.details = on this page names them and says why.`);
+    else showDocuments("letters", list, more > 0 ? `and ${count(more)} more` : "");
+  }
+  function showTroubled(s) {
+    const all = s.documents_alone + s.documents_searched, more = all - s.documents.length;
+    if (!all || !s.documents.length) showDocuments("troubled", [], "");
+    else showDocuments("troubled", s.documents, more > 0 ? `and ${count(more)} more; each travels alone` : "each travels alone, and holds up no other");
+  }
+
   function showFacts(rows) {
     const list = $("list"), shown = rows.filter(([, text]) => text);
     if (list.children.length !== 2 * shown.length) { list.replaceChildren(); for (let i = 0; i < shown.length; i++) list.append(make("dt"), make("dd")); }
@@ -221,6 +264,7 @@
     if (!document.hidden) {
       await ask("/status", showStatus);
       if (turn++ % 5 === 0 || !hour) await ask("/history", showHistory);
+      if (last && (last.metrics.dead_letters || !$("letters").hidden)) await ask("/dead", showLetters);
     }
     setTimeout(look, 2000);
   }

@@ -273,6 +273,44 @@ void status_put_json(const struct status *s, struct buf *b)
     buf_free(&map);
 }
 
+struct letter_list {
+    struct buf items;
+    uint32_t count;
+};
+
+static bool put_letter(void *arg, const struct dead_letter *d)
+{
+    struct letter_list *l = arg;
+
+    term_put_map(&l->items, 5);
+    term_put_atom(&l->items, "document_id");
+    term_put_binary(&l->items, d->id);
+    term_put_atom(&l->items, "why");
+    term_put_binary(&l->items, d->why);
+    put_time(&l->items, "died_at", d->died_at_us);
+    put_next_at(&l->items, d->next_try_us);
+    put_count(&l->items, "attempts", d->attempts);
+    return ++l->count < STATUS_LETTERS;
+}
+
+void status_put_letters_json(const struct status *s, struct buf *b)
+{
+    struct letter_list l = {0};
+    struct buf list = {0};
+    struct fault fault;
+
+    if (s->details && s->letters != NULL)
+        letters_each(s->letters, put_letter, &l);
+    if (l.count > 0)
+        term_put_list(&list, l.count);
+    buf_slice(&list, buf_view(&l.items));
+    term_put_nil(&list);
+    enum err e = json_put_term(b, list.data, JSON_SHOWN, NULL, &fault);
+    POST(e == ERR_OK);
+    buf_free(&list);
+    buf_free(&l.items);
+}
+
 /* A passing fault is none of a load balancer's business before it has lasted. */
 static bool is_held_up(const struct dispatch_scope *endpoint)
 {

@@ -9,6 +9,7 @@
 struct control;
 struct dispatch;
 struct dist;
+struct letters;
 struct outbox;
 
 /* Where it is read from; sidecar fills it.  Everything is borrowed. */
@@ -18,6 +19,7 @@ struct status {
     const char *base_url;       /* of the Convex deployment; "": another sink */
     const char *batch_mutation; /* "": documents go to Convex one a call, or not to Convex at all */
     bool details;               /* ids over HTTP */
+    struct letters *letters;    /* for the page; NULL: none are shown */
     const char *sandbox;        /* what is in force */
     int64_t started_us;         /* wall clock */
     const struct outbox *outbox;
@@ -33,6 +35,11 @@ void status_put_peers(const struct status *s, struct buf *b);
 /** status_put_json(s, b): The same as a JSON object, for who has come by HTTP: ids of documents
  * only where details are wanted. */
 void status_put_json(const struct status *s, struct buf *b);
+
+/** status_put_letters_json(s, b): The first STATUS_LETTERS dead letters, each with its reason, as a
+ * JSON list; none where details are not wanted.  One thread. */
+void status_put_letters_json(const struct status *s, struct buf *b);
+enum { STATUS_LETTERS = 20 };
 
 /** status_put_sentence(s, b): The same in one line for people: state, since when, why, what to do,
  * and what waits. */

@@ -1,5 +1,5 @@
-// The status page of a real sidecar in a real Chromium, in each state: fresh, running, waiting, stopped by the key,
-// dead letters, paused, draining, a disk that is full, gone. With PICTURES=folder it leaves a picture of each there.
+// The status page of a real sidecar in a real Chromium, in each state: fresh, running, waiting, a kind stopped, stopped by
+// the key, dead letters, mending after a new destination, paused, draining, a disk that is full, gone. With PICTURES=folder it leaves a picture of each there.
 //
 // Runs with BROWSER=1 or CI=true, and installs Debian's chromium then. Prints "N passed, N failed".
 import { spawn, spawnSync } from "node:child_process";
@@ -32,6 +32,13 @@ let runs = 0;
 function feed(count, id = (n) => `run_${n}`) {
   const file = join(dir, "history.jsonl"), now = new Date().toISOString();
   writeFileSync(file, Array.from({ length: count }, () => JSON.stringify({ kind: "run_summary", id: id(++runs), row: { status: "running" }, events: [{ seq: 1, event_type: "run.started", inserted_at: now }] })).join("\n"));
+  return words("rebuild", "--from", file);
+}
+
+/** The same of workers. */
+function feedWorkers(count) {
+  const file = join(dir, "workers.jsonl"), now = new Date().toISOString();
+  writeFileSync(file, Array.from({ length: count }, (_, i) => JSON.stringify({ kind: "codex_worker_summary", id: `w${i}`, row: { status: "running" }, events: [{ seq: 1, event_type: "worker.started", inserted_at: now }] })).join("\n"));
   return words("rebuild", "--from", file);
 }
 
@@ -72,7 +79,7 @@ try {
   browser = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"] });
   const problems = [], went = new Set();
   async function open(options = {}) {
-    const context = await browser.newContext({ viewport: { width: 1160, height: 900 }, ...options });
+    const context = await browser.newContext({ viewport: { width: process.env.PICTURES ? 900 : 1160, height: 900 }, ...options });
     const page = await context.newPage();
     page.on("console", (m) => { if (m.type() === "error") problems.push(m.text()); });
     page.on("pageerror", (e) => problems.push(e.message));
@@ -88,7 +95,13 @@ try {
   const value = (name) => page.locator("#tiles li", { has: page.locator(".name", { hasText: new RegExp(`^${name}$`) }) }).locator(".value").textContent();
   const fact = (name) => page.$$eval("#list dt", (all, wanted) => all.find((e) => e.textContent === wanted)?.nextElementSibling.textContent, name);
   const shows = async (name, f, ms = 20000) => { const ok = await until(f, ms); eq(`${name}${ok ? "" : `; the page says ${(await page.innerText("body")).replace(/\s+/g, " ")}`}`, ok, true); };
-  const picture = async (name, of = page) => { if (process.env.PICTURES) await of.screenshot({ path: join(process.env.PICTURES, `${name}.png`), fullPage: true }); };
+  // Down to the charts; the rest is the same in each.
+  const picture = async (name, of = page) => {
+    if (!process.env.PICTURES) return;
+    await of.evaluate(() => document.activeElement?.blur());
+    const { bottom, width } = await of.evaluate(() => ({ bottom: document.querySelector("#charts").getBoundingClientRect().bottom + window.scrollY, width: document.documentElement.clientWidth }));
+    await of.screenshot({ path: join(process.env.PICTURES, `${name}.png`), fullPage: true, clip: { x: 0, y: 0, width, height: Math.ceil(bottom) + 12 } });
+  };
   const mood = (name) => page.$eval("html", (e, n) => e.classList.contains(n), name);
 
   await shows("fresh: it runs, and says that nothing came", async () => /^Running since .*: no document has come yet\.$/.test(await text("#what")) && (await mood("good")));
@@ -104,7 +117,6 @@ try {
   await page.locator("#rates").focus();
   await page.keyboard.press("ArrowLeft");
   await shows("by keyboard through the hour", async () => (await page.$$("#rates svg .cursor")).length === 1);
-  await picture("keyboard");
   await page.keyboard.press("Escape");
   await shows("and out of it", async () => (await page.$$("#rates svg .cursor")).length === 0);
   await picture("running");
@@ -124,13 +136,32 @@ try {
   words("resume");
   await shows("and over", async () => (await mood("good")) && (await value("pending")) === "0");
 
+  await control("POST", "faults", { kind: "not_deployed", match: { kind: "codex_worker_summary" }, times: 0 });
+  feedWorkers(3);
+  await shows("a kind is stopped: which, why, next, and the others go on", async () => (await mood("bad")) && (await text("#badge")).includes("kind stopped") && /^Running since .*codex_worker_summary is stopped/.test(await text("#what")) && /^codex_worker_summary: .*not find/i.test(await text("#why")) && (await text("#next")).length > 10, 60000);
+  feed(2);
+  await shows("another kind's documents are delivered beside it", async () => (await value("pending")) === "3");
+  await picture("kind");
+  await control("DELETE", "faults");
+  words("resume");
+  await shows("served again", async () => (await mood("good")) && (await value("pending")) === "0", 60000);
+
+  // What status says while a new destination is mended.
+  const mending = { since: new Date(Date.now() - 90000).toISOString(), why: "another deployment answers: documents that the one before had confirmed are not there", next: "", of: 5200, left: 3400, eta_s: 170 };
+  await page.route("**/status", async (route) => { try { await route.fulfill({ json: { ...(await (await route.fetch()).json()), mending } }); } catch { await route.abort().catch(() => {}); } });
+  await shows("mending: since when, how far, why", async () => (await mood("wait")) && (await text("#badge")).includes("mending") && /^Mending since .*: 1,800 of 5,200 documents looked at, about 3 min left/.test(await text("#what")) && /another deployment/.test(await text("#why")) && Math.abs((await page.$eval("#mended", (e) => e.value)) - 1800 / 5200) < 0.001);
+  await picture("mending");
+  await page.unroute("**/status");
+  await shows("mended", async () => (await mood("good")) && (await page.$eval("#mended", (e) => e.hidden)));
+
   await control("POST", "faults", { kind: "refuse_item", match: { document_id: "*bad*" }, times: 0, message: "this document is refused" });
   feed(2, (n) => `bad_${n}`); feed(2);
   await shows("dead letters: how many, and what to do", async () => (await value("dead letters")) === "2" && /refused/.test(await text("#what")) && /dead list/.test(await text("#next")), 60000);
+  await shows("each by its id, with its reason", async () => (await page.$$("#letters li")).length === 2 && (await page.$$eval("#letters li", (all) => all.every((e, i) => /run_summary:bad_\d/.test(e.textContent) && (i ? /the same/ : /this document is refused/).test(e.textContent)))));
   await picture("dead");
   await control("DELETE", "faults");
   words("dead", "retry", "--all");
-  await shows("retried", async () => (await value("dead letters")) === "0" && (await mood("good")));
+  await shows("retried", async () => (await page.$eval("#letters", (e) => e.hidden)) && (await value("dead letters")) === "0" && (await mood("good")));
 
   words("pause");
   feed(2);
@@ -155,7 +186,7 @@ try {
   await picture("gone");
   const gone = problems.splice(0).filter((p) => !/ERR_CONNECTION_REFUSED|Failed to load resource/.test(p));
   eq("no script failed, no policy was broken", gone, []);
-  eq("it asked for nothing else", [...went].sort(), ["data:,", "http://127.0.0.1/", "http://127.0.0.1/history", "http://127.0.0.1/status"].filter((u) => went.has(u)));
+  eq("it asked for nothing else", [...went].sort(), ["data:,", "http://127.0.0.1/", "http://127.0.0.1/dead", "http://127.0.0.1/history", "http://127.0.0.1/status"].filter((u) => went.has(u)));
 
   // ---- without details no line of the log is shown
   url = await run({ CONVEX_SIDECAR_OBSERVE_DETAILS: "off" });

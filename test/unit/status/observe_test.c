@@ -34,8 +34,18 @@ static void put_history(void *arg, struct buf *json)
     buf_str(json, "{\"samples\":[]}");
 }
 
-static const struct observe_source source = {(void *)&not_well, is_ready, put_status, put_history,
-                                             "side.example other"};
+static void put_letters(void *arg, struct buf *json)
+{
+    ck_assert_ptr_eq(arg, &not_well);
+    buf_str(json, "[]");
+}
+
+static const struct observe_source source = {.arg = (void *)&not_well,
+                                             .is_ready = is_ready,
+                                             .status = put_status,
+                                             .history = put_history,
+                                             .letters = put_letters,
+                                             .hosts = "side.example other"};
 
 static struct observe *opened(void)
 {
@@ -195,12 +205,12 @@ TEST(only_names_of_its_own_are_answered_to_people)
                  {"localhost.evil:1", 421},
                  {"", 421},
                  {"[evil]", 421}};
-    static const char *const paths[] = {"/", "/status", "/history"};
+    static const char *const paths[] = {"/", "/status", "/history", "/dead"};
     struct observe *o = opened();
     char request[200];
 
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-        for (size_t k = 0; k < 3; k++) {
+        for (size_t k = 0; k < sizeof paths / sizeof *paths; k++) {
             snprintf(request, sizeof request,
                      "GET %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", paths[k],
                      cases[i].host);
@@ -234,7 +244,7 @@ TEST(other_paths_and_methods)
     struct observe *o = opened();
     char *a = get(o, "GET", "/metrics/");
     assert_status(a, 404);
-    ck_assert_ptr_nonnull(strstr(body_of(a), "/metrics, /healthz, /readyz, /status and /history"));
+    ck_assert_ptr_nonnull(strstr(body_of(a), "/metrics, /healthz, /readyz, /status, /history and /dead"));
     free(a);
     a = get(o, "DELETE", "/status");
     assert_status(a, 405);
