@@ -1,5 +1,7 @@
 /* letters.h - the dead letters that are committed, for who looks on. */
 
+/* Private to outbox/. */
+
 #ifndef LETTERS_H
 #define LETTERS_H
 
