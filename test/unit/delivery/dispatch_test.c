@@ -56,7 +56,7 @@ static void nap(void)
     do {                                                                                           \
         int tries_ = 0;                                                                            \
         while (!(condition)) {                                                                     \
-            ck_assert_msg(tries_++ < 200000, "never true: " #condition);                            \
+            ck_assert_msg(tries_++ < 200000, "never true: " #condition);                           \
             nap();                                                                                 \
         }                                                                                          \
     } while (0)

@@ -244,7 +244,8 @@ TEST(other_paths_and_methods)
     struct observe *o = opened();
     char *a = get(o, "GET", "/metrics/");
     assert_status(a, 404);
-    ck_assert_ptr_nonnull(strstr(body_of(a), "/metrics, /healthz, /readyz, /status, /history and /dead"));
+    ck_assert_ptr_nonnull(
+        strstr(body_of(a), "/metrics, /healthz, /readyz, /status, /history and /dead"));
     free(a);
     a = get(o, "DELETE", "/status");
     assert_status(a, 405);
