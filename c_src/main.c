@@ -1,7 +1,8 @@
 /*
  * main.c - the life of the program.
  *
- * The happy path of `run`: arguments, hardening, configuration, sandbox, every part opened, ready;
+ * The happy path of `run`: arguments, hardening, configuration, the store copied if the last start
+ * died of it, sandbox, every part opened, ready;
  * then wait for the end (SIGTERM, SIGINT, or a managed sidecar's standard input), drain, close. The
  * other words are cli's.
  *
@@ -21,6 +22,7 @@
 #include "ground/log.h"
 #include "sidecar/harden.h"
 #include "sidecar/preflight.h"
+#include "sidecar/rescue.h"
 #include "sidecar/sandbox.h"
 #include "sidecar/service.h"
 #include "sidecar/sidecar.h"
@@ -192,7 +194,9 @@ static int run(const struct config *c, bool managed)
     if (log_level_parse(c->log_level, &level))
         log_open(level);
     int signals = open_signals();
-    enum err e = sandbox_enter(c, &fault);
+    enum err e = rescue_store("/proc/self/exe", c->store_dir, signals, &fault);
+    if (e == ERR_OK)
+        e = sandbox_enter(c, &fault);
     if (e == ERR_OK)
         e = sidecar_open(c, &s, &fault);
     if (e == ERR_OK) {

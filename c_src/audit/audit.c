@@ -366,6 +366,7 @@ static void *work(void *arg)
 {
     struct audit *a = arg;
 
+    thread_give_signal_stack(); /* as the store thread */
     pthread_mutex_lock(&a->lock);
     for (;;) {
         while (!a->is_running && !a->is_stopping)

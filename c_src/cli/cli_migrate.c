@@ -76,8 +76,8 @@ static void print_old(void *arg, const char *name, uint64_t bytes, int64_t at_us
     int64_t days = (clock_wall_us() - at_us) / DAY_US;
 
     (void)arg;
-    printf("kept by a migration: %s, %" PRIu64 " bytes, last written %" PRId64 " days ago\n", name,
-           bytes, days > 0 ? days : 0);
+    printf("kept: %s, %" PRIu64 " bytes, last written %" PRId64 " days ago\n", name, bytes,
+           days > 0 ? days : 0);
 }
 
 void cli_migrate_print_old(const char *dir)
@@ -103,7 +103,7 @@ static bool is_meant(void)
         fputs("convex_sidecar store drop-old: --yes says that it is meant\n", stderr);
         return false;
     }
-    printf("Remove? There is no way back to that format without it [yes/no]: ");
+    printf("Remove? There is no way back to them [yes/no]: ");
     fflush(stdout);
     return fgets(answer, sizeof answer, stdin) != NULL && strcmp(answer, "yes\n") == 0;
 }
@@ -115,7 +115,7 @@ int cli_migrate_drop_old(const char *dir, bool is_sure)
 
     migrate_each_old(dir, note_old, &o);
     if (o.count == 0) {
-        printf("%s: no migration has kept a store here\n", dir);
+        printf("%s: no old store is kept here\n", dir);
         return CLI_DONE;
     }
     if (!is_sure && !is_meant())

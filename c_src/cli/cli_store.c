@@ -36,6 +36,13 @@
 #define IMPORT_TIMEOUT_S 60
 #define TIMEOUT_MAX_S    7200
 
+/* What may stand after a word. */
+struct rest {
+    const char *file;
+    int64_t to, timeout_s;
+    bool is_sure, anyway;
+};
+
 /* Lines on ${out}, up to a bound. */
 struct listing {
     FILE *out;
@@ -78,7 +85,7 @@ static int finish(int status)
     return CLI_ERROR;
 }
 
-static int check(const char *dir, const char *unused)
+static int check(const char *dir, const struct rest *unused)
 {
     struct listing l = {.out = stdout};
     struct store_report r;
@@ -102,7 +109,7 @@ static int check(const char *dir, const char *unused)
     return finish(r.findings == 0 ? CLI_DONE : CLI_ERROR);
 }
 
-static int dump(const char *dir, const char *unused)
+static int dump(const char *dir, const struct rest *unused)
 {
     struct fault fault = {0};
     uint64_t damaged = 0;
@@ -126,12 +133,13 @@ static void print_repair(const char *dir, const struct salvage_report *r,
     printf("checkpoints made anew: %" PRIu64 ", mended: %" PRIu64 "\n", r->checkpoints_made,
            r->checkpoints_mended);
     if (r->quarantined > 0)
-        printf("damaged records: %" PRIu64 ", their bytes are in %s\n", r->quarantined,
+        printf("damaged records: %" PRIu64 ", their bytes are in %s/%s\n", r->quarantined, dir,
                places->quarantine);
-    printf("the old store is %s; remove it when all is well\n", places->broken);
+    printf("the old store is %s/%s; convex_sidecar store drop-old removes it when all is well\n",
+           dir, places->broken);
 }
 
-static int repair(const char *dir, const char *unused)
+static int repair(const char *dir, const struct rest *rest)
 {
     struct listing l = {.out = stdout};
     struct store_report before;
@@ -139,10 +147,9 @@ static int repair(const char *dir, const char *unused)
     struct repair_places places;
     struct fault fault = {0};
 
-    (void)unused;
     if (store_check(dir, NULL, NULL, &before, &fault) != ERR_OK)
         return complain(&fault);
-    if (before.findings == 0) {
+    if (before.findings == 0 && !rest->anyway) {
         printf("%s: sound; nothing was changed\n", dir);
         return finish(CLI_DONE);
     }
@@ -161,9 +168,10 @@ static void warn(void *arg, const char *text)
     fputc('\n', stderr);
 }
 
-/* To ${path}, which must not be there yet; NULL: standard output. */
-static int export(const char *dir, const char *path)
+/* To a file that must not be there yet; none is named: standard output. */
+static int export(const char *dir, const struct rest *rest)
 {
+    const char *path = rest->file;
     struct export_report r;
     struct fault fault = {0};
     FILE *out = path != NULL ? fopen(path, "wxe") : stdout;
@@ -184,29 +192,23 @@ static int export(const char *dir, const char *path)
 
 /* ---- the words ---------------------------------------------------------------------- */
 
-/* What may stand after a word. */
-struct rest {
-    const char *file;
-    int64_t to, timeout_s;
-    bool is_sure;
-};
-
 enum takes {
     TAKES_NOTHING = 0,
     TAKES_FILE = 1,
     WANTS_FILE = 2,
     TAKES_TO = 4,
     TAKES_YES = 8,
-    TAKES_TIMEOUT = 16
+    TAKES_TIMEOUT = 16,
+    TAKES_ANYWAY = 32
 };
 
 static const struct store_word {
     const char *name;
     unsigned takes;
-    int (*held)(const char *dir, const char *file); /* NULL: the store is not held for it */
+    int (*held)(const char *dir, const struct rest *rest); /* NULL: the store is not held for it */
 } store_words[] = {{"check", TAKES_NOTHING, check},
                    {"dump", TAKES_NOTHING, dump},
-                   {"repair", TAKES_NOTHING, repair},
+                   {"repair", TAKES_ANYWAY, repair},
                    {"export", TAKES_FILE, export},
                    {"migrate", TAKES_TO, NULL},
                    {"drop-old", TAKES_YES, NULL},
@@ -227,6 +229,8 @@ static bool take_rest(const struct store_word *w, int argc, char **argv, struct 
         const char *next = i + 1 < argc ? argv[i + 1] : NULL;
         if ((w->takes & TAKES_YES) && strcmp(argv[i], "--yes") == 0)
             r->is_sure = true;
+        else if ((w->takes & TAKES_ANYWAY) && strcmp(argv[i], "--anyway") == 0)
+            r->anyway = true;
         else if ((w->takes & TAKES_TO) && strcmp(argv[i], "--to") == 0)
             i += parse_number(next, MIGRATE_OLDEST, STORE_FORMAT, &r->to) ? 1 : argc;
         else if ((w->takes & TAKES_TIMEOUT) && strcmp(argv[i], "--timeout") == 0)
@@ -255,7 +259,7 @@ static int unknown_of(const struct store_word *w)
     return w->held == check ? CLI_UNKNOWN : CLI_ERROR;
 }
 
-static int run_held(const struct store_word *w, const char *dir, const char *file)
+static int run_held(const struct store_word *w, const char *dir, const struct rest *rest)
 {
     struct fault fault = {0};
     int fd;
@@ -264,7 +268,7 @@ static int run_held(const struct store_word *w, const char *dir, const char *fil
         complain(&fault);
         return unknown_of(w);
     }
-    int status = w->held(dir, file);
+    int status = w->held(dir, rest);
     if (fd >= 0)
         close(fd);
     return status;
@@ -277,9 +281,9 @@ int cli_store_run(const char *dir, int argc, char **argv)
     char real[PATH_MAX], file[PATH_MAX];
 
     if (w == NULL || !take_rest(w, argc - 1, argv + 1, &rest)) {
-        fprintf(stderr, "convex_sidecar store: check, dump, repair, export [FILE], import FILE, "
-                        "migrate [--to 1] or drop-old [--yes] is wanted; see convex_sidecar store "
-                        "--help\n");
+        fprintf(stderr, "convex_sidecar store: check, dump, repair [--anyway], export [FILE], "
+                        "import FILE, migrate [--to 1] or drop-old [--yes] is wanted; see "
+                        "convex_sidecar store --help\n");
         return CLI_USAGE;
     }
     if (w->takes & WANTS_FILE)
@@ -292,7 +296,7 @@ int cli_store_run(const char *dir, int argc, char **argv)
         return unknown_of(w);
     }
     if (w->held != NULL)
-        return run_held(w, real, rest.file);
+        return run_held(w, real, &rest);
     return finish(w->takes & TAKES_TO ? cli_migrate(real, (unsigned)rest.to)
                                       : cli_migrate_drop_old(real, rest.is_sure));
 }

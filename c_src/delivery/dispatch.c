@@ -205,6 +205,7 @@ static void *deliver(void *arg)
     struct dispatch *d = arg;
     uint64_t seed = 0;
 
+    thread_give_signal_stack(); /* as the store thread */
     PRE(getrandom(&seed, sizeof seed, 0) == sizeof seed);
     d->delivery =
         delivery_open(d->outbox, d->sink, &d->options, seed, clock_mono_us(), clock_wall_us());

@@ -13,6 +13,8 @@
 #include <errno.h>
 #include <signal.h>
 
+#define SIGNAL_STACK_BYTES 32768 /* the vector registers of the largest machines need 12 KB */
+
 bool thread_start(pthread_t *thread, const char *name, void *(*run)(void *), void *arg)
 {
     static const int broken[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGSYS};
@@ -28,4 +30,15 @@ bool thread_start(pthread_t *thread, const char *name, void *(*run)(void *), voi
         (void)pthread_setname_np(*thread, name); /* it may have ended already */
     errno = error;
     return error == 0;
+}
+
+void thread_give_signal_stack(void)
+{
+    static _Thread_local uint8_t stack[SIGNAL_STACK_BYTES];
+    const stack_t mine = {.ss_sp = stack, .ss_size = sizeof stack};
+    stack_t old;
+
+    /* A sanitizer has given one, and unmaps what it finds at the thread's end. */
+    if (sigaltstack(NULL, &old) == 0 && (old.ss_flags & SS_DISABLE))
+        (void)sigaltstack(&mine, NULL);
 }

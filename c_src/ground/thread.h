@@ -15,4 +15,8 @@
  */
 bool thread_start(pthread_t *thread, const char *name, void *(*run)(void *), void *arg) MUST_CHECK;
 
+/** thread_give_signal_stack(): The calling thread handles signals on a stack of their own, which is
+ * there when the thread's is used up. */
+void thread_give_signal_stack(void);
+
 #endif

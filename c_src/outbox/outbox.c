@@ -498,6 +498,7 @@ static void *run(void *arg)
     struct outbox *o = arg;
     struct work w;
 
+    thread_give_signal_stack(); /* LMDB may die of a damaged file (crash_mark.c) */
     while (wait_for_work(o, &w)) {
         if (w.intents != NULL || w.settlements != NULL || w.is_probe || w.heals)
             do_round(o, &w);

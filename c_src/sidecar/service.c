@@ -84,13 +84,18 @@ void service_ready(const char *status)
     tell_with_status("READY=1", status);
 }
 
+void service_extend(const char *status)
+{
+    tell_with_status("EXTEND_TIMEOUT_USEC=30000000", status);
+}
+
 void service_migrating(uint64_t done, uint64_t of)
 {
     char status[100];
 
     snprintf(status, sizeof status, "migrating the store: %llu of %llu records",
              (unsigned long long)done, (unsigned long long)of);
-    tell_with_status("EXTEND_TIMEOUT_USEC=30000000", status);
+    service_extend(status);
 }
 
 void service_stopping(void)

@@ -15,6 +15,8 @@ bool service_is_managed(void);
 /** service_ready(status): Started; ${status} is how it stands, a sentence for the manager's own
  * status. */
 void service_ready(const char *status);
+/** service_extend(status): The start takes longer, because of ${status}. */
+void service_extend(const char *status);
 /** service_migrating(done, of): The store is being brought to this format: more time is needed. */
 void service_migrating(uint64_t done, uint64_t of);
 /** service_stopping(): The end has begun. */

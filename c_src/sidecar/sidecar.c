@@ -38,12 +38,17 @@
 #include "status/history.h"
 #include "status/observe.h"
 #include "status/status.h"
+#include "store/crash_mark.h"
 
 #include <unistd.h>
+
+#define SETTLED_MS 60000
 
 /* The open parts; NULL while closed. */
 struct sidecar {
     const struct config *config;
+    int64_t opened_ms;
+    bool is_settled;              /* it is no start any more that the store may end */
     struct dist_session *answers; /* of the store thread */
     struct outbox *outbox;
     struct dispatch *dispatch;
@@ -315,10 +320,12 @@ enum err sidecar_open(const struct config *c, struct sidecar **s, struct fault *
     struct sidecar *new = base_alloc(sizeof *new);
 
     new->config = c;
+    new->opened_ms = clock_mono_ms();
     metrics_name_kinds(kind_name, c->kinds, kinds_count(c->kinds));
     new->answers = dist_session_new();
     log_keep(c->observe_details);
     new->history = history_new(clock_mono_us());
+    crash_mark_begin(c->store_dir);
     enum err e = open_all(new, fault);
     if (e == ERR_OK)
         *s = new;
@@ -345,6 +352,10 @@ void sidecar_say_ready(const struct sidecar *s)
 
 void sidecar_tick(struct sidecar *s)
 {
+    if (!s->is_settled && clock_mono_ms() - s->opened_ms > SETTLED_MS) {
+        s->is_settled = true;
+        crash_mark_settle(s->config->store_dir);
+    }
     history_tick(s->history, clock_mono_us(), clock_wall_us());
 }
 
@@ -382,6 +393,7 @@ uint64_t sidecar_close(struct sidecar *s, int64_t wait_ms)
     struct dispatch *dispatch = s->dispatch;
     uint64_t pending = s->outbox ? outbox_pending(s->outbox) : 0;
 
+    crash_mark_settle(s->config->store_dir);
     observe_close(s->observe);
     letters_close(s->status.letters);
     audit_stop(s->audit);

@@ -2,8 +2,8 @@
  * migrate.c - the steps in which a store becomes one of another format.
  *
  * The happy path: the directory is held throughout.  What an earlier attempt has left
- * (data.mdb.new/) goes (0); room is computed and is there (1); every record is read page by page
- * (pages.c) and put into data.mdb.new/data.mdb, the tables one after the other (2, 3); what was
+ * (data.mdb.new/) goes (0); room is computed and is there (1); every record is read
+ * (survey.c) and put into data.mdb.new/data.mdb, the tables one after the other (2, 3); what was
  * read must be what was written, and is synced (4); the old file gets a second name,
  * data.mdb.format-N (5); the new one is renamed over the first (6).  That rename is the only moment
  * at which anything changes.
@@ -20,7 +20,9 @@
 
 #include "ground/clock.h"
 #include "ground/log.h"
+#include "store/crash_mark.h"
 #include "store/migrate_inside.h"
+#include "store/replace.h"
 #include "store/store.h"
 #include "store/store_dir.h"
 
@@ -32,10 +34,8 @@
 #include <unistd.h>
 
 #define DATA              "data.mdb"
-#define NEW               "data.mdb.new" /* a directory, while a copy is made */
-#define COPY              NEW "/" DATA
 #define OLD               "data.mdb.format-"
-#define NAMES_MAX         9 /* of stores kept of one format */
+#define BROKEN            "data.mdb.broken-" /* of a repair */
 #define COMMIT_RECORDS    50000
 #define COMMIT_BYTES      ((size_t)64 << 20)
 #define STEP_RECORDS      1000 /* between two looks at the clock */
@@ -105,7 +105,7 @@ static void show_progress(struct migration *m)
     tell_progress(m);
 }
 
-static void take_entry(void *arg, const struct pages_entry *e)
+static void take_entry(void *arg, const struct survey_entry *e)
 {
     struct migration *m = arg;
 
@@ -139,7 +139,7 @@ static enum err refuse_damage(const struct migration *m, struct fault *fault)
 }
 
 /* Whether the new store has what was counted, and all that was there was read. */
-static bool is_complete(struct migration *m, struct pages *p)
+static bool is_complete(struct migration *m, struct survey *p)
 {
     const struct migrate_report *r = m->report;
     uint64_t checkpoints = 0, pending = 0, dead = 0, was = 0;
@@ -148,23 +148,23 @@ static bool is_complete(struct migration *m, struct pages *p)
     migrate_good(m, store_count(m->to, STORE_PENDING, &pending));
     migrate_good(m, store_count(m->to, STORE_DEAD, &dead));
     for (enum store_table t = STORE_META; t < STORE_TABLE_COUNT; t++)
-        was += t == STORE_IDS ? 0 : pages_entries(p, t);
+        was += t == STORE_IDS ? 0 : survey_entries(p, t);
     return m->failed == ERR_OK && m->seen == was && checkpoints == r->checkpoints &&
            pending == r->pending && dead == r->dead &&
            checkpoints + pending + dead + r->quarantined + m->overtaken >=
-               m->made + pages_entries(p, STORE_CHECKPOINTS) + pages_entries(p, STORE_PENDING) +
-                   pages_entries(p, STORE_DEAD);
+               m->made + survey_entries(p, STORE_CHECKPOINTS) + survey_entries(p, STORE_PENDING) +
+                   survey_entries(p, STORE_DEAD);
 }
 
 /* Steps 2 to 4, into the new store. */
-static enum err fill(struct migration *m, struct pages *p, struct fault *fault)
+static enum err fill(struct migration *m, struct survey *p, struct fault *fault)
 {
     static const enum store_table order[] = {STORE_META, STORE_QUARANTINE, STORE_CHECKPOINTS,
                                              STORE_PENDING, STORE_DEAD};
 
     migrate_good(m, store_begin(m->to));
     for (size_t i = 0; i < sizeof order / sizeof *order; i++)
-        pages_walk(p, order[i]);
+        survey_table(p, order[i]);
     if (m->damage[0] != '\0')
         return refuse_damage(m, fault);
     if (!m->has_format && m->seen > 0)
@@ -183,7 +183,7 @@ static enum err fill(struct migration *m, struct pages *p, struct fault *fault)
     if (m->failed == ERR_OK)
         migrate_good(m, store_sync(m->to));
     if (m->failed != ERR_OK)
-        return fault_fail(fault, ERR_STORE, NULL, COPY ": %s", store_why(m->to));
+        return fault_fail(fault, ERR_STORE, NULL, REPLACE_NEW ": %s", store_why(m->to));
     migrate_step(4);
     return ERR_OK;
 }
@@ -191,12 +191,12 @@ static enum err fill(struct migration *m, struct pages *p, struct fault *fault)
 /* ---- files -------------------------------------------------------------------- */
 
 /* Step 1.  Both numbers are said: the operator makes room, and starts again. */
-static enum err check_room(int dir_fd, const struct pages *p, struct migrate_report *report,
+static enum err check_room(int dir_fd, const struct survey *p, struct migrate_report *report,
                            struct fault *fault)
 {
-    uint64_t used = pages_used_bytes(p);
+    uint64_t used = survey_used_bytes(p);
     uint64_t need =
-        used + used / 4 + ROOM_A_CHECKPOINT * pages_entries(p, STORE_CHECKPOINTS) + ROOM_BYTES;
+        used + used / 4 + ROOM_A_CHECKPOINT * survey_entries(p, STORE_CHECKPOINTS) + ROOM_BYTES;
     struct statvfs fs;
 
     report->room_bytes = need;
@@ -212,95 +212,18 @@ static enum err check_room(int dir_fd, const struct pages *p, struct migrate_rep
         report->from, report->to, (unsigned long long)need, (unsigned long long)have);
 }
 
-/* Step 5: the old store under a name of its own. */
-static enum err keep_old(int dir_fd, struct migrate_report *report, struct fault *fault)
-{
-    struct stat data, other;
-    char *name = report->kept;
-
-    if (fstatat(dir_fd, DATA, &data, AT_SYMLINK_NOFOLLOW) != 0)
-        return fault_fail(fault, ERR_STORE, NULL, DATA ": %s", strerror(errno));
-    for (int n = 1; n <= NAMES_MAX; n++) {
-        snprintf(name, sizeof report->kept, n == 1 ? OLD "%u" : OLD "%u.%d", report->from, n);
-        if (linkat(dir_fd, DATA, dir_fd, name, 0) == 0)
-            return ERR_OK;
-        int bad = errno;
-        if (bad != EEXIST)
-            return fault_fail(fault, ERR_STORE, NULL,
-                              "%s: %s: a file system without hard links can't keep the old store: "
-                              "copy it to another one",
-                              name, strerror(bad));
-        if (fstatat(dir_fd, name, &other, AT_SYMLINK_NOFOLLOW) == 0 &&
-            other.st_ino == data.st_ino && other.st_dev == data.st_dev)
-            return ERR_OK; /* of an attempt that was killed */
-    }
-    return fault_fail(fault, ERR_STORE, NULL,
-                      "%d stores of format %u are kept already: convex_sidecar store drop-old",
-                      NAMES_MAX, report->from);
-}
-
-/* Step 0; and what is left after a failure. */
-static enum err remove_copy(int dir_fd, struct fault *fault)
-{
-    if ((unlinkat(dir_fd, COPY, 0) == 0 || errno == ENOENT) &&
-        (unlinkat(dir_fd, NEW, AT_REMOVEDIR) == 0 || errno == ENOENT))
-        return ERR_OK;
-    return fault_fail(fault, ERR_STORE, NULL, NEW ": %s", strerror(errno));
-}
-
-static enum err sync_dir(int dir_fd, struct fault *fault)
-{
-    return fsync(dir_fd) == 0 ? ERR_OK : fault_fail(fault, ERR_STORE, NULL, "%s", strerror(errno));
-}
-
-/* root migrates what belongs to the sidecar's user. */
-static void give_to_owner(int dir_fd)
-{
-    struct stat st;
-
-    if (fstatat(dir_fd, DATA, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_uid != geteuid() &&
-        fchownat(dir_fd, COPY, st.st_uid, st.st_gid, AT_SYMLINK_NOFOLLOW) != 0)
-        log_event(LOG_WARNING, "store.owner_not_kept", "file=" COPY " why=\"%s\"", strerror(errno));
-}
-
-/* Steps 5 and 6. */
-static enum err put_in_place(int dir_fd, struct migrate_report *report, struct fault *fault)
-{
-    enum err e;
-
-    give_to_owner(dir_fd);
-    e = keep_old(dir_fd, report, fault);
-    if (e == ERR_OK && unlinkat(dir_fd, "lock.mdb", 0) != 0 && errno != ENOENT)
-        e = fault_fail(fault, ERR_STORE, NULL, "lock.mdb: %s", strerror(errno));
-    if (e == ERR_OK)
-        e = sync_dir(dir_fd, fault);
-    migrate_step(5);
-    if (e == ERR_OK && renameat(dir_fd, COPY, dir_fd, DATA) != 0)
-        e = fault_fail(fault, ERR_STORE, NULL, COPY ": %s", strerror(errno));
-    if (e != ERR_OK)
-        return e;
-    migrate_step(6);
-    (void)remove_copy(dir_fd, fault); /* its directory; the next start would */
-    return sync_dir(dir_fd, fault);
-}
-
 /* ---- all of it ---------------------------------------------------------------- */
 
-static enum err copy(struct migration *m, const char *dir, struct pages *p, struct fault *fault)
+static enum err copy(struct migration *m, const char *dir, struct survey *p, struct fault *fault)
 {
-    char path[4200];
-
-    snprintf(path, sizeof path, "%s/" NEW, dir);
-    if (mkdir(path, 0700) != 0)
-        return fault_fail(fault, ERR_STORE, path, "%s", strerror(errno));
-    enum err e = store_open_copy(path, m->report->to, 2 * m->report->room_bytes, &m->to, fault);
+    enum err e = replace_open(dir, m->report->to, 2 * m->report->room_bytes, &m->to, fault);
     if (e != ERR_OK)
         return e;
     migrate_step(2);
     m->counters = (struct counters){1, 1, 1, 1, 0, 0, slice_str("")};
     m->began_us = m->said_us = clock_mono_us();
     for (enum store_table t = STORE_META; t < STORE_TABLE_COUNT; t++)
-        m->of += t == STORE_IDS ? 0 : pages_entries(p, t);
+        m->of += t == STORE_IDS ? 0 : survey_entries(p, t);
     tell_progress(m);
     e = fill(m, p, fault);
     store_close(m->to);
@@ -323,22 +246,22 @@ static void log_done(const struct migrate_report *r)
 }
 
 /* With the directory held, and what it has looked at. */
-static enum err run_steps(const char *dir, int dir_fd, struct pages *p, struct migration *m,
+static enum err run_steps(const char *dir, int dir_fd, struct survey *p, struct migration *m,
                           struct fault *fault)
 {
     int64_t began_ms = clock_mono_ms();
+    char name[40];
     enum err e = check_room(dir_fd, p, m->report, fault);
 
     migrate_step(1);
     if (e == ERR_OK)
         e = copy(m, dir, p, fault);
+    snprintf(name, sizeof name, OLD "%u", m->report->from);
     if (e == ERR_OK)
-        e = sync_dir(dir_fd, fault);
-    if (e == ERR_OK)
-        e = put_in_place(dir_fd, m->report, fault);
+        e = replace_put(dir_fd, name, m->report->kept, fault);
     if (e != ERR_OK) {
         struct fault ignored;
-        (void)remove_copy(dir_fd, &ignored);
+        (void)replace_clear(dir_fd, &ignored);
         return e;
     }
     m->report->took_ms = clock_mono_ms() - began_ms;
@@ -351,23 +274,28 @@ static enum err migrate_held(const char *dir, int dir_fd, unsigned to,
                              struct fault *fault)
 {
     struct migration m = {.wires = wires, .report = report};
-    const struct pages_visitor visitor = {&m, take_entry, take_damage};
-    struct pages *p;
+    const struct survey_visitor visitor = {&m, take_entry, take_damage};
+    struct survey *p;
 
-    enum err e = remove_copy(dir_fd, fault);
+    enum err e = replace_clear(dir_fd, fault);
     migrate_step(0);
     if (e != ERR_OK)
         return e;
     /* One that cannot be read is store_open's to refuse: it says the same of every damage. */
-    if (pages_open(dir, &visitor, &p, fault) != ERR_OK)
+    if (survey_open(dir, SURVEY_BY_CURSORS, &visitor, &p, fault) != ERR_OK)
         return ERR_OK;
-    report->from = pages_format(p);
+    report->from = survey_format(p);
     report->to = to;
+    /* It reads everything, once in the store's life: LMDB may die of it elsewhere first. */
+    if (report->from != to && m.damage[0] == '\0' && survey_try(dir, fault) != ERR_OK)
+        take_damage(&m, fault->why);
     if (report->from != to && m.damage[0] != '\0')
         e = refuse_damage(&m, fault);
     else if (report->from != to)
         e = run_steps(dir, dir_fd, p, &m, fault);
-    pages_close(p);
+    if (m.damage[0] != '\0')
+        crash_mark_leave(dir, m.damage);
+    survey_close(p);
     return e;
 }
 
@@ -407,7 +335,8 @@ void migrate_each_old(const char *dir,
     if (d == NULL)
         return;
     for (struct dirent *e; (e = readdir(d)) != NULL;)
-        if (strncmp(e->d_name, OLD, strlen(OLD)) == 0 &&
+        if ((strncmp(e->d_name, OLD, strlen(OLD)) == 0 ||
+             strncmp(e->d_name, BROKEN, strlen(BROKEN)) == 0) &&
             fstatat(dirfd(d), e->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode))
             visit(arg, e->d_name, (uint64_t)st.st_size,
                   (int64_t)st.st_mtim.tv_sec * 1000000 + st.st_mtim.tv_nsec / 1000);

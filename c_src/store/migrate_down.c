@@ -16,7 +16,7 @@
 #include "store/record_1.h"
 #include "store/store.h"
 
-static void leave_behind(struct migration *m, const struct pages_entry *e, const char *why)
+static void leave_behind(struct migration *m, const struct survey_entry *e, const char *why)
 {
     char place[256], quoted[600];
 
@@ -26,7 +26,7 @@ static void leave_behind(struct migration *m, const struct pages_entry *e, const
               log_quote(slice_str(place), quoted, sizeof quoted), why);
 }
 
-static void take_meta(struct migration *m, const struct pages_entry *e)
+static void take_meta(struct migration *m, const struct survey_entry *e)
 {
     struct counters c;
     struct destination d;
@@ -78,7 +78,7 @@ static bool is_doubtful(const struct migration *m, const struct checkpoint *cp)
            cp->delivered_mark <= m->doubt.to;
 }
 
-static void take_checkpoint(struct migration *m, const struct pages_entry *e)
+static void take_checkpoint(struct migration *m, const struct survey_entry *e)
 {
     struct checkpoint_record c, twin;
     struct fault fault = {0};
@@ -125,7 +125,7 @@ static bool is_newest(struct migration *m, const struct pending *p,
     return m->failed == ERR_OK;
 }
 
-static void take_pending(struct migration *m, const struct pages_entry *e)
+static void take_pending(struct migration *m, const struct survey_entry *e)
 {
     struct pending p;
     struct checkpoint_record c;
@@ -161,7 +161,7 @@ static void take_pending(struct migration *m, const struct pages_entry *e)
     m->report->pending++;
 }
 
-static void take_dead(struct migration *m, const struct pages_entry *e)
+static void take_dead(struct migration *m, const struct survey_entry *e)
 {
     struct dead_letter d;
     struct checkpoint_record c;
@@ -191,7 +191,7 @@ static void take_dead(struct migration *m, const struct pages_entry *e)
     m->report->dead++;
 }
 
-static void take_quarantined(struct migration *m, const struct pages_entry *e)
+static void take_quarantined(struct migration *m, const struct survey_entry *e)
 {
     struct quarantined q;
     struct fault fault = {0};
@@ -202,7 +202,7 @@ static void take_quarantined(struct migration *m, const struct pages_entry *e)
     leave_behind(m, e, why);
 }
 
-void migrate_down_entry(struct migration *m, const struct pages_entry *e)
+void migrate_down_entry(struct migration *m, const struct survey_entry *e)
 {
     if (e->table == STORE_META)
         take_meta(m, e);

@@ -7,7 +7,7 @@
 
 #include "ground/buf.h"
 #include "store/migrate.h"
-#include "store/pages.h"
+#include "store/survey.h"
 #include "store/record.h"
 
 struct store;
@@ -44,8 +44,8 @@ void migrate_note(uint64_t *next, uint64_t used);
 
 /** migrate_up_entry(m, e), migrate_down_entry(m, e): One record of the old store, of format 1
  * and 2. Tables are walked in the order meta, checkpoints, pending, dead. */
-void migrate_up_entry(struct migration *m, const struct pages_entry *e);
-void migrate_down_entry(struct migration *m, const struct pages_entry *e);
+void migrate_up_entry(struct migration *m, const struct survey_entry *e);
+void migrate_down_entry(struct migration *m, const struct survey_entry *e);
 /** migrate_up_end(m), migrate_down_end(m): The records that make a store of the copy. */
 void migrate_up_end(struct migration *m);
 void migrate_down_end(struct migration *m);

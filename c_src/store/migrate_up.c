@@ -14,7 +14,7 @@
 #include "store/record_1.h"
 #include "store/store.h"
 
-static void quarantine(struct migration *m, const struct pages_entry *e, const char *why)
+static void quarantine(struct migration *m, const struct survey_entry *e, const char *why)
 {
     struct quarantined q = {.no = m->counters.next_quarantine++,
                             .table = e->table,
@@ -44,7 +44,7 @@ static void put_checkpoint(struct migration *m, const struct checkpoint_record *
     migrate_put_numbered(m, STORE_CHECKPOINTS, c->cp.document, is_last);
 }
 
-static void take_meta(struct migration *m, const struct pages_entry *e)
+static void take_meta(struct migration *m, const struct survey_entry *e)
 {
     struct counters c;
     struct fault fault = {0};
@@ -68,7 +68,7 @@ static void note_version(struct migration *m, bool is_there, const struct outbox
         migrate_note(&m->counters.next_revision, v->revision);
 }
 
-static void take_checkpoint(struct migration *m, const struct pages_entry *e)
+static void take_checkpoint(struct migration *m, const struct survey_entry *e)
 {
     struct checkpoint_record c;
     struct fault fault = {0};
@@ -108,7 +108,7 @@ static uint64_t number_of(struct migration *m, struct slice id, struct checkpoin
     return c->cp.document;
 }
 
-static void take_pending(struct migration *m, const struct pages_entry *e)
+static void take_pending(struct migration *m, const struct survey_entry *e)
 {
     struct pending p;
     struct fault fault = {0};
@@ -135,7 +135,7 @@ static void take_pending(struct migration *m, const struct pages_entry *e)
     m->report->pending++;
 }
 
-static void take_dead(struct migration *m, const struct pages_entry *e)
+static void take_dead(struct migration *m, const struct survey_entry *e)
 {
     struct dead_letter d;
     struct fault fault = {0};
@@ -157,7 +157,7 @@ static void take_dead(struct migration *m, const struct pages_entry *e)
     m->report->dead++;
 }
 
-void migrate_up_entry(struct migration *m, const struct pages_entry *e)
+void migrate_up_entry(struct migration *m, const struct survey_entry *e)
 {
     if (e->table == STORE_META)
         take_meta(m, e);

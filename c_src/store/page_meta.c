@@ -18,7 +18,6 @@
 #include <unistd.h>
 
 #define META_BYTES   (PAGE_HEADER_BYTES + 24 + 2 * PAGE_TREE_BYTES + 16)
-#define META_MAGIC   0xBEEFC0DEu
 #define META_VERSION 1
 #define MIN_PAGE     512
 #define MAX_PAGE     65536
@@ -57,8 +56,9 @@ static bool read_meta(int fd, uint64_t no, size_t page_bytes, struct page_meta *
 
     if (!page_read_at(fd, page, sizeof page, no * page_bytes))
         return false;
-    if (page_u64(page) != no || !(page_u16(page + 10) & PAGE_META) || page_u32(at) != META_MAGIC ||
-        page_u32(at + 4) != META_VERSION || page_u32(at + 24) != page_bytes)
+    if (page_u64(page) != no || !(page_u16(page + 10) & PAGE_META) ||
+        page_u32(at) != PAGE_META_MAGIC || page_u32(at + 4) != META_VERSION ||
+        page_u32(at + 24) != page_bytes)
         return false;
     m->page_bytes = page_bytes;
     m->free = page_tree_of(at + 24);

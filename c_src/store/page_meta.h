@@ -9,6 +9,7 @@
 
 #define PAGE_HEADER_BYTES 16 /* page number (8), pad (2), flags (2), lower (2), upper (2) */
 #define PAGE_TREE_BYTES   48 /* MDB_db */
+#define PAGE_META_MAGIC   0xBEEFC0DEu /* behind the header of a meta page */
 
 enum page_flag {
     PAGE_BRANCH = 1,

@@ -35,14 +35,13 @@
 #define MAX_VALUE_BYTES ((uint64_t)1 << 30)
 #define INTEGER_KEY     8 /* MDB_INTEGERKEY */
 #define NO_PAGE         UINT64_MAX
-#define PROBE_ALL_PAGES 32768 /* a store of so many is probed to its last page */
 
 enum node_flag { NODE_BIG = 1, NODE_TREE = 2 };
 enum page_state { PAGE_UNSEEN, PAGE_IN_USE, PAGE_FREE };
 
 struct pages {
     int fd;
-    const struct pages_visitor *visitor;
+    const struct survey_visitor *visitor;
     size_t page_bytes;
     uint64_t count;   /* of pages, in use by the committed state */
     uint64_t in_file; /* whole pages the file has */
@@ -62,8 +61,7 @@ struct walk {
     const char *name;
     int table; /* enum store_table; -1: none of ours */
     void (*entry)(struct walk *w, uint16_t flags, struct slice key, struct slice value);
-    bool is_quiet; /* what is wrong on a lost page is no news */
-    bool skips_leaves;
+    bool is_quiet;  /* what is wrong on a lost page is no news */
     unsigned flags; /* that the tree must have */
     int depth;      /* of its leaves, from 1; as the tree says */
     uint64_t found;
@@ -275,7 +273,7 @@ static void walk_page(struct walk *w, uint64_t no, int depth)
         damaged(w, no, "lies too deep");
         return;
     }
-    if (!claim(w, no, 1) || (w->skips_leaves && depth + 1 >= w->depth))
+    if (!claim(w, no, 1))
         return;
     uint8_t *page = base_alloc(p->page_bytes);
     if (read_pages(w, no, page, p->page_bytes)) {
@@ -302,7 +300,7 @@ static void walk_tree(struct walk *w, const struct page_tree *t)
     }
     if (t->root != NO_PAGE)
         walk_page(w, t->root, 0);
-    if (!w->skips_leaves && w->found != t->entries) {
+    if (w->found != t->entries) {
         w->p->tables_damaged = w->p->tables_damaged || w->table >= 0;
         say(w->p, "%s: %llu entries were found, there should be %llu", w->name,
             (unsigned long long)w->found, (unsigned long long)t->entries);
@@ -344,17 +342,16 @@ static void take_table(struct walk *w, uint16_t flags, struct slice key, struct 
 
 static void give_entry(struct walk *w, uint16_t flags, struct slice key, struct slice value)
 {
-    const struct pages_entry e = {(enum store_table)w->table, key, value};
+    const struct survey_entry e = {(enum store_table)w->table, key, value};
 
     (void)flags;
     w->p->visitor->entry(w->p->visitor->arg, &e);
 }
 
-static void walk_table(struct pages *p, enum store_table t, bool skips_leaves)
+void pages_walk(struct pages *p, enum store_table t)
 {
     struct walk w = {.p = p, .name = store_table_name(t), .table = (int)t, .entry = give_entry};
 
-    w.skips_leaves = skips_leaves;
     w.flags = store_table_is_numbered(t, p->format) ? INTEGER_KEY : 0;
     if (p->tables[t].is_there) {
         walk_tree(&w, &p->tables[t]);
@@ -364,14 +361,9 @@ static void walk_table(struct pages *p, enum store_table t, bool skips_leaves)
     }
 }
 
-void pages_walk(struct pages *p, enum store_table t)
-{
-    walk_table(p, t, false);
-}
-
 static void give_lost(struct walk *w, uint16_t flags, struct slice key, struct slice value)
 {
-    const struct pages_entry e = {STORE_TABLE_COUNT, key, value};
+    const struct survey_entry e = {STORE_TABLE_COUNT, key, value};
 
     if (!(flags & NODE_TREE))
         w->p->visitor->entry(w->p->visitor->arg, &e);
@@ -484,7 +476,7 @@ static void say_early(struct pages *p)
     buf_free(&p->early);
 }
 
-enum err pages_open(const char *dir, const struct pages_visitor *visitor, struct pages **out,
+enum err pages_open(const char *dir, const struct survey_visitor *visitor, struct pages **out,
                     struct fault *fault)
 {
     struct pages *p = base_alloc(sizeof *p);
@@ -555,41 +547,4 @@ void pages_close(struct pages *p)
     buf_free(&p->early);
     free(p->state);
     free(p);
-}
-
-/* ---- the probe ------------------------------------------------------------ */
-
-static void pass_entry(void *arg, const struct pages_entry *e)
-{
-    (void)arg;
-    (void)e;
-}
-
-static void first_damage(void *arg, const char *what)
-{
-    struct fault *fault = arg;
-
-    if (fault->why[0] == '\0')
-        fault_say(fault, NULL, "damaged (%.120s): see convex_sidecar store --help", what);
-}
-
-enum err pages_probe(const char *dir, struct fault *fault)
-{
-    const struct pages_visitor visitor = {fault, pass_entry, first_damage};
-    struct pages *p;
-
-    fault_clear(fault);
-    fault_at(fault, "%s", dir);
-    enum err e = pages_open(dir, &visitor, &p, fault);
-    if (e == ERR_NOT_FOUND)
-        return ERR_OK;
-    if (e != ERR_OK)
-        return e;
-    /* Pages behind the end of the file would be a bus error: then all are looked at. */
-    bool skips_leaves = p->count > PROBE_ALL_PAGES && p->in_file >= p->count;
-    for (enum store_table t = 0; t < STORE_TABLE_COUNT; t++)
-        if (p->tables[t].is_there)
-            walk_table(p, t, skips_leaves);
-    pages_close(p);
-    return fault->why[0] == '\0' ? ERR_OK : ERR_STORE;
 }

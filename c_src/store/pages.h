@@ -1,25 +1,15 @@
 /* pages.h - a store's file read page by page, without LMDB: for a file that may be damaged. */
 
+/* Private to store/. */
+/* Who reads a store takes survey.h. */
+
 #ifndef PAGES_H
 #define PAGES_H
 
 #include "ground/base.h"
-#include "store/tables.h"
+#include "store/survey.h"
 
 struct pages; /* opaque; one thread */
-
-/* An entry found.  Slices are good until the visitor returns. */
-struct pages_entry {
-    enum store_table table; /* of a lost page: STORE_TABLE_COUNT, nobody knows which */
-    struct slice key, value;
-};
-
-struct pages_visitor {
-    void *arg;
-    void (*entry)(void *arg, const struct pages_entry *e);
-    /** Something that LMDB would stumble over: one sentence, naming the page. */
-    void (*damage)(void *arg, const char *what);
-};
 
 /**
  * pages_open(dir, visitor, p, fault):
@@ -28,7 +18,7 @@ struct pages_visitor {
  * file; ERR_STORE: it cannot be read at all, or a newer sidecar made it; ${fault} says why.
  * Nobody may write to the file meanwhile: hold the store first (store_hold).
  */
-enum err pages_open(const char *dir, const struct pages_visitor *visitor, struct pages **p,
+enum err pages_open(const char *dir, const struct survey_visitor *visitor, struct pages **p,
                     struct fault *fault) MUST_CHECK;
 void pages_close(struct pages *p);
 
@@ -53,13 +43,5 @@ void pages_walk(struct pages *p, enum store_table t);
  * there may be outdated ones among them.  Nothing, when no page of a table is damaged.
  */
 void pages_walk_lost(struct pages *p);
-
-/**
- * pages_probe(dir, fault):
- * Whether LMDB may open the store in ${dir}: every page of one that is small, of a large one those
- * that lead to others, which takes milliseconds; no file at all is well, too.  ERR_STORE: it would
- * stumble, ${fault} says over what.
- */
-enum err pages_probe(const char *dir, struct fault *fault) MUST_CHECK;
 
 #endif

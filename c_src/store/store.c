@@ -20,24 +20,29 @@
  * One thread writes; views are on any thread.
  */
 
-#include "ground/log.h"
-#include "store/pages.h"
-#include "store/record.h"
 #include "store/store.h"
+
+#include "ground/log.h"
+#include "store/crash_mark.h"
+#include "store/format.h"
+#include "store/record.h"
 #include "store/store_dir.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <lmdb.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <unistd.h>
 
 struct store {
     /* fixed after open */
     char *dir;
-    unsigned format; /* whose tables it has */
-    unsigned flags;  /* of mdb_env_open */
-    int lock_fd;     /* -1: of a copy, which its owner holds */
+    unsigned format;       /* whose tables it has */
+    unsigned flags;        /* of mdb_env_open */
+    int lock_fd;           /* -1: of a copy, which its owner holds */
+    unsigned newer;        /* the format, where a newer sidecar made it */
+    atomic_flag is_marked; /* that it is damaged, for the next start */
     /* the writing thread's */
     MDB_txn *txn;
     MDB_cursor *cursors[STORE_TABLE_COUNT]; /* of txn, opened when needed */
@@ -73,8 +78,26 @@ static struct slice slice_val(MDB_val v)
     return slice_of(v.mv_data, v.mv_size);
 }
 
+/* What LMDB says of a file that is not what it has written. */
+static bool is_damage(int rc)
+{
+    return rc == MDB_CORRUPTED || rc == MDB_PAGE_NOTFOUND || rc == MDB_INVALID ||
+           rc == MDB_CURSOR_FULL;
+}
+
+void store_mark_damaged(struct store *s, const char *why)
+{
+    if ((s->flags & MDB_NOLOCK) || atomic_flag_test_and_set(&s->is_marked))
+        return;
+    crash_mark_leave(s->dir, why);
+    log_event(LOG_ERROR, "store.damaged", "dir=%s why=\"%s\" next=\"%s\"", s->dir, why,
+              "the next start copies what can be read");
+}
+
 static enum err answer(struct store *s, int rc)
 {
+    if (is_damage(rc))
+        store_mark_damaged(s, mdb_strerror(rc));
     if (rc == 0)
         return ERR_OK;
     if (rc == MDB_NOTFOUND)
@@ -87,8 +110,26 @@ static enum err answer(struct store *s, int rc)
 
 /* ---- the environment ------------------------------------------------------ */
 
+/* The format's record, before anything is written: a newer sidecar's store is left alone. */
+static int check_format(struct store *s, MDB_txn *txn)
+{
+    MDB_val key = val_of(slice_str("format")), value;
+    struct fault ignored;
+    unsigned format;
+    int rc = mdb_dbi_open(txn, store_table_name(STORE_META), 0, &s->dbi[STORE_META]);
+
+    if (rc == 0)
+        rc = mdb_get(txn, s->dbi[STORE_META], &key, &value);
+    if (rc == 0 && format_parse(slice_val(value), &format, &ignored) == ERR_OK &&
+        format > STORE_FORMAT) {
+        s->newer = format;
+        return MDB_VERSION_MISMATCH;
+    }
+    return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
 /* An LMDB file that is not ours keeps what it has: it is refused before a table is made. */
-static int check_ours(MDB_txn *txn)
+static int check_ours(struct store *s, MDB_txn *txn, bool *is_new)
 {
     MDB_dbi root;
     MDB_stat st;
@@ -97,32 +138,38 @@ static int check_ours(MDB_txn *txn)
 
     if (rc == 0)
         rc = mdb_stat(txn, root, &st);
-    if (rc == 0 && st.ms_entries > 0)
-        rc = mdb_get(txn, root, &key, &value);
-    return rc == MDB_NOTFOUND ? MDB_INCOMPATIBLE : rc;
+    *is_new = rc == 0 && st.ms_entries == 0;
+    if (rc != 0 || *is_new)
+        return rc;
+    rc = mdb_get(txn, root, &key, &value);
+    return rc == 0 ? check_format(s, txn) : rc == MDB_NOTFOUND ? MDB_INCOMPATIBLE : rc;
 }
 
 /* A table whose keys are of the other kind is an older format's (migrate.c). */
-static int open_table(struct store *s, MDB_txn *txn, enum store_table t)
+static int open_table(struct store *s, MDB_txn *txn, enum store_table t, bool is_new)
 {
     unsigned wanted = store_table_is_numbered(t, s->format) ? MDB_INTEGERKEY : 0u, found;
-    int rc = mdb_dbi_open(txn, store_table_name(t), MDB_CREATE | wanted, &s->dbi[t]);
+    int rc =
+        mdb_dbi_open(txn, store_table_name(t), (is_new ? MDB_CREATE : 0u) | wanted, &s->dbi[t]);
 
     if (rc == 0)
         rc = mdb_dbi_flags(txn, s->dbi[t], &found);
-    return rc == 0 && (found & MDB_INTEGERKEY) != wanted ? MDB_VERSION_MISMATCH : rc;
+    if (rc == 0 && (found & MDB_INTEGERKEY) != wanted)
+        return MDB_VERSION_MISMATCH;
+    return rc == MDB_NOTFOUND ? MDB_CORRUPTED : rc; /* they are all made at once */
 }
 
 static int open_tables(struct store *s, MDB_env *env)
 {
     MDB_txn *txn;
+    bool is_new = false;
     int rc = mdb_txn_begin(env, NULL, 0, &txn);
 
     if (rc != 0)
         return rc;
-    rc = check_ours(txn);
+    rc = check_ours(s, txn, &is_new);
     for (int t = 0; rc == 0 && t < store_table_count(s->format); t++)
-        rc = open_table(s, txn, (enum store_table)t);
+        rc = open_table(s, txn, (enum store_table)t, is_new);
     if (rc != 0) {
         mdb_txn_abort(txn);
         return rc;
@@ -178,8 +225,6 @@ enum err store_open(const char *dir, uint64_t map_bytes, struct store **out, str
         goto err2;
     if (store_dir_check(dir, dir_fd, fault) != ERR_OK)
         goto err2;
-    if (pages_probe(dir, fault) != ERR_OK)
-        goto err2;
     rc = store_dir_make_lock_file(dir_fd);
     if (rc == 0)
         rc = open_env(s);
@@ -190,9 +235,22 @@ enum err store_open(const char *dir, uint64_t map_bytes, struct store **out, str
                    "data.mdb there is not a store of the sidecar; it was left as it is");
         goto err2;
     }
+    if (s->newer > STORE_FORMAT && format_refuse_newer(s->newer, STORE_FORMAT, fault) != ERR_OK)
+        goto err2;
     if (rc == MDB_VERSION_MISMATCH) {
         fault_say(fault, dir,
                   "an older format: convex_sidecar store migrate brings it to this one");
+        goto err2;
+    }
+    if (is_damage(rc)) {
+        store_mark_damaged(s, mdb_strerror(rc));
+        fault_fail(
+            fault, ERR_STORE, dir,
+            rc == MDB_INVALID
+                ? "data.mdb there is not a store, or it is damaged: see convex_sidecar store "
+                  "repair --help"
+                : "damaged (%s): the next start copies what can be read",
+            mdb_strerror(rc));
         goto err2;
     }
     if (rc != 0) {
@@ -540,8 +598,10 @@ static int activate(struct store_view *v)
     return rc;
 }
 
-static enum err view_answer(int rc)
+static enum err view_answer(struct store_view *v, int rc)
 {
+    if (is_damage(rc))
+        store_mark_damaged(v->store, mdb_strerror(rc));
     return rc == 0 ? ERR_OK : rc == MDB_NOTFOUND ? ERR_NOT_FOUND : ERR_STORE;
 }
 
@@ -555,7 +615,7 @@ enum err store_view_get(struct store_view *v, struct slice key, struct slice *va
         rc = mdb_get(v->txn, v->store->dbi[v->table], &k, &found);
     if (rc == 0)
         *value = slice_val(found);
-    return view_answer(rc);
+    return view_answer(v, rc);
 }
 
 enum err store_view_seek(struct store_view *v, struct slice key, bool behind, struct slice *found,
@@ -567,14 +627,14 @@ enum err store_view_seek(struct store_view *v, struct slice key, bool behind, st
     PRE(key.len <= STORE_MAX_KEY);
     int rc = activate(v);
     if (rc != 0)
-        return view_answer(rc);
+        return view_answer(v, rc);
     /* The next one after the last one found: a step instead of a search. */
     if (behind && mdb_cursor_get(v->cursor, &k, &at, MDB_GET_CURRENT) == 0 &&
         slice_eq(slice_val(k), key)) {
         rc = mdb_cursor_get(v->cursor, &k, &at, MDB_NEXT);
         if (rc == 0)
             rc = give(is_numbered, key, behind, k, at, found, value);
-        return view_answer(rc);
+        return view_answer(v, rc);
     }
-    return view_answer(seek(v->cursor, is_numbered, key, behind, found, value));
+    return view_answer(v, seek(v->cursor, is_numbered, key, behind, found, value));
 }

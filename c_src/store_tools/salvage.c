@@ -24,7 +24,7 @@
 
 #include "store_tools/salvage.h"
 
-#include "store/pages.h"
+#include "store/survey.h"
 #include "store/store.h"
 #include "store_tools/records.h"
 #include "store_tools/salvage_inside.h"
@@ -384,7 +384,7 @@ static void mend_checkpoints(struct salvager *s)
 
 /* ---- all of it ------------------------------------------------------------ */
 
-static void take_entry(void *arg, const struct pages_entry *e)
+static void take_entry(void *arg, const struct survey_entry *e)
 {
     struct salvager *s = arg;
 
@@ -411,16 +411,16 @@ static void take_damage(void *arg, const char *what)
     s->say(s->arg, what);
 }
 
-static void walk(struct salvager *s, struct pages *p)
+static void walk(struct salvager *s, struct survey *p)
 {
-    s->format = pages_format(p);
-    pages_walk(p, STORE_META);
-    pages_walk(p, STORE_QUARANTINE);
-    pages_walk(p, STORE_PENDING);
-    pages_walk(p, STORE_CHECKPOINTS);
-    pages_walk(p, STORE_DEAD);
+    s->format = survey_format(p);
+    survey_table(p, STORE_META);
+    survey_table(p, STORE_QUARANTINE);
+    survey_table(p, STORE_PENDING);
+    survey_table(p, STORE_CHECKPOINTS);
+    survey_table(p, STORE_DEAD);
     for (s->stage = LOST_CHECKPOINTS; s->stage < LOST_STAGES; s->stage++)
-        pages_walk_lost(p);
+        survey_lost(p);
     mend_checkpoints(s);
     if (s->failed == ERR_OK)
         salvage_put_meta(s);
@@ -438,13 +438,17 @@ enum err salvage(const char *dir, struct store *to, FILE *quarantine_file,
                          .arg = arg,
                          .report = report,
                          .counters = {1, 1, 1, 1, 0, 0, slice_str("")}};
-    const struct pages_visitor visitor = {&s, take_entry, take_damage};
-    struct pages *p;
+    const struct survey_visitor visitor = {&s, take_entry, take_damage};
+    struct survey *p;
 
     *report = (struct salvage_report){0};
-    enum err e = pages_open(dir, &visitor, &p, fault);
+    struct fault why = {0};
+    enum survey_by by = survey_choose(dir, &why);
+    enum err e = survey_open(dir, by, &visitor, &p, fault);
     if (e != ERR_OK)
         return e;
+    if (by == SURVEY_BY_PAGES)
+        say(arg, why.why);
     if (salvage_good(&s, store_begin(to)))
         walk(&s, p);
     if (s.failed != ERR_OK)
@@ -452,7 +456,7 @@ enum err salvage(const char *dir, struct store *to, FILE *quarantine_file,
     else if (s.bad != 0)
         fault_say(fault, NULL, "quarantine: %s", strerror(s.bad));
     store_abort(to);
-    pages_close(p);
+    survey_close(p);
     buf_free(&s.line);
     buf_free(&s.record);
     buf_free(&s.loaded);

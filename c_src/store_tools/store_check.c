@@ -18,7 +18,7 @@
 #include "store/format.h"
 #include "store/kept.h"
 #include "store/kept_for.h"
-#include "store/pages.h"
+#include "store/survey.h"
 #include "store/record.h"
 #include "store/record_1.h"
 #include "store_tools/records.h"
@@ -382,7 +382,7 @@ static void check_checkpoint(struct checker *c, struct slice key, struct slice v
 
 /* ---- all of it ------------------------------------------------------------ */
 
-static void take_entry(void *arg, const struct pages_entry *e)
+static void take_entry(void *arg, const struct survey_entry *e)
 {
     struct checker *c = arg;
 
@@ -458,30 +458,34 @@ enum err store_check(const char *dir, void (*finding)(void *arg, const char *tex
                      struct store_report *report, struct fault *fault)
 {
     struct checker c = {.finding = finding, .arg = arg, .report = report};
-    const struct pages_visitor visitor = {&c, take_entry, take_damage};
-    struct pages *p;
+    const struct survey_visitor visitor = {&c, take_entry, take_damage};
+    struct survey *p;
 
     *report = (struct store_report){0};
-    enum err e = pages_open(dir, &visitor, &p, fault);
+    struct fault why = {0};
+    enum survey_by by = survey_choose(dir, &why);
+    enum err e = survey_open(dir, by, &visitor, &p, fault);
     if (e != ERR_OK)
         return e;
-    c.format = pages_format(p);
-    pages_walk(p, STORE_META);
-    pages_walk(p, STORE_QUARANTINE);
-    pages_walk(p, STORE_IDS);
-    pages_walk(p, STORE_DEAD);
-    pages_walk(p, STORE_PENDING);
+    if (by == SURVEY_BY_PAGES)
+        find(&c, "%s", why.why);
+    c.format = survey_format(p);
+    survey_table(p, STORE_META);
+    survey_table(p, STORE_QUARANTINE);
+    survey_table(p, STORE_IDS);
+    survey_table(p, STORE_DEAD);
+    survey_table(p, STORE_PENDING);
     if (c.link_count > 0)
         qsort(c.links, c.link_count, sizeof *c.links, by_no); /* sorted, unless damaged */
     sort_names(&c.letters);
     sort_names(&c.ids);
-    pages_walk(p, STORE_CHECKPOINTS);
+    survey_table(p, STORE_CHECKPOINTS);
     check_unknown(&c);
     check_counters(&c);
-    pages_walk_lost(p);
+    survey_lost(p);
     if (c.lost > 0)
         find(&c, "%" PRIu64 " entries lie on pages that no table leads to", c.lost);
-    pages_close(p);
+    survey_close(p);
     free(c.links);
     free(c.letters.list);
     free(c.ids.list);

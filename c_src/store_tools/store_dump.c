@@ -21,7 +21,7 @@
 #include "store/format.h"
 #include "store/kept.h"
 #include "store/kept_for.h"
-#include "store/pages.h"
+#include "store/survey.h"
 #include "store/record_1.h"
 #include "store_tools/records.h"
 
@@ -348,7 +348,7 @@ static enum err put_quarantined(struct buf *b, struct slice key, struct slice va
 }
 
 /* The line of one record; ${sound}: it has the document that was kept. */
-static enum err put_entry(struct dump *d, const struct pages_entry *e, bool *sound,
+static enum err put_entry(struct dump *d, const struct survey_entry *e, bool *sound,
                           struct fault *fault)
 {
     struct buf *b = &d->line;
@@ -378,7 +378,7 @@ static void write_line(struct dump *d)
         d->bad = errno;
 }
 
-static void take_entry(void *arg, const struct pages_entry *entry)
+static void take_entry(void *arg, const struct survey_entry *entry)
 {
     struct dump *d = arg;
     struct fault fault = {0};
@@ -412,21 +412,25 @@ static void take_damage(void *arg, const char *what)
 enum err store_dump(const char *dir, FILE *out, uint64_t *damaged, struct fault *fault)
 {
     struct dump d = {.out = out};
-    const struct pages_visitor visitor = {&d, take_entry, take_damage};
-    struct pages *p;
+    const struct survey_visitor visitor = {&d, take_entry, take_damage};
+    struct survey *p;
 
-    enum err e = pages_open(dir, &visitor, &p, fault);
+    struct fault why = {0};
+    enum survey_by by = survey_choose(dir, &why);
+    enum err e = survey_open(dir, by, &visitor, &p, fault);
     if (e != ERR_OK)
         return e;
-    d.format = pages_format(p);
-    pages_walk(p, STORE_META);
-    pages_walk(p, STORE_PENDING);
-    pages_walk(p, STORE_DEAD);
-    pages_walk(p, STORE_CHECKPOINTS);
-    pages_walk(p, STORE_IDS);
-    pages_walk(p, STORE_QUARANTINE);
-    pages_walk_lost(p);
-    pages_close(p);
+    if (by == SURVEY_BY_PAGES)
+        take_damage(&d, why.why);
+    d.format = survey_format(p);
+    survey_table(p, STORE_META);
+    survey_table(p, STORE_PENDING);
+    survey_table(p, STORE_DEAD);
+    survey_table(p, STORE_CHECKPOINTS);
+    survey_table(p, STORE_IDS);
+    survey_table(p, STORE_QUARANTINE);
+    survey_lost(p);
+    survey_close(p);
     buf_free(&d.line);
     buf_free(&d.tame);
     *damaged = d.damaged;

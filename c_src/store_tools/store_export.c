@@ -16,7 +16,7 @@
 #include "ground/hex.h"
 #include "ground/time_text.h"
 #include "json/json.h"
-#include "store/pages.h"
+#include "store/survey.h"
 #include "store_tools/records.h"
 
 #include <errno.h>
@@ -86,7 +86,7 @@ static void end_line(struct export *x, const struct outbox_version *v, struct sl
     write_line(x);
 }
 
-static void take_pending(struct export *x, const struct pages_entry *e)
+static void take_pending(struct export *x, const struct survey_entry *e)
 {
     struct pending p;
     struct fault fault = {0};
@@ -103,7 +103,7 @@ static void take_pending(struct export *x, const struct pages_entry *e)
     }
 }
 
-static void take_dead(struct export *x, const struct pages_entry *e)
+static void take_dead(struct export *x, const struct survey_entry *e)
 {
     struct dead_letter d;
     struct fault fault = {0};
@@ -122,7 +122,7 @@ static void take_dead(struct export *x, const struct pages_entry *e)
     }
 }
 
-static void take_entry(void *arg, const struct pages_entry *e)
+static void take_entry(void *arg, const struct survey_entry *e)
 {
     struct export *x = arg;
     struct destination d;
@@ -145,15 +145,15 @@ static void take_damage(void *arg, const char *what)
     x->say(x->arg, what);
 }
 
-static void write_all(struct export *x, struct pages *p, int64_t made_at_us)
+static void write_all(struct export *x, struct survey *p, int64_t made_at_us)
 {
-    pages_walk(p, STORE_META);
+    survey_table(p, STORE_META);
     buf_str(&x->line, "{\"convex_sidecar_export\":1");
     put_time(&x->line, "made_at", made_at_us);
     buf_printf(&x->line, ",\"store_id\":\"%s\",\"store_format\":%u}", x->store_id, x->format);
     write_line(x);
-    pages_walk(p, STORE_DEAD);
-    pages_walk(p, STORE_PENDING);
+    survey_table(p, STORE_DEAD);
+    survey_table(p, STORE_PENDING);
     buf_printf(&x->line, "{\"end\":true,\"lines\":%" PRIu64 "}",
                x->report->pending + x->report->dead);
     write_line(x);
@@ -166,16 +166,18 @@ enum err store_export(const char *dir, int64_t made_at_us, FILE *out,
                       struct export_report *report, struct fault *fault)
 {
     struct export x = {.out = out, .say = say, .arg = arg, .report = report};
-    const struct pages_visitor visitor = {&x, take_entry, take_damage};
-    struct pages *p;
+    const struct survey_visitor visitor = {&x, take_entry, take_damage};
+    struct survey *p;
 
     *report = (struct export_report){0};
-    enum err e = pages_open(dir, &visitor, &p, fault);
+    struct fault why = {0};
+    enum survey_by by = survey_choose(dir, &why);
+    enum err e = survey_open(dir, by, &visitor, &p, fault);
     if (e != ERR_OK)
         return e;
-    x.format = pages_format(p);
+    x.format = survey_format(p);
     write_all(&x, p, made_at_us);
-    pages_close(p);
+    survey_close(p);
     buf_free(&x.line);
     return x.bad == 0 ? ERR_OK : fault_fail(fault, ERR_SYSTEM, "output", "%s", strerror(x.bad));
 }

@@ -3,7 +3,7 @@
 
 #include "store/migrate.h"
 #include "store/format.h"
-#include "store/pages.h"
+#include "store/survey.h"
 #include "store/record_1.h"
 #include "store_tools/store_check.h"
 #include "store_tools/store_dump.h"
@@ -407,13 +407,13 @@ static bool is_killed_at(const char *dir, unsigned to, unsigned long n)
 
 static unsigned format_of(const char *dir)
 {
-    const struct pages_visitor visitor = {NULL, NULL, note_finding};
-    struct pages *p;
+    const struct survey_visitor visitor = {NULL, NULL, note_finding};
+    struct survey *p;
     struct fault fault;
 
-    ck_assert_int_eq(pages_open(dir, &visitor, &p, &fault), ERR_OK);
-    unsigned format = pages_format(p);
-    pages_close(p);
+    ck_assert_int_eq(survey_open(dir, SURVEY_BY_CURSORS, &visitor, &p, &fault), ERR_OK);
+    unsigned format = survey_format(p);
+    survey_close(p);
     return format;
 }
 

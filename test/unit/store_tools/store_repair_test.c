@@ -2,7 +2,7 @@
 
 #include "store_tools/store_repair.h"
 #include "store/format.h"
-#include "store/pages.h"
+#include "store/crash_mark.h"
 #include "store/record.h"
 #include "store/kept_for.h"
 #include "store_tools/store_check.h"
@@ -86,6 +86,16 @@ static void repair(struct place *p)
     ck_assert_uint_eq(r.dead, p->report.dead);
 }
 
+/* The old store takes its place again. */
+static void put_back(const struct place *p)
+{
+    char old[200], data[200];
+
+    snprintf(old, sizeof old, "%s/%s", p->dir, p->places.broken);
+    snprintf(data, sizeof data, "%s/data.mdb", p->dir);
+    ck_assert_int_eq(rename(old, data), 0);
+}
+
 /* The repaired store takes documents and gives what it has. */
 static size_t pending_when_opened(const struct place *p)
 {
@@ -130,21 +140,17 @@ TEST(a_damaged_page_costs_its_records_and_nothing_else)
 {
     struct place p = place_make(1000);
     struct fault fault = {0};
-    struct store *s;
 
     zero_page(p.dir, page_with(p.dir, 2, "{\"id\":\"many:0500\""));
-    ck_assert_int_eq(store_open(p.dir, 1 << 24, &s, &fault), ERR_STORE);
-    ck_assert_ptr_nonnull(strstr(fault.why, "damaged"));
-
     repair(&p);
     ck_assert_uint_ge(p.report.pending, 1003 - 12);
     ck_assert_uint_eq(p.report.pending + p.report.pending_lost, 1003);
     ck_assert_uint_eq(p.report.checkpoints, 1006);
     ck_assert_ptr_nonnull(strstr(told, "\"many:0500\": the version not yet delivered is lost"));
     ck_assert_uint_eq(pending_when_opened(&p), p.report.pending);
-    ck_assert_int_eq(access(p.places.broken, F_OK), 0); /* as it was: not sound */
+    put_back(&p); /* as it was: not sound */
     struct store_report r;
-    ck_assert_int_eq(store_check(p.places.broken, NULL, NULL, &r, &fault), ERR_OK);
+    ck_assert_int_eq(store_check(p.dir, NULL, NULL, &r, &fault), ERR_OK);
     ck_assert_uint_gt(r.findings, 0);
     place_remove(&p);
 }
@@ -257,7 +263,9 @@ TEST(a_damaged_document_is_quarantined_with_its_bytes)
     ck_assert_uint_eq(p.report.pending, 102);
     ck_assert_uint_eq(p.report.quarantined, 1);
     ck_assert_ptr_nonnull(strstr(told, "many:0050"));
-    FILE *f = fopen(p.places.quarantine, "r");
+    char path[200];
+    snprintf(path, sizeof path, "%s/%s", p.dir, p.places.quarantine);
+    FILE *f = fopen(path, "r");
     ck_assert_ptr_nonnull(f);
     size_t n = fread(text, 1, sizeof text - 1, f);
     text[n] = '\0';
@@ -285,7 +293,7 @@ TEST(a_repair_without_room_leaves_all_as_it_was)
     enum err e = try_repair(&p, &fault);
     ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &old), 0);
     ck_assert_int_eq(e, ERR_STORE);
-    snprintf(fresh, sizeof fresh, "%s.repair", p.dir);
+    snprintf(fresh, sizeof fresh, "%s/data.mdb.new", p.dir);
     ck_assert_int_ne(access(fresh, F_OK), 0);
     ck_assert_int_eq(store_check(p.dir, NULL, NULL, &after, &fault), ERR_OK);
     ck_assert_mem_eq(&before, &after, sizeof before);
@@ -293,22 +301,24 @@ TEST(a_repair_without_room_leaves_all_as_it_was)
     place_remove(&p);
 }
 
-TEST(an_interrupted_repair_is_cleared_and_a_stranger_is_not)
+TEST(an_interrupted_repair_is_cleared_and_a_mark_goes_with_its_reason)
 {
     struct place p = place_make(10);
-    struct fault fault = {0};
-    char path[200];
+    char path[200], why[64];
 
     kit_write(p.dir, 0, "x", 1); /* the first meta page */
-    snprintf(path, sizeof path, "%s.repair", p.dir);
+    snprintf(path, sizeof path, "%s/data.mdb.new", p.dir);
     ck_assert_int_eq(mkdir(path, 0700), 0);
-    ck_assert_int_eq(try_repair(&p, &fault), ERR_SYSTEM);
-    ck_assert_ptr_nonnull(strstr(fault.why, "in the way"));
-    snprintf(path, sizeof path, "%s.repair/made-by-repair", p.dir);
+    snprintf(path, sizeof path, "%s/data.mdb.new/data.mdb", p.dir);
     int fd = open(path, O_WRONLY | O_CREAT, 0600);
     ck_assert_int_ge(fd, 0);
     close(fd);
+    crash_mark_leave(p.dir, "SIGBUS");
+    ck_assert_int_eq(crash_mark_read(p.dir, why), CRASH_MARKED);
+    ck_assert_str_eq(why, "SIGBUS");
     repair(&p);
+    ck_assert_int_eq(crash_mark_read(p.dir, why), CRASH_NONE);
+    ck_assert_uint_eq(pending_when_opened(&p), 13);
     place_remove(&p);
 }
 
@@ -512,13 +522,16 @@ static enum opened open_and_walk(const char *dir)
         struct fault fault = {0};
         struct op op = {.fn = fn_put_real, .id = "one more", .seq = 1, .json_len = 100};
         alarm(20); /* a walk in a circle is a crash, too */
+        crash_mark_begin(dir);
         if (freopen("/dev/null", "w", stderr) == NULL || kit_open(dir, 1 << 28, 100, &o, &fault))
             _exit(fault.why[0] != '\0' ? REFUSED : CRASHED);
         kit_count_pending(o);
-        (void)kit_do(o, &op);
-        do_look(o, "done");
+        enum err e = kit_do(o, &op);
+        if (e != ERR_OK)
+            _exit(REFUSED);
+        e = do_simple(o, fn_look, "done");
         outbox_close(o);
-        _exit(OPENED);
+        _exit(e == ERR_STORE ? REFUSED : OPENED);
     }
     int status;
     ck_assert_int_eq(waitpid(pid, &status, 0), pid);
@@ -526,9 +539,21 @@ static enum opened open_and_walk(const char *dir)
                                                                : (enum opened)WEXITSTATUS(status);
 }
 
+/* A crash leaves its mark, and what the next start makes of the store is served. */
+static void rescue(struct place *q)
+{
+    struct fault fault = {0};
+    struct store_report r;
+
+    if (store_check(q->dir, NULL, NULL, &r, &fault) != ERR_OK)
+        return; /* nothing can be read at all */
+    ck_assert_int_eq(store_repair(q->dir, tell_test, NULL, &q->report, &q->places, &fault), ERR_OK);
+    ck_assert_int_eq(open_and_walk(q->dir), OPENED);
+}
+
 #define ROUNDS 200
 
-TEST(any_damage_is_refused_or_served_and_can_be_repaired)
+TEST(any_damage_is_found_served_or_marked_and_can_be_repaired)
 {
     struct place p = place_make(150);
     char copy[90];
@@ -554,21 +579,27 @@ TEST(any_damage_is_refused_or_served_and_can_be_repaired)
             e = store_repair(copy, tell_test, NULL, &q.report, &q.places, &fault);
             ck_assert_msg(e == ERR_OK, "seed %llu: %s: %s", (unsigned long long)seed, fault.path,
                           fault.why);
-            remove_store(copy);
-            ck_assert_int_eq(rename(q.places.broken, copy), 0);
+            put_back(&q);
             repaired++;
         }
         enum opened outcome = open_and_walk(copy);
+        char why[64];
         counts[outcome]++;
-        ck_assert_msg(outcome != CRASHED, "seed %llu crashes", (unsigned long long)seed);
+        ck_assert_msg(!is_sound || outcome == OPENED, "seed %llu is no sound store",
+                      (unsigned long long)seed);
+        bool is_marked = crash_mark_read(copy, why) == CRASH_MARKED;
+        ck_assert_msg(is_marked || outcome != CRASHED, "seed %llu leaves no mark",
+                      (unsigned long long)seed);
+        if (is_marked || outcome != OPENED)
+            rescue(&q);
         remove_store(copy);
     }
     /* The damage is neither trifling nor total. */
-    ck_assert_uint_gt(counts[REFUSED], ROUNDS / 10);
+    ck_assert_uint_gt(counts[REFUSED] + counts[CRASHED], ROUNDS / 20);
     ck_assert_uint_gt(counts[OPENED], ROUNDS / 10);
     ck_assert_uint_gt(repaired, ROUNDS / 4);
     if (getenv("VERBOSE") != NULL)
-        printf("opened %u, refused %u; repaired %u, sound %u\n", counts[OPENED], counts[REFUSED],
-               repaired, sound);
+        printf("opened %u, refused %u, crashed %u; repaired %u, sound %u\n", counts[OPENED],
+               counts[REFUSED], counts[CRASHED], repaired, sound);
     place_remove(&p);
 }

@@ -1,0 +1,134 @@
+/*
+ * rescue.c - a store that the last process died of.
+ *
+ * The happy path: there is no mark, and nothing is done.
+ *
+ * What can go wrong: there is one.  Then `store repair --anyway`, a process of this very program,
+ * copies what can be read into a new file and puts it in the old one's place; what it says goes to
+ * standard error.  After several starts that were killed soon, which may be nobody's fault, it is
+ * `store repair`, which leaves a sound store alone.  Should that process die, too, or find no room,
+ * the start ends and says so, and the next one begins again.
+ *
+ * Main's thread, before there is another one.
+ */
+
+#include "sidecar/rescue.h"
+
+#include "ground/clock.h"
+#include "ground/log.h"
+#include "sidecar/service.h"
+#include "store/crash_mark.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define LOOK_MS   50
+#define EXTEND_MS 2000
+
+static bool has_store(const char *dir)
+{
+    char path[4200];
+    struct stat st;
+
+    snprintf(path, sizeof path, "%s/data.mdb", dir);
+    return stat(path, &st) == 0 && st.st_size > 0;
+}
+
+/* It begins as a program of a shell does: no signal blocked or ignored. */
+static int spawn(const char *program, const char *dir, bool anyway, pid_t *pid)
+{
+    const char *words[] = {"convex_sidecar",           "store", "repair", "--store", dir,
+                           anyway ? "--anyway" : NULL, NULL};
+    posix_spawn_file_actions_t files;
+    posix_spawnattr_t how;
+    sigset_t none, all;
+    int bad = posix_spawn_file_actions_init(&files);
+
+    if (bad != 0)
+        return bad;
+    bad = posix_spawnattr_init(&how);
+    if (bad != 0) {
+        posix_spawn_file_actions_destroy(&files);
+        return bad;
+    }
+    sigemptyset(&none);
+    sigfillset(&all);
+    (void)posix_spawnattr_setsigmask(&how, &none);
+    (void)posix_spawnattr_setsigdefault(&how, &all);
+    (void)posix_spawnattr_setflags(&how, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+    bad = posix_spawn_file_actions_addopen(&files, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+    if (bad == 0)
+        bad = posix_spawn_file_actions_adddup2(&files, STDERR_FILENO, STDOUT_FILENO);
+    if (bad == 0)
+        bad = posix_spawn(pid, program, &files, &how, (char *const *)(uintptr_t)words, environ);
+    posix_spawnattr_destroy(&how);
+    posix_spawn_file_actions_destroy(&files);
+    return bad;
+}
+
+/* How it ended; the manager hears that this takes time. */
+static int wait_for(pid_t pid, int signals)
+{
+    struct pollfd fd = {.fd = signals, .events = POLLIN};
+    int64_t extended_ms = clock_mono_ms() - EXTEND_MS;
+    int status = 0;
+
+    while (waitpid(pid, &status, WNOHANG) == 0) {
+        if (clock_mono_ms() - extended_ms >= EXTEND_MS) {
+            extended_ms = clock_mono_ms();
+            service_extend("copying what can be read of a damaged store");
+        }
+        if (poll(&fd, 1, LOOK_MS) > 0)
+            kill(pid, SIGKILL); /* asked to end: the copy begins again at the next start */
+    }
+    return status;
+}
+
+static enum err judge(const char *dir, int status, struct fault *fault)
+{
+    if (WIFSIGNALED(status))
+        return fault_fail(
+            fault, ERR_STORE, dir,
+            "damaged, and its repair was ended by %s: see convex_sidecar store --help",
+            strsignal(WTERMSIG(status)));
+    if (WEXITSTATUS(status) != 0)
+        return fault_fail(fault, ERR_STORE, dir,
+                          "damaged, and its repair failed, the lines above say why (status %d)",
+                          WEXITSTATUS(status));
+    return ERR_OK;
+}
+
+enum err rescue_store(const char *program, const char *dir, int signals, struct fault *fault)
+{
+    char why[64];
+    enum crash_mark mark = crash_mark_read(dir, why);
+    pid_t pid;
+
+    if (mark == CRASH_NONE)
+        return ERR_OK;
+    if (!has_store(dir)) {
+        crash_mark_clear(dir);
+        return ERR_OK;
+    }
+    int64_t began_ms = clock_mono_ms();
+    log_event(LOG_WARNING, "store.rescuing", "dir=%s why=\"%s\" then=\"%s\"", dir, why,
+              mark == CRASH_MARKED ? "what can be read is copied into a new file"
+                                   : "it is checked, and repaired if it is damaged");
+    int bad = spawn(program, dir, mark == CRASH_MARKED, &pid);
+    if (bad != 0)
+        return fault_fail(fault, ERR_STORE, dir,
+                          "damaged, and no process can be had to repair it: %s", strerror(bad));
+    enum err e = judge(dir, wait_for(pid, signals), fault);
+    if (e != ERR_OK)
+        return e;
+    crash_mark_clear(dir);
+    log_event(LOG_WARNING, "store.rescued", "dir=%s took_ms=%lld", dir,
+              (long long)(clock_mono_ms() - began_ms));
+    return ERR_OK;
+}
