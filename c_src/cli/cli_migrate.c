@@ -13,6 +13,7 @@
 #include "cli/cli.h"
 #include "cli/cli_print.h"
 #include "ground/clock.h"
+#include "projection/rehash.h"
 #include "store/migrate.h"
 
 #include <errno.h>
@@ -48,7 +49,7 @@ static int complain(const char *word, const struct fault *fault)
 
 int cli_migrate(const char *dir, unsigned to)
 {
-    const struct migrate_wires wires = {NULL, show_progress};
+    const struct migrate_wires wires = {NULL, show_progress, rehash_is};
     struct migrate_report r;
     struct fault fault = {0};
 

@@ -1,5 +1,7 @@
 /* cut_hash.h - the SHA-256 of a document without some of its members. */
 
+/* Private to projection/. */
+
 #ifndef CUT_HASH_H
 #define CUT_HASH_H
 

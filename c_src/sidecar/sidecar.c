@@ -32,6 +32,7 @@
 #include "intake/intake.h"
 #include "outbox/outbox.h"
 #include "projection/projection.h"
+#include "projection/rehash.h"
 #include "sidecar/sandbox.h"
 #include "sidecar/service.h"
 #include "sidecar/sinks.h"
@@ -178,7 +179,7 @@ static enum err open_outbox(struct sidecar *s, struct fault *fault)
     const struct outbox_options options = {.dir = c->store_dir,
                                            .sink = c->sink_type,
                                            .sinks = sinks_names(),
-                                           .migrating = {NULL, wire_migrating},
+                                           .migrating = {NULL, wire_migrating, rehash_is},
                                            .limit_bytes = (uint64_t)c->store_limit_bytes,
                                            .dead_limit = (uint64_t)c->store_dead_letters,
                                            .queue_count = (size_t)c->store_queue_requests,

@@ -23,6 +23,9 @@ struct migrate_wires {
     /** ${done} of ${of} records are copied: at the beginning, every two seconds, and before the
      * copy is synced.  NULL: not wanted. */
     void (*progress)(void *arg, uint64_t done, uint64_t of);
+    /** Whether ${json} is the document that has ${hash}, since format 1 has no checksums
+     * (rehash_is). NULL: nobody knows. */
+    bool (*is_document)(struct slice json, const uint8_t hash[32]);
 };
 
 /**

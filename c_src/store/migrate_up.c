@@ -5,14 +5,32 @@
  * checkpoints and pending versions are appended.  Versions and revisions stay as they are; what
  * waits goes to the live lane, in its order; nothing is known of marks.
  *
- * What can go wrong: a record cannot be read, and goes to quarantine; or a version or letter has no
- * checkpoint, and gets one that says no more than that.
+ * What can go wrong: a record cannot be read, or has a document under another hash, and goes to
+ * quarantine; its checkpoint says another kind or time, and the likelier one stays; or a version or
+ * letter has no checkpoint, and gets one that says no more than that.
  */
 
+#include "ground/log.h"
 #include "store/format.h"
 #include "store/migrate_inside.h"
 #include "store/record_1.h"
 #include "store/store.h"
+
+#define LOGGED_MAX   100 /* damaged records named in the log */
+#define NOT_ITS_HASH "the document is not what its hash says"
+
+static void log_record(const char *event, const struct survey_entry *e, const char *why)
+{
+    char place[256], quoted[600], reason[300];
+
+    if (store_table_is_numbered(e->table, 1))
+        record_key_text(e->table, e->key, place);
+    else
+        snprintf(place, sizeof place, "%s/%.*s", store_table_name(e->table), SLICE_ARG(e->key));
+    log_event(LOG_ERROR, event, "record=%s why=%s",
+              log_quote(slice_str(place), quoted, sizeof quoted),
+              log_quote(slice_str(why), reason, sizeof reason));
+}
 
 static void quarantine(struct migration *m, const struct survey_entry *e, const char *why)
 {
@@ -24,7 +42,8 @@ static void quarantine(struct migration *m, const struct survey_entry *e, const 
                             .at_us = m->began_us,
                             .tail = slice_str("")};
 
-    m->report->quarantined++;
+    if (m->report->quarantined++ < LOGGED_MAX)
+        log_record("store.record_damaged", e, why);
     m->record.len = 0;
     record_put_quarantined(&m->record, &q);
     migrate_put_numbered(m, STORE_QUARANTINE, q.no, true);
@@ -108,6 +127,27 @@ static uint64_t number_of(struct migration *m, struct slice id, struct checkpoin
     return c->cp.document;
 }
 
+/* What waits must be a document of the kind and time that its checkpoint says. */
+static void agree(struct migration *m, const struct survey_entry *e, struct pending *p)
+{
+    struct checkpoint_record c;
+    struct slice key = slice_of(&p->document, sizeof p->document), value;
+    struct fault fault;
+
+    if (m->failed == ERR_OK && migrate_good(m, store_get(m->to, STORE_CHECKPOINTS, key, &value)) &&
+        record_get_checkpoint(key, value, &c, &fault) == ERR_OK &&
+        !record_1_agree(p, c.cp.kind, c.cp.last_projected_us))
+        log_record("store.record_mended", e,
+                   "its checkpoint says another kind or time: the likelier one stays");
+}
+
+static bool is_document(const struct migration *m, const struct outbox_version *v,
+                        struct slice json)
+{
+    return v->op == OUTBOX_REMOVE || m->wires == NULL || m->wires->is_document == NULL ||
+           m->wires->is_document(json, v->hash);
+}
+
 static void take_pending(struct migration *m, const struct survey_entry *e)
 {
     struct pending p;
@@ -119,6 +159,10 @@ static void take_pending(struct migration *m, const struct survey_entry *e)
     }
     migrate_note(&m->counters.next_no, p.no);
     migrate_note(&m->counters.next_revision, p.version.revision);
+    if (!is_document(m, &p.version, p.json)) {
+        quarantine(m, e, NOT_ITS_HASH);
+        return;
+    }
     p.no |= LANE_LIVE;
     struct checkpoint_record c = {.cp = {.has_pending = true,
                                          .pending_no = p.no,
@@ -126,6 +170,7 @@ static void take_pending(struct migration *m, const struct survey_entry *e)
                                          .last_projected_us = p.version.projected_at_us},
                                   .reset_revision = p.version.reset ? p.version.revision : 0};
     p.document = number_of(m, p.id, &c);
+    agree(m, e, &p);
     if (m->failed != ERR_OK)
         return;
     m->record.len = 0;
@@ -145,6 +190,10 @@ static void take_dead(struct migration *m, const struct survey_entry *e)
         return;
     }
     migrate_note(&m->counters.next_revision, d.version.revision);
+    if (!is_document(m, &d.version, d.json)) {
+        quarantine(m, e, NOT_ITS_HASH);
+        return;
+    }
     struct checkpoint_record c = {
         .cp = {.is_dead = true, .kind = d.kind, .last_projected_us = d.version.projected_at_us}};
     d.document = number_of(m, d.id, &c);

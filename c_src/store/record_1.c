@@ -148,3 +148,25 @@ enum err record_1_get_dead(struct slice key, struct slice value, struct dead_let
     d->json = unpack_bin(&u);
     return record_finish(&u, 1, STORE_DEAD, key, fault);
 }
+
+/* ---- what stands twice ------------------------------------------------------ */
+
+/* As the names of kinds are. */
+static bool is_plain(struct slice text)
+{
+    for (size_t i = 0; i < text.len; i++)
+        if (text.data[i] <= ' ' || text.data[i] > '~')
+            return false;
+    return text.len > 0;
+}
+
+bool record_1_agree(struct pending *p, struct slice kind, int64_t last_us)
+{
+    bool is_same = slice_eq(p->kind, kind), is_early = p->version.projected_at_us <= last_us;
+
+    if (!is_same && (is_plain(kind) || !is_plain(p->kind)))
+        p->kind = kind;
+    if (!is_early)
+        p->version.projected_at_us = last_us;
+    return is_same && is_early;
+}

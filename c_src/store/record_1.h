@@ -41,4 +41,12 @@ enum err record_1_get_checkpoint(struct slice key, struct slice value, struct ch
 enum err record_1_get_dead(struct slice key, struct slice value, struct dead_letter *d,
                            struct fault *fault) MUST_CHECK;
 
+/**
+ * record_1_agree(p, kind, last_us):
+ * Whether the pending version says what its checkpoint says of the document: its kind, and that
+ * nothing was projected later than ${last_us}.  When not, one of them is damaged, and ${p} is
+ * changed to what is likelier.
+ */
+bool record_1_agree(struct pending *p, struct slice kind, int64_t last_us);
+
 #endif

@@ -8,7 +8,7 @@
 #include "store_tools/records.h"
 
 #include "store/record_1.h"
-#include "store_tools/rehash.h"
+#include "projection/rehash.h"
 
 enum err records_get_counters(unsigned format, struct slice value, struct counters *c,
                               struct fault *fault)
@@ -47,9 +47,5 @@ enum err records_get_dead(unsigned format, struct slice key, struct slice value,
 
 bool records_is_document(const struct outbox_version *v, struct slice json)
 {
-    uint8_t hash[32];
-
-    if (v->op == OUTBOX_REMOVE)
-        return json.len == 0;
-    return rehash_json(json, hash) && memcmp(hash, v->hash, sizeof hash) == 0;
+    return v->op == OUTBOX_REMOVE ? json.len == 0 : rehash_is(json, v->hash);
 }

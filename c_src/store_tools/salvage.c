@@ -24,8 +24,9 @@
 
 #include "store_tools/salvage.h"
 
-#include "store/survey.h"
+#include "store/record_1.h"
 #include "store/store.h"
+#include "store/survey.h"
 #include "store_tools/records.h"
 #include "store_tools/salvage_inside.h"
 
@@ -143,6 +144,25 @@ static bool is_link_right(struct salvager *s, struct slice id, const struct chec
     return cp->has_pending && salvage_has_pending(s, cp->pending_no, &p) && slice_eq(p.id, id);
 }
 
+/* What stands twice, and differs: the pending version is put once more, as it is likelier. */
+static void agree(struct salvager *s, struct checkpoint_record *c, struct checkpoint_record *made)
+{
+    struct pending p;
+
+    if (!salvage_has_pending(s, made->cp.pending_no, &p) ||
+        record_1_agree(&p, c->cp.kind, c->cp.last_projected_us))
+        return;
+    salvage_tell(s, p.id, "its checkpoint says another kind or time of it: the likelier one stays");
+    s->report->checkpoints_mended++;
+    made->cp.pending.projected_at_us = p.version.projected_at_us;
+    made->cp.last_projected_us = c->cp.last_projected_us;
+    s->record.len = 0;
+    record_put_pending(&s->record, &p);
+    if (slice_eq(p.kind, made->cp.kind))
+        c->cp.kind = made->cp.kind; /* that of ${p} lies in the store, which is written to */
+    salvage_put_numbered(s, STORE_PENDING, p.no);
+}
+
 /* ${c} as it was, laid over what its pending version has made (${made}). */
 static void merge(struct salvager *s, struct slice id, struct checkpoint_record *c,
                   const struct checkpoint_record *made)
@@ -203,6 +223,8 @@ static void take_checkpoint(struct salvager *s, struct slice key, struct slice v
     if (is_known && made.cp.has_delivered && made.cp.last_projected_us > c.cp.last_projected_us)
         return;
     count_known(s, is_known);
+    if (s->format == 1 && is_link_right(s, c.id, &made.cp))
+        agree(s, &c, &made);
     merge(s, c.id, &c, &made);
 }
 

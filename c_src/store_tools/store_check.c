@@ -22,14 +22,14 @@
 #include "store/record.h"
 #include "store/record_1.h"
 #include "store_tools/records.h"
-#include "store_tools/rehash.h"
+#include "projection/rehash.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
 
 /* A pending version, as far as its checkpoint is compared with it. */
 struct link {
-    uint64_t no, document, revision, id_hash;
+    uint64_t no, document, revision, id_hash, facts;
     int64_t projected_at_us;
     bool is_known;
 };
@@ -93,6 +93,23 @@ static uint64_t hash_of(struct slice id)
     for (size_t i = 0; i < id.len; i++)
         h = (h ^ id.data[i]) * 1099511628211u;
     return h;
+}
+
+/* What format 1, which has no checksums, writes into both records of a pending version. */
+static uint64_t facts_of(struct slice kind, const struct outbox_version *v, int64_t kept_at_us,
+                         uint64_t bytes)
+{
+    const int64_t numbers[] = {v->op,
+                               v->reset,
+                               v->seq,
+                               v->event_count,
+                               v->projected_at_us,
+                               kept_at_us,
+                               (int64_t)v->revision,
+                               (int64_t)bytes};
+
+    return hash_of(kind) * 3 + hash_of(slice_of(v->hash, sizeof v->hash)) * 5 +
+           hash_of(v->version) * 7 + hash_of(slice_of(numbers, sizeof numbers)) * 11;
 }
 
 static void *more_room(void *list, size_t count, size_t *room, size_t bytes)
@@ -268,11 +285,13 @@ static void check_pending(struct checker *c, struct slice key, struct slice valu
     check_gate(c, &p);
     raise(&c->max_no, lane_arrival(p.no));
     c->links = more_room(c->links, c->link_count, &c->link_room, sizeof *c->links);
-    c->links[c->link_count++] = (struct link){.no = p.no,
-                                              .document = p.document,
-                                              .revision = p.version.revision,
-                                              .id_hash = hash_of(p.id),
-                                              .projected_at_us = p.version.projected_at_us};
+    c->links[c->link_count++] =
+        (struct link){.no = p.no,
+                      .document = p.document,
+                      .revision = p.version.revision,
+                      .id_hash = hash_of(p.id),
+                      .facts = facts_of(p.kind, &p.version, p.kept_at_us, p.json.len),
+                      .projected_at_us = p.version.projected_at_us};
 }
 
 static void check_dead(struct checker *c, struct slice key, struct slice value)
@@ -330,6 +349,10 @@ static struct link *check_link(struct checker *c, const struct checkpoint_record
         return NULL;
     }
     l->is_known = true;
+    if (c->format == 1 &&
+        l->facts != facts_of(r->cp.kind, &r->cp.pending, r->pending_kept_at_us, r->pending_bytes))
+        find(c, "checkpoints/%.*s: its pending version, number %" PRIu64 ", is another one",
+             SLICE_ARG(r->id), lane_arrival(want.no));
     return l;
 }
 
@@ -416,9 +439,49 @@ static void check_unknown(struct checker *c)
     for (size_t i = 0; i < c->letters.count; i++)
         if (!c->letters.list[i].is_known)
             find(c, "dead: a letter is there that no checkpoint names");
-    for (size_t i = 0; i < c->ids.count; i++)
-        if (!c->ids.list[i].is_known)
-            find(c, "ids: number %" PRIu64 " has no checkpoint", c->ids.list[i].number);
+}
+
+static void take_name(void *arg, const struct survey_entry *e)
+{
+    struct checker *c = arg;
+    uint64_t document;
+    struct fault fault;
+
+    if (record_get_id(e->key, e->value, &document, &fault) != ERR_OK)
+        return;
+    const struct name *n = find_name(&c->ids, document);
+    if (n != NULL && !n->is_known && n->id_hash == hash_of(e->key))
+        find(c, "ids/%.*s: its checkpoint, number %" PRIu64 ", is damaged or not there",
+             SLICE_ARG(e->key), document);
+}
+
+static void pass_damage(void *arg, const char *what)
+{
+    (void)arg;
+    (void)what;
+}
+
+/* The ids of documents without a checkpoint, which are not kept, are read once more. */
+static enum err check_names(struct checker *c, const char *dir, enum survey_by by,
+                            struct fault *fault)
+{
+    const struct survey_visitor visitor = {c, take_name, pass_damage};
+    struct survey *s;
+    enum err e = survey_open(dir, by, &visitor, &s, fault);
+
+    if (e != ERR_OK)
+        return e;
+    survey_table(s, STORE_IDS);
+    survey_close(s);
+    return ERR_OK;
+}
+
+static bool is_any_nameless(const struct names *n)
+{
+    for (size_t i = 0; i < n->count; i++)
+        if (!n->list[i].is_known)
+            return true;
+    return false;
 }
 
 static void check_next(struct checker *c, const char *what, uint64_t next, uint64_t max)
@@ -486,8 +549,10 @@ enum err store_check(const char *dir, void (*finding)(void *arg, const char *tex
     if (c.lost > 0)
         find(&c, "%" PRIu64 " entries lie on pages that no table leads to", c.lost);
     survey_close(p);
+    if (is_any_nameless(&c.ids))
+        e = check_names(&c, dir, by, fault);
     free(c.links);
     free(c.letters.list);
     free(c.ids.list);
-    return ERR_OK;
+    return e;
 }

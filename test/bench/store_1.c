@@ -10,7 +10,7 @@
 #include "store/format.h"
 #include "store/record_1.h"
 #include "store/store.h"
-#include "store_tools/rehash.h"
+#include "projection/rehash.h"
 
 #include <sys/stat.h>
 

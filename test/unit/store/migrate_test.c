@@ -340,6 +340,72 @@ TEST(a_damaged_record_goes_to_quarantine_and_the_rest_along)
     temp_dir_remove(&d);
 }
 
+/* The first place of ${text} in a record that begins with ${before}, in the newest page. */
+static uint64_t place_in_record(const char *dir, const char *text, const char *before)
+{
+    uint8_t page[KIT_PAGE];
+
+    for (uint64_t no = kit_pages(dir); no-- > 2;) {
+        kit_read_page(dir, no, page);
+        uint8_t *at = memmem(page, KIT_PAGE, before, strlen(before));
+        if (page[10] == 2 && at != NULL &&
+            (at = memmem(at, (size_t)(page + KIT_PAGE - at), text, strlen(text))) != NULL)
+            return no * KIT_PAGE + (uint64_t)(at - page);
+    }
+    ck_abort_msg("%s is not in the file", text);
+}
+
+/* Format 1 has no checksums, but writes much twice. */
+TEST(a_kind_that_its_checkpoint_does_not_say_is_found_and_mended)
+{
+    struct temp_dir d = temp_dir_make();
+    struct migrate_report r;
+    struct fault fault = {0};
+    struct store_report report;
+    struct store *s;
+    struct slice value, key = {0};
+    struct pending p;
+    char id[64];
+
+    make_old(d.path, 20);
+    snprintf(id, sizeof id, "runtime/run_summary:%08x-%04d", 8 * 2654435761u, 8);
+    char before[80]; /* of a pending version: an array of five */
+    snprintf(before, sizeof before, "\x95\xd9%c%s", (int)strlen(id), id);
+    kit_write(d.path, place_in_record(d.path, "\xabrun_summary", before) + 4, "\xdf", 1);
+    ck_assert_int_eq(store_check(d.path, note_finding, NULL, &report, &fault), ERR_OK);
+    ck_assert_uint_eq(report.findings, 1);
+    ck_assert_int_eq(migrate(d.path, STORE_FORMAT, NULL, &r, &fault), ERR_OK);
+    ck_assert_uint_eq(r.quarantined, 0);
+    ck_assert_uint_eq(check(d.path).pending, 5);
+    ck_assert_int_eq(store_open(d.path, 1 << 24, &s, &fault), ERR_OK);
+    ck_assert_int_eq(store_begin(s), ERR_OK);
+    for (int i = 0; i < 5; i++) {
+        ck_assert_int_eq(store_seek(s, STORE_PENDING, key, i > 0, &key, &value), ERR_OK);
+        ck_assert_int_eq(record_get_pending(key, value, &p, &fault), ERR_OK);
+        ck_assert_slice(p.kind, "run_summary");
+    }
+    store_close(s);
+    temp_dir_remove(&d);
+}
+
+TEST(a_document_under_another_hash_goes_to_quarantine)
+{
+    const struct migrate_wires wires = {.is_document = rehash_is};
+    struct temp_dir d = temp_dir_make();
+    struct migrate_report r;
+    struct fault fault = {0};
+    char id[64], before[80];
+
+    make_old(d.path, 20);
+    snprintf(id, sizeof id, "runtime/run_summary:%08x-%04d", 8 * 2654435761u, 8);
+    snprintf(before, sizeof before, "\x95\xd9%c%s", (int)strlen(id), id);
+    kit_write(d.path, place_in_record(d.path, "\"pad\":\"0", before) + 7, "7", 1);
+    ck_assert_int_eq(migrate(d.path, STORE_FORMAT, &wires, &r, &fault), ERR_OK);
+    ck_assert_uint_eq(r.quarantined, 1);
+    ck_assert_uint_eq(r.pending, 4);
+    temp_dir_remove(&d);
+}
+
 TEST(an_empty_store_and_no_store_are_well)
 {
     struct temp_dir d = temp_dir_make();

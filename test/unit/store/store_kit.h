@@ -6,7 +6,7 @@
 #define STORE_KIT_H
 
 #include "outbox/outbox_kit.h"
-#include "store_tools/rehash.h"
+#include "projection/rehash.h"
 #include "store/record.h"
 #include "store/store.h"
 

@@ -180,7 +180,7 @@ TEST(an_id_leads_to_its_document)
     record_put_id(&value, slice_str("done"), 777);
     put_raw(d.path, STORE_IDS, slice_str("done"), &value);
     check_found(d.path, "checkpoints/done: its id does not lead to its number, ");
-    check_found(d.path, "ids: number 777 has no checkpoint");
+    check_found(d.path, "ids/done: its checkpoint, number 777, is damaged or not there");
     check_found(d.path, "document 777 is in use, the next one is ");
     temp_dir_remove(&d);
 }
@@ -239,6 +239,22 @@ TEST(what_stands_in_quarantine_is_listed)
     ck_assert_uint_eq(r.quarantined, 1);
     ck_assert_ptr_nonnull(strstr(found, "quarantine/1: checkpoints/"));
     ck_assert_ptr_nonnull(strstr(found, "its checksum is another one"));
+    temp_dir_remove(&d);
+}
+
+TEST(a_document_whose_checkpoint_is_damaged_is_named)
+{
+    struct temp_dir d = temp_dir_make();
+    struct buf value = {0};
+    struct outbox *o;
+
+    kit_make_store(d.path, 3);
+    o = kit_outbox(d.path);
+    uint64_t number = do_look(o, "done").document;
+    outbox_close(o);
+    buf_str(&value, "noise");
+    put_raw(d.path, STORE_CHECKPOINTS, slice_of(&number, sizeof number), &value);
+    check_found(d.path, "ids/done: its checkpoint, number 1, is damaged or not there");
     temp_dir_remove(&d);
 }
 

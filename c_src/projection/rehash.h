@@ -1,7 +1,5 @@
 /* rehash.h - the projection_hash of a document, taken again from its JSON. */
 
-/* Private to store_tools/. */
-
 #ifndef REHASH_H
 #define REHASH_H
 
@@ -13,5 +11,8 @@
  * (docs/PROTOCOL.md).  False: it is not even shaped like one JSON object.
  */
 bool rehash_json(struct slice json, uint8_t hash[32]);
+
+/** rehash_is(json, hash): Whether that is ${hash}. */
+bool rehash_is(struct slice json, const uint8_t hash[32]);
 
 #endif

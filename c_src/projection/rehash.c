@@ -12,7 +12,7 @@
  * Any thread.
  */
 
-#include "store_tools/rehash.h"
+#include "projection/rehash.h"
 
 #include "json/json_skip.h"
 #include "projection/cut_hash.h"
@@ -58,4 +58,11 @@ bool rehash_json(struct slice json, uint8_t hash[32])
     if (count >= 0)
         cut_hash(json, cuts, (size_t)count, hash);
     return count >= 0;
+}
+
+bool rehash_is(struct slice json, const uint8_t hash[32])
+{
+    uint8_t again[32];
+
+    return rehash_json(json, again) && memcmp(again, hash, sizeof again) == 0;
 }

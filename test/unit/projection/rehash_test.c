@@ -1,6 +1,6 @@
 /* rehash_test.c - the hash taken again is the one that projection_finish gave. */
 
-#include "store_tools/rehash.h"
+#include "projection/rehash.h"
 
 #include "projection/projection.h"
 #include "term/term_text.h"
