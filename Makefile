@@ -10,6 +10,8 @@
 # make torture    the promise under fire: CYCLES=20 kills among other faults; SEED=n repeats a run (SAN as below)
 # make mutants    small changes of the code, each against its tests: COUNT=400 SEED=1 (ONLY=c_src/outbox)
 # make check      folder plan, links, format, clang-tidy (SAN=address|undefined|thread: the unit tests with it as well)
+# make power      a recorded trace of writes and syncs, the power cut in it at random (IMAGES=600 SEED=1)
+# make fuzz-store stores damaged in every way: checked, started, delivered, repaired (MUTANTS=3000 FROM=1)
 # make fuzz       every decoder and door under libFuzzer, 60 s each (SECONDS=n, ONLY="term door")
 # make install    program, unit, configuration, man pages, completion (DESTDIR= PREFIX=/usr/local SYSCONFDIR=/etc)
 # make kinds      write priv/convex/kinds.ts anew, after a change of priv/kinds.ini
@@ -57,7 +59,7 @@ SOURCES := $(wildcard c_src/*.c c_src/*/*.c)
 OBJECTS := $(SOURCES:c_src/%.c=$(BUILD)/%.o)
 TESTS   := $(patsubst test/unit/%.c,$(BUILD)/%,$(wildcard test/unit/*/*_test.c))
 
-.PHONY: all c install mutants erl kinds test demo check plan format unit unit-programs tidy hooks compile_commands.json setup clean help fuzz fuzz-programs torture torture-program sim soak systemd scale bench bench-programs
+.PHONY: power fuzz-store all c install mutants erl kinds test demo check plan format unit unit-programs tidy hooks compile_commands.json setup clean help fuzz fuzz-programs torture torture-program sim soak systemd scale bench bench-programs
 all: c erl
 c: $(PROGRAM)
 erl: c
@@ -96,6 +98,18 @@ $(BUILD)/sim: test/sim/main.c test/sim/sim.c $(wildcard test/unit/*/fake_*.c) $(
 	$(Q)$(CALL) -Itest/unit -Wno-conversion -MMD -MP -o $@ $< $(BUILD)/sidecar.a $(LIBS)
 sim: $(BUILD)/sim
 	$(Q)$(BUILD)/sim $(or $(SEEDS),10000) $(FROM)
+# Damage of every kind: make fuzz-store MUTANTS=3000 FROM=1 (SAN=address as well)
+$(BUILD)/fuzz_store: $(wildcard test/damage/*.[ch] test/unit/store/*.h test/unit/outbox/*.h) $(BUILD)/sidecar.a
+	$(call say,CC,$@)
+	$(Q)$(CALL) -Itest/unit -Itest/damage -Wno-conversion -o $@ test/damage/fuzz_store.c test/damage/mutate.c $(BUILD)/sidecar.a $(LIBS)
+fuzz-store: $(BUILD)/fuzz_store $(PROGRAM)
+	$(Q)ASAN_OPTIONS=exitcode=77:detect_leaks=0 $(BUILD)/fuzz_store $(PROGRAM) $(or $(MUTANTS),3000) $(FROM)
+# Power cuts: make power IMAGES=600 SEED=1
+$(BUILD)/power: $(wildcard test/power/*.[ch] test/damage/plain_check.h test/unit/store/*.h test/unit/outbox/*.h) $(BUILD)/sidecar.a
+	$(call say,CC,$@)
+	$(Q)$(CALL) -U_FORTIFY_SOURCE -Itest/unit -Itest/damage -Itest/power -Wno-conversion -o $@ test/power/power.c test/power/trace.c $(BUILD)/sidecar.a $(LIBS)
+power: $(BUILD)/power
+	$(Q)$(BUILD)/power $(or $(IMAGES),600) $(SEED)
 $(BUILD)/dist_node: test/node/dist_node.c $(BUILD)/sidecar.a
 	$(call say,CC,$<)
 	$(Q)$(CALL) -MMD -MP -o $@ $< $(BUILD)/sidecar.a $(LIBS)
@@ -164,7 +178,7 @@ check:
 plan:
 	$(Q)tools/check-plan arrows && tools/check-links && tools/check-package && tools/check-monitoring
 format:
-	$(Q)clang-format-14 --dry-run --Werror c_src/*.c c_src/*/*.[ch] test/unit/*.h test/unit/*/*.[ch] test/sim/*.c && mix format --check-formatted && echo "format: ok"
+	$(Q)clang-format-14 --dry-run --Werror c_src/*.c c_src/*/*.[ch] test/unit/*.h test/unit/*/*.[ch] test/sim/*.c test/damage/*.[ch] test/power/*.[ch] && mix format --check-formatted && echo "format: ok"
 unit-programs: $(TESTS)
 unit: $(TESTS)
 	$(Q)tools/run-unit $(TESTS)

@@ -27,6 +27,7 @@
 #include "sidecar/service.h"
 #include "sidecar/sidecar.h"
 #include "sidecar/sinks.h"
+#include "store/crash_mark.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -154,6 +155,11 @@ static void wait_for_end(struct sidecar *s, int signals, bool managed)
             tell_manager(s, &told);
         is_over = n > 0 && ((fds[0].revents && take_signal(s, signals)) ||
                             (fds[1].revents && stdin_ended()));
+        if (!is_over && crash_mark_is_left()) {
+            log_event(LOG_ERROR, "sidecar.stopping", "store=damaged next=\"%s\"",
+                      "the next start copies what can be read");
+            is_over = true;
+        }
     }
     buf_free(&told);
 }
@@ -205,9 +211,11 @@ static int run(const struct config *c, bool managed)
         sidecar_say_ready(s);
         service_ready(status);
         wait_for_end(s, signals, managed);
-        int64_t left_ms = drain(s, signals, c->delivery_drain_ms);
+        bool is_damaged = crash_mark_is_left();
+        int64_t left_ms = is_damaged ? 0 : drain(s, signals, c->delivery_drain_ms);
         uint64_t pending = sidecar_close(s, left_ms);
         log_event(LOG_INFO, "sidecar.stopped", "pending=%llu", (unsigned long long)pending);
+        e = is_damaged ? ERR_STORE : e; /* an end that a manager starts again */
     } else {
         say_fault("sidecar.cannot_start", &fault);
     }

@@ -5,8 +5,10 @@
  * should be, has it moved: its table, key and bytes become a record of `quarantine`, and its place
  * is free.  What it leaves without its number, checkpoint or version stands in round_load.c.
  *
- * What can go wrong: the quarantine is full.  Then the record stays, is stepped over, and is named
- * once a minute: nothing damaged is deleted without standing there.
+ * What can go wrong: the record is one of another table, so a page is in the wrong place; it stays,
+ * and the store is marked for the next start (store_mark_damaged).  The quarantine is full.  Then
+ * the record stays, is stepped over, and is named once a minute: nothing damaged is deleted without
+ * standing there.
  *
  * Runs on the store thread only, inside a round.
  */
@@ -84,6 +86,10 @@ enum err round_damaged(struct round *r, enum store_table t, struct slice key,
         e = round_check(r, store_get(r->store, t, key, &value));
     if (e != ERR_OK)
         return e;
+    if (record_is_of_another(t, key, value)) {
+        store_mark_damaged(r->store, "a page of one table is found in another");
+        return round_check(r, ERR_STORE); /* it stays: the next start's copy puts it in its place */
+    }
     if (count >= QUARANTINE_MAX || bytes + value.len > QUARANTINE_MAX_BYTES) {
         if (log_limited(&r->damaged_logged_us, LOG_PERIOD_MS))
             log_place(r, "store.record_damaged", t, key, "it stays, the quarantine is full");

@@ -20,6 +20,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <unistd.h>
 
 #define MARK       "crashed"
@@ -27,6 +28,7 @@
 #define STARTS_MAX 3
 #define OPEN_WRITE (O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)
 
+static atomic_bool is_left;
 static int marked_dir = -1; /* the handler's; set once, before the handler is */
 
 static int open_in(const char *dir, const char *name, int flags)
@@ -93,6 +95,12 @@ void crash_mark_leave(const char *dir, const char *why)
 
     snprintf(text, sizeof text, "%.62s\n", why);
     put_file(dir, MARK, text);
+    is_left = true;
+}
+
+bool crash_mark_is_left(void)
+{
+    return is_left;
 }
 
 void crash_mark_clear(const char *dir)

@@ -15,6 +15,8 @@ enum crash_mark {
 enum crash_mark crash_mark_read(const char *dir, char why[64]);
 /** crash_mark_leave(dir, why): Leave the mark: the next start copies what can be read. */
 void crash_mark_leave(const char *dir, const char *why);
+/** crash_mark_is_left(): Whether this process has left it: it had better make room for the next. */
+bool crash_mark_is_left(void);
 /** crash_mark_clear(dir): The store was copied, or is sound. */
 void crash_mark_clear(const char *dir);
 

@@ -119,7 +119,10 @@ static enum err check_empty(struct store *s, struct fault *fault)
         e = store_count(s, t, &n);
     if (e != ERR_OK)
         return refuse(fault, store_why(s));
-    return n == 0 ? ERR_OK : refuse(fault, "documents, but no format: damaged, or not ours");
+    if (n == 0)
+        return ERR_OK;
+    store_mark_damaged(s, "the format is missing"); /* the tables are ours */
+    return refuse(fault, "documents, but no format: damaged");
 }
 
 enum err format_refuse_newer(unsigned format, unsigned known, struct fault *fault)
@@ -191,11 +194,14 @@ static enum err check_counters(struct store *s, struct fault *fault)
     struct slice value;
     enum err e = store_get(s, STORE_META, slice_str("counters"), &value);
 
-    if (e == ERR_NOT_FOUND)
-        return refuse(fault, "the counters are missing");
+    if (e == ERR_NOT_FOUND) {
+        store_mark_damaged(s, "the counters are missing");
+        return refuse(fault, "the counters are missing: damaged");
+    }
     if (e != ERR_OK)
         return refuse(fault, store_why(s));
     e = record_get_counters(value, &c, fault);
+    /* A repair counts anew. */
     if (e == ERR_OK)
         e = check_below(s, STORE_PENDING, c.next_no, LANE_LIVE,
                         "the counters are behind what is pending", fault);
@@ -205,6 +211,8 @@ static enum err check_counters(struct store *s, struct fault *fault)
     if (e == ERR_OK)
         e = check_below(s, STORE_CHECKPOINTS, c.next_document, UINT64_MAX,
                         "the counters are behind the documents", fault);
+    if (e != ERR_OK)
+        store_mark_damaged(s, fault->why);
     return e;
 }
 

@@ -141,6 +141,9 @@ enum err record_get_dead(struct slice key, struct slice value, struct dead_lette
 enum err record_get_quarantined(struct slice key, struct slice value, struct quarantined *q,
                                 struct fault *fault) MUST_CHECK;
 
+/** record_is_of_another(t, key, value): Whether ${value} is whole, as a record of another table:
+ * the page it lies on is in the wrong place. */
+bool record_is_of_another(enum store_table t, struct slice key, struct slice value);
 /** record_json_bytes(t, value): JSON in a damaged pending or dead record, as far as it can be told.
  */
 uint64_t record_json_bytes(enum store_table t, struct slice value);

@@ -116,6 +116,19 @@ struct unpack record_open(enum store_table t, struct slice key, struct slice val
     return u;
 }
 
+bool record_is_of_another(enum store_table t, struct slice key, struct slice value)
+{
+    size_t len = value.len - RECORD_CRC_BYTES;
+
+    if (value.len < RECORD_CRC_BYTES)
+        return false;
+    uint64_t crc = record_get_le(value.data + len, RECORD_CRC_BYTES);
+    for (enum store_table other = 0; other < STORE_TABLE_COUNT; other++)
+        if (other != t && crc == sum_of(other, key, slice_of(value.data, len)))
+            return true;
+    return false;
+}
+
 /* ---- optional members ------------------------------------------------------- */
 
 /* The next pair of ${u}: its key, and its value as it stands. */

@@ -42,7 +42,7 @@ struct store {
     unsigned flags;        /* of mdb_env_open */
     int lock_fd;           /* -1: of a copy, which its owner holds */
     unsigned newer;        /* the format, where a newer sidecar made it */
-    atomic_flag is_marked; /* that it is damaged, for the next start */
+    atomic_bool is_marked; /* as damaged, for the next start; nothing is written any more */
     /* the writing thread's */
     MDB_txn *txn;
     MDB_cursor *cursors[STORE_TABLE_COUNT]; /* of txn, opened when needed */
@@ -87,7 +87,7 @@ static bool is_damage(int rc)
 
 void store_mark_damaged(struct store *s, const char *why)
 {
-    if ((s->flags & MDB_NOLOCK) || atomic_flag_test_and_set(&s->is_marked))
+    if ((s->flags & MDB_NOLOCK) || atomic_exchange(&s->is_marked, true))
         return;
     crash_mark_leave(s->dir, why);
     log_event(LOG_ERROR, "store.damaged", "dir=%s why=\"%s\" next=\"%s\"", s->dir, why,
@@ -238,11 +238,13 @@ enum err store_open(const char *dir, uint64_t map_bytes, struct store **out, str
     if (s->newer > STORE_FORMAT && format_refuse_newer(s->newer, STORE_FORMAT, fault) != ERR_OK)
         goto err2;
     if (rc == MDB_VERSION_MISMATCH) {
+        /* A start migrates first, unless nobody can read it. */
+        store_mark_damaged(s, "an older format that could not be migrated");
         fault_say(fault, dir,
                   "an older format: convex_sidecar store migrate brings it to this one");
         goto err2;
     }
-    if (is_damage(rc)) {
+    if (is_damage(rc) || rc == ENOMEM) { /* a first page that speaks of pages without end */
         store_mark_damaged(s, mdb_strerror(rc));
         fault_fail(
             fault, ERR_STORE, dir,
@@ -378,6 +380,10 @@ enum err store_begin(struct store *s)
     int rc = 0;
 
     PRE(s->txn == NULL);
+    if (s->is_marked) {
+        snprintf(s->why, sizeof s->why, "damaged: the next start copies what can be read");
+        return ERR_STORE;
+    }
     if (s->env == NULL)
         rc = open_again(s);
     if (rc == 0)

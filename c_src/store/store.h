@@ -29,7 +29,8 @@ enum err store_open_copy(const char *dir, unsigned format, uint64_t map_bytes, s
                          struct fault *fault) MUST_CHECK;
 enum err store_sync(struct store *s) MUST_CHECK;
 
-/** store_mark_damaged(s, why): Let the next start copy what can be read (crash_mark.h). */
+/** store_mark_damaged(s, why): Let the next start copy what can be read (crash_mark.h); no further
+ * transaction begins here, since it could harm what is whole. */
 void store_mark_damaged(struct store *s, const char *why);
 
 /** store_close(s): After its views are closed.  An open transaction is aborted.  NULL is harmless.

@@ -4,6 +4,7 @@
 #include "ground/clock.h"
 #include "ground/metrics.h"
 #include "ground/time_text.h"
+#include "store/crash_mark.h"
 #include "store/record.h"
 #include "store/store.h"
 
@@ -1014,6 +1015,41 @@ TEST(a_damaged_pending_version_is_stepped_over_and_the_next_is_written)
     kit_settle(h.o, s);
     ck_assert(!do_look(h.o, A).has_pending && !do_look(h.o, A).is_dead);
     check_decision(do_put(h.o, A, 5, 1), true, false, DECIDE_NO_REASON, 5);
+    house_close(&h);
+}
+
+/* It is whole, so a page is in the wrong place: what is written now would harm it. */
+TEST(a_record_of_another_table_stays_and_marks_the_store)
+{
+    struct house h = house_open();
+    struct buf record = {0};
+    struct fault fault;
+    struct store *s;
+    char why[64];
+
+    do_put(h.o, A, 5, 1);
+    outbox_close(h.o);
+    ck_assert_int_eq(store_open(h.dir.path, 1 << 26, &s, &fault), ERR_OK);
+    ck_assert_int_eq(store_begin(s), ERR_OK);
+    struct slice key = {0}, value;
+    ck_assert_int_eq(store_seek(s, STORE_PENDING, key, false, &key, &value), ERR_OK);
+    uint64_t no;
+    memcpy(&no, key.data, sizeof no);
+    struct checkpoint_record c = {.id = slice_str(A),
+                                  .cp = {.kind = slice_str("k"), .document = no}};
+    record_put_checkpoint(&record, &c);
+    ck_assert_int_eq(store_put(s, STORE_PENDING, key_of(&no), buf_view(&record)), ERR_OK);
+    ck_assert_int_eq(store_commit(s), ERR_OK);
+    store_close(s);
+    h.o = kit_outbox(h.dir.path);
+    ck_assert_uint_eq(kit_count_pending(h.o), 0); /* steps over it, and reports it */
+    ck_assert_int_eq(do_simple(h.o, fn_clear, B), ERR_STORE);
+    ck_assert_int_eq(crash_mark_read(h.dir.path, why), CRASH_MARKED);
+    ck_assert_str_eq(why, "a page of one table is found in another");
+    outbox_close(h.o);
+    ck_assert_uint_eq(number_in_quarantine(h.dir.path), 0);
+    h.o = kit_outbox(h.dir.path);
+    buf_free(&record);
     house_close(&h);
 }
 

@@ -401,6 +401,9 @@ TEST(a_value_under_another_key_or_of_another_table_is_damaged)
     ck_assert_int_eq(record_get_checkpoint(key_of(&other), buf_view(&out), &c, &fault), ERR_STORE);
     ck_assert_str_eq(fault.why, "damaged record: its checksum is another one");
     ck_assert_int_eq(record_get_dead(key_of(&number), buf_view(&out), &dead, &fault), ERR_STORE);
+    ck_assert(record_is_of_another(STORE_DEAD, key_of(&number), buf_view(&out)));
+    ck_assert(!record_is_of_another(STORE_CHECKPOINTS, key_of(&number), buf_view(&out)));
+    ck_assert(!record_is_of_another(STORE_DEAD, key_of(&other), buf_view(&out)));
     out.len = 0;
     record_put_id(&out, slice_str("a"), 3);
     ck_assert_int_eq(record_get_id(slice_str("b"), buf_view(&out), &document, &fault), ERR_STORE);
