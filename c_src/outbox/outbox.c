@@ -345,12 +345,8 @@ static void succeed(struct outbox *o, struct work *w)
         o->on_work(o->on_work_arg);
 }
 
-/* Nothing of the round is kept, and everybody in it is told why. */
-static void fail(struct outbox *o, struct work *w)
+static void set_ill(struct outbox *o, const char *why)
 {
-    const char *why = store_why(o->store);
-
-    round_abort(&o->round);
     metric_add(METRIC_STORE_FAILURES, 1);
     o->is_well = false;
     metric_set(METRIC_STORE_OK, 0);
@@ -358,6 +354,15 @@ static void fail(struct outbox *o, struct work *w)
         log_event(LOG_ERROR, "outbox.store_failed", "why=\"%s\"", why);
     o->retry_ms = backoff_next(o->retry_ms, RETRY_MIN_MS, RETRY_MAX_MS);
     o->retry_at_us = clock_mono_us() + o->retry_ms * 1000;
+}
+
+/* Nothing of the round is kept, and everybody in it is told why. */
+static void fail(struct outbox *o, struct work *w)
+{
+    const char *why = store_why(o->store);
+
+    round_abort(&o->round);
+    set_ill(o, why);
     give_back_settlements(o, w);
     settle_intents(o, w->intents, why);
 }
@@ -531,19 +536,38 @@ static uint64_t map_bytes(uint64_t limit_bytes)
     return 2 * limit_bytes + ((uint64_t)1 << 30);
 }
 
-/* An empty round: the levels for the metrics, and proof that the store takes writes. */
-static enum err first_round(struct outbox *o, struct fault *fault)
+static enum err empty_round(struct outbox *o, bool must_write)
 {
-    enum err e = round_begin(&o->round, 0, true);
+    enum err e = round_begin(&o->round, 0, must_write);
 
     if (e == ERR_OK)
         e = round_commit(&o->round);
+    if (e != ERR_OK)
+        round_abort(&o->round);
+    return e;
+}
+
+/*
+ * An empty round: the levels for the metrics, and proof that the store takes writes.  One that does
+ * not, as on a full disk, can still be read: what is kept is delivered, and the rounds go on
+ * trying.
+ */
+static enum err first_round(struct outbox *o, struct fault *fault)
+{
+    enum err e = empty_round(o, true);
+
     if (e == ERR_OK) {
         set_well(o);
         return ERR_OK;
     }
-    round_abort(&o->round);
-    return fault_fail(fault, e, "", "%s", store_why(o->store));
+    fault_fail(fault, e, "", "%s", store_why(o->store));
+    e = empty_round(o, false);
+    if (e != ERR_OK)
+        return e;
+    set_well(o);
+    set_ill(o, fault->why);
+    fault_clear(fault);
+    return ERR_OK;
 }
 
 enum err outbox_open(const struct outbox_options *options, struct outbox **out, struct fault *fault)
@@ -572,7 +596,6 @@ enum err outbox_open(const struct outbox_options *options, struct outbox **out, 
     o->on_work_arg = options->on_work_arg;
     o->after_settled = options->after_settled;
     o->after_settled_arg = options->after_settled_arg;
-    o->retry_ms = 0;
     o->waiting = waiting_new();
     start_thread(o);
     *out = o;

@@ -33,7 +33,11 @@
 #include <lmdb.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
+
+#define FULL_BYTES ((uint64_t)1 << 20) /* a disk with less room is full: a commit may be as large  \
+                                        */
 
 struct store {
     /* fixed after open */
@@ -94,6 +98,16 @@ void store_mark_damaged(struct store *s, const char *why)
               "the next start copies what can be read");
 }
 
+/* LMDB says EIO of a write that found room for a part of itself only. */
+static const char *reason(const char *dir, int rc)
+{
+    struct statvfs fs;
+    bool is_full =
+        rc == EIO && statvfs(dir, &fs) == 0 && (uint64_t)fs.f_bavail * fs.f_frsize < FULL_BYTES;
+
+    return mdb_strerror(is_full ? ENOSPC : rc);
+}
+
 static enum err answer(struct store *s, int rc)
 {
     if (is_damage(rc))
@@ -104,7 +118,7 @@ static enum err answer(struct store *s, int rc)
         return ERR_NOT_FOUND;
     /* The first failure of a transaction is the reason, what follows from it is not. */
     if (rc != MDB_BAD_TXN)
-        snprintf(s->why, sizeof s->why, "%s", mdb_strerror(rc));
+        snprintf(s->why, sizeof s->why, "%s", reason(s->dir, rc));
     return ERR_STORE;
 }
 
@@ -256,7 +270,7 @@ enum err store_open(const char *dir, uint64_t map_bytes, struct store **out, str
         goto err2;
     }
     if (rc != 0) {
-        fault_fail(fault, ERR_STORE, dir, "%s", mdb_strerror(rc));
+        fault_fail(fault, ERR_STORE, dir, "%s", reason(dir, rc));
         goto err2;
     }
     close(dir_fd);
@@ -283,7 +297,7 @@ enum err store_open_copy(const char *dir, unsigned format, uint64_t map_bytes, s
     s->flags = MDB_NOLOCK | MDB_NOSYNC;
     int rc = open_env(s);
     if (rc != 0) {
-        fault_say(fault, path, "%s", mdb_strerror(rc));
+        fault_say(fault, path, "%s", reason(dir, rc));
         store_close(s);
         return ERR_STORE;
     }

@@ -98,6 +98,51 @@ TEST(a_full_disk_takes_nothing_new_and_recovers_by_itself)
     temp_dir_remove(&d);
 }
 
+/* Until there is no room for one more; how many were kept. */
+static size_t put_until_full(struct outbox *o)
+{
+    char id[32];
+    struct op op = {.fn = fn_put_real, .id = id, .seq = 1, .json_len = 4000};
+
+    for (size_t kept = 0;; kept++) {
+        snprintf(id, sizeof id, "doc:%zu", kept);
+        if (kit_do(o, &op) != ERR_OK) {
+            ck_assert_str_eq(op.why, "No space left on device");
+            return kept;
+        }
+        ck_assert_uint_lt(kept, 1000);
+    }
+}
+
+TEST(a_full_disk_at_the_start_delivers_what_is_kept)
+{
+    struct temp_dir d = temp_dir_make();
+    struct outbox *o = NULL;
+    struct fault fault = {0};
+    char dir[100];
+
+    if (mount_disk(d.path)) {
+        snprintf(dir, sizeof dir, "%s/store", d.path);
+        kit_make_store(dir, 10);
+        ck_assert_int_eq(kit_open(dir, 1 << 28, 100, &o, &fault), ERR_OK);
+        fill_disk(d.path, 100000);
+        size_t kept = 13 + put_until_full(o);
+        outbox_close(o);
+        enum err e = kit_open(dir, 1 << 28, 100, &o, &fault);
+        ck_assert_msg(e == ERR_OK, "%s", fault.why);
+        ck_assert_uint_eq(kit_count_pending(o), kept);
+        struct settlement *s = kit_send(o, "large");
+        uint64_t ticket = outbox_settle(o, s);
+        free_disk(d.path);
+        while (!outbox_is_well(o) || !outbox_is_settled(o, ticket))
+            usleep(1000);
+        ck_assert_uint_eq(kit_count_pending(o), kept - 1);
+        outbox_close(o);
+        ck_assert_int_eq(umount(d.path), 0);
+    }
+    temp_dir_remove(&d);
+}
+
 TEST(a_read_only_disk_is_refused_and_can_still_be_checked)
 {
     struct temp_dir d = temp_dir_make();

@@ -1289,6 +1289,31 @@ TEST(a_full_disk_refuses_with_the_reason_and_passes)
     house_close(&h);
 }
 
+TEST(a_start_that_cannot_write_delivers_what_is_kept)
+{
+    struct house h = house_open();
+    struct rlimit old, small;
+
+    do_put(h.o, A, 1, 1);
+    outbox_close(h.o);
+    ck_assert_int_eq(getrlimit(RLIMIT_FSIZE, &old), 0);
+    small = old;
+    small.rlim_cur = 8192; /* no page but the first two */
+    signal(SIGXFSZ, SIG_IGN);
+    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &small), 0);
+    h.o = kit_outbox(h.dir.path);
+    ck_assert(!outbox_is_well(h.o));
+    ck_assert_uint_eq(metric_get(METRIC_STORE_OK), 0);
+    ck_assert_uint_eq(outbox_pending(h.o), 1);
+    ck_assert_uint_eq(kit_count_pending(h.o), 1);
+    uint64_t ticket = outbox_settle(h.o, kit_send(h.o, A));
+    ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &old), 0);
+    while (!outbox_is_well(h.o) || !outbox_is_settled(h.o, ticket))
+        usleep(1000);
+    ck_assert(do_look(h.o, A).has_delivered);
+    house_close(&h);
+}
+
 /* ---- many threads --------------------------------------------------------- */
 
 #define THREADS 4
