@@ -36,8 +36,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-#define FULL_BYTES ((uint64_t)1 << 20) /* a disk with less room is full: a commit may be as large  \
-                                        */
+#define FULL_BYTES ((uint64_t)1 << 20) /* a disk with less room is full */
 
 struct store {
     /* fixed after open */

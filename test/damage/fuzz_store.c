@@ -78,7 +78,7 @@ static char root[100], program[PATH_MAX];
 static int find_version(const struct base *b, const struct pending *p)
 {
     for (size_t i = 0; i < b->count; i++)
-        if (b->list[i].revision == p->version.revision &&
+        if (b->list[i].revision == p->version.revision && slice_is(p->id, b->list[i].id) &&
             memcmp(b->list[i].hash, p->version.hash, 32) == 0)
             return (int)i;
     return -1;
@@ -221,6 +221,12 @@ static int read_child(const char *dir, struct base *b)
     return SERVED;
 }
 
+static void say_damage(void *arg, const char *what)
+{
+    (void)arg;
+    fprintf(stderr, "repair: %s\n", what);
+}
+
 static int repair_child(const char *dir, struct base *b)
 {
     struct salvage_report report;
@@ -228,7 +234,7 @@ static int repair_child(const char *dir, struct base *b)
     struct fault fault = {0};
 
     (void)b;
-    if (store_repair(dir, pass_damage, NULL, &report, &places, &fault) == ERR_OK)
+    if (store_repair(dir, say_damage, NULL, &report, &places, &fault) == ERR_OK)
         return SERVED;
     snprintf(shared->why, sizeof shared->why, "%s", fault.why);
     return REFUSED;
@@ -368,8 +374,10 @@ static void remove_dir(const char *path)
 static const char *lost(const struct base *b)
 {
     for (size_t i = 0; i < b->count; i++)
-        if (shared->readable[i] && !shared->delivered[i])
+        if (shared->readable[i] && !shared->delivered[i]) {
+            snprintf(shared->why, sizeof shared->why, "%s", b->list[i].id);
             return "a version that can be read was not delivered";
+        }
     return shared->false_documents > 0 ? "a document under another hash was delivered" : NULL;
 }
 
