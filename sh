@@ -1,0 +1,1 @@
+What waits long alone is remembered with its pending version, and travels alone after a restart -c echo "What waits long alone is remembered with its pending version, and travels alone after a restart" > /work/w/heal/.git/COMMIT_EDITMSG
