@@ -89,11 +89,11 @@ kinds:
 	$(Q)awk -v to=ts -f tools/kinds.awk priv/kinds.ini >priv/convex/kinds.ts.new && mv -f priv/convex/kinds.ts.new priv/convex/kinds.ts
 $(BUILD)/sidecar.a: $(filter-out $(BUILD)/main.o,$(OBJECTS))
 	$(Q)rm -f $@ && ar rcs $@ $^
-$(BUILD)/%_test: test/unit/%_test.c test/unit/test.h $(wildcard test/unit/*/fake_*.c) test/sim/sim.c $(BUILD)/sidecar.a
+$(BUILD)/%_test: test/unit/%_test.c test/unit/test.h $(wildcard test/unit/*/fake_*.c test/sim/*.[ch]) $(BUILD)/sidecar.a
 	$(call say,CC,$<)
 	$(Q)mkdir -p $(@D) && $(CALL) -Itest/unit -Wno-conversion -MMD -MP -o $@ $< $(BUILD)/sidecar.a $(shell pkg-config --libs check) $(LIBS)
 # Delivery against scripts: make sim SEEDS=10000 FROM=1
-$(BUILD)/sim: test/sim/main.c test/sim/sim.c $(wildcard test/unit/*/fake_*.c) $(BUILD)/sidecar.a
+$(BUILD)/sim: test/sim/main.c $(wildcard test/sim/*.[ch] test/unit/*/fake_*.c) $(BUILD)/sidecar.a
 	$(call say,CC,$<)
 	$(Q)$(CALL) -Itest/unit -Wno-conversion -MMD -MP -o $@ $< $(BUILD)/sidecar.a $(LIBS)
 sim: $(BUILD)/sim
@@ -178,7 +178,7 @@ check:
 plan:
 	$(Q)tools/check-plan arrows && tools/check-links && tools/check-package && tools/check-monitoring
 format:
-	$(Q)clang-format-14 --dry-run --Werror c_src/*.c c_src/*/*.[ch] test/unit/*.h test/unit/*/*.[ch] test/sim/*.c test/damage/*.[ch] test/power/*.[ch] && mix format --check-formatted && echo "format: ok"
+	$(Q)clang-format-14 --dry-run --Werror c_src/*.c c_src/*/*.[ch] test/unit/*.h test/unit/*/*.[ch] test/sim/*.[ch] test/damage/*.[ch] test/power/*.[ch] && mix format --check-formatted && echo "format: ok"
 unit-programs: $(TESTS)
 unit: $(TESTS)
 	$(Q)tools/run-unit $(TESTS)

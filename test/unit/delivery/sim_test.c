@@ -6,11 +6,11 @@
 
 TEST(the_invariants_hold_in_every_script)
 {
-    unsigned excused = 0;
+    struct sim_counts counts = {0};
 
     ck_assert_ptr_nonnull(freopen("/dev/null", "w", stderr)); /* what delivery logs */
     for (uint64_t seed = 1; seed <= 400; seed++)
-        ck_assert_msg(sim_run(seed, stdout, &excused), "make sim SEEDS=1 FROM=%llu",
+        ck_assert_msg(sim_run(seed, stdout, &counts), "make sim SEEDS=1 FROM=%llu",
                       (unsigned long long)seed);
 }
 
@@ -100,4 +100,103 @@ TEST(others_do_not_wait_for_ten_that_fail_in_whatever_way)
     for (enum illness ill = ILL_ITEM; ill < ILLNESSES; ill++)
         for (int single = 0; single < 2; single++)
             ck_assert_int_le(others_wait_ms(single, ill, ill == ILL_HANGS ? 1 : 10), 1500);
+}
+
+/* ---- faults that come and go ------------------------------------------------------ */
+
+static struct sim_fault *add_fault(struct sim *s, int kind, int64_t from_ms, int64_t to_ms)
+{
+    struct sim_fault *f = &s->faults[s->fault_count++];
+
+    *f = (struct sim_fault){.sort = FAULT_REFUSES,
+                            .kind = kind,
+                            .begin_us = s->begun_us + 1000 * from_ms,
+                            .end_us = s->begun_us + 1000 * to_ms};
+    s->refusing_faults++;
+    return f;
+}
+
+static void run_for(struct sim *s, int64_t ms)
+{
+    if (s->delivery == NULL)
+        s->delivery =
+            delivery_open(s->outbox, &s->sink, &s->options, 1, sim_now_us, clock_wall_us());
+    s->is_once = true;
+    run_until(s, s->begun_us + 1000 * ms);
+    ck_assert_str_eq(s->failed, "");
+}
+
+static bool is_dead(struct sim *s, int i)
+{
+    return fake_document(s->outbox, s->documents[i].id)->dead;
+}
+
+/* ${count} documents, one each ${every_ms}; the kind, or the endpoint, refuses from 3 s on. */
+static void deploy_badly(bool is_single, bool has_control, int scope, int64_t lasts_ms, int count,
+                         int64_t every_ms)
+{
+    struct sim *s = open_sim(is_single);
+
+    s->has_control = has_control;
+    for (int i = 0; i < count; i++)
+        add_document(s, "k0", HEALTHY, every_ms * i);
+    add_fault(s, scope, 3000, 3000 + lasts_ms);
+    run_for(s, 200000); /* a healthy one that dies is an invariant that does not hold */
+    for (int i = 0; i < count; i++)
+        ck_assert_msg(s->documents[i].standing == 1, "%s does not stand", s->documents[i].id);
+    close_sim(s);
+}
+
+TEST(a_bad_deploy_of_seconds_buries_nobody)
+{
+    for (int form = 0; form < 8; form++) {
+        int scope = form & 4 ? 0 : -1;
+        deploy_badly(form & 1, form & 2, scope, 5000, 100, 100);
+        deploy_badly(form & 1, form & 2, scope, 12000, 12, 2000);
+    }
+}
+
+/* The one thing that buries a healthy document, where there is no control: a fault at its lone
+ * call, an acceptance of another, and a second fault at the lone call after that. */
+TEST(what_two_separate_faults_bury_is_healed)
+{
+    for (int single = 0; single < 2; single++) {
+        struct sim *s = open_sim(single);
+        add_document(s, "k0", HEALTHY, 0);
+        add_document(s, "k0", HEALTHY, 1000);
+        add_document(s, "k0", HEALTHY, 2000);
+        add_fault(s, -1, 990, 1200);
+        struct sim_fault *second = add_fault(s, -1, 0, 0);
+        second->begin_call = 4; /* the one that the witness lets go */
+        second->lasts_us = 200000;
+        run_for(s, 10000);
+        ck_assert(is_dead(s, 1));
+        ck_assert_int_eq(s->documents[1].standing, 0);
+        run_for(s, 59000);
+        ck_assert(is_dead(s, 1));
+        run_for(s, 65000);
+        ck_assert(!is_dead(s, 1));
+        ck_assert_int_eq(s->documents[1].standing, 1);
+        ck_assert_uint_eq(s->healed, 1);
+        close_sim(s);
+    }
+}
+
+/* A dead letter that is ill still is tried ever more rarely, and alone: the others do not wait. */
+TEST(healing_disturbs_nobody)
+{
+    for (enum illness ill = ILL_ITEM; ill <= ILL_CALL; ill++) {
+        struct sim *s = open_sim(false);
+        s->has_control = true;
+        for (int i = 0; i < 10; i++)
+            add_document(s, "k0", ill, 10 * i);
+        for (int i = 0; i < 140; i++)
+            add_document(s, "k0", HEALTHY, 55000 + 100 * i);
+        int64_t wait_ms = longest_wait_us(s, 120000, 1) / 1000;
+        printf("ten letters tried among others, ill in way %d: p99 of the others %lld ms\n",
+               (int)ill, (long long)wait_ms);
+        ck_assert_int_le(wait_ms, 150);
+        ck_assert_uint_ge(fake_document(s->outbox, s->documents[0].id)->tries, 1);
+        close_sim(s);
+    }
 }

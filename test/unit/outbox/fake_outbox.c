@@ -33,8 +33,9 @@ struct fake_document {
     uint64_t no;           /* pending; 0: none */
     int64_t delivered_seq; /* 0: none */
     unsigned deliveries;
-    bool dead;
-    int64_t dead_seq;
+    bool dead, was_healed; /* was_healed: a letter of it was delivered */
+    int64_t dead_seq, died_us;
+    unsigned tries;
     char why[256], answer[64];
     size_t answer_bytes;
     uint32_t attempts;
@@ -52,8 +53,9 @@ struct outbox {
     bool failing, silent; /* silent: commits of settlements are not announced */
     bool unreadable;      /* readers see nothing, as while the store is opened again */
     atomic_uint_fast64_t contradictions;
-    unsigned wells, functions; /* what delivery told */
-    unsigned order_faults;     /* a delivered seq that did not rise */
+    unsigned functions;    /* what delivery told */
+    int64_t well_us;       /* the endpoint, or any kind, was well again; wall clock */
+    unsigned order_faults; /* a delivered seq that did not rise */
     void (*on_work)(void *);
     void *on_work_arg;
 };
@@ -124,9 +126,11 @@ static void arrive(struct outbox *o, struct fake_document *d, uint64_t lane)
 
 /* E2: keep a version of ${id}, in the place of one that is pending; a live one moves what waits in
  * the bulk lane. */
-static void fake_outbox_put_in(struct outbox *o, const char *id, int64_t seq, uint64_t lane)
+static void fake_outbox_keep(struct outbox *o, const char *id, int64_t seq,
+                             enum outbox_origin origin)
 {
     struct fake_record *r = base_alloc(sizeof *r);
+    uint64_t lane = lane_of(origin);
 
     pthread_mutex_lock(&o->lock);
     struct fake_document *d = fake_document(o, id);
@@ -141,6 +145,7 @@ static void fake_outbox_put_in(struct outbox *o, const char *id, int64_t seq, ui
     r->document = d->document;
     r->revision = ++o->revision;
     r->seq = seq;
+    r->origin = origin;
     r->kept_at_us = clock_wall_us();
     snprintf(r->id, sizeof r->id, "%s", id);
     snprintf(r->json, sizeof r->json, "{\"seq\":%lld}", (long long)seq);
@@ -154,7 +159,13 @@ static void fake_outbox_put_in(struct outbox *o, const char *id, int64_t seq, ui
 
 static void fake_outbox_put(struct outbox *o, const char *id, int64_t seq)
 {
-    fake_outbox_put_in(o, id, seq, LANE_LIVE);
+    fake_outbox_keep(o, id, seq, ORIGIN_LIVE);
+}
+
+/* The dead letter of ${id}, which has nothing pending, is tried again. */
+static void fake_outbox_heal(struct outbox *o, const char *id)
+{
+    fake_outbox_keep(o, id, fake_document(o, id)->dead_seq, ORIGIN_HEALED);
 }
 
 static struct fake_record *fake_record_at(struct fake_record **slots, size_t count, uint64_t no)
@@ -192,6 +203,8 @@ static void commit_one(struct outbox *o, struct settlement *s)
     }
 
     if (s->dead) {
+        d->tries = d->dead && r != NULL && r->origin == ORIGIN_HEALED ? d->tries + 1 : 0;
+        d->died_us = clock_wall_us();
         d->dead = true;
         d->dead_seq = s->sent.seq;
         snprintf(d->why, sizeof d->why, "%s", s->why);
@@ -201,6 +214,8 @@ static void commit_one(struct outbox *o, struct settlement *s)
     } else {
         o->order_faults += s->sent.seq <= d->delivered_seq;
         d->delivered_seq = s->sent.seq;
+        d->was_healed = d->was_healed || (d->dead && s->sent.seq == d->dead_seq);
+        d->dead = d->dead && s->sent.seq < d->dead_seq;
         d->deliveries++;
     }
     if (r != NULL && r->revision == s->revision) {
@@ -365,7 +380,7 @@ void outbox_well(struct outbox *o, struct slice kind)
 {
     (void)kind;
     pthread_mutex_lock(&o->lock);
-    o->wells++;
+    o->well_us = clock_wall_us();
     pthread_mutex_unlock(&o->lock);
 }
 
