@@ -163,7 +163,7 @@ static void fake_outbox_put(struct outbox *o, const char *id, int64_t seq)
 }
 
 /* The dead letter of ${id}, which has nothing pending, is tried again. */
-static void fake_outbox_heal(struct outbox *o, const char *id)
+__attribute__((unused)) static void fake_outbox_heal(struct outbox *o, const char *id)
 {
     fake_outbox_keep(o, id, fake_document(o, id)->dead_seq, ORIGIN_HEALED);
 }
