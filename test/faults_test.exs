@@ -73,17 +73,20 @@ defmodule FaultsTest do
 
   # The table is for operators; it is worth what its last column is worth.
   test "every test that docs/OPERATIONS.md names exists" do
-    rows =
-      Regex.scan(~r/\| `([\w\/]+\.(?:exs|c))` ([^|]+) \|$/m, File.read!(Path.expand("../docs/OPERATIONS.md", __DIR__)),
-        capture: :all_but_first
-      )
+    assert named_tests("OPERATIONS.md") >= 40
+    assert named_tests("adr/0012-judgement.md") >= 20
+  end
 
-    assert length(rows) >= 40
+  defp named_tests(page) do
+    text = File.read!(Path.expand("../docs/#{page}", __DIR__))
+    rows = Regex.scan(~r/\| `([\w\/]+\.(?:exs|c))` ([^|]+) \|$/m, text, capture: :all_but_first)
 
     for [file, name] <- rows do
       {path, text} = if file =~ ~r/\.c$/, do: {"unit/#{file}", "TEST(#{name})"}, else: {file, "test \"#{name}\""}
-      assert String.contains?(File.read!(Path.expand(path, __DIR__)), text), "#{file} has no #{name}"
+      assert String.contains?(File.read!(Path.expand(path, __DIR__)), text), "#{page}: #{file} has no #{name}"
     end
+
+    length(rows)
   end
 
   describe "the disk" do
@@ -193,6 +196,37 @@ defmodule FaultsTest do
       assert {:ok, %{pending: 0}} = flush(c)
       assert length(standing(c)) == 10
       assert status(c).state == "running"
+    end
+
+    # Finding A7: what the text says must decide nothing.
+    test "whatever a deployment says for all that it is asked, no document dies of it", c do
+      c = start(c, delivery: [probe_ms: 100, backoff_max_ms: 200])
+      slow = "Your request timed out performing too many system operations."
+      {:ok, _} = project(c, "before", 1)
+      assert {:ok, %{pending: 0}} = flush(c)
+
+      for {fault, n} <-
+            Enum.with_index([
+              ~s({"kind":"paused"),
+              ~s({"kind":"suspended"),
+              ~s({"kind":"disabled"),
+              ~s({"kind":"disabled_paid"),
+              ~s({"kind":"usage_limit"),
+              ~s({"kind":"not_deployed"),
+              ~s({"kind":"says","message":"#{slow}"),
+              ~s({"kind":"says","message":"Server Error"),
+              ~s({"kind":"status","status":403),
+              ~s({"kind":"status","status":421)
+            ]) do
+        Standin.faults(c.standin, fault <> ~s(,"times":0,"match":{"path":"*"}}))
+        for i <- 1..10, do: {:ok, _} = project(c, "said#{n}_#{i}", 1)
+        wait_until(fn -> status(c).state in ["stopped", "waiting"] end)
+        Standin.clear_faults(c.standin)
+        assert {:ok, %{pending: 0}} = flush(c)
+        assert status(c).metrics.dead_letters == 0, fault
+      end
+
+      assert length(standing(c)) == 101
     end
 
     test "a redirect is not followed: the key goes nowhere else", c do

@@ -294,6 +294,17 @@ TEST(answers_come_in_many_shapes)
     assert_answer(SCRIPT(ACCEPT, READ, DRIBBLE(chunked)), 200, "hello");
 }
 
+/* Something in front compresses, though nobody asked for it. */
+TEST(a_compressed_answer_is_read)
+{
+    const char *deflated =
+        "HTTP/1.1 200 OK\r\nContent-Encoding: deflate\r\nContent-Length: 20\r\n\r\n"
+        "\x78\x01\x4b\xce\xcc\x2d\x49\x4a\xcc\x2a\x2d\x49\x04\x32\x4a\x01\x2b\x8a\x05\xe4";
+
+    assert_answer(SCRIPT(ACCEPT, READ, SEND(deflated), HOLD), 200, "cimtbajutaimtu");
+    assert_answer(SCRIPT(ACCEPT, READ, DRIBBLE(deflated), HOLD), 200, "cimtbajutaimtu");
+}
+
 TEST(every_status_is_an_answer)
 {
     assert_answer(SCRIPT(ACCEPT, READ, SEND("HTTP/1.1 408 Timeout\r\nContent-Length: 0\r\n\r\n")),

@@ -95,9 +95,22 @@ TEST(by_nature_one_answer_is_enough_and_together_they_count_once)
     for (f.ordinal = 4; f.ordinal <= 8; f.ordinal++)
         ck_assert(!scope_failed(&s, &f, &options, &seed, 100));
     ck_assert_uint_eq(s.failures, 1);
-    v.after_ms = INT64_MAX / 1000;
+}
+
+TEST(no_wait_that_is_asked_for_is_longer_than_ten_minutes)
+{
+    struct verdict v = {.kind = VERDICT_AGAIN, .is_endpoints = true, .after_ms = 86400000};
+    struct scope_fault f = {.ordinal = 3, .heard = 8, .verdict = &v};
+    struct scope s = {0};
+
+    ck_assert(scope_failed(&s, &f, &options, &seed, 0));
+    ck_assert_int_eq(s.until_us, 600000000);
+    v.after_ms = INT64_MAX / 1000; /* and so of an answer that says nothing else any more */
+    f.ordinal = 4;
     ck_assert(!scope_failed(&s, &f, &options, &seed, 100));
     ck_assert_int_eq(s.until_us, 100 + 1000LL * SCOPE_MAX_AFTER_MS);
+    scope_try_now(&s, 200); /* resume */
+    ck_assert(scope_may_try(&s, 200, true));
 }
 
 TEST(an_overdue_trial_lets_another_go_later)
