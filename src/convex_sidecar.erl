@@ -110,7 +110,10 @@ batch(Server, Requests, Call) -> call(Server, {batch, Requests}, Call).
 %% table insert; rows and events are read later, through `Source', in the conveyor.
 -spec project_async(convex_sidecar_instance:name(), kind(), entity_id(), source()) ->
     ok | {error, unavailable | busy}.
-project_async(Name, Kind, Id, Source) -> convex_sidecar_marks:mark(Name, Kind, Id, Source).
+project_async(Name, Kind, Id, Source) ->
+    _ = convex_sidecar_source:in_transaction(Source) andalso
+        convex_sidecar_looks:ask(Name, {{Kind, Id}, Source}, transaction),
+    convex_sidecar_marks:mark(Name, Kind, Id, Source).
 
 %% @doc Project every entity of a kind that the source lists; what the sidecar has already is skipped.
 -spec project_all_async(convex_sidecar_instance:name(), kind(), source()) -> ok | {error, unavailable | busy}.

@@ -5,7 +5,7 @@
 -module(convex_sidecar_batch).
 -behaviour(convex_sidecar_conveyor).
 
--export([window/0, read_ahead/2, request/2, hand_over/2, answer/2]).
+-export([window/0, read_ahead/2, request/2, below/1, hand_over/2, answer/2]).
 
 %% @private
 %% One in the sidecar, one on its way.
@@ -33,9 +33,9 @@ read_group(_Of, _Single, _Info) ->
 request({{Kind, Id} = Key, Source}, Info) ->
     asked(convex_sidecar_source:read(Source, Kind, Id, convex_sidecar_instance:hint(Info, Key)), Kind, Id, Source).
 
-asked({ok, #{row := Row, events := Events, last := Last, more := More, options := Options}}, Kind, Id, Source) ->
+asked({ok, #{row := Row, events := Events, last := Last, more := More, seen := Seen, options := Options}}, Kind, Id, Source) ->
     Request = {project, Kind, Id, Row, Events, wanted(Source, Options)},
-    {ok, #{request => Request, last => Last, more => More, events => length(Events)}};
+    {ok, #{request => Request, last => Last, more => More, events => length(Events), seen => Seen}};
 asked(not_found, _Kind, _Id, _Source) ->
     not_found.
 
@@ -50,6 +50,17 @@ wanted({Module, Arg}, Options) ->
         true -> Own;
         false -> Own#{return => none}
     end.
+
+%% @private
+below({project, Kind, Id, Row, Events, #{reset := true} = Options}) ->
+    {project, Kind, Id, Row, Events, maps:remove(unless_ahead, Options)};
+below({project, Kind, Id, Row, Events, #{log_end := _} = Options}) ->
+    {project, Kind, Id, Row, Events, Options#{below => true}};
+%% The row alone says how far it is.
+below({project, Kind, Id, Row, [], Options}) ->
+    {project, Kind, Id, Row, [], (maps:remove(after_seq, Options))#{reset => true}};
+below(Request) ->
+    Request.
 
 %% @private
 hand_over(Name, Requests) -> convex_sidecar:send_request(Name, {batch, Requests}).

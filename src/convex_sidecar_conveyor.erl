@@ -22,12 +22,15 @@
 %% the sidecar is up.  A batch that is refused as a whole, or that a connection
 %% dies under, is halved, so that one bad entity cannot hold up the others.
 %%
+%% What was handed over is looked at again, since a row may change after its last event and a transaction may
+%% end after the look at it: convex_sidecar_looks says when.
+%%
 %% States:
 %% dozing     nothing to send; the next mark wakes it
 %% gathering  marks, and no room or no right to send yet: an answer or the pace is waited for
 %% resting    something was refused, or the sidecar is away: a pause, or until it is up
 %%
-%% Answers, `later' and a sidecar that is silent are seen to in every state.  The mailbox holds wake-ups
+%% Answers, looks, `later' and a sidecar that is silent are seen to in every state.  The mailbox holds wake-ups
 %% and answers only.
 -module(convex_sidecar_conveyor).
 -behaviour(gen_statem).
@@ -50,6 +53,8 @@
 -define(PACE_MS, 5).
 %% Of these in one batch, the event log is taken to be ill, and the rest left for later.
 -define(MAX_FAILURES, 3).
+%% In one group of looks, entities that are not read together with others.
+-define(SINGLE_LOOKS, 50).
 
 -export_type([options/0, request/0]).
 
@@ -63,7 +68,12 @@
 %% `last': the event that the other side has folded when it has taken the request; `more': whether
 %% the entity has to be looked at again then; `events': how many go over.
 -type request() :: #{
-    request := term(), last := undefined | pos_integer(), more := boolean(), events := non_neg_integer()
+    request := term(),
+    last := undefined | pos_integer(),
+    more := boolean(),
+    events := non_neg_integer(),
+    %% by which it is known again; without it nobody looks again
+    seen => convex_sidecar_looks:seen()
 }.
 
 %% How many batches may be under way at once.
@@ -73,7 +83,9 @@
 %% The requests of those of the marks that are better read together; the others are asked for one by one.
 -callback read_ahead([convex_sidecar_marks:mark()], convex_sidecar_instance:info()) ->
     #{convex_sidecar_marks:mark() => {ok, request()} | not_found}.
--optional_callbacks([read_ahead/2]).
+%% The same request, when the document may go below what stands.
+-callback below(Request :: term()) -> Request :: term().
+-optional_callbacks([read_ahead/2, below/1]).
 %% Begin to hand a batch over; its answer comes as a message with this reference.
 -callback hand_over(convex_sidecar_instance:name(), [Request :: term()]) -> {ok, reference()} | {error, term()}.
 %% Whether a message is that answer: one for each request, or why the whole batch failed.
@@ -85,6 +97,9 @@
     request :: term(),
     last :: undefined | pos_integer(),
     more = false :: boolean(),
+    seen = undefined :: convex_sidecar_looks:seen(),
+    %% somebody has changed it: it is to be looked at again
+    marked :: boolean(),
     taken_at :: integer()
 }).
 
@@ -108,6 +123,11 @@
     pace_ms = ?PACE_MS :: non_neg_integer(),
     sent_at :: integer(),
     marks :: convex_sidecar_marks:marks(),
+    looks :: convex_sidecar_looks:looks(),
+    %% what the timeout `look' was set for
+    look_for = none :: term(),
+    %% whose log has been shorter than the fold for long enough
+    below = #{} :: #{convex_sidecar_marks:mark() => true},
     %% sources that raised since the last batch was gathered
     failures = 0 :: non_neg_integer(),
     gaps = #{} :: #{convex_sidecar_marks:key() => pos_integer()},
@@ -167,13 +187,14 @@ init(#{name := Name, hand_over := HandOver, batch_limit := Limit, request_ms := 
         request_ms = RequestMs,
         limit = Limit,
         marks = convex_sidecar_marks:open(Info),
+        looks = convex_sidecar_looks:open(Info),
         sent_at = now_ms() - ?PACE_MS
     },
     {ok, gathering, Data, {next_event, internal, step}}.
 
 %% @private
 handle_event(Type, Content, State, Data) ->
-    {Next, #data{actions = Actions} = Then} = settled(event(Type, Content, State, Data)),
+    {Next, #data{actions = Actions} = Then} = looking(settled(event(Type, Content, State, Data))),
     {next_state, Next, Then#data{actions = []}, lists:reverse(Actions)}.
 
 -spec event(gen_statem:event_type(), term(), state(), #data{}) -> at().
@@ -193,6 +214,8 @@ event(state_timeout, rested, resting, Data) ->
     step(gathering, Data);
 event({timeout, pace}, _, State, Data) ->
     step(State, Data);
+event({timeout, look}, _, State, Data) ->
+    look(State, Data#data{look_for = none});
 event({timeout, later}, _, State, #data{marks = Marks} = Data) ->
     step(State, Data#data{marks = convex_sidecar_marks:later_again(Marks), waits = false});
 event({timeout, {silent, Mref}}, _, State, #data{flights = Flights} = Data) ->
@@ -240,9 +263,12 @@ last_push(At, _Deadline) ->
 %% ---- one step: send what there is room for, or rest, or doze
 
 -spec step(state(), #data{}) -> at().
-step(resting, Data) ->
+step(State, #data{looks = Looks} = Data) ->
+    send_or_wait(State, Data#data{looks = convex_sidecar_looks:asked(Looks)}).
+
+send_or_wait(resting, Data) ->
     {resting, Data};
-step(_State, #data{flights = Flights, hand_over = HandOver} = Data) ->
+send_or_wait(_State, #data{flights = Flights, hand_over = HandOver} = Data) ->
     case length(Flights) < HandOver:window() of
         true -> step_ready(Data);
         %% The next answer looks again.
@@ -288,8 +314,8 @@ ahead_ms(#data{marks = Marks, limit = Limit, sent_at = SentAt, pace_ms = Pace}) 
 %% With a batch under way its answer is what wakes, and the next batch grows until then.
 doze(#data{flights = [_ | _], batch_limit = Limit} = Data) when Limit > 1 ->
     {gathering, Data};
-doze(#data{marks = Marks} = Data) ->
-    case convex_sidecar_marks:doze(Marks) of
+doze(#data{marks = Marks, looks = Looks} = Data) ->
+    case convex_sidecar_marks:doze(Marks) andalso not convex_sidecar_looks:has_asked(Looks) of
         true -> {dozing, well(Data)};
         false -> step(gathering, Data)
     end.
@@ -332,9 +358,10 @@ heard(Mref, Data) -> action({{timeout, {silent, Mref}}, cancel}, Data).
 %% ---- gathering
 
 gather(#data{limit = Limit, marks = Marks0} = Data0) ->
-    {Batch, Taken, Marks} = convex_sidecar_marks:take(Limit, Marks0),
+    {Batch, Marked, Swept, Marks} = convex_sidecar_marks:take(Limit, Marks0),
     Data1 = Data0#data{marks = Marks, failures = 0},
-    {Items, Data} = build_all(Taken, read_ahead(Taken, Data1), Batch, ?MAX_EVENTS, [], Data1),
+    Taken = [{Mark, true} || Mark <- Marked] ++ [{Mark, false} || Mark <- Swept],
+    {Items, Data} = build_all(Taken, read_ahead(Marked ++ Swept, Data1), Batch, ?MAX_EVENTS, [], Data1),
     {Batch, Items, waiting(Data)}.
 
 %% An event log that fails for all of them may do for most of them one by one.
@@ -356,18 +383,19 @@ build_all([], _Read, _Batch, _Events, Items, Data) ->
 build_all(Left, _Read, Batch, Events, Items, #data{failures = Failures, marks = Marks} = Data) when
     Events =< 0; Failures >= ?MAX_FAILURES
 ->
-    {lists:reverse(Items), Data#data{marks = convex_sidecar_marks:give_back(Left, Batch, Marks)}};
-build_all([Mark | Left], Read, Batch, Events, Items, Data0) ->
-    case build(Mark, Read, Data0) of
+    {lists:reverse(Items), Data#data{marks = convex_sidecar_marks:give_back([Mark || {Mark, _} <- Left], Batch, Marks)}};
+build_all([{Mark, Marked} | Left], Read, Batch, Events, Items, Data0) ->
+    case build(Mark, Marked, Read, Data0) of
         {#item{} = Item, Count, Data} -> build_all(Left, Read, Batch, Events - Count, [Item | Items], Data);
         {none, Data} -> build_all(Left, Read, Batch, Events, Items, Data)
     end.
 
-build({{Kind, Id}, _} = Mark, Read, #data{name = Name, marks = Marks} = Data) ->
-    Item = #item{mark = Mark, taken_at = now_ms()},
+build({{Kind, Id}, _} = Mark, Marked, Read, #data{name = Name, marks = Marks} = Data) ->
+    Item = #item{mark = Mark, marked = Marked, taken_at = now_ms()},
     try request(Mark, Read, Data) of
-        {ok, #{request := Request, last := Last, more := More, events := Count}} ->
-            {Item#item{request = Request, last = Last, more = More}, Count, Data};
+        {ok, #{request := Request, last := Last, more := More, events := Count} = Found} ->
+            Seen = maps:get(seen, Found, undefined),
+            below(Item#item{request = Request, last = Last, more = More, seen = Seen}, Count, Data);
         not_found ->
             {none, given_up(not_found, Item, Data)}
     catch
@@ -375,6 +403,14 @@ build({{Kind, Id}, _} = Mark, Read, #data{name = Name, marks = Marks} = Data) ->
             convex_sidecar_source:failed(Class, Reason, Kind, Id, Name),
             Failures = Data#data.failures + 1,
             {none, Data#data{marks = convex_sidecar_marks:later(Mark, Marks), failures = Failures}}
+    end.
+
+below(Item, Count, #data{below = Below} = Data) when map_size(Below) =:= 0 ->
+    {Item, Count, Data};
+below(#item{mark = Mark, request = Request} = Item, Count, #data{below = Below, hand_over = HandOver} = Data) ->
+    case is_map_key(Mark, Below) of
+        true -> {Item#item{request = HandOver:below(Request)}, Count, Data#data{below = maps:remove(Mark, Below)}};
+        false -> {Item, Count, Data}
     end.
 
 request(Mark, Read, _Data) when is_map_key(Mark, Read) -> maps:get(Mark, Read);
@@ -430,10 +466,10 @@ replied(_Nonsense, Items, Data) ->
     replied({error, {store, bad_reply}}, Items, Data).
 
 %% `Folded': what the sidecar has now, entity by entity; `Passing': why some have to be sent again.
-item_answers([ok | Replies], [#item{mark = {Key, _}, last = Last, more = false} | Items], Folded, Passing, Data) when
+item_answers([ok | Replies], [#item{mark = {Key, _}, last = Last, more = false} = Item | Items], Folded, Passing, Data) when
     map_size(Data#data.gaps) =:= 0
 ->
-    item_answers(Replies, Items, folded(Key, Last, Folded), Passing, Data);
+    item_answers(Replies, Items, folded(Key, Last, Folded), Passing, look_again(Item, Data));
 item_answers([Reply | Replies], [#item{mark = {Key, _} = Mark, last = Last} = Item | Items], Folded, Passing, Data0) ->
     case item_answer(Reply, Item, Data0) of
         {kept, Data} -> item_answers(Replies, Items, folded(Key, Last, Folded), Passing, Data);
@@ -450,6 +486,10 @@ folded(Key, Last, Folded) -> [{Key, Last} | Folded].
 
 item_answer(ok, #item{more = More} = Item, Data) ->
     {kept, kept(More, Item, Data)};
+item_answer({ok, #{reason := <<"checkpoint_ahead">>, write := <<"skipped">>}} = Ok, #item{mark = Mark} = Item, Data0) ->
+    tell(Item, Ok, Data0),
+    #data{looks = Looks} = Data = without_gap(Mark, Data0),
+    {kept, Data#data{looks = convex_sidecar_looks:behind(Mark, Looks)}};
 item_answer({ok, Result} = Ok, #item{more = More} = Item, Data) ->
     tell(Item, Ok, Data),
     %% A page of a long history, or a row handed over beside another process's (see
@@ -477,28 +517,36 @@ item_answer({error, Reason}, Item, Data) ->
 item_answer(_Nonsense, Item, Data) ->
     item_answer({error, bad_reply}, Item, Data).
 
-kept(Again, #item{mark = {Key, _} = Mark}, #data{marks = Marks} = Data) ->
+kept(Again, #item{mark = Mark} = Item, #data{marks = Marks} = Data) ->
     _ = Again andalso convex_sidecar_marks:again(Mark, Marks),
-    without_gap(Key, Data).
+    look_again(Item, without_gap(Mark, Data)).
 
-without_gap(Key, #data{gaps = Gaps} = Data) when is_map_key(Key, Gaps) ->
+look_again(#item{more = true}, Data) ->
+    Data;
+look_again(#item{mark = Mark, seen = Seen, marked = Marked}, #data{looks = Looks} = Data) ->
+    Data#data{looks = convex_sidecar_looks:sent(Mark, Seen, Marked, Looks)}.
+
+without_gap({Key, _Source}, #data{gaps = Gaps} = Data) when is_map_key(Key, Gaps) ->
     Data#data{gaps = maps:remove(Key, Gaps)};
-without_gap(_Key, Data) ->
+without_gap(_Mark, Data) ->
     Data.
 
 back(Items, #data{marks = Marks}) ->
     lists:foreach(fun(#item{mark = Mark}) -> convex_sidecar_marks:again(Mark, Marks) end, Items).
 
 %% A row that has gone is no fault, and the call's form says nothing of it either.
-given_up(not_found, #item{mark = {{Kind, Id} = Key, _}} = Item, Data) ->
+given_up(not_found, #item{mark = {{Kind, Id}, _}} = Item, Data) ->
     log(debug, <<"conveyor.gone">>, "kind=~ts id=~ts", [Kind, convex_sidecar_instance:word(Id)], Data),
     tell(Item, {error, not_found}, Data),
-    without_gap(Key, Data);
-given_up(Reason, #item{mark = {{Kind, Id} = Key, _}} = Item, Data) ->
+    forgotten(Item, Data);
+given_up(Reason, #item{mark = {{Kind, Id}, _}} = Item, Data) ->
     Args = [Kind, convex_sidecar_instance:word(Id), Reason],
     log(error, <<"conveyor.refused">>, "kind=~ts id=~ts reason=~0tp", Args, Data),
     tell(Item, {error, Reason}, Data),
-    without_gap(Key, Data).
+    forgotten(Item, Data).
+
+forgotten(#item{mark = Mark}, #data{looks = Looks} = Data) ->
+    without_gap(Mark, Data#data{looks = convex_sidecar_looks:refused(Mark, Looks)}).
 
 tell(#item{mark = {{Kind, Id}, {Module, Arg}}, taken_at = TakenAt}, Outcome, #data{name = Name}) ->
     case erlang:function_exported(Module, done, 5) of
@@ -511,6 +559,66 @@ tell(#item{mark = {{Kind, Id}, {Module, Arg}}, taken_at = TakenAt}, Outcome, #da
         false ->
             ok
     end.
+
+%% ---- looks
+
+%% The timeout follows what is due first.
+looking({State, #data{looks = Looks, look_for = For} = Data} = At) ->
+    case convex_sidecar_looks:next(Looks) of
+        For -> At;
+        none -> At;
+        Next -> {State, action({{timeout, look}, convex_sidecar_looks:ms_until(Next), look}, Data#data{look_for = Next})}
+    end.
+
+%% One group.  What has changed is marked, and goes its way.
+look(State, #data{info = Info, marks = Marks, looks = Looks0} = Data0) ->
+    {Due, Looks} = convex_sidecar_looks:due(convex_sidecar_looks:asked(Looks0)),
+    Can = State =/= resting andalso convex_sidecar_instance:is_up(Info),
+    {Now, Later} = lists:partition(fun(Look) -> Can andalso not convex_sidecar_marks:is_busy(element(2, Look), Marks) end, Due),
+    Data1 = lists:foldl(fun(Look, D) -> looked(later, element(2, Look), D) end, Data0#data{looks = Looks}, Later),
+    Data2 = lists:foldl(fun look_at/2, Data1#data{failures = 0}, Now),
+    Compared = [{Mark, Seen} || {compare, Mark, Seen} <- Now],
+    Read = read_ahead([Mark || {Mark, _} <- Compared], Data2),
+    step(State, missed(compare(Compared, Read, ?SINGLE_LOOKS, Data2))).
+
+look_at({compare, _, _}, Data) -> Data;
+look_at({again, Mark}, Data) -> looked(changed, Mark, Data);
+look_at({below, Mark}, #data{below = Below} = Data) -> looked(changed, Mark, Data#data{below = Below#{Mark => true}}).
+
+compare([], _Read, _Singles, Data) ->
+    Data;
+compare([{Mark, Seen} | Left], Read, Singles, Data) when is_map_key(Mark, Read) ->
+    compare(Left, Read, Singles, looked(found(maps:get(Mark, Read), Seen), Mark, Data));
+compare([{Mark, _} | Left], Read, 0, Data) ->
+    compare(Left, Read, 0, looked(soon, Mark, Data));
+compare([{Mark, _} | Left], Read, Singles, #data{failures = ?MAX_FAILURES} = Data) ->
+    compare(Left, Read, Singles, looked(later, Mark, Data));
+compare([{{{Kind, Id}, _} = Mark, Seen} | Left], Read, Singles, #data{name = Name, info = Info, hand_over = HandOver} = Data0) ->
+    {Found, Data} =
+        try
+            {found(HandOver:request(Mark, Info), Seen), Data0}
+        catch
+            Class:Reason ->
+                convex_sidecar_source:failed(Class, Reason, Kind, Id, Name),
+                {later, Data0#data{failures = Data0#data.failures + 1}}
+        end,
+    compare(Left, Read, Singles - 1, looked(Found, Mark, Data)).
+
+found(not_found, _Seen) -> same;
+found({ok, #{seen := Seen}}, Seen) -> same;
+found({ok, _}, _Seen) -> changed.
+
+looked(changed, Mark, #data{marks = Marks, looks = Looks} = Data) ->
+    _ = convex_sidecar_marks:again(Mark, Marks),
+    Data#data{looks = convex_sidecar_looks:changed(Mark, Looks)};
+looked(What, Mark, #data{looks = Looks} = Data) ->
+    Data#data{looks = convex_sidecar_looks:What(Mark, Looks)}.
+
+%% More was to be looked at again than can be remembered: then all of it is.
+missed(#data{looks = Looks0, marks = Marks} = Data) ->
+    {Missed, Looks} = convex_sidecar_looks:missed(Looks0),
+    lists:foreach(fun(Key) -> convex_sidecar_marks:sweep_again(Key, Marks) end, Missed),
+    Data#data{looks = Looks}.
 
 %% ---- words
 

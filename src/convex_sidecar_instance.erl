@@ -37,6 +37,9 @@
     sweeps := ets:tid(),
     %% {{Kind, Id}, Seq}: the last event the sidecar is believed to have folded.
     hints := ets:tid(),
+    %% What is to be looked at again, and what others than the conveyor want looked at; see convex_sidecar_looks.
+    looks := ets:tid(),
+    asked := ets:tid(),
     dirty_limit := pos_integer(),
     hint_limit := pos_integer()
 }.
@@ -61,6 +64,8 @@ open(Name, #{dest := Dest, dirty_limit := DirtyLimit, hint_limit := HintLimit}) 
         flight => ets:new(convex_sidecar_flight, [set, public]),
         sweeps => ets:new(convex_sidecar_sweeps, [set, public]),
         hints => ets:new(convex_sidecar_hints, [set | Concurrent]),
+        looks => ets:new(convex_sidecar_looks, [set, public, {keypos, 2}]),
+        asked => ets:new(convex_sidecar_asked, [set | Concurrent]),
         dirty_limit => DirtyLimit,
         hint_limit => HintLimit
     },

@@ -18,8 +18,8 @@
 %% mark, mark_all and backlog run in any process; the rest in the conveyor.
 -module(convex_sidecar_marks).
 
--export([mark/4, mark/5, mark_all/3, backlog/1]).
--export([open/1, has_work/1, count/1, is_sweeping/1, doze/1, take/2, again/2, give_back/3, settle/2]).
+-export([mark/4, mark/5, mark_all/3, backlog/1, wake/1]).
+-export([open/1, has_work/1, count/1, is_sweeping/1, doze/1, take/2, is_busy/2, again/2, sweep_again/2, give_back/3, settle/2]).
 -export([later/2, has_later/1, later_again/1]).
 
 -export_type([marks/0, mark/0, key/0, batch/0]).
@@ -97,6 +97,8 @@ sweep(#{sweeps := Sweeps} = Info, Kind, Source, Why) ->
             {error, busy}
     end.
 
+%% @doc Wake a conveyor that dozes.
+-spec wake(convex_sidecar_instance:info()) -> term().
 wake(#{name := Name, flags := Flags}) ->
     case atomics:compare_exchange(Flags, ?IDLE, 1, 0) of
         ok ->
@@ -166,8 +168,8 @@ has_free({Key, _} = Mark, #marks{info = #{dirty := Dirty}} = Marks) ->
     not is_under_way(Key, Marks) orelse has_free(ets:next(Dirty, Mark), Marks).
 
 %% @doc Take at most Max entities off, as one batch; settle/2 ends it.  When no mark is left
-%% to take, what a sweep finds fills the batch up.
--spec take(pos_integer(), marks()) -> {batch(), [mark()], marks()}.
+%% to take, what a sweep finds (the second list) fills the batch up.
+-spec take(pos_integer(), marks()) -> {batch(), [mark()], [mark()], marks()}.
 take(Max, #marks{cursor = Cursor, next_batch = Batch} = Marks0) ->
     %% Once round: from the cursor to the end, and from the start.
     Ends =
@@ -177,8 +179,11 @@ take(Max, #marks{cursor = Cursor, next_batch = Batch} = Marks0) ->
         end,
     {Taken, Marks} = take_marked(Ends, Max, Batch, [], Marks0#marks{next_batch = Batch + 1}),
     case length(Taken) < Max andalso not has_free(Marks) of
-        true -> take_swept(Max, Batch, Taken, Marks);
-        false -> {Batch, Taken, Marks}
+        true ->
+            {All, Swept} = take_swept(Max, Batch, Taken, Marks),
+            {Batch, Taken, lists:nthtail(length(Taken), All), Swept};
+        false ->
+            {Batch, Taken, [], Marks}
     end.
 
 %% From the cursor on, so that entities marked again and again do not starve the others.  What is
@@ -222,15 +227,15 @@ under_way(Batch, Some, All, #marks{info = #{dirty := Dirty, flight := Flight}, u
 take_swept(Max, Batch, Taken, Marks0) when length(Taken) < Max ->
     case next_swept(Max - length(Taken), Marks0) of
         {[], Marks} ->
-            {Batch, Taken, Marks};
+            {Taken, Marks};
         {Found, Marks} ->
             {Busy, Free} = lists:partition(fun({Key, _}) -> is_under_way(Key, Marks) end, Found),
             lists:foreach(fun(Mark) -> again(Mark, Marks) end, Busy),
             All = Taken ++ Free,
             take_swept(Max, Batch, All, under_way(Batch, Free, All, Marks))
     end;
-take_swept(_Max, Batch, Taken, Marks) ->
-    {Batch, Taken, Marks}.
+take_swept(_Max, _Batch, Taken, Marks) ->
+    {Taken, Marks}.
 
 next_swept(Max, #marks{sweep = undefined, info = #{name := Name, sweeps := Sweeps}} = Marks) ->
     case ets:first(Sweeps) of
@@ -268,6 +273,15 @@ next_swept(Max, #marks{sweep = #sweep{key = {Kind, {Module, Arg}} = Key, last = 
             ets:delete(Sweeps, Key),
             {[], Waits#marks{sweep = undefined}}
     end.
+
+%% @doc Whether the entity is marked, or on its way.
+-spec is_busy(mark(), marks()) -> boolean().
+is_busy({Key, _} = Mark, #marks{info = #{dirty := Dirty}} = Marks) ->
+    ets:member(Dirty, Mark) orelse is_under_way(Key, Marks).
+
+%% @doc All entities of the kind are to be looked at, although nobody asked for it.
+-spec sweep_again(sweep_key(), marks()) -> true.
+sweep_again(Key, #marks{info = #{sweeps := Sweeps}}) -> ets:insert(Sweeps, {Key, pending}).
 
 %% @doc The entity is dirty again.
 -spec again(mark(), marks()) -> boolean().

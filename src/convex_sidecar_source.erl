@@ -18,7 +18,7 @@
 %% page alone, and how many events came before it.
 -module(convex_sidecar_source).
 
--export([read/4, read_many/3, project/5, rebuild/5, failed/5]).
+-export([read/4, read_many/3, project/5, rebuild/5, in_transaction/1, failed/5]).
 
 -export_type([source/0, from/0, piece/0]).
 
@@ -31,6 +31,8 @@
     last := undefined | pos_integer(),
     %% whether the log may hold events after these
     more := boolean(),
+    %% a hash of the row and the last event
+    seen := convex_sidecar_looks:seen(),
     %% what goes into the request beside the caller's own
     options := #{after_seq => pos_integer(), log_end => non_neg_integer(), reset => true, unless_ahead => true}
 }.
@@ -58,7 +60,9 @@
     Limit :: pos_integer(), Arg :: term()) -> #{convex_sidecar:entity_id() => [map()]}.
 %% What of the protocol's options goes into each request of the asynchronous form.
 -callback options(Arg :: term()) -> #{atom() => term()}.
--optional_callbacks([options/1, done/5, many/1, rows/3, events_of/4]).
+%% Whether the calling process is inside a transaction of the source's database.
+-callback in_transaction(Arg :: term()) -> boolean().
+-optional_callbacks([options/1, done/5, many/1, rows/3, events_of/4, in_transaction/1]).
 
 -define(PAGE, 5000).
 %% So many events of one entity are read together with those of others; who has more is read alone.
@@ -205,7 +209,9 @@ piece(Row, Events) ->
             [] -> undefined;
             _ -> seq(seq, lists:last(Events))
         end,
-    #{row => Row, events => lists:map(fun slim/1, Events), last => Last, more => length(Events) >= ?PAGE, options => #{}}.
+    Slim = lists:map(fun slim/1, Events),
+    Seen = erlang:phash2({Row, [lists:last(Slim) || Last =/= undefined]}, 1 bsl 32),
+    #{row => Row, events => Slim, last => Last, more => length(Events) >= ?PAGE, seen => Seen, options => #{}}.
 
 slim(#{seq := Seq, event_type := Type, inserted_at := At}) ->
     #{seq => Seq, event_type => Type, inserted_at => At};
@@ -236,6 +242,11 @@ project(Server, Source, Kind, Id, Options) ->
     Answer = pages(Server, Source, Kind, Id, From, options(Options), 0),
     look_again(Answer, Server, Source, Kind, Id),
     Answer.
+
+%% @doc Whether the calling process is inside a transaction of the source's database.
+-spec in_transaction(source()) -> boolean().
+in_transaction({Module, Arg}) ->
+    erlang:function_exported(Module, in_transaction, 1) andalso Module:in_transaction(Arg).
 
 %% @doc The same from the first event, forgetting what was folded before, in one request: of a
 %% history of more than one page the earlier pages are counted here, so the document never shows a
@@ -382,8 +393,13 @@ page(#{row := Row, events := Events, last := Last, more := More} = Piece, Server
         {ok, _} = Ok ->
             _ = [convex_sidecar_instance:remember(Server, Kind, Id, Last) || Last =/= undefined],
             case More of
-                true -> pages(Server, Source, Kind, Id, Last, maps:remove(reset, Options), 0);
-                false -> Ok
+                true ->
+                    pages(Server, Source, Kind, Id, Last, maps:remove(reset, Options), 0);
+                false when is_atom(Server) ->
+                    convex_sidecar_looks:ask(Server, {{Kind, Id}, Source}, maps:get(seen, Piece), in_transaction(Source)),
+                    Ok;
+                false ->
+                    Ok
             end;
         {error, {gap, Expected, _Got}} when Gaps < ?MAX_GAPS, is_integer(Expected), Expected > 0 ->
             convex_sidecar_instance:forget(Server, Kind, Id),
@@ -395,7 +411,10 @@ page(#{row := Row, events := Events, last := Last, more := More} = Piece, Server
 %% Two processes may project one entity at the same moment and hand their rows over in
 %% either order.  The loser's older row then answers summary_hash_mismatch (same events,
 %% other row); looking once more, in the one process that looks alone, puts it right.
-look_again({ok, #{reason := <<"summary_hash_mismatch">>}}, Name, Source, Kind, Id) when is_atom(Name) ->
+%% And where the log ends before what was folded, the conveyor waits.
+look_again({ok, #{reason := Reason}}, Name, Source, Kind, Id) when
+    is_atom(Name), Reason =:= <<"summary_hash_mismatch">> orelse Reason =:= <<"checkpoint_ahead">>
+->
     mark(Name, Source, Kind, Id);
 look_again({error, Reason}, Name, Source, Kind, Id) when is_atom(Name) ->
     case convex_sidecar_conveyor:is_passing(Reason) of

@@ -71,6 +71,13 @@ defmodule OpenAgentsRuntime.Convex.EventLog do
       function_exported?(log, :events_of, 3)
   end
 
+  @doc "Whether the calling process is inside a transaction of the log's database; no, where the log does not say."
+  @spec in_transaction?(module()) :: boolean()
+  def in_transaction?(log) do
+    Code.ensure_loaded?(log) and function_exported?(log, :in_transaction?, 0) and
+      log.in_transaction?()
+  end
+
   @doc "The module to read from, or nil."
   @spec module(keyword()) :: module() | nil
   def module(opts) do

@@ -32,6 +32,9 @@ defmodule OpenAgentsRuntime.Convex.Source do
   def options(_arg), do: %{}
 
   @impl :convex_sidecar_source
+  def in_transaction(arg), do: EventLog.in_transaction?(log(arg))
+
+  @impl :convex_sidecar_source
   def row(kind, id, arg) do
     case log(arg).row(kind, id) do
       {:ok, row} -> {:ok, sendable(kind, row)}
