@@ -39,6 +39,7 @@
     dirty_limit := pos_integer(),
     hint_limit := pos_integer(),
     batch_limit := 1..10000,
+    look_back_ms := non_neg_integer(),
     request_ms := pos_integer()
 }.
 
@@ -79,6 +80,8 @@ options_table() ->
             "entities the asynchronous form remembers before it falls back on looking at all"},
         {hint_limit, any, Entities, {is, 100000}, "entities whose last folded event is remembered"},
         {batch_limit, any, {integer, 1, 10000}, {is, 512}, "entities in one request of the asynchronous form"},
+        {look_back_ms, any, {integer, 0, 86400000}, {is, 600000},
+            "rows that changed within it are looked at ten times in that time, where the event log has `changed_since/3`; 0: never"},
         {request_ms, any, Milliseconds, {is, 10000}, "how long the asynchronous form waits for an answer"}
     ].
 

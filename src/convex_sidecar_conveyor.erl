@@ -176,7 +176,7 @@ is_passing(_) -> false.
 callback_mode() -> handle_event_function.
 
 %% @private
-init(#{name := Name, hand_over := HandOver, batch_limit := Limit, request_ms := RequestMs}) ->
+init(#{name := Name, hand_over := HandOver, batch_limit := Limit, request_ms := RequestMs} = Options) ->
     process_flag(trap_exit, true),
     {ok, Info} = convex_sidecar_instance:lookup(Name),
     Data = #data{
@@ -190,7 +190,11 @@ init(#{name := Name, hand_over := HandOver, batch_limit := Limit, request_ms := 
         looks = convex_sidecar_looks:open(Info),
         sent_at = now_ms() - ?PACE_MS
     },
-    {ok, gathering, Data, {next_event, internal, step}}.
+    Changes = [changes(Ms) || #{look_back_ms := Ms} <- [Options], Ms > 0],
+    {ok, gathering, Data, [{next_event, internal, step} | Changes]}.
+
+%% Ten times in the time that is looked back.
+changes(LookBack) -> {{timeout, changes}, max(1, LookBack div 10), LookBack}.
 
 %% @private
 handle_event(Type, Content, State, Data) ->
@@ -216,6 +220,9 @@ event({timeout, pace}, _, State, Data) ->
     step(State, Data);
 event({timeout, look}, _, State, Data) ->
     look(State, Data#data{look_for = none});
+event({timeout, changes}, LookBack, State, #data{marks = Marks} = Data) ->
+    convex_sidecar_marks:sweep_changed(LookBack, Marks),
+    step(State, action(changes(LookBack), Data));
 event({timeout, later}, _, State, #data{marks = Marks} = Data) ->
     step(State, Data#data{marks = convex_sidecar_marks:later_again(Marks), waits = false});
 event({timeout, {silent, Mref}}, _, State, #data{flights = Flights} = Data) ->

@@ -32,8 +32,8 @@
     dirty := ets:tid(),
     %% {Batch, [{{Kind, Id}, Source}]}: taken by the conveyor and not yet settled; see convex_sidecar_marks.
     flight := ets:tid(),
-    %% {{Kind, Source}, asked | pending | sweeping}: all ids must be looked at, because somebody
-    %% wants it, or because too much changed.
+    %% {{Kind, Source}, asked | pending | {changed, Ms} | sweeping}: all ids must be looked at, because somebody
+    %% wants it, or because too much changed; or those that changed in the last Ms.
     sweeps := ets:tid(),
     %% {{Kind, Id}, Seq}: the last event the sidecar is believed to have folded.
     hints := ets:tid(),

@@ -10,6 +10,9 @@
 %% are looked at, in pages, when no mark is left.  What waits because its source raised is
 %% kept by entity up to the same limit, then by sweep.
 %%
+%% What has changed lately is swept now and then as well, where the source can tell: by it alone a commit
+%% is seen that comes after all looks.
+%%
 %% What can go wrong: the source raises when asked for its ids; the sweep starts anew
 %% with what else waits.  The conveyor dies: a batch is copied to `flight' before its
 %% marks are deleted, and its marks are deleted before events are read, so everything
@@ -19,7 +22,7 @@
 -module(convex_sidecar_marks).
 
 -export([mark/4, mark/5, mark_all/3, backlog/1, wake/1]).
--export([open/1, has_work/1, count/1, is_sweeping/1, doze/1, take/2, is_busy/2, again/2, sweep_again/2, give_back/3, settle/2]).
+-export([open/1, has_work/1, count/1, is_sweeping/1, doze/1, take/2, is_busy/2, again/2, sweep_again/2, sweep_changed/2, give_back/3, settle/2]).
 -export([later/2, has_later/1, later_again/1]).
 
 -export_type([marks/0, mark/0, key/0, batch/0]).
@@ -34,10 +37,15 @@
 -define(SWEEP_PAGE, 1000).
 %% Kinds times sources; more is a caller that makes sources up.
 -define(MAX_SWEEPS, 100).
+%% Of what has changed, so many ids at once; when there are more, only what changed later is asked for.
+-define(CHANGED, 10000).
+-define(CHANGED_MIN_MS, 10000).
 
 -record(sweep, {
     key :: sweep_key(),
     ids = [] :: [convex_sidecar:entity_id()],
+    %% only these ids: they are what has changed
+    changed = false :: boolean(),
     last = undefined :: undefined | convex_sidecar:entity_id()
 }).
 
@@ -46,6 +54,8 @@
     %% where the next marks are taken from
     cursor = start :: start | term(),
     sweep :: undefined | #sweep{},
+    %% what somebody has asked to be swept, so what is asked for changes
+    swept = #{} :: #{sweep_key() => true},
     next_batch = 1 :: batch(),
     under_way = #{} :: #{batch() => #{key() => true}},
     %% whose source raised
@@ -244,18 +254,16 @@ next_swept(Max, #marks{sweep = undefined, info = #{name := Name, sweeps := Sweep
         {Kind, _} = Key ->
             [{_, Why}] = ets:lookup(Sweeps, Key),
             ets:insert(Sweeps, {Key, sweeping}),
-            Level =
-                case Why of
-                    asked -> info;
-                    _ -> warning
-                end,
-            convex_sidecar_instance:log(Level, <<"conveyor.sweep">>, "kind=~ts all entities are looked at", [Kind], Name),
-            next_swept(Max, Marks#marks{sweep = #sweep{key = Key}})
+            sweep_said(Why, Kind, Name),
+            next_swept(Max, begin_sweep(Why, Key, Marks))
     end;
 next_swept(Max, #marks{sweep = #sweep{key = {Kind, Source}, ids = [_ | _] = Ids} = Sweep} = Marks) ->
     {Some, Rest} = lists:split(min(Max, length(Ids)), Ids),
     Found = [{{Kind, Id}, Source} || Id <- Some],
     {Found, Marks#marks{sweep = Sweep#sweep{ids = Rest, last = lists:last(Some)}}};
+next_swept(Max, #marks{sweep = #sweep{key = Key, changed = true}, info = #{sweeps := Sweeps}} = Marks) ->
+    ets:delete_object(Sweeps, {Key, sweeping}),
+    next_swept(Max, Marks#marks{sweep = undefined});
 next_swept(Max, #marks{sweep = #sweep{key = {Kind, {Module, Arg}} = Key, last = Last} = Sweep} = Marks) ->
     #marks{info = #{name := Name, sweeps := Sweeps}} = Marks,
     try Module:ids(Kind, Last, ?SWEEP_PAGE, Arg) of
@@ -273,6 +281,51 @@ next_swept(Max, #marks{sweep = #sweep{key = {Kind, {Module, Arg}} = Key, last = 
             ets:delete(Sweeps, Key),
             {[], Waits#marks{sweep = undefined}}
     end.
+
+sweep_said({changed, _}, _Kind, _Name) ->
+    ok;
+sweep_said(Why, Kind, Name) ->
+    Level =
+        case Why of
+            asked -> info;
+            _ -> warning
+        end,
+    convex_sidecar_instance:log(Level, <<"conveyor.sweep">>, "kind=~ts all entities are looked at", [Kind], Name).
+
+begin_sweep({changed, Ms}, {Kind, Source} = Key, #marks{info = #{name := Name}} = Marks) ->
+    Ids =
+        try
+            changed_since(Kind, Source, Ms)
+        catch
+            %% It is asked again the next time.
+            Class:Reason ->
+                convex_sidecar_source:failed(Class, Reason, Kind, <<"*">>, Name),
+                []
+        end,
+    Marks#marks{sweep = #sweep{key = Key, ids = Ids, changed = true}};
+begin_sweep(asked, Key, #marks{swept = Swept} = Marks) when map_size(Swept) < ?MAX_SWEEPS ->
+    Marks#marks{sweep = #sweep{key = Key}, swept = Swept#{Key => true}};
+begin_sweep(_Why, Key, Marks) ->
+    Marks#marks{sweep = #sweep{key = Key}}.
+
+%% What a sweep before this one has seen is left out first.
+changed_since(Kind, {Module, Arg} = Source, Ms) ->
+    Since = erlang:system_time(millisecond) - Ms,
+    case Module:changed_since(Kind, Since, ?CHANGED, Arg) of
+        {more, _Ids} when Ms > ?CHANGED_MIN_MS -> changed_since(Kind, Source, Ms div 2);
+        {_, Ids} -> Ids
+    end.
+
+%% @doc What has changed in the last Ms is to be looked at, of all kinds that were swept before and whose
+%% source can tell.
+-spec sweep_changed(pos_integer(), marks()) -> ok.
+sweep_changed(Ms, #marks{swept = Swept, info = #{sweeps := Sweeps}}) ->
+    maps:foreach(
+        fun({_Kind, {Module, _Arg}} = Key, true) ->
+            erlang:function_exported(Module, changed_since, 4) andalso ets:insert_new(Sweeps, {Key, {changed, Ms}})
+        end,
+        Swept
+    ).
 
 %% @doc Whether the entity is marked, or on its way.
 -spec is_busy(mark(), marks()) -> boolean().

@@ -62,7 +62,11 @@
 -callback options(Arg :: term()) -> #{atom() => term()}.
 %% Whether the calling process is inside a transaction of the source's database.
 -callback in_transaction(Arg :: term()) -> boolean().
--optional_callbacks([options/1, done/5, many/1, rows/3, events_of/4, in_transaction/1]).
+%% The ids of at most Limit entities whose row changed at that time (in milliseconds since 1970) or later, the
+%% oldest change first, and whether there may be more.
+-callback changed_since(convex_sidecar:kind(), SinceMs :: integer(), Limit :: pos_integer(), Arg :: term()) ->
+    {all | more, [convex_sidecar:entity_id()]}.
+-optional_callbacks([options/1, done/5, many/1, rows/3, events_of/4, in_transaction/1, changed_since/4]).
 
 -define(PAGE, 5000).
 %% So many events of one entity are read together with those of others; who has more is read alone.

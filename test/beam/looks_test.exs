@@ -27,6 +27,14 @@ defmodule ConvexSidecar.LooksTest do
     end
 
     @impl true
+    def changed_since(kind, _since_ms, limit, {arg, _counter}) do
+      case Process.whereis(:changed_now) do
+        nil -> {:all, []}
+        _ -> {:all, Enum.take(MemoryLog.ids(kind, nil, limit, arg), -1)}
+      end
+    end
+
+    @impl true
     def in_transaction(_arg), do: Process.get(:in_transaction, false)
   end
 
@@ -92,6 +100,22 @@ defmodule ConvexSidecar.LooksTest do
     MemoryLog.add(log, "new", 2)
     MemoryLog.append(log, "old", 1)
     wait_until(fn -> match?(%{folded: 2}, document(fake, "new")) and document(fake, "old").folded == 2 end, 2500)
+  end
+
+  test "what no look can see is found by what has changed since", %{log: {_, arg} = log} do
+    {name, fake} = start_fake(look_back_ms: 1000)
+    counter = :counters.new(1, [])
+    for id <- ~w(a b), do: MemoryLog.add(log, id, 1)
+    source = {Many, {arg, counter}}
+    :ok = :convex_sidecar.project_all_async(name, :run_summary, source)
+    settle(name)
+    # Nobody marks these, and a sweep leads to no look.
+    assert looks(name) == 0
+    for id <- ~w(a b), do: MemoryLog.update(log, id, %{status: "done"})
+    Process.register(self(), :changed_now)
+    wait_until(fn -> document(fake, "b").row.status == "done" end)
+    assert document(fake, "a").row.status == "running"
+    refute_received {:log, _, %{event: "conveyor.sweep"}, _}
   end
 
   test "while the log is shorter than the fold nothing is written; then it goes below", %{log: log} do

@@ -78,6 +78,26 @@ defmodule OpenAgentsRuntime.Convex.Source do
 
   def ids(kind, after_id, limit, log), do: log.ids(kind, after_id, limit)
 
+  # Those of other members are theirs.
+  @impl :convex_sidecar_source
+  def changed_since(kind, since_ms, limit, arg) do
+    log = log(arg)
+
+    ids =
+      if function_exported?(log, :changed_since, 3),
+        do: log.changed_since(kind, DateTime.from_unix!(since_ms, :millisecond), limit),
+        else: []
+
+    {if(length(ids) < limit, do: :all, else: :more), own(ids, kind, arg)}
+  end
+
+  defp own(ids, kind, {:version, arg, _version}), do: own(ids, kind, arg)
+
+  defp own(ids, kind, {_log, member, members}),
+    do: Enum.filter(ids, &mine?(kind, &1, member, members))
+
+  defp own(ids, _kind, _log), do: ids
+
   # A row that has gone is told by neither form.
   @impl :convex_sidecar_source
   def done(_kind, _id, {:error, :not_found}, _duration_ms, _arg), do: :ok

@@ -166,11 +166,11 @@ defmodule OpenAgentsRuntime.Convex.SqlEventLog do
   def changed_since(log, kind, %DateTime{} = since, limit) do
     plan = plan(log, kind)
 
-    plan.changed ||
-      bad(log.module, "#{kind} has no column for changed_since/3: name it as changed:")
-
     since = since |> DateTime.shift_zone!("Etc/UTC") |> DateTime.to_iso8601()
-    Enum.map(ask(log, plan.changed, [since, Integer.to_string(limit)]), &hd/1)
+
+    if plan.changed,
+      do: Enum.map(ask(log, plan.changed, [since, Integer.to_string(limit)]), &hd/1),
+      else: []
   end
 
   @doc false
@@ -273,6 +273,8 @@ defmodule OpenAgentsRuntime.Convex.SqlEventLog do
     types = types(log, table)
     columns = columns(log, kind, words, types)
     type = cast(type!(log, table, types, words.id))
+    named = get_in(log.opts, [:kinds, kind.name, :changed])
+    if named, do: type!(log, table, types, words.changed)
     id = "t.#{quoted(words.id)}"
 
     values =
