@@ -164,7 +164,7 @@ upgrade-programs: build/0.1.1/priv/convex_sidecar
 	$(Q)cd build/0.1.1 && mkdir -p shim/outbox shim/projection && \
 	    echo '#include "../../c_src/outbox.h"' >shim/outbox/outbox.h && \
 	    echo '#include "../../c_src/projection.h"' >shim/projection/projection.h && \
-	    $(CC) -O2 $(CPPALL) -Ishim -Ic_src -o pages_loop ../../test/bench/pages_loop.c \
+	    $(CC) -O2 -DFOLD=fold $(CPPALL) -Ishim -Ic_src -o pages_loop ../../test/bench/pages_loop.c \
 	    $$(ls build/*.o | grep -v /main.o) $(LIBS) -pthread
 upgrade: build/0.1.1/priv/convex_sidecar
 	$(Q)tools/setup && $(MAKE) -s all build/bench/store_1 MIX_ENV=prod && exec test/upgrade/run

@@ -119,8 +119,12 @@ static size_t make_one(const struct kinds *kinds, struct slice bytes, struct buf
                                     .revision = 1}};
     memcpy(p.version.hash, d.hash, sizeof p.version.hash);
     c.id = d.id;
-    c.cp = (struct checkpoint){
-        .document = 1, .has_pending = true, .pending_no = 1, .kind = p.kind, .fold = d.fold};
+    c.cp = (struct checkpoint){.document = 1,
+                               .has_pending = true,
+                               .pending_no = 1,
+                               .kind = p.kind,
+                               .fold = d.past.fold,
+                               .recent = d.past.recent};
     records->len = 0;
     record_put_pending(records, &p);
     record_put_checkpoint(records, &c);

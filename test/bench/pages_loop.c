@@ -27,6 +27,10 @@ struct put {
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static size_t unsettled;
+#ifndef FOLD /* 0.1.1: -DFOLD=fold */
+#define FOLD past.fold
+#endif
+
 static struct kind kind = {.name = (char *)(uintptr_t) "run_summary"};
 
 static enum err apply(struct intent *in, struct round *r)
@@ -45,7 +49,7 @@ static enum err apply(struct intent *in, struct round *r)
                          .id = slice_str(p->id),
                          .version = slice_str("convex_summary_v1"),
                          .json = slice_of(json, (size_t)n),
-                         .fold = slice_str("0123456789012345678901234567890123456789"),
+                         .FOLD = slice_str("0123456789012345678901234567890123456789"),
                          .seq = p->seq,
                          .event_count = p->seq,
                          .projected_at_us = round_now_us(r)};
