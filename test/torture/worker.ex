@@ -315,7 +315,7 @@ defmodule Torture.Worker do
   end
 
   defp judge({:ok, %{projection_hash: hash, write: write, reason: reason}}, hash)
-       when write in ["queued", "applied"] or reason in ["idempotent"],
+       when write in ["queued", "applied"] or reason in ["idempotent", "dead"],
        do: :kept
 
   defp judge({:error, reason}, _) when reason in [:busy, :draining, :timeout, :unavailable],
