@@ -193,7 +193,7 @@ TEST(progress_is_told_at_the_beginning_and_before_the_end)
 {
     struct temp_dir d = temp_dir_make();
     char told[100] = "";
-    const struct migrate_wires wires = {told, note_progress};
+    const struct migrate_wires wires = {.arg = told, .progress = note_progress};
     struct migrate_report r;
     struct fault fault = {0};
 
