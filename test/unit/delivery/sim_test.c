@@ -200,3 +200,68 @@ TEST(healing_disturbs_nobody)
         close_sim(s);
     }
 }
+
+/* ---- an endpoint that only fails --------------------------------------------------- */
+
+struct failing {
+    const char *name;
+    enum fault_sort sort;
+    bool by_nature;
+};
+
+#define WINDOWS 6 /* of five seconds */
+
+/* The most calls in each window after ${from_ms}, of ${seeds} runs; documents come all the time. */
+static void count_calls(const struct failing *f, int form, int64_t from_ms, int seeds,
+                        unsigned most[WINDOWS])
+{
+    bool is_single = form & 1, has_control = form & 2;
+
+    for (int seed = 1; seed <= seeds; seed++) {
+        struct sim *s = open_sim(is_single);
+        s->has_control = has_control;
+        s->seed = (uint64_t)seed;
+        for (int i = 0; i < SIM_DOCUMENTS; i++)
+            add_document(s, i % 2 ? "k0" : "k1", HEALTHY, i < 60 ? 0 : 250 * (i - 60));
+        struct sim_fault *fault = add_fault(s, -1, from_ms, 3600000);
+        fault->sort = f->sort;
+        fault->by_nature = f->by_nature;
+        s->delivery = delivery_open(s->outbox, &s->sink, &s->options, (uint64_t)seed, sim_now_us,
+                                    clock_wall_us());
+        run_for(s, from_ms);
+        for (int w = 0; w < WINDOWS; w++) {
+            unsigned before = s->calls;
+            run_for(s, from_ms + 5000 * (w + 1));
+            sim_now_us = s->begun_us + 1000 * from_ms + 5000000 * (w + 1);
+            most[w] = s->calls - before > most[w] ? s->calls - before : most[w];
+        }
+        for (int i = 0; i < SIM_DOCUMENTS; i++)
+            ck_assert(!is_dead(s, i));
+        close_sim(s);
+    }
+}
+
+/* 0.1.0 made 5, 1, 0 and 0 calls in the first four times five seconds, by a wait without jitter. */
+TEST(an_endpoint_that_only_fails_gets_few_calls)
+{
+    static const struct failing ways[] = {{"401", FAULT_REFUSES, true},
+                                          {"403", FAULT_REFUSES, false},
+                                          {"429", FAULT_AGAIN, true},
+                                          {"500, 502", FAULT_UNKNOWN, false},
+                                          {"nothing", FAULT_HANGS, false}};
+
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++)
+        for (int form = 0; form < 8; form++) {
+            unsigned most[WINDOWS] = {0};
+            /* those under way when it begins; one document a call: each of two kinds is tried */
+            unsigned first = form & 4 ? form & 1 ? 20 : 16 : 8, later = form & 1 ? 3 : 2;
+            count_calls(&ways[i], form, form & 4 ? 1300 : 0, 20, most);
+            printf("%s, %s, %s control%s: at most", ways[i].name, form & 1 ? "single" : "batch",
+                   form & 2 ? "a" : "no", form & 4 ? ", after it was well" : "");
+            for (int w = 0; w < WINDOWS; w++)
+                printf(" %u", most[w]);
+            puts(" calls in 5 s");
+            for (int w = 0; w < WINDOWS; w++)
+                ck_assert_uint_le(most[w], w == 0 ? first : later);
+        }
+}
