@@ -34,10 +34,11 @@
     %% a hash of the row and the last event
     seen := convex_sidecar_looks:seen(),
     %% what goes into the request beside the caller's own
-    options := #{after_seq => pos_integer(), log_end => non_neg_integer(), reset => true, unless_ahead => true}
+    options := #{row_version => non_neg_integer(), after_seq => pos_integer(), log_end => non_neg_integer(), reset => true, unless_ahead => true}
 }.
 
-%% The entity's row, or `error' when there is none.  Raising means: ask again later.
+%% The entity's row, or `error' when there is none; '$version' in it is no column, but orders versions of the
+%% row.  Raising means: ask again later.
 -callback row(convex_sidecar:kind(), convex_sidecar:entity_id(), Arg :: term()) -> {ok, map()} | error.
 %% Its events after Seq, ascending, at most Limit.
 -callback events_after(convex_sidecar:kind(), convex_sidecar:entity_id(), Seq :: non_neg_integer(),
@@ -69,6 +70,8 @@
 -optional_callbacks([options/1, done/5, many/1, rows/3, events_of/4, in_transaction/1, changed_since/4]).
 
 -define(PAGE, 5000).
+%% Beside the columns of a row: by what its versions are ordered, where the source knows.
+-define(VERSION, '$version').
 %% So many events of one entity are read together with those of others; who has more is read alone.
 -define(SHARED_PAGE, 32).
 %% Answers `gap' in a row before the log itself is taken to have the hole.
@@ -99,12 +102,12 @@ held([Event | _] = Events, From, Row, {Module, Arg}, Kind, Id) ->
     %% starts with its first event, as in a rebuild.
     case First =< From + 1 orelse (From > 0 andalso not begins_with(First, Module, Kind, Id, Arg)) of
         true -> says_end(Piece);
-        false -> Piece#{options := #{reset => true, unless_ahead => true}}
+        false -> with(#{reset => true, unless_ahead => true}, Piece)
     end;
 held([], From, Row, Source, Kind, Id) ->
     case seq(latest_seq, Row) of
         %% Pruned to the last event, or a kind without any.
-        Latest when not is_integer(Latest); Latest >= From -> (piece(Row, []))#{options := after_seq(From)};
+        Latest when not is_integer(Latest); Latest >= From -> with(after_seq(From), piece(Row, []));
         Latest -> shorter(Latest, Row, Source, Kind, Id)
     end.
 
@@ -120,7 +123,7 @@ shorter(0, Row, _Source, _Kind, _Id) ->
     says_end(piece(Row, []));
 shorter(Latest, Row, {Module, Arg}, Kind, Id) ->
     case Module:events_after(Kind, Id, Latest - 1, ?PAGE, Arg) of
-        [] -> (piece(Row, []))#{options := after_seq(Latest)};
+        [] -> with(after_seq(Latest), piece(Row, []));
         Events -> says_end(piece(Row, Events))
     end.
 
@@ -134,11 +137,13 @@ says_end(#{more := true} = Piece) ->
     Piece;
 says_end(#{last := undefined, row := Row} = Piece) ->
     case seq(latest_seq, Row) of
-        0 -> Piece#{options := #{log_end => 0}};
+        0 -> with(#{log_end => 0}, Piece);
         _ -> Piece
     end;
 says_end(#{last := Last} = Piece) ->
-    Piece#{options := #{log_end => Last}}.
+    with(#{log_end => Last}, Piece).
+
+with(Some, #{options := Options} = Piece) -> Piece#{options := maps:merge(Options, Some)}.
 
 %% @doc The next piece of many entities of one kind, in a few queries for all of them; for a source that
 %% can (many/1).  What is missing in the answer, because it has many events or the guess was wrong, is to
@@ -215,7 +220,11 @@ piece(Row, Events) ->
         end,
     Slim = lists:map(fun slim/1, Events),
     Seen = erlang:phash2({Row, [lists:last(Slim) || Last =/= undefined]}, 1 bsl 32),
-    #{row => Row, events => Slim, last => Last, more => length(Events) >= ?PAGE, seen => Seen, options => #{}}.
+    Piece = #{row => Row, events => Slim, last => Last, more => length(Events) >= ?PAGE, seen => Seen, options => #{}},
+    case maps:take(?VERSION, Row) of
+        {Version, Columns} -> Piece#{row := Columns, options := #{row_version => Version}};
+        error -> Piece
+    end.
 
 slim(#{seq := Seq, event_type := Type, inserted_at := At}) ->
     #{seq => Seq, event_type => Type, inserted_at => At};
@@ -303,11 +312,11 @@ lowered({ok, _} = Ok, Server, Source, Kind, Id, Last, Opts) ->
 lowered({error, _} = Error, _Server, _Source, _Kind, _Id, _Last, _Opts) ->
     Error.
 
-rebuild_once(#{row := Row, events := Events, last := Last}, Before, Server, Kind, Id, Opts) ->
+rebuild_once(#{row := Row, events := Events, last := Last, options := Own}, Before, Server, Kind, Id, Opts) ->
     Counted =
         case Before of
-            0 -> Opts;
-            _ -> Opts#{events_before => Before}
+            0 -> maps:merge(Opts, Own);
+            _ -> maps:merge(Opts, Own#{events_before => Before})
         end,
     convex_sidecar_instance:forget(Server, Kind, Id),
     Answer = convex_sidecar:project(Server, Kind, Id, Row, Events, Counted),

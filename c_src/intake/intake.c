@@ -397,6 +397,8 @@ static const struct argument request_arguments[] = {
      .wanted = "a seq is wanted"},
     {"log_end", ARGUMENT_NUMBER, AT(projection.log_end), .max = INT64_MAX,
      .wanted = "a seq is wanted"},
+    {"row_version", ARGUMENT_NUMBER, AT(projection.row_version), .max = INT64_MAX,
+     .wanted = "an integer from 0 to 2^53 - 1 is wanted"},
     {"below", ARGUMENT_FLAG, AT(projection.below), .wanted = A_FLAG},
     {"events_before", ARGUMENT_NUMBER, AT(projection.events_before), .max = INT64_MAX,
      .wanted = "a number of events is wanted"},
@@ -414,12 +416,14 @@ static enum err read_options(const struct intake *i, struct request *q, term opt
     struct request_options o = {.projection = {.version = slice_str(i->options.projection_version),
                                                .no_hash = !i->options.hash,
                                                .range = {-1},
+                                               .row_version = -1,
                                                .log_end = -1},
                                 .deadline_ms = DEADLINE_MS};
     enum err e = arguments_options(opts, request_arguments, REQUEST_ARGUMENTS, &o, q->fault);
 
     *projection = o.projection;
     projection->has_range = o.projection.range[0] >= 0;
+    projection->has_row_version = o.projection.row_version >= 0;
     projection->has_log_end = o.projection.log_end >= 0;
     q->deadline_ms = o.deadline_ms;
     q->how = (o.projection.reset ? PUT_RESET : 0u) | (o.force ? PUT_FORCE : 0u) |

@@ -15,7 +15,8 @@ enum slot_value {
     SLOT_DOCUMENT_ID,
     SLOT_ENTITY_ID,
     SLOT_SEQ,
-    SLOT_SEQ_RANGE, /* left out unless the request names a range */
+    SLOT_SEQ_RANGE,   /* left out unless the request names a range */
+    SLOT_ROW_VERSION, /* left out unless the request names one */
     SLOT_EVENT_COUNT,
     SLOT_EVENT_TYPE,
     SLOT_EVENT_AT,

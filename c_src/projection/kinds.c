@@ -59,7 +59,7 @@ static const struct key document_keys[] = {
 };
 #define DOCUMENT_KEYS (sizeof document_keys / sizeof document_keys[0])
 
-static const char *const source_keys[] = {"entity", "seq", "seq_range"};
+static const char *const source_keys[] = {"entity", "row_version", "seq", "seq_range"};
 #define SOURCE_KEYS (sizeof source_keys / sizeof source_keys[0])
 
 /* ---- faults and names ------------------------------------------------------ */
@@ -425,6 +425,7 @@ static void add_source(struct kind *kind, const char *before)
     struct key keys[] = {
         {.name = "entity", .value = SLOT_LITERAL, .constant = kind->entity},
         {.name = kind->id_field, .value = SLOT_ENTITY_ID},
+        {.name = "row_version", .value = SLOT_ROW_VERSION},
         {.name = "seq", .value = SLOT_SEQ},
         {.name = "seq_range", .value = SLOT_SEQ_RANGE},
     };
@@ -447,7 +448,7 @@ static void lay_out(struct kind *kind)
     keys[count++] = (struct key){.name = kind->id_field, .value = SLOT_ENTITY_ID};
     for (size_t i = 0; i < kind->field_count; i++)
         keys[count++] = (struct key){.name = kind->fields[i].name, .value = SLOT_FIELD, .field = i};
-    /* one a key, four in runtime_source, two closing braces */
+    /* one a key, five in runtime_source, two closing braces */
     kind->slots = base_alloc((count + SOURCE_KEYS + 1 + 2) * sizeof *kind->slots);
     add_object(kind, keys, count, "{");
 }

@@ -68,6 +68,8 @@ struct projection_options {
     term now;             /* DateTime or ISO 8601 text for projected_at; NULL or nil: the clock */
     bool has_range;       /* seq_range: [first, last] goes into runtime_source */
     int64_t range[2];
+    bool has_row_version; /* row_version: orders the row's versions of one seq, in runtime_source */
+    int64_t row_version;
     bool reset;            /* forget the fold, start at the first event given */
     int64_t events_before; /* with reset: so many lie before it, counted by the asker */
     int64_t after_seq;     /* the asker believes that so far is folded; 0: it says nothing */

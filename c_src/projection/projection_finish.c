@@ -180,7 +180,8 @@ static struct piece value_of(const struct draft *d, const struct kind_slot *slot
 
 static bool is_left_out(const struct kind_slot *slot, struct piece value)
 {
-    return value.len == 0 && (slot->value == SLOT_SEQ_RANGE || slot->value == SLOT_HASH);
+    return value.len == 0 && (slot->value == SLOT_SEQ_RANGE || slot->value == SLOT_ROW_VERSION ||
+                              slot->value == SLOT_HASH);
 }
 
 /* How long the document will be, and whether Convex takes it. */

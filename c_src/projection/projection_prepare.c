@@ -262,6 +262,10 @@ static enum err put_options(struct draft *d, const struct projection_options *o,
     if (o->has_range &&
         (o->range[0] < 0 || o->range[0] > o->range[1] || !draft_is_seq(o->range[1])))
         return fault_say(fault, "seq_range", "must be two ascending integers from 0 to 2^53 - 1");
+    if (o->has_row_version && !draft_is_seq(o->row_version))
+        return fault_say(fault, "row_version", "must be from 0 to 2^53 - 1");
+    if (o->has_row_version)
+        d->values[SLOT_ROW_VERSION] = draft_put_number(d, o->row_version);
     if (o->now == NULL || term_is_nil_atom(o->now))
         return ERR_OK;
     size_t at = d->text.len;

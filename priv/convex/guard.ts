@@ -161,6 +161,19 @@ function seqOf({ seq, summary, document_id }: Item): number | undefined {
   return given;
 }
 
+/** By which versions of the entity's row are ordered, where its event log says so. */
+const rowVersionOf = (summary: any): number | undefined => {
+  const given = summary?.runtime_source?.row_version;
+  return typeof given === "number" ? given : undefined;
+};
+
+/** Whether `next` is older than `row`, of the same seq: by the versions of the entity's row, else by the clock. */
+function isOlder(next: { projected_at: string; summary: any }, row: Row): boolean {
+  const [is, was] = [rowVersionOf(next.summary), rowVersionOf(row.summary)];
+  if (is !== undefined && was !== undefined && is !== was) return is < was;
+  return next.projected_at !== "" && next.projected_at < row.projected_at;
+}
+
 /** The row that `item` asks for, where `row` stands. */
 function rowOf(kind: string, item: Item, row: Row | null) {
   const { document_id, summary } = item;
@@ -205,7 +218,7 @@ export async function apply(ctx: MutationCtx, kind: string, item: Item): Promise
     if (same && !(item.reset && !intact(row))) return { outcome: "unchanged", seq };
     if (item.reset && at < row.projected_at) return stale;
     if (!item.reset && seq < row.seq) return stale;
-    if (!item.reset && seq === row.seq && at !== "" && at < row.projected_at) return stale;
+    if (!item.reset && seq === row.seq && isOlder(next, row)) return stale;
   }
   await ctx.db.replace("runtime_projections", row._id, next);
   return { outcome: "updated", seq };

@@ -46,6 +46,10 @@ eq("same seq, projected earlier", await put(doc(3, 4)), "stale");
 eq("other precision sorts as time", await put({ ...doc(3, 5), content_hash: "x", summary: { seq: 3, projected_at: "2026-02-19T20:00:05Z" } }), "updated");
 eq("offsets sort as time", await put({ ...doc(3, 5), content_hash: "y", summary: { seq: 3, projected_at: "2026-02-19T21:00:04.9+01:00" } }), "stale");
 
+const version = (s, row_version) => ({ ...doc(3, s, { runtime_source: { seq: 3, row_version } }), content_hash: `v${row_version}` });
+eq("same seq, versions of the row", [await put(version(9, 1)), await put(version(6, 2)), await put(version(8, 1)), await put(version(5, 2))], ["updated", "updated", "stale", "unchanged"]);
+eq("the same version of the row, by time", [await put({ ...version(5, 2), content_hash: "z" }), await put({ ...version(7, 2), content_hash: "z" })], ["stale", "updated"]);
+
 // ---- reset: history was corrected, a lower seq must stand, and nothing late may undo it
 eq("reset goes below", await put({ ...doc(2, 10), reset: true }), "updated");
 eq("a late write from before the reset", await put(doc(9, 9)), "stale");

@@ -62,7 +62,14 @@ defmodule OpenAgentsRuntime.Convex.EventLog do
   """
   @callback in_transaction?() :: boolean()
 
-  @optional_callbacks rows: 2, events_of: 3, changed_since: 3, in_transaction?: 0
+  @doc """
+  A number that rises with each change of the row, for example a column that each `UPDATE` raises: by it, and not by a
+  clock, versions of a row with the same events are ordered. `nil`: this row has none. Not `updated_at`, unless
+  whatever changes the row sets it.
+  """
+  @callback version_of(row :: map()) :: non_neg_integer() | nil
+
+  @optional_callbacks rows: 2, events_of: 3, changed_since: 3, in_transaction?: 0, version_of: 1
 
   @doc "Whether the log reads many entities at once."
   @spec many?(module()) :: boolean()

@@ -37,7 +37,7 @@ defmodule OpenAgentsRuntime.Convex.Source do
   @impl :convex_sidecar_source
   def row(kind, id, arg) do
     case log(arg).row(kind, id) do
-      {:ok, row} -> {:ok, sendable(kind, row)}
+      {:ok, row} -> {:ok, sendable(kind, row, log(arg))}
       :error -> :error
     end
   end
@@ -50,10 +50,16 @@ defmodule OpenAgentsRuntime.Convex.Source do
 
   @impl :convex_sidecar_source
   def rows(kind, ids, arg) do
-    for {id, row} <- log(arg).rows(kind, ids), into: %{}, do: {id, sendable(kind, row)}
+    log = log(arg)
+    for {id, row} <- log.rows(kind, ids), into: %{}, do: {id, sendable(kind, row, log)}
   end
 
-  defp sendable(kind, row), do: kind |> Summary.columns(row) |> BigNumbers.sendable()
+  # The version of the row goes beside its columns, under a name that no column has.
+  defp sendable(kind, row, log) do
+    sent = kind |> Summary.columns(row) |> BigNumbers.sendable()
+    version = if function_exported?(log, :version_of, 1), do: log.version_of(row)
+    if version, do: Map.put(sent, :"$version", version), else: sent
+  end
 
   @impl :convex_sidecar_source
   def events_of(kind, froms, limit, arg), do: log(arg).events_of(kind, froms, limit)

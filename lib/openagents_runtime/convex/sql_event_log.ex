@@ -30,6 +30,7 @@ defmodule OpenAgentsRuntime.Convex.SqlEventLog do
   | `event_id` | as `id` | as `id` | as `id` |
   | `seq`, `event_type`, `event_at` | `seq`, `event_type`, `inserted_at` | the same | the same |
   | `changed` | `updated_at` | the same | the same |
+  | `version` | none | none | none; a column that each change of the row raises: `c:OpenAgentsRuntime.Convex.EventLog.version_of/1` |
   | `columns` | the fields of the kind | the same | the same; `[amount: "total"]`: another column for a field |
 
       use OpenAgentsRuntime.Convex.SqlEventLog,
@@ -53,7 +54,18 @@ defmodule OpenAgentsRuntime.Convex.SqlEventLog do
     run_summary: [table: "runs", events: "run_events"],
     codex_worker_summary: [table: "codex_workers", events: "codex_worker_events"]
   ]
-  @keys [:table, :id, :events, :event_id, :seq, :event_type, :event_at, :changed, :columns]
+  @keys [
+    :table,
+    :id,
+    :events,
+    :event_id,
+    :seq,
+    :event_type,
+    :event_at,
+    :changed,
+    :version,
+    :columns
+  ]
   @times ["timestamp without time zone", "timestamp with time zone"]
   @integers %{"smallint" => 15, "integer" => 31, "bigint" => 63}
 
@@ -82,10 +94,13 @@ defmodule OpenAgentsRuntime.Convex.SqlEventLog do
         do: SqlEventLog.changed_since(__sql__(), kind, since, limit)
 
       @impl true
+      def version_of(row), do: row[:"$version"]
+
+      @impl true
       def in_transaction?, do: SqlEventLog.in_transaction?(__sql__())
 
       defoverridable row: 2, rows: 2, events_after: 4, events_of: 3, ids: 3
-      defoverridable changed_since: 3, in_transaction?: 0
+      defoverridable changed_since: 3, in_transaction?: 0, version_of: 1
     end
   end
 
@@ -336,7 +351,10 @@ defmodule OpenAgentsRuntime.Convex.SqlEventLog do
     table = name(log.schema, words.table)
     for {_field, column} <- fields, do: type!(log, table, types, column)
 
-    if(types[latest], do: [{:latest_seq, latest}], else: []) ++ fields
+    if words.version, do: type!(log, table, types, words.version)
+
+    if(types[latest], do: [{:latest_seq, latest}], else: []) ++
+      if(words.version, do: [{:"$version", words.version}], else: []) ++ fields
   end
 
   defp words(%{module: module, opts: opts}, kind) do
@@ -354,6 +372,7 @@ defmodule OpenAgentsRuntime.Convex.SqlEventLog do
       event_type: "event_type",
       event_at: "inserted_at",
       changed: "updated_at",
+      version: nil,
       columns: []
     }
     |> Map.merge(Map.new(@defaults[kind.name] || []))

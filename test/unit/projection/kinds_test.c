@@ -105,11 +105,12 @@ TEST(configured_kind_is_laid_out_in_canonical_order)
         "{\"document_id\":%d,\"event_count\":%d,\"info\":<info>,\"job_id\":%d,\"kind\":\"job\","
         "\"latest_event_at\":%d,\"latest_event_type\":%d,\"latest_seq\":%d,"
         "\"projected_at\":%d,\"projection_hash\":%d,\"projection_version\":%d,"
-        "\"runtime_source\":{\"entity\":\"job\",\"job_id\":%d,\"seq\":%d,\"seq_range\":%d},"
+        "\"runtime_source\":{\"entity\":\"job\",\"job_id\":%d,\"row_version\":%d,\"seq\":%d,"
+        "\"seq_range\":%d},"
         "\"state\":<state>,\"zone\":<zone>}",
         SLOT_DOCUMENT_ID, SLOT_EVENT_COUNT, SLOT_ENTITY_ID, SLOT_EVENT_AT, SLOT_EVENT_TYPE,
-        SLOT_SEQ, SLOT_PROJECTED_AT, SLOT_HASH, SLOT_VERSION, SLOT_ENTITY_ID, SLOT_SEQ,
-        SLOT_SEQ_RANGE);
+        SLOT_SEQ, SLOT_PROJECTED_AT, SLOT_HASH, SLOT_VERSION, SLOT_ENTITY_ID, SLOT_ROW_VERSION,
+        SLOT_SEQ, SLOT_SEQ_RANGE);
     ck_assert_str_eq(text, wanted);
     kinds_free(k);
 }
@@ -124,7 +125,7 @@ TEST(id_field_may_stand_first_or_last)
     shape(kinds_find(k, slice_str("job")), text, sizeof text);
     ck_assert_ptr_nonnull(strstr(text, "{\"aid\":4,\"document_id\":"));
     ck_assert_ptr_nonnull(
-        strstr(text, "\"runtime_source\":{\"aid\":4,\"entity\":\"job\",\"seq\":"));
+        strstr(text, "\"runtime_source\":{\"aid\":4,\"entity\":\"job\",\"row_version\":"));
     kinds_free(k);
 
     k = with_job();
@@ -165,9 +166,10 @@ TEST(weights_are_those_of_convex)
     size_t source = 2 +
                     strlen("entity"
                            "job_id"
+                           "row_version"
                            "seq"
                            "seq_range") +
-                    4;
+                    5;
     ck_assert_uint_eq(weight, document + source + (2 + strlen("job")) * 2);
     kinds_free(k);
 }

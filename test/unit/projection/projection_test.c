@@ -581,6 +581,22 @@ TEST(broken_folds_are_refused_until_reset)
     stop();
 }
 
+TEST(the_version_of_the_row_goes_into_the_source)
+{
+    start();
+    t.options.has_row_version = true;
+    t.options.row_version = 70000;
+    project(ROW, "[" E1 E2 "]");
+    has("\"runtime_source\":{\"entity\":\"run\",\"row_version\":70000,\"run_id\":\"run_1\",\"seq\":"
+        "2}");
+    t.options.row_version = INT64_MAX;
+    faulted(prepare(ROW, "[]"), ERR_INVALID, "row_version", "2^53");
+    t.options.has_row_version = false;
+    project(ROW, "[]");
+    has_not("row_version");
+    stop();
+}
+
 TEST(seq_range)
 {
     start();
