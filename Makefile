@@ -2,6 +2,7 @@
 # make test       every test; installs what it needs; last line "N passed, N failed"
 # make demo       the main job, end to end, on this machine (SINK=file: without Node; LOG=postgres; SERVE=1: a live page)
 # make bench      every row of docs/BENCH.md, in under ten minutes (ROW=name: one group of rows)
+# make neighbours  what one bad neighbour costs all others: p50 and p99 while each fault lasts (SAMPLES=2000 RUNS=3)
 # make sim        delivery's judgement against scripts on a clock of their own (SEEDS=10000, FROM=seed)
 # make soak       steady load, a restart every 20 s; memory, descriptors and losses (MINUTES=30)
 # make upgrade    from 0.1.1 (built beside) and back, kills in the middle (KILLS=n); last line "N passed, N failed"
@@ -59,7 +60,8 @@ SOURCES := $(wildcard c_src/*.c c_src/*/*.c)
 OBJECTS := $(SOURCES:c_src/%.c=$(BUILD)/%.o)
 TESTS   := $(patsubst test/unit/%.c,$(BUILD)/%,$(wildcard test/unit/*/*_test.c))
 
-.PHONY: power fuzz-store all c install mutants erl kinds test demo check plan format unit unit-programs tidy hooks compile_commands.json setup clean help fuzz fuzz-programs torture torture-program sim soak systemd scale bench bench-programs
+.PHONY: all c install erl kinds setup clean help hooks compile_commands.json unit-programs fuzz-programs bench-programs torture-program
+.PHONY: test demo check plan format unit tidy fuzz fuzz-store fuzz-live power torture sim soak systemd scale bench neighbours mutants upgrade
 all: c erl
 c: $(PROGRAM)
 erl: c
@@ -155,6 +157,8 @@ torture: ; $(Q)tools/setup && $(MAKE) -s all torture-program MIX_ENV=test && TOR
 
 bench-programs: $(patsubst test/bench/%.c,$(BUILD)/bench/%,$(wildcard test/bench/*.c))
 bench: ; $(Q)tools/setup && $(MAKE) -s all bench-programs MIX_ENV=prod && exec test/bench/run $(ROW)
+# What one bad neighbour costs all others (docs/BENCH.md), against the Convex stand-in.
+neighbours: ; $(Q)tools/setup && $(MAKE) -s all bench-programs MIX_ENV=prod && BENCH_SCRIPT=neighbours.exs exec tools/with-standin test/bench/run
 # The release one upgrades from, in a folder of its own.
 OLD ?= f317d23
 build/0.1.1/priv/convex_sidecar:

@@ -174,6 +174,14 @@ defmodule Bench.Kit do
 
   # ---- numbers
 
+  @doc "An id as runs have them: a random UUID."
+  def uuid do
+    <<a::32, b::16, _::4, c::12, _::2, d::14, e::48>> = :crypto.strong_rand_bytes(16)
+    hex = <<a::32, b::16, 4::4, c::12, 2::2, d::14, e::48>> |> Base.encode16(case: :lower)
+    <<a::binary-8, b::binary-4, c::binary-4, d::binary-4, e::binary-12>> = hex
+    "#{a}-#{b}-#{c}-#{d}-#{e}"
+  end
+
   def median(list), do: list |> Enum.sort() |> Enum.at(div(length(list), 2))
 
   def percentile(list, p) do
