@@ -34,11 +34,18 @@ static bool next_old(struct cursors *c, struct pending *p)
     return true;
 }
 
+/* What is old, but not much, goes before the rest: else whoever came while all calls were slow
+ * would wait for the whole backlog. */
+static bool is_fresh(struct cursors *c, int64_t wall_us, const struct pending *p)
+{
+    return wall_us - p->kept_at_us <= CURSORS_FRESH_US || outbox_last(c->reader) - p->no < c->soon;
+}
+
 static bool next_fresh(struct cursors *c, int64_t wall_us, struct pending *p)
 {
     if (!outbox_next_no(c->reader, c->fresh, p))
         return false;
-    if (wall_us - p->kept_at_us <= CURSORS_FRESH_US) {
+    if (is_fresh(c, wall_us, p)) {
         advance_fresh(c, p->no);
         return true;
     }

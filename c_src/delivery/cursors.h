@@ -12,7 +12,8 @@
 
 /*
  * Three cursors over the pending documents.  Fresh walks the newest end of the live lane: when what
- * it meets was kept too long ago it jumps to the end, and what it leaps over is old's.  Old walks
+ * it meets was kept too long ago, and more lies there than is sent soon, it jumps to the end, and
+ * what it leaps over is old's.  Old walks
  * from the lowest number and never beyond fresh; when it has caught up the two are one.  Bulk walks
  * the bulk lane.
  */
@@ -21,6 +22,7 @@ enum cursor { CURSOR_FRESH, CURSOR_OLD, CURSOR_BULK, CURSORS };
 struct cursors {
     struct outbox_reader *reader;
     uint64_t fresh, old, bulk;
+    uint64_t soon; /* so many documents are sent within a second; set by who asks */
 };
 
 /** cursors_init(c, reader): At the beginning of both lanes; ${reader} is borrowed. */

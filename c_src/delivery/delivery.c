@@ -25,6 +25,7 @@
 
 #define CALLS_A_STEP 64   /* then orders and answers are looked at again */
 #define SCANS_A_STEP 4096 /* records */
+#define SOON_MAX     4096 /* documents, however fast the endpoint: the disk has its own pace */
 
 #define SETTLE_LOOK_US     5000   /* between looks at settlements nobody announced ... */
 #define SETTLE_LOOK_MAX_US 250000 /* ... doubling up to this while the store is slow */
@@ -434,6 +435,13 @@ static void collect(struct delivery *d)
     d->look_at_us = d->now_us + d->look_us;
 }
 
+static uint64_t sent_soon(const struct delivery *d)
+{
+    uint64_t calls = pace_calls_a_second(&d->pace), full = d->sink->max_documents;
+
+    return calls < SOON_MAX / full ? calls * full : SOON_MAX;
+}
+
 bool delivery_step(struct delivery *d, int64_t now_us, int64_t wall_us)
 {
     unsigned sent = 0;
@@ -441,6 +449,7 @@ bool delivery_step(struct delivery *d, int64_t now_us, int64_t wall_us)
     d->now_us = now_us;
     d->wall_us = wall_us;
     d->scan_left = SCANS_A_STEP;
+    d->cursors.soon = sent_soon(d);
     collect(d);
     look_for_overdue(d);
     peer_step(&d->peer, d->outbox, d->sink,

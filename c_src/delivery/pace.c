@@ -126,6 +126,11 @@ void pace_pushed(struct pace *p, int64_t now_us)
     turn_round(p, now_us);
 }
 
+uint64_t pace_calls_a_second(const struct pace *p)
+{
+    return p->mean_us >= 1 ? (uint64_t)(p->limit * 1e6 / p->mean_us) : 0;
+}
+
 int64_t pace_overdue_us(const struct pace *p)
 {
     int64_t means_us = (int64_t)(OVERDUE_MEANS * p->mean_us);

@@ -41,6 +41,10 @@ void pace_done(struct pace *p, int64_t now_us, int64_t rtt_us, bool is_timely);
 /** pace_pushed(p, now_us): The endpoint asked for patience. */
 void pace_pushed(struct pace *p, int64_t now_us);
 
+/** pace_calls_a_second(p): What the limit lets out, answered as fast as lately; 0: not known yet.
+ */
+uint64_t pace_calls_a_second(const struct pace *p);
+
 /** pace_overdue_us(p): After so long a call that was not answered counts no more. */
 int64_t pace_overdue_us(const struct pace *p);
 
