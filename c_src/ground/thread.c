@@ -3,7 +3,8 @@
  *
  * The happy path: the mask is inherited, so it is set for as long as the thread is made.  What says
  * that the program itself is broken (SIGSEGV and its like) stays open: the kernel would end a
- * thread that blocks it without asking a handler.
+ * thread that blocks it without asking a handler.  The thread names itself: for another's name
+ * glibc writes a file of /proc, which the sandbox does not let us.
  *
  * Any thread.
  */
@@ -15,6 +16,21 @@
 
 #define SIGNAL_STACK_BYTES 32768 /* the vector registers of the largest machines need 12 KB */
 
+struct start {
+    const char *name;
+    void *(*run)(void *);
+    void *arg;
+};
+
+static void *begin(void *arg)
+{
+    struct start start = *(struct start *)arg;
+
+    free(arg);
+    (void)pthread_setname_np(pthread_self(), start.name);
+    return start.run(start.arg);
+}
+
 bool thread_start(pthread_t *thread, const char *name, void *(*run)(void *), void *arg)
 {
     static const int broken[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGSYS};
@@ -24,10 +40,12 @@ bool thread_start(pthread_t *thread, const char *name, void *(*run)(void *), voi
     for (size_t i = 0; i < sizeof broken / sizeof *broken; i++)
         sigdelset(&all, broken[i]);
     PRE(pthread_sigmask(SIG_SETMASK, &all, &before) == 0);
-    int error = pthread_create(thread, NULL, run, arg);
+    struct start *start = base_alloc(sizeof *start);
+    *start = (struct start){.name = name, .run = run, .arg = arg};
+    int error = pthread_create(thread, NULL, begin, start);
     PRE(pthread_sigmask(SIG_SETMASK, &before, NULL) == 0);
-    if (error == 0)
-        (void)pthread_setname_np(*thread, name); /* it may have ended already */
+    if (error != 0)
+        free(start);
     errno = error;
     return error == 0;
 }

@@ -9,9 +9,9 @@
 
 /**
  * thread_start(thread, name, run, arg):
- * Begin ${run}(${arg}) under ${name} (at most 15 bytes; ps and perf show it), out of reach of
- * signals: they are main's.  False: there is no thread left, errno says why.  Ends with
- * pthread_join.
+ * Begin ${run}(${arg}) under ${name} (borrowed for ever; at most 15 bytes; ps and perf show it),
+ * out of reach of signals: they are main's.  False: there is no thread left, errno says why.  Ends
+ * with pthread_join.
  */
 bool thread_start(pthread_t *thread, const char *name, void *(*run)(void *), void *arg) MUST_CHECK;
 

@@ -1,6 +1,7 @@
 /* sandbox_test.c - what is given up is gone, and what is needed later still works. */
 
 #include "config/config.h"
+#include "ground/thread.h"
 #include "sidecar/sandbox.h"
 
 #include "test.h"
@@ -142,6 +143,23 @@ static int try_calls_everywhere(void)
     return there != 0 ? 10 + there : try_calls();
 }
 
+static void *name_of_thread(void *name)
+{
+    pthread_getname_np(pthread_self(), name, 16);
+    return NULL;
+}
+
+static int name_a_thread(void)
+{
+    pthread_t thread;
+    char name[16] = "";
+
+    if (!thread_start(&thread, "looker", name_of_thread, name))
+        return 51;
+    pthread_join(thread, NULL);
+    return strcmp(name, "looker") != 0;
+}
+
 static int look_at_capabilities(void)
 {
     struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
@@ -204,6 +222,13 @@ TEST(calls_that_are_never_made_answer_eperm_in_every_thread)
 {
     make_world();
     ck_assert_int_eq(inside(try_calls_everywhere, ""), 0);
+    remove_world();
+}
+
+TEST(threads_have_names)
+{
+    make_world();
+    ck_assert_int_eq(inside(name_a_thread, ""), 0);
     remove_world();
 }
 
