@@ -129,6 +129,13 @@ defmodule ProtocolTest do
       assert {:error, {:invalid, "opts.log_end", _}} = project(c, "le", [], %{log_end: -1})
     end
 
+    test "row_version goes into runtime_source", c do
+      assert {:ok, %{summary: %{"runtime_source" => source}}} = project(c, "rv", events(1..1), %{row_version: 7, return: :summary})
+      assert source == %{"entity" => "run", "run_id" => "rv", "row_version" => 7, "seq" => 1}
+      assert {:ok, %{reason: "summary_hash_mismatch"}} = project(c, "rv", [], %{row_version: 8})
+      assert {:error, {:invalid, "opts.row_version", _}} = project(c, "rv", [], %{row_version: -1})
+    end
+
     test "after_seq: a row that builds on events this store has not seen asks for them", c do
       assert {:error, {:gap, 1, 6}} = project(c, "as", [], %{after_seq: 5})
       assert {:error, :not_found} = ask(c, {:checkpoint, @run <> "as"})

@@ -14,6 +14,12 @@ defmodule OpenAgentsRuntime.Convex.SqlEventLogTest do
       kinds: [invoice_summary: [id: "id", events: nil, columns: [amount: "total"]]]
   end
 
+  defmodule Versioned do
+    use OpenAgentsRuntime.Convex.SqlEventLog,
+      query: &OpenAgentsRuntime.Convex.SqlEventLogTest.ask/2,
+      kinds: [run_summary: [version: "last_processed_frame_id"]]
+  end
+
   defmodule Lost do
     use OpenAgentsRuntime.Convex.SqlEventLog,
       query: &OpenAgentsRuntime.Convex.SqlEventLogTest.ask/2,
@@ -124,6 +130,23 @@ defmodule OpenAgentsRuntime.Convex.SqlEventLogTest do
     refute Log.in_transaction?()
     Process.put(:in_transaction, true)
     assert Log.in_transaction?()
+  end
+
+  test "a column that orders the versions of a row", %{connection: c} do
+    runs(c, 1, 1)
+    {:ok, row} = Log.row(:run_summary, "run_1")
+    assert Log.version_of(row) == nil
+    {:ok, row} = Versioned.row(:run_summary, "run_1")
+    assert Versioned.version_of(row) == nil
+    Postgres.run!(c, "UPDATE runtime.runs SET last_processed_frame_id = 7")
+    {:ok, row} = Versioned.row(:run_summary, "run_1")
+    assert Versioned.version_of(row) == 7
+    source = {OpenAgentsRuntime.Convex.Source, Versioned}
+
+    assert {:ok, %{options: %{row_version: 7, log_end: 1}, row: sent}} =
+             :convex_sidecar_source.read(source, :run_summary, "run_1", :unknown)
+
+    refute Map.has_key?(sent, :"$version")
   end
 
   test "ids of uuid and of bigint, tables and columns of one's own; what can be no such id is not there", %{connection: c} do
