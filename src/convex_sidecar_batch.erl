@@ -63,7 +63,9 @@ below(Request) ->
     Request.
 
 %% @private
-hand_over(Name, Requests) -> convex_sidecar:send_request(Name, {batch, Requests}).
+hand_over(Name, Requests) ->
+    Known = [setelement(6, Request, convex_sidecar_instance:known_options(Name, element(6, Request))) || Request <- Requests],
+    convex_sidecar:send_request(Name, {batch, Known}).
 
 %% @private
 answer(Message, Mref) -> convex_sidecar:check_response(Message, Mref).

@@ -516,8 +516,8 @@ item_answer({error, {gap, Expected, _} = Gap}, #item{mark = {{Kind, Id} = Key, _
             convex_sidecar_marks:again(Mark, Marks),
             {done, Data#data{gaps = Gaps#{Key => N}}}
     end;
-item_answer({error, Reason}, Item, Data) ->
-    case is_passing(Reason) of
+item_answer({error, Reason}, Item, #data{name = Name} = Data) ->
+    case is_passing(Reason) orelse convex_sidecar_instance:is_older(Name, Reason) of
         true -> {again, Reason};
         false -> {done, given_up(Reason, Item, Data)}
     end;

@@ -15,7 +15,7 @@
 -module(convex_sidecar_instance).
 
 -export([open/2, close/1, lookup/1, destination/1, set_node/2, set_up/2, is_up/1]).
--export([health/1, with_tables/3]).
+-export([health/1, with_tables/3, known_options/2, is_older/2]).
 -export([watch_name/1, port_name/1, conveyor_name/1, sup_name/1]).
 -export([hint/2, hint/3, remember/2, remember/4, forget/3]).
 -export([log/5, word/1]).
@@ -46,7 +46,10 @@
 
 -define(UP, 1).
 %% Slot 2 of the flags belongs to convex_sidecar_marks.
--define(FLAGS, 2).
+-define(OLDER, 3).
+-define(FLAGS, 3).
+%% Options of project that a program of 0.1 does not know, and that it can be asked without.
+-define(SINCE_0_2, [log_end, below, row_version]).
 
 %% @doc Make the tables of an instance, owned by the calling process, and publish them.
 -spec open(name(), #{
@@ -129,11 +132,45 @@ health_of(#{dest := {_, Node}} = Info) ->
 
 %% @doc Note that the sidecar can (or cannot) be spoken to; only the watch does this.
 -spec set_up(info(), boolean()) -> ok.
-set_up(#{flags := Flags}, true) -> atomics:put(Flags, ?UP, 1);
+set_up(#{flags := Flags}, true) ->
+    atomics:put(Flags, ?OLDER, 0),
+    atomics:put(Flags, ?UP, 1);
 set_up(#{flags := Flags}, false) -> atomics:put(Flags, ?UP, 0).
 
 -spec is_up(info()) -> boolean().
 is_up(#{flags := Flags}) -> atomics:get(Flags, ?UP) =:= 1.
+
+%% @doc Those of the options of a projection that the program over there knows, as far as it has told.
+-spec known_options(convex_sidecar:server(), #{atom() => term()}) -> #{atom() => term()}.
+known_options(Name, Options) when is_atom(Name) ->
+    case lookup(Name) of
+        {ok, #{flags := Flags}} ->
+            case atomics:get(Flags, ?OLDER) of
+                1 -> maps:without(?SINCE_0_2, Options);
+                0 -> Options
+            end;
+        error ->
+            Options
+    end;
+known_options(_Elsewhere, Options) ->
+    Options.
+
+%% @doc Whether a refusal says only that the program is older than this package: then the same is to be
+%% asked without what it does not know (known_options/2).
+-spec is_older(convex_sidecar:server(), term()) -> boolean().
+is_older(Name, {invalid, <<"opts.", Option/binary>>, <<"there is no such option">>}) when is_atom(Name) ->
+    case lists:member(Option, [atom_to_binary(Known) || Known <- ?SINCE_0_2]) andalso lookup(Name) of
+        {ok, #{flags := Flags}} ->
+            _ = atomics:exchange(Flags, ?OLDER, 1) =:= 0 andalso
+                log(warning, <<"sidecar.older">>,
+                    "it does not know the option ~ts: until it is upgraded, events that were taken back stay in their documents",
+                    [Option], Name),
+            true;
+        _ ->
+            false
+    end;
+is_older(_Name, _Reason) ->
+    false.
 
 %% @doc The registered names of an instance's processes.
 -spec sup_name(name()) -> atom().

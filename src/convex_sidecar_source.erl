@@ -319,7 +319,7 @@ rebuild_once(#{row := Row, events := Events, last := Last, options := Own}, Befo
             _ -> maps:merge(Opts, Own#{events_before => Before})
         end,
     convex_sidecar_instance:forget(Server, Kind, Id),
-    Answer = convex_sidecar:project(Server, Kind, Id, Row, Events, Counted),
+    Answer = ask(Server, Kind, Id, Row, Events, Counted),
     case Answer of
         {ok, #{reason := <<"checkpoint_ahead">>, write := <<"skipped">>}} -> ok;
         {ok, _} when Last > 0 -> convex_sidecar_instance:remember(Server, Kind, Id, Last);
@@ -402,7 +402,7 @@ pages(Server, Source, Kind, Id, From, Options, Gaps) ->
 
 page(#{row := Row, events := Events, last := Last, more := More} = Piece, Server, Source, Kind, Id, Options, Gaps) ->
     Own = maps:get(options, Piece),
-    case convex_sidecar:project(Server, Kind, Id, Row, Events, maps:merge(Options, Own)) of
+    case ask(Server, Kind, Id, Row, Events, maps:merge(Options, Own)) of
         {ok, _} = Ok ->
             _ = [convex_sidecar_instance:remember(Server, Kind, Id, Last) || Last =/= undefined],
             case More of
@@ -419,6 +419,19 @@ page(#{row := Row, events := Events, last := Last, more := More} = Piece, Server
             pages(Server, Source, Kind, Id, Expected - 1, Options, Gaps + 1);
         {error, _} = Error ->
             Error
+    end.
+
+%% Without what a program that is older than this package has refused to know.
+ask(Server, Kind, Id, Row, Events, Options) ->
+    Known = convex_sidecar_instance:known_options(Server, Options),
+    case convex_sidecar:project(Server, Kind, Id, Row, Events, Known) of
+        {error, Reason} = Error ->
+            case convex_sidecar_instance:is_older(Server, Reason) of
+                true -> convex_sidecar:project(Server, Kind, Id, Row, Events, convex_sidecar_instance:known_options(Server, Options));
+                false -> Error
+            end;
+        Answer ->
+            Answer
     end.
 
 %% Two processes may project one entity at the same moment and hand their rows over in

@@ -35,6 +35,34 @@ defmodule ConvexSidecar.ConveyorTest do
     assert Enum.sort(Map.keys(event)) == [:event_type, :inserted_at, :seq]
   end
 
+  test "a program that is older than this package is asked without what it does not know, and nothing is lost", %{log: log} do
+    watch_log()
+    {name, fake} = start_fake()
+    refused = {:error, {:invalid, "opts.log_end", "there is no such option"}}
+
+    FakeSidecar.script(fake, [
+      fn {:batch, requests} -> {:ok, for({:project, _, _, _, _, %{log_end: _}} <- requests, do: refused)} end
+    ])
+
+    MemoryLog.add(log, "a", 3)
+    mark(name, log, "a")
+    settle(name)
+    assert folded(fake, "a") == 3
+    assert_receive {:log, :warning, %{event: "sidecar.older", instance: ^name}, text}
+    assert text =~ "log_end"
+    {:batch, [{:project, _, "a", _, _, options}]} = List.last(FakeSidecar.requests(fake))
+    refute Map.has_key?(options, :log_end)
+    # The call's form knows it, too, and hears it by itself as well.
+    MemoryLog.append(log, "a", 1)
+    assert {:ok, %{seq: 4}} = :convex_sidecar_source.project(name, log, :run_summary, "a", %{})
+    {:project, _, "a", _, _, options} = List.last(FakeSidecar.requests(fake))
+    refute Map.has_key?(options, :log_end)
+    :convex_sidecar_instance.set_up(elem(:convex_sidecar_instance.lookup(name), 1), true)
+    FakeSidecar.script(fake, [fn {:project, _, _, _, _, %{log_end: 5}} -> refused end])
+    MemoryLog.append(log, "a", 1)
+    assert {:ok, %{seq: 5}} = :convex_sidecar_source.project(name, log, :run_summary, "a", %{})
+  end
+
   test "what is marked while a batch is under way is one batch, one entry an entity", %{log: log} do
     {name, fake} = start_fake()
     for i <- 1..50, do: MemoryLog.add(log, "r#{i}", 1)
