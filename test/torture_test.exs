@@ -30,6 +30,12 @@ defmodule TortureTest do
       assert %{backwards: [%{n: 3}]} = judge(c, [{nil, "1"}, {"h3", "2"}])
     end
 
+    test "takes a version that was true twice for the nearer time", c do
+      Oracle.sent("d", "h1", 6)
+      assert %{backwards: []} = judge(c, [{"h1", "1"}, {"h3", "2"}, {"h1", "3"}])
+      assert %{backwards: [%{n: 3}]} = judge(c, [{"h1", "1"}, {"h3", "2"}, {"h1", "3"}, {"h3", "4"}])
+    end
+
     test "sees what was never sent", c do
       assert %{foreign: [_, _]} = judge(c, [{"h9", "1"}, {"h5", "2"}, {nil, "3"}])
     end

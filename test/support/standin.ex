@@ -120,6 +120,11 @@ defmodule Standin do
   @doc "A deployment made anew: its table is empty, and nobody was told."
   def wipe(standin), do: request(standin, :post, "wipe", "")
 
+  @doc "Its table is remembered."
+  def snapshot(standin), do: request(standin, :post, "snapshot", "")
+  @doc "Its table is as it was when it was remembered, or empty; nobody is told."
+  def restore(standin), do: request(standin, :post, "restore", "")
+
   @doc "A number of /__standin/stats."
   def stat(standin, name) do
     [n] = Regex.run(~r/"#{name}":(\d+)/, request(standin, :get, "stats", ""), capture: :all_but_first)

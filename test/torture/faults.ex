@@ -31,7 +31,10 @@ defmodule Torture.Faults do
     {1, :terminate, 0},
     {1, :pause, 300},
     {1, :paused_deployment, 0},
-    {1, :reload, 0}
+    {1, :reload, 0},
+    {1, :wiped, 0},
+    {2, :restored, 0},
+    {1, :moved, 0}
   ]
 
   # Of test/convex/README.md; with {extra fields}.
@@ -73,7 +76,8 @@ defmodule Torture.Faults do
   @ill __MODULE__.Ill
   def new, do: :ets.new(@ill, [:set, :public, :named_table])
 
-  def names, do: [:kill | Enum.map(@faults, &elem(&1, 1))]
+  @doc "All of them; those of the other side when they are asked for (OTHERSIDE=1)."
+  def names, do: [:kill | Enum.map(@faults, &elem(&1, 1))] -- if(World.otherside?(), do: [], else: [:wiped, :restored, :moved])
 
   @doc "One cycle's plan: `[{at_ms, step}]`, ascending; of the faults in `only`."
   def plan(cycle_ms, only) do
@@ -169,12 +173,19 @@ defmodule Torture.Faults do
     hurt(w, fn -> World.set_clock(w, offset) end)
   end
 
+  # Convex is as it was when the last cycle that was remembered ended; or empty, and another deployment.
+  defp start(:restored, _x, w, _), do: otherside(w, fn -> Standin.restore(w.standin) end)
+  defp start(:wiped, _x, w, _), do: otherside(w, fn -> Standin.wipe(w.standin) end)
+
+  # Sidecars read where they write to when they start.
+  defp start(:moved, _x, w, _), do: w |> otherside(fn -> Standin.clear_faults(w.standin) end) |> World.move() |> sidecar("TERM")
+
   # An operator's restart, which waits for what is under way; not here.
   defp start(:restart, _x, w, _),
     do: hurt(w, fn -> spawn(fn -> :convex_sidecar.restart(w.name) end) end)
 
   defp finish(:sidecar_frozen, w), do: sidecar(w, "CONT")
-  defp finish(:standin_frozen, w), do: hurt(w, fn -> World.kill(w.standin.pid, "CONT") end)
+  defp finish(:standin_frozen, w), do: thaw(w)
   defp finish(:epmd, w), do: %{w | epmd: World.start_epmd(w.epmd)}
 
   defp finish(fault, w) when fault in [:disk_full, :disk_wont_grow],
@@ -193,7 +204,7 @@ defmodule Torture.Faults do
   @doc "The end of all faults."
   def lift(w) do
     :convex_sidecar.call(w.name, :resume, 1000)
-    w |> sidecar("CONT") |> hurt(fn -> World.kill(w.standin.pid, "CONT") end)
+    w |> sidecar("CONT") |> thaw()
     true = World.wait_until(fn -> reaches_standin?(w) end, 10_000)
     Standin.clear_faults(w.standin)
     World.limit_files(World.os_pid(w), "unlimited")
@@ -210,6 +221,17 @@ defmodule Torture.Faults do
     _ -> false
   end
 
+  defp otherside(w, fun) do
+    :ets.insert(@ill, {:otherside})
+    control(w, fun)
+  end
+
+  @doc "Whether Convex has lost what it had."
+  def otherside?, do: :ets.member(@ill, :otherside)
+
+  @doc "What a restore brings back."
+  def remember(w), do: control(w, fn -> Standin.snapshot(w.standin) end)
+
   @doc "Whether a fault has ever been about this document."
   def ever_ill?(document_id), do: :ets.member(@ill, document_id)
 
@@ -220,6 +242,9 @@ defmodule Torture.Faults do
   end
 
   defp seconds(x), do: 300 + rem(x, 2200)
+
+  # Either: the sidecar may have moved meanwhile.
+  defp thaw(w), do: hurt(w, fn -> for standin <- [w.standin, w.other], do: World.kill(standin.pid, "CONT") end)
 
   defp sidecar(w, signal), do: hurt(w, fn -> World.kill(World.os_pid(w), signal) end)
   defp standin(w, json), do: control(w, fn -> Standin.faults(w.standin, json) end)

@@ -5,8 +5,8 @@ defmodule Torture.Oracle do
   Writers register each version before they send it (`sent/4`, `cleared/2`) under numbers that rise
   per document.  The stand-in tells every commit in order; each must be a version that was sent
   (else it is *foreign*), with a number and a projected_at not below those of the commit before
-  (else it went *backwards*).  A removal may be that of any clear behind the last version seen; the
-  nearest is assumed, so nothing is accused wrongly.
+  (else it went *backwards*).  A removal may be that of any clear behind the last version seen, and so with a version that
+  was true more than once, as after a rollback: the nearest is assumed, so nothing is accused wrongly.
   """
 
   @versions __MODULE__.Versions
@@ -15,18 +15,32 @@ defmodule Torture.Oracle do
   defstruct seen: 0, last: %{}, backwards: [], foreign: [], written: 0, removed: 0
 
   def new do
-    :ets.new(@versions, [:set, :public, :named_table, write_concurrency: true])
+    :ets.new(@versions, [:ordered_set, :public, :named_table, write_concurrency: true])
     :ets.new(@clears, [:ordered_set, :public, :named_table, write_concurrency: true])
     %__MODULE__{}
   end
 
   @doc "Version `n` of a document, with this hash, is about to be sent."
-  def sent(document_id, hash, n), do: :ets.insert(@versions, {{document_id, hash}, n})
+  def sent(document_id, hash, n), do: :ets.insert(@versions, {{document_id, hash, n}})
 
   @doc "Clear number `n` of a document is about to be sent."
   def cleared(document_id, n), do: :ets.insert(@clears, {{document_id, n}})
 
   def versions, do: :ets.info(@versions, :size) + :ets.info(@clears, :size)
+
+  @doc "What several of them have seen, each of a deployment of its own."
+  def sum(oracles) do
+    Enum.reduce(oracles, %__MODULE__{}, fn o, all ->
+      %{
+        all
+        | seen: all.seen + o.seen,
+          written: all.written + o.written,
+          removed: all.removed + o.removed,
+          backwards: o.backwards ++ all.backwards,
+          foreign: o.foreign ++ all.foreign
+      }
+    end)
+  end
 
   @doc "Judge the commits that follow those seen already."
   def judge(oracle, commits), do: Enum.reduce(commits, oracle, &judge_one/2)
@@ -62,10 +76,14 @@ defmodule Torture.Oracle do
     end
   end
 
-  defp number(%{id: id, hash: hash}, _last_n) do
-    case :ets.lookup(@versions, {id, hash}) do
-      [{_, n}] -> n
-      [] -> nil
+  defp number(%{id: id, hash: hash}, last_n) do
+    with nil <- next(id, hash, last_n - 1), do: next(id, hash, 0)
+  end
+
+  defp next(id, hash, after_n) do
+    case :ets.next(@versions, {id, hash, after_n}) do
+      {^id, ^hash, n} -> n
+      _ -> nil
     end
   end
 

@@ -7,12 +7,14 @@ defmodule Torture do
   sidecar and hurts all that it stands on (`Torture.Faults`).  `Torture.Oracle` judges every commit
   that the stand-in saw, and at the end, when faults are lifted, what stands there.
 
-  Bounds: each request is answered within 60 s, and 60 s after the last fault everything is delivered.
+  Bounds: each request is answered within 60 s, and 60 s after the last fault everything is delivered; what was rolled back
+  in the log is gone 75 s after that.
   """
 
   alias Torture.{Faults, Log, Oracle, Worker, World}
 
   @settle_ms 60_000
+  @look_ms 75_000
   @report_every 10
   @clear_every 4
 
@@ -73,7 +75,7 @@ defmodule Torture do
 
     state = %{
       world: world,
-      oracle: oracle,
+      oracles: %{world.standin.url => oracle, world.other.url => oracle},
       kept: kept,
       workers: Enum.map(workers, & &1.pid),
       unexpected: [],
@@ -107,7 +109,7 @@ defmodule Torture do
   end
 
   # Kinds, and ways to write, in even parts; each entity has one writer.
-  defp shares(%{entities: entities, workers: workers}) do
+  defp shares(%{entities: entities, workers: workers, cycles: cycles}) do
     for i <- 1..workers do
       ids =
         for n <- 1..div(entities, workers),
@@ -115,7 +117,22 @@ defmodule Torture do
 
       {project, rest} = Enum.split(ids, div(length(ids), 2))
       {upsert, log} = Enum.split(rest, div(length(rest), 2))
-      %{project: List.to_tuple(project), upsert: List.to_tuple(upsert), log: List.to_tuple(log)}
+
+      %{
+        project: List.to_tuple(project),
+        upsert: List.to_tuple(upsert),
+        log: List.to_tuple(log),
+        rollbacks: rollbacks(cycles)
+      }
+    end
+  end
+
+  # A short run does not wait for what is rolled back last.
+  defp rollbacks(cycles) do
+    cond do
+      not World.otherside?() -> :none
+      cycles < 20 -> :some
+      true -> :last
     end
   end
 
@@ -146,6 +163,7 @@ defmodule Torture do
     }
 
     if rem(n, 3) == 0, do: Faults.forgive(world)
+    if rem(n, 3) == 1 and :restored in state.only, do: Faults.remember(world)
     if rem(n, @report_every) == 0, do: progress(n, watch(state)), else: state
   end
 
@@ -185,18 +203,24 @@ defmodule Torture do
     end)
   end
 
-  # The commits so far; when the stand-in is away, next time.
+  # The commits so far, of each deployment by itself; of one that is away, next time.
   defp watch(state) do
-    %{
-      state
-      | oracle: Oracle.judge(state.oracle, Standin.commits(state.world.standin, state.oracle.seen))
-    }
-  rescue
-    _ -> state
+    oracles =
+      for standin <- [state.world.standin, state.world.other], into: %{} do
+        oracle = state.oracles[standin.url]
+
+        try do
+          {standin.url, Oracle.judge(oracle, Standin.commits(standin, oracle.seen))}
+        rescue
+          _ -> {standin.url, oracle}
+        end
+      end
+
+    %{state | oracles: oracles}
   end
 
   defp progress(n, state) do
-    o = state.oracle
+    o = Oracle.sum(Map.values(state.oracles))
     seconds = div(System.monotonic_time(:millisecond) - state.started, 1000)
 
     IO.puts(
@@ -222,10 +246,9 @@ defmodule Torture do
     retried = if dead == [], do: {:ok, %{retried: 0}}, else: :convex_sidecar.dead_retry(name, :all)
     settled_again = with {:ok, _} <- retried, {:ok, %{pending: 0}} <- flush(name), do: :ok
     still_dead = dead(name)
-    standing = Standin.documents(state.world.standin)
-    state = watch(state)
     expected = Enum.reduce(results, Log.expected(), &Map.merge(&2, &1.expected))
-    {wrong, right} = Oracle.compare(expected, standing)
+    {wrong, right} = right_at_last(state.world, expected, System.monotonic_time(:millisecond) + @look_ms)
+    oracle = Oracle.sum(Map.values(watch(state).oracles))
 
     faults =
       [
@@ -245,10 +268,10 @@ defmodule Torture do
         state.unexpected ++
         Enum.map(World.crashes(state.world), &{:crashed, &1}) ++
         Enum.flat_map(results, & &1.unexpected) ++
-        wrong ++ state.oracle.backwards ++ state.oracle.foreign
+        wrong ++ oracle.backwards ++ oracle.foreign
 
     %{
-      oracle: state.oracle,
+      oracle: oracle,
       world: state.world,
       cycles: state.cycles,
       used: state.used,
@@ -267,6 +290,28 @@ defmodule Torture do
       settled_ms: took,
       faults: faults
     }
+  end
+
+  # What was rolled back is still there for a while: the last look at it comes half a minute later.
+  defp right_at_last(world, expected, deadline) do
+    case compare(expected, Standin.documents(world.standin)) do
+      {[_ | _] = wrong, right} ->
+        if System.monotonic_time(:millisecond) < deadline do
+          Process.sleep(500)
+          right_at_last(world, expected, deadline)
+        else
+          {wrong, right}
+        end
+
+      right ->
+        right
+    end
+  end
+
+  # What was cleared, and no log tells of, comes back with a deployment that has it still.
+  defp compare(expected, standing) do
+    {wrong, right} = Oracle.compare(expected, standing)
+    {if(Faults.otherside?(), do: Enum.reject(wrong, &match?({:resurrected, _}, &1)), else: wrong), right}
   end
 
   defp flush(name), do: :convex_sidecar.flush(name, @settle_ms)

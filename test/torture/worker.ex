@@ -24,7 +24,8 @@ defmodule Torture.Worker do
     {10, :upsert},
     {4, :clear},
     {4, :reset},
-    {20, :async}
+    {20, :async},
+    {4, :roll_back}
   ]
   @total @operations |> Enum.map(&elem(&1, 0)) |> Enum.sum()
 
@@ -42,7 +43,8 @@ defmodule Torture.Worker do
   ]
 
   @doc """
-  Run until `stop_flag` (an `:atomics`) is 1. Entities: `%{project: [..], upsert: [..], log: [..]}`.
+  Run until `stop_flag` (an `:atomics`) is 1. Entities: `%{project: {..}, upsert: {..}, log: {..}, rollbacks: :none | :some | :last}`; last: a third of
+  the log ends with one.
   Gives `%{expected: %{document_id => fun}, kept, retries, unexpected}`.
   """
   def run(name, seed, entities, counters, stop_flag) do
@@ -100,9 +102,9 @@ defmodule Torture.Worker do
     end
   end
 
-  # Entities of the log are projected while all is cleared: their versions have the numbers of events, so has the clear.
+  # Entities of the log are projected while all is cleared: the last version of theirs, again.
   defp forget_all(w) do
-    for entity <- Tuple.to_list(w.log_entities), do: Oracle.cleared(Documents.document_id(entity), seq_of_log(entity))
+    Enum.each(Tuple.to_list(w.log_entities), &Log.cleared/1)
     Enum.reduce(Tuple.to_list(w.entities.project) ++ Tuple.to_list(w.entities.upsert), w, &forget(&2, &1))
   end
 
@@ -139,7 +141,12 @@ defmodule Torture.Worker do
       end)
 
     w = Enum.reduce(Tuple.to_list(w.entities.upsert), w, &upsert(&2, &1))
-    Enum.each(Tuple.to_list(w.log_entities), &append_async(w, &1))
+    # Of the log every third one ends with a rollback, every third one as it was, unless that was cleared.
+    for {entity, i} <- Enum.with_index(Tuple.to_list(w.log_entities)) do
+      if rem(i, 3) < 2 or w.entities.rollbacks != :last or Log.cleared?(entity), do: append_async(w, entity)
+      if rem(i, 3) == 1 and w.entities.rollbacks == :last, do: Log.roll_back(entity, 1)
+    end
+
     w
   end
 
@@ -183,6 +190,17 @@ defmodule Torture.Worker do
     w
   end
 
+  # Nobody is told of a rollback.
+  defp operate(:roll_back, %{entities: %{rollbacks: :none}} = w), do: operate(:async, w)
+
+  defp operate(:roll_back, w) do
+    entity = choose(w.log_entities)
+    append_async(w, entity)
+    Process.sleep(:rand.uniform(300))
+    Log.roll_back(entity, :rand.uniform(2))
+    w
+  end
+
   defp upsert(w, {kind, _} = entity) do
     n = number(w, entity) + 1
     id = Documents.document_id(entity)
@@ -212,20 +230,9 @@ defmodule Torture.Worker do
 
   defp swap({a, b}), do: {b, a}
 
-  # The version must be known to the oracle before the conveyor can read it.
   defp append_async(w, {kind, id} = entity) do
-    seq = seq_of_log(entity) + 1
-    {_, hash} = Documents.document(entity, 0, seq)
-    Oracle.sent(Documents.document_id(entity), hash, seq)
-    ^seq = Log.append(entity)
+    Log.append(entity)
     :ok = :convex_sidecar.project_async(w.name, kind, id, Log.source())
-  end
-
-  defp seq_of_log(entity) do
-    case :ets.lookup(Log, entity) do
-      [{_, seq}] -> seq
-      [] -> 0
-    end
   end
 
   defp project(w, new_events, opts) do

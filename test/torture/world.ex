@@ -1,10 +1,10 @@
 defmodule Torture.World do
   @moduledoc """
-  What suffers, and the ways to hurt it: an epmd, a stand-in for Convex, a managed sidecar on a
-  store, and a file that is its clock.  Everything is ended by its process id.
+  What suffers, and the ways to hurt it: an epmd, two stand-ins for Convex, of which the sidecar writes to one at a time, a managed
+  sidecar on a store, and a file that is its clock.  Everything is ended by its process id.
   """
 
-  defstruct [:name, :node, :dir, :standin, :clock, :epmd]
+  defstruct [:name, :node, :dir, :standin, :other, :clock, :epmd]
 
   @sink [
     request_timeout_ms: 1000,
@@ -14,6 +14,7 @@ defmodule Torture.World do
   @delivery [min_interval_ms: 5, backoff_min_ms: 5, backoff_max_ms: 150, probe_ms: 100]
 
   @deaths __MODULE__.Deaths
+  @destination __MODULE__.Destination
 
   @doc "`batch_mutation`: nil for the sidecar's own, \"\" for one document a call."
   def start(program, batch_mutation \\ nil) do
@@ -25,7 +26,8 @@ defmodule Torture.World do
     quiet(dir)
     epmd = start_epmd()
     {:ok, _} = :net_kernel.start([:"torture_#{System.pid()}@127.0.0.1", :longnames])
-    standin = Standin.launch([{"STANDIN_LATENCY_MS", "0-4"}])
+    [standin, other] = for _ <- 1..2, do: Standin.launch([{"STANDIN_LATENCY_MS", "0-4"}])
+    :persistent_term.put(@destination, standin)
 
     node = :"tortured_#{System.pid()}@127.0.0.1"
 
@@ -34,7 +36,7 @@ defmodule Torture.World do
       program: program,
       node: node,
       store_dir: Path.join(dir, "store"),
-      config: [sink: Standin.sink(standin, sink(batch_mutation)), delivery: @delivery],
+      config: fn -> [sink: Standin.sink(:persistent_term.get(@destination), sink(batch_mutation)), delivery: delivery()] end,
       backoff_min_ms: 10,
       backoff_max_ms: 200,
       drain_ms: 2000,
@@ -50,6 +52,7 @@ defmodule Torture.World do
       node: node,
       dir: dir,
       standin: standin,
+      other: other,
       clock: clock,
       epmd: epmd
     }
@@ -65,6 +68,7 @@ defmodule Torture.World do
   def stop(world, keep?) do
     :convex_sidecar.stop(world.name)
     Standin.remove(world.standin)
+    Standin.remove(world.other)
     kill(world.epmd, "TERM")
     unless keep?, do: File.rm_rf!(world.dir)
   end
@@ -109,6 +113,17 @@ defmodule Torture.World do
           ~r/sidecar\.exited instance=\S+ (signal=(?!9\b)|status=66\b)|Sanitizer: |runtime error: /)
     )
     |> Enum.map(&String.slice(&1, 0, 400))
+  end
+
+  @doc "Whether Convex may change on the other side: be restored, wiped, another one."
+  def otherside?, do: System.get_env("OTHERSIDE") == "1"
+
+  defp delivery, do: if(otherside?(), do: [mark_ms: 1000] ++ @delivery, else: @delivery)
+
+  @doc "The next start of the sidecar writes to the other deployment."
+  def move(world) do
+    :persistent_term.put(@destination, world.other)
+    %{world | standin: world.other, other: world.standin}
   end
 
   # ---- epmd

@@ -77,7 +77,9 @@ defmodule Live do
     %{
       project: List.to_tuple(Enum.slice(ids, 0..29)),
       upsert: List.to_tuple(Enum.slice(ids, 30..44)),
-      log: List.to_tuple(Enum.slice(ids, 45..59))
+      log: List.to_tuple(Enum.slice(ids, 45..59)),
+      # The package of 0.1.1 looks at nothing twice.
+      rollbacks: :none
     }
   end
 
