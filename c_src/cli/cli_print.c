@@ -80,6 +80,15 @@ void cli_print_text(struct slice text, FILE *out)
     buf_free(&b);
 }
 
+void cli_print_json(term t, FILE *out)
+{
+    struct buf b = {0};
+
+    put_json(&b, t, "\"");
+    fwrite(b.data, 1, b.len, out);
+    buf_free(&b);
+}
+
 void cli_print_absent(const char *store_dir, const struct fault *fault, FILE *out)
 {
     fputs("convex_sidecar: no sidecar answers in ", out);

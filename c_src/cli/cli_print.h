@@ -19,6 +19,9 @@ bool cli_print_answer(term answer, bool json, FILE *out, FILE *err);
 /** cli_print_text(text, out): ${text}, with everything a terminal might obey escaped. */
 void cli_print_text(struct slice text, FILE *out);
 
+/** cli_print_json(t, out): ${t} as JSON, escaped likewise. */
+void cli_print_json(term t, FILE *out);
+
 /** cli_print_absent(store_dir, fault, out): That no sidecar answers in ${store_dir}, and why. */
 void cli_print_absent(const char *store_dir, const struct fault *fault, FILE *out);
 

@@ -17,7 +17,6 @@
 #include "cli/cli_print.h"
 #include "ground/buf.h"
 #include "ground/clock.h"
-#include "json/json.h"
 
 #include <inttypes.h>
 #include <signal.h>
@@ -67,16 +66,6 @@ static void put_line(term event, FILE *out)
     fputc('\n', out);
 }
 
-static void put_json(term event, FILE *out)
-{
-    struct buf b = {0};
-    struct fault fault = {0};
-
-    if (json_put_term(&b, event, JSON_SHOWN, NULL, &fault) == ERR_OK)
-        fprintf(out, "%.*s\n", SLICE_ARG(buf_view(&b)));
-    buf_free(&b);
-}
-
 void cli_tap_put(term part, bool json, FILE *out)
 {
     term list = term_type(part) == TERM_MAP ? term_get(part, "events") : NULL;
@@ -87,10 +76,12 @@ void cli_tap_put(term part, bool json, FILE *out)
     for (uint32_t i = 0; i < term_arity(list); i++, event = term_next(event)) {
         if (term_type(event) != TERM_MAP)
             continue;
-        if (json)
-            put_json(event, out);
-        else
+        if (!json) {
             put_line(event, out);
+            continue;
+        }
+        cli_print_json(event, out);
+        fputc('\n', out);
     }
 }
 
