@@ -8,6 +8,8 @@
  * What can go wrong: whoever reads standard error may be slow or gone.  Logging must not make a
  * thread wait for it, so a line that would block, or fails, is dropped and counted, and the next
  * line that gets through is preceded by "warning log.dropped lines=N".  errno is left as it was.
+ * An event may come a thousand times a second (each of many documents is refused): after a burst
+ * its lines are held back and counted, for a while.
  *
  * Any thread; a lock keeps the question "is there room" and the write together.
  */
@@ -25,6 +27,7 @@
 #include <unistd.h>
 
 #define LINE_BYTES 2048 /* with newline; below PIPE_BUF */
+#define EVENTS     32   /* whose bursts are counted at a time */
 #define KEPT_LINES 40
 #define KEPT_BYTES 400 /* of a line that is remembered */
 
@@ -51,6 +54,14 @@ static struct {
 } kept[KEPT_LINES];
 static uint64_t kept_count;
 static bool may_keep;
+
+/* What was said of an event lately; under lock. */
+static struct burst {
+    const char *event; /* NULL: free */
+    int64_t since_us;
+    unsigned said;
+    uint64_t held;
+} bursts[EVENTS];
 
 /*
  * Whether standard error is the journal's stream.  The variable alone does not say so: a child of
@@ -160,12 +171,85 @@ void log_recent(void (*line)(void *arg, int64_t at_us, const char *text), void *
     pthread_mutex_unlock(&lock);
 }
 
+/* Say how many lines of ${b} were held back, and forget it; under lock. */
+static void end_burst(struct burst *b)
+{
+    char line[160];
+    int head = 0;
+
+    if (b->held > 0) {
+        head = atomic_load(&to_journal) ? snprintf(line, sizeof line, "<4>") : 0;
+        int n = snprintf(line + head, sizeof line - (size_t)head,
+                         "warning log.limited event=%.60s lines=%llu\n", b->event,
+                         (unsigned long long)b->held);
+        keep_line(line + head, (size_t)n);
+        if (!write_line(line, (size_t)(head + n)))
+            dropped++;
+    }
+    *b = (struct burst){0};
+}
+
+static bool is_over(const struct burst *b, int64_t now_us)
+{
+    return now_us - b->since_us >= LOG_BURST_MS * 1000LL;
+}
+
+/* The place of ${event}, which may be new; NULL: all are taken. */
+static struct burst *find_burst(const char *event, int64_t now_us)
+{
+    struct burst *place = NULL;
+
+    for (struct burst *b = bursts; b < bursts + EVENTS; b++) {
+        if (b->event != NULL && strcmp(b->event, event) == 0)
+            return b;
+        if (place == NULL && (b->event == NULL || is_over(b, now_us)))
+            place = b;
+    }
+    return place;
+}
+
+/* Whether a line of ${event} may be shown now; else it is counted. */
+static bool may_say(const char *event)
+{
+    int64_t now_us = clock_mono_us();
+
+    pthread_mutex_lock(&lock);
+    struct burst *b = find_burst(event, now_us);
+    if (b != NULL && (b->event == NULL || is_over(b, now_us))) {
+        end_burst(b);
+        *b = (struct burst){.event = event, .since_us = now_us};
+    }
+    bool may = b == NULL || b->said < LOG_BURST;
+    if (b != NULL && may)
+        b->said++;
+    else if (b != NULL)
+        b->held++;
+    pthread_mutex_unlock(&lock);
+    return may;
+}
+
+void log_tick(void)
+{
+    int64_t now_us = clock_mono_us();
+
+    pthread_mutex_lock(&lock);
+    for (struct burst *b = bursts; b < bursts + EVENTS; b++)
+        if (b->event != NULL && is_over(b, now_us))
+            end_burst(b);
+    pthread_mutex_unlock(&lock);
+}
+
 void log_event(enum log_level level, const char *event, const char *fmt, ...)
 {
+    int saved_errno = errno;
+
     if (level > atomic_load_explicit(&shown, memory_order_relaxed))
         return;
+    if (level != LOG_DEBUG && !may_say(event)) {
+        errno = saved_errno;
+        return;
+    }
 
-    int saved_errno = errno;
     char text[LINE_BYTES], line[LINE_BYTES];
     int head =
         atomic_load(&to_journal) ? snprintf(line, sizeof line, "<%c>", levels[level].priority) : 0;

@@ -23,9 +23,16 @@ bool log_level_parse(const char *text, enum log_level *level);
  * One line.  ${event} is a dotted name ("outbox.store_failed"); ${fmt} makes the
  * key=value part (may be ""), values with blanks or quotes go through log_quote.
  * All but printable ASCII is escaped, a line is cut at 2 KiB.  Log an event once,
- * where it is first seen; never a cookie, a key, a document.
+ * where it is first seen; never a cookie, a key, a document.  ${event} is static
+ * text; of one event LOG_BURST lines are shown within LOG_BURST_MS (debug: all),
+ * the rest is counted, and "log.limited event=... lines=N" says so (log_tick).
  */
 void log_event(enum log_level level, const char *event, const char *fmt, ...) PRINTF(3, 4);
+
+enum { LOG_BURST = 50, LOG_BURST_MS = 10000 };
+
+/** log_tick(): Say what was held back, of events whose time is over.  Now and then, any thread. */
+void log_tick(void);
 
 /** log_keep(on): Whether the last lines are remembered, in fixed memory; they are not at first. */
 void log_keep(bool on);

@@ -357,6 +357,7 @@ void sidecar_tick(struct sidecar *s)
         s->is_settled = true;
         crash_mark_settle(s->config->store_dir);
     }
+    log_tick();
     history_tick(s->history, clock_mono_us(), clock_wall_us());
 }
 

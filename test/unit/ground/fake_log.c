@@ -30,6 +30,10 @@ bool log_limited(int64_t *last_us, int64_t period_ms)
     return is_first;
 }
 
+void log_tick(void)
+{
+}
+
 void log_open(enum log_level level)
 {
     (void)level;

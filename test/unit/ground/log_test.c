@@ -1,5 +1,6 @@
 /* log_test.c - what reaches standard error, and what happens when nobody reads it. */
 
+#include "ground/clock.h"
 #include "ground/log.h"
 
 #include "test.h"
@@ -8,7 +9,29 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
+
+/* The clock, and how far it was put on. */
+static int64_t put_on_us;
+
+static int64_t now_us(clockid_t which)
+{
+    struct timespec t;
+
+    clock_gettime(which, &t);
+    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+int64_t clock_mono_us(void)
+{
+    return now_us(CLOCK_MONOTONIC) + put_on_us;
+}
+
+int64_t clock_wall_us(void)
+{
+    return now_us(CLOCK_REALTIME);
+}
 
 static int saved_stderr = -1;
 
@@ -144,8 +167,9 @@ TEST(a_reader_that_does_not_read_costs_lines_not_time)
     uint64_t lines = 0;
     ck_assert_int_eq(pipe(ends), 0);
     redirect(ends[1]);
+    log_open(LOG_DEBUG);
     for (int i = 0; i < 20000; i++) /* far more than a pipe holds: would block for ever */
-        log_event(LOG_INFO, "flood", "i=%05d", i);
+        log_event(LOG_DEBUG, "flood", "i=%05d", i); /* debug: all of them */
     ck_assert_int_eq(fcntl(ends[0], F_SETFL, O_NONBLOCK), 0);
     for (ssize_t n; (n = read(ends[0], some, sizeof some)) > 0;)
         for (ssize_t i = 0; i < n; i++)
@@ -170,7 +194,7 @@ TEST(a_reader_that_does_not_read_costs_lines_not_time)
 static void *writer(void *arg)
 {
     for (int i = 0; i < LINES; i++)
-        log_event(LOG_INFO, "thread", "n=%d i=%d pad=%0100d", *(int *)arg, i, i);
+        log_event(LOG_DEBUG, "thread", "n=%d i=%d pad=%0100d", *(int *)arg, i, i);
     return NULL;
 }
 
@@ -179,6 +203,7 @@ TEST(lines_of_many_threads_do_not_mix)
     int fd = temp_file(), numbers[THREADS], count = 0;
     pthread_t threads[THREADS];
     redirect(fd);
+    log_open(LOG_DEBUG);
     for (int i = 0; i < THREADS; i++) {
         numbers[i] = i;
         ck_assert_int_eq(pthread_create(&threads[i], NULL, writer, &numbers[i]), 0);
@@ -189,7 +214,7 @@ TEST(lines_of_many_threads_do_not_mix)
     char *text = contents(fd), *rest = text;
     for (char *line; (line = strsep(&rest, "\n")) != NULL && *line != '\0'; count++) {
         int n, i, pad, end = 0;
-        ck_assert_int_eq(sscanf(line, "info thread n=%d i=%d pad=%d%n", &n, &i, &pad, &end), 3);
+        ck_assert_int_eq(sscanf(line, "debug thread n=%d i=%d pad=%d%n", &n, &i, &pad, &end), 3);
         ck_assert_int_eq(i, pad);
         ck_assert_int_eq(line[end], '\0');
     }
@@ -222,6 +247,42 @@ TEST(levels_by_name)
     ck_assert(log_level_parse("debug", &level) && level == LOG_DEBUG);
     ck_assert(!log_level_parse("Info", &level) && !log_level_parse("", &level));
     ck_assert_int_eq(level, LOG_DEBUG);
+}
+
+static size_t count_of(const char *text, const char *part)
+{
+    size_t n = 0;
+
+    while ((text = strstr(text, part)) != NULL) {
+        n++;
+        text += strlen(part);
+    }
+    return n;
+}
+
+TEST(a_flood_of_one_event_is_held_back_and_counted)
+{
+    int fd = temp_file();
+    redirect(fd);
+    log_open(LOG_DEBUG);
+    for (int i = 0; i < LOG_BURST + 25; i++) {
+        log_event(LOG_WARNING, "flood.one", "i=%d", i);
+        log_event(LOG_DEBUG, "flood.debug", "i=%d", i);
+    }
+    log_event(LOG_WARNING, "other.event", "%s", "");
+    log_tick(); /* its time is not over */
+    put_on_us += LOG_BURST_MS * 1000LL;
+    log_tick();
+    log_event(LOG_WARNING, "flood.one", "i=last");
+    release();
+    char *text = contents(fd);
+    ck_assert_uint_eq(count_of(text, "flood.one i="), LOG_BURST + 1);
+    ck_assert_uint_eq(count_of(text, "flood.debug i="), LOG_BURST + 25);
+    ck_assert_uint_eq(count_of(text, "other.event"), 1);
+    ck_assert_uint_eq(count_of(text, "warning log.limited event=flood.one lines=25\n"), 1);
+    ck_assert_uint_eq(count_of(text, "log.limited"), 1);
+    free(text);
+    close(fd);
 }
 
 TEST(repeats_are_limited)
