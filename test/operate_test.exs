@@ -1,5 +1,5 @@
 defmodule OpenAgentsRuntime.Convex.OperateTest do
-  @moduledoc "The words that show where documents are: explain, peers, tap."
+  @moduledoc "The words that show where documents are: pending, explain, peers, tap."
   use SidecarCase, async: false
 
   @run "runtime/run_summary:"
@@ -52,6 +52,38 @@ defmodule OpenAgentsRuntime.Convex.OperateTest do
     assert {:ok, %{kind: nil, convex: %{not_asked: why}}} = :convex_sidecar.call(c.name, {:explain, "some:thing"}, 10_000)
 
     assert why =~ "prefix"
+  end
+
+  defp pending(c, options) do
+    {:ok, rows} = :convex_sidecar.call(c.name, {:pending, options}, 10_000)
+    rows
+  end
+
+  test "pending: what waits, the oldest first, by kind, and what is in trouble with its reason", c do
+    project(c, "fine", %{ack: :written})
+    assert pending(c, %{}) == []
+    assert {"none\n", 0} = words(c, ["pending"])
+
+    Standin.faults(c.standin, ~s({"kind":"status","status":403,"times":0,"match":{"text":"ill_one"}}))
+    project(c, "ill_one")
+    wait_until(fn -> pending(c, %{troubled: true}) != [] end)
+    {:ok, :paused} = :convex_sidecar.call(c.name, :pause, 5000)
+    project(c, "waits")
+
+    assert [ill, %{document_id: @run <> "waits", state: "waits", why: nil, attempts: 0, seq: 0, op: "upsert"}] = pending(c, %{})
+    assert %{document_id: @run <> "ill_one", kind: "run_summary", state: state, why: why, attempts: n} = ill
+    assert state in ["refused", "on trial", "lone"] and why =~ "403" and n >= 1
+    assert [%{document_id: @run <> "ill_one"}] = pending(c, %{troubled: true})
+    assert pending(c, %{kind: "codex_worker_summary"}) == []
+    assert length(pending(c, %{kind: "run_summary"})) == 2
+    assert {:error, {:invalid, "opts.troubled", _}} = :convex_sidecar.call(c.name, {:pending, %{troubled: 7}}, 5000)
+
+    {text, 0} = words(c, ["pending", "--troubled"])
+    assert [head, row] = String.split(text, "\n", trim: true)
+    assert head =~ ~r/^document_id +kind +seq +attempts +kept_at +state +why$/
+    assert row =~ ~r/^#{@run}ill_one +run_summary .*403/
+    {json, 0} = words(c, ["pending", "--kind", "run_summary", "--json"])
+    assert json =~ ~s("document_id":"#{@run}waits")
   end
 
   test "explain: pending, where it is, and when it is tried next", c do

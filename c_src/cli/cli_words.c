@@ -34,7 +34,7 @@ struct arguments {
     const char *list[ARGUMENTS_MAX]; /* those without -- */
     int count;
     /* the options, as words.def names their fields */
-    bool json, all, lower, repair, dry_run, yes;
+    bool json, all, troubled, lower, repair, dry_run, yes;
     const char *kind, *id, *from, *after; /* NULL: not given */
     int64_t from_line, looks, timeout_ms; /* 0: not given */
     char *why;                            /* for a sentence on what is wrong */
@@ -44,8 +44,8 @@ struct arguments {
 struct word;
 typedef bool make_request(const struct word *w, struct arguments *a, struct ask *ask);
 
-static make_request make_plain, make_top, make_tap, make_wait, make_one, make_clear, make_dead,
-    make_rebuild, make_audit;
+static make_request make_plain, make_top, make_tap, make_pending, make_wait, make_one, make_clear,
+    make_dead, make_rebuild, make_audit;
 
 static const struct word {
     struct cli_word shown;
@@ -151,6 +151,24 @@ static bool make_top(const struct word *w, struct arguments *a, struct ask *ask)
 }
 
 /* {tap, #{kind, id}} */
+static bool make_pending(const struct word *w, struct arguments *a, struct ask *ask)
+{
+    struct buf *b = &ask->request;
+
+    if (!takes(a, 0, 0))
+        return false;
+    term_put_tuple(b, 2);
+    term_put_atom(b, w->shown.name);
+    term_put_map(b, a->kind != NULL ? 2 : 1);
+    term_put_atom(b, "troubled");
+    term_put_bool(b, a->troubled);
+    if (a->kind != NULL) {
+        term_put_atom(b, "kind");
+        term_put_text(b, a->kind);
+    }
+    return true;
+}
+
 static bool make_tap(const struct word *w, struct arguments *a, struct ask *ask)
 {
     struct buf *b = &ask->request;

@@ -121,10 +121,13 @@ static void bury(struct taking *t, struct entry *e, const struct verdict *v)
 }
 
 /* For status: the first ones that are in trouble, and the last thing said of them. */
-static void note(struct delivery *d, const struct entry *e, const struct verdict *v)
+static void note(struct delivery *d, struct entry *e, const struct verdict *v)
 {
     struct note *n = NULL;
     char id[700], why[300];
+
+    free(e->why);
+    e->why = base_strndup(v->why, strlen(v->why));
 
     for (size_t i = 0; i < DISPATCH_NOTES; i++)
         if (d->notes[i].document == e->document || (n == NULL && d->notes[i].document == 0))

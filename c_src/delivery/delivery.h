@@ -52,5 +52,8 @@ bool delivery_has_unsettled(const struct delivery *d);
 void delivery_status(const struct delivery *d, struct dispatch_status *s);
 /** delivery_place(d, document, place): Where it is. */
 void delivery_place(const struct delivery *d, uint64_t document, struct dispatch_place *place);
+/** delivery_troubled(d, items, max): Up to ${max} of those that travel alone or are searched for;
+ * how many. */
+size_t delivery_troubled(const struct delivery *d, struct dispatch_troubled *items, size_t max);
 
 #endif

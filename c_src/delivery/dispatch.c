@@ -34,6 +34,7 @@ struct question {
     struct question *next;
     uint64_t document;
     dispatch_told *told;
+    dispatch_listed *listed; /* or this: all in trouble */
     void *arg;
 };
 
@@ -155,11 +156,24 @@ static void take_orders(struct dispatch *d, int64_t now_us)
 
 static const struct dispatch_place closing_place = {.what = "closing"};
 
-/* Answer what was asked; with ${is_end} for the last time. */
-static void take_questions(struct dispatch *d, bool is_end)
+static void answer(const struct dispatch *d, const struct question *q, bool is_end)
 {
     struct dispatch_place place = closing_place;
 
+    if (q->listed == NULL) {
+        if (!is_end)
+            delivery_place(d->delivery, q->document, &place);
+        q->told(q->arg, &place);
+        return;
+    }
+    struct dispatch_troubled *items = base_alloc(DISPATCH_TROUBLED * sizeof *items);
+    q->listed(q->arg, items, is_end ? 0 : delivery_troubled(d->delivery, items, DISPATCH_TROUBLED));
+    free(items);
+}
+
+/* Answer what was asked; with ${is_end} for the last time. */
+static void take_questions(struct dispatch *d, bool is_end)
+{
     pthread_mutex_lock(&d->lock);
     struct question *next, *q = d->questions;
     d->questions = NULL;
@@ -167,9 +181,7 @@ static void take_questions(struct dispatch *d, bool is_end)
     pthread_mutex_unlock(&d->lock);
     for (; q != NULL; q = next) {
         next = q->next;
-        if (!is_end)
-            delivery_place(d->delivery, q->document, &place);
-        q->told(q->arg, &place);
+        answer(d, q, is_end);
         free(q);
     }
 }
@@ -286,11 +298,11 @@ void dispatch_reload(struct dispatch *d)
     dispatch_wake(d);
 }
 
-void dispatch_look(struct dispatch *d, uint64_t document, dispatch_told *told, void *arg)
+static void ask(struct dispatch *d, const struct question *question)
 {
     struct question *q = base_alloc(sizeof *q);
 
-    *q = (struct question){.document = document, .told = told, .arg = arg};
+    *q = *question;
     pthread_mutex_lock(&d->lock);
     bool is_taken = !d->has_ended;
     if (is_taken) {
@@ -301,9 +313,19 @@ void dispatch_look(struct dispatch *d, uint64_t document, dispatch_told *told, v
     if (is_taken) {
         dispatch_wake(d);
     } else {
-        told(arg, &closing_place);
+        answer(d, q, true);
         free(q);
     }
+}
+
+void dispatch_look(struct dispatch *d, uint64_t document, dispatch_told *told, void *arg)
+{
+    ask(d, &(struct question){.document = document, .told = told, .arg = arg});
+}
+
+void dispatch_list(struct dispatch *d, dispatch_listed *listed, void *arg)
+{
+    ask(d, &(struct question){.listed = listed, .arg = arg});
 }
 
 void dispatch_stop(struct dispatch *d, int64_t wait_ms)

@@ -68,6 +68,17 @@ struct dispatch_place {
 /* On the delivery thread, or at once; ${place} is borrowed. */
 typedef void dispatch_told(void *arg, const struct dispatch_place *place);
 
+/* A document that travels alone, or is searched for. */
+struct dispatch_troubled {
+    uint64_t document, no; /* of its pending record */
+    struct dispatch_place place;
+};
+
+#define DISPATCH_TROUBLED 1000 /* told at most */
+
+/* On the delivery thread, or at once; ${items} are borrowed. */
+typedef void dispatch_listed(void *arg, const struct dispatch_troubled *items, size_t count);
+
 /** dispatch_open(o, sink, options): Start the delivery thread; ${sink} is taken. */
 struct dispatch *dispatch_open(struct outbox *o, struct sink *sink,
                                const struct dispatch_options *options);
@@ -87,6 +98,9 @@ void dispatch_status(struct dispatch *d, struct dispatch_status *s);
  * trial", "failing"; "closing" when delivery has ended.  Any thread; never waits.
  */
 void dispatch_look(struct dispatch *d, uint64_t document, dispatch_told *told, void *arg);
+/** dispatch_list(d, listed, arg): As dispatch_look, with all that travel alone or are searched for;
+ * none when delivery has ended. */
+void dispatch_list(struct dispatch *d, dispatch_listed *listed, void *arg);
 const char *dispatch_state_text(enum dispatch_state s);
 /** dispatch_next_text(s), dispatch_kind_next_text(s): What an operator can do about the endpoint,
  * or a kind, in that state; "": nothing. */

@@ -149,6 +149,9 @@ void known_free(struct known *k)
 {
     if (k == NULL)
         return;
+    for (size_t i = 0; i < BUCKETS; i++)
+        for (struct entry *e = k->buckets[i]; e != NULL; e = e->next_known)
+            free(e->why);
     while (k->slabs != NULL) {
         struct slab *next = k->slabs->next;
         free(k->slabs);
@@ -210,6 +213,8 @@ void known_drop(struct known *k, struct entry *e)
         at = &(*at)->next_known;
     }
     *at = e->next_known;
+    free(e->why);
+    e->why = NULL;
     e->next = k->spare;
     k->spare = e;
     k->count--;

@@ -26,6 +26,7 @@ struct entry {
     uint64_t revision;    /* of the version last sent; 0: none yet */
     int64_t due_us;       /* not to be sent before (monotonic) */
     struct trouble trouble;
+    char *why;                   /* heap: the last thing said of it; NULL: nothing */
     uint32_t attempts;           /* times this version was sent */
     uint32_t marks[ENTRY_MARKS]; /* struct scope, mark */
     uint32_t place;              /* in the call whose answer is taken */

@@ -82,6 +82,8 @@ void load_meet_newer(struct delivery *d, struct entry *e)
 
     e->attempts = 0;
     e->revision = 0;
+    free(e->why);
+    e->why = NULL;
     trouble_hear(&e->trouble, TROUBLE_NEWER, &evidence); /* nobody dies of that */
 }
 

@@ -170,20 +170,54 @@ void delivery_measure(struct delivery *d)
     }
 }
 
-void delivery_place(const struct delivery *d, uint64_t document, struct dispatch_place *place)
+static void show_place(const struct delivery *d, const struct entry *e,
+                       struct dispatch_place *place)
 {
-    const struct entry *e = known_find(d->known, document);
-
-    *place = (struct dispatch_place){.what = "ahead"};
-    if (e == NULL)
-        return;
     place->what = e->settlement != NULL              ? "under way"
                   : e->trouble.state != TROUBLE_NONE ? trouble_text(e->trouble.state)
                                                      : "waits";
     place->attempts = e->attempts;
     if (e->settlement == NULL && e->due_us > d->now_us)
         place->next_us = d->wall_us + (e->due_us - d->now_us);
-    for (size_t i = 0; i < DISPATCH_NOTES; i++)
-        if (d->notes[i].document == document)
-            memcpy(place->why, d->notes[i].why, sizeof place->why);
+    snprintf(place->why, sizeof place->why, "%.159s", e->why != NULL ? e->why : "");
+}
+
+void delivery_place(const struct delivery *d, uint64_t document, struct dispatch_place *place)
+{
+    const struct entry *e = known_find(d->known, document);
+
+    *place = (struct dispatch_place){.what = "ahead"};
+    if (e != NULL)
+        show_place(d, e, place);
+}
+
+struct troubled_list {
+    const struct delivery *delivery;
+    struct dispatch_troubled *items;
+    size_t count, max;
+};
+
+/* ${what}: NULL: as its trouble says. */
+static void list(struct troubled_list *l, const struct entry *e, const char *what)
+{
+    for (; e != NULL && l->count < l->max; e = e->next) {
+        struct dispatch_troubled *t = &l->items[l->count++];
+        *t = (struct dispatch_troubled){.document = e->document, .no = e->no};
+        show_place(l->delivery, e, &t->place);
+        t->place.what = what != NULL ? what : trouble_text(e->trouble.state);
+    }
+}
+
+size_t delivery_troubled(const struct delivery *d, struct dispatch_troubled *items, size_t max)
+{
+    struct troubled_list l = {.delivery = d, .items = items, .max = max};
+
+    for (const struct call *c = d->flight; c != NULL; c = c->next)
+        if (c->sort == CALL_SEARCH || c->sort == CALL_LONE)
+            list(&l, c->entries.first, c->sort == CALL_SEARCH ? "searched for" : NULL);
+    for (size_t i = 0; i < delivery_kind_slots(d); i++)
+        list(&l, d->kinds[i].troubled.first, NULL);
+    for (const struct group *g = d->search.first; g != NULL; g = g->next)
+        list(&l, g->entries.first, "searched for");
+    return l.count;
 }

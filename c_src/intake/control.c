@@ -512,6 +512,13 @@ static bool take_tap(struct control *c, struct dist_session *session, struct cal
     return true;
 }
 
+static bool take_pending(struct control *c, struct dist_session *session, struct caller *caller,
+                         term words)
+{
+    pending_words_take(&c->wires.pending, &c->orders, session, caller, term_element(words, 1));
+    return true;
+}
+
 /* ---- the table ------------------------------------------------------------- */
 
 /* A word alone (arity 0) or a tuple {Word, Argument...}. */
@@ -524,7 +531,7 @@ static const struct word {
     {"status", 0, take_status},         {"flush", 2, take_flush}, {"pause", 0, take_pause},
     {"resume", 0, take_resume},         {"drain", 0, take_drain}, {"drain", 2, take_drain},
     {"reload", 0, take_reload},         {"dead", 2, take_dead},   {"peers", 0, take_peers},
-    {"explain", 2, take_explain},       {"tap", 2, take_tap},
+    {"explain", 2, take_explain},       {"tap", 2, take_tap},     {"pending", 2, take_pending},
 };
 
 bool control_take(struct control *c, struct dist_session *session, struct caller *caller,

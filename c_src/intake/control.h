@@ -7,6 +7,7 @@
 #include "ground/base.h"
 #include "intake/audit_words.h"
 #include "intake/explain.h"
+#include "intake/pending_words.h"
 
 struct control; /* opaque */
 struct outbox;
@@ -23,6 +24,7 @@ struct control_wires {
     void (*status)(void *arg, struct buf *term);
     struct audit_wires audit;
     struct explain_wires explain;
+    struct pending_wires pending;
     /* Append the list of BEAM nodes that are connected as a term. */
     void (*peers)(void *arg, struct buf *term);
 };

@@ -114,6 +114,15 @@ enum err round_each_checkpoint(struct round *r, struct slice prefix, struct slic
                                              const struct checkpoint *cp),
                                void *arg) MUST_CHECK;
 
+/**
+ * round_pending_at(r, no, p), round_each_pending(r, after, visit, arg):
+ * The pending version with that number (ERR_NOT_FOUND: it is pending no more); those that arrived
+ * after ${after} (without its lane), in the order of their arrival, until ${visit} returns false.
+ */
+enum err round_pending_at(struct round *r, uint64_t no, struct pending *p) MUST_CHECK;
+enum err round_each_pending(struct round *r, uint64_t after,
+                            bool (*visit)(void *arg, const struct pending *p),
+                            void *arg) MUST_CHECK;
 /** round_dead_get(r, id, d): Slices are good until the next round_ call. */
 enum err round_dead_get(struct round *r, struct slice id, struct dead_letter *d) MUST_CHECK;
 /** round_dead_each(r, after, visit, arg): Dead letters behind that of the document ${after} (empty:

@@ -13,6 +13,8 @@
  * Runs on the store thread only, inside a round.
  */
 
+#include "outbox/lanes.h"
+#include "outbox/round.h"
 #include "outbox/round_inside.h"
 #include "projection/gate.h"
 #include "store/store.h"
@@ -54,7 +56,29 @@ enum err round_number_of(struct round *r, struct slice id, uint64_t *document)
 
 enum err round_pending(struct round *r, const struct checkpoint *cp, struct pending *p)
 {
-    struct slice key = slice_of(&cp->pending_no, sizeof cp->pending_no), value;
+    return round_pending_at(r, cp->pending_no, p);
+}
+
+enum err round_each_pending(struct round *r, uint64_t after,
+                            bool (*visit)(void *arg, const struct pending *p), void *arg)
+{
+    struct slice key, value;
+    struct fault fault;
+    struct pending p;
+
+    for (;;) {
+        enum err e = round_next_pending(r, after + 1, &key, &value);
+        if (e != ERR_OK)
+            return e == ERR_NOT_FOUND ? ERR_OK : e;
+        after = lane_arrival(lanes_no(key));
+        if (record_get_pending(key, value, &p, &fault) == ERR_OK && !visit(arg, &p))
+            return ERR_OK;
+    }
+}
+
+enum err round_pending_at(struct round *r, uint64_t no, struct pending *p)
+{
+    struct slice key = slice_of(&no, sizeof no), value;
     struct fault fault;
     enum err e = round_check(r, store_get(r->store, STORE_PENDING, key, &value));
 

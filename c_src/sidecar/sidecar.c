@@ -129,6 +129,38 @@ static void wire_place(void *arg, uint64_t document, explain_placed *placed, voi
     dispatch_look(s->dispatch, document, on_told, p);
 }
 
+/* A question of pending on its way through delivery. */
+struct listing {
+    pending_listed *listed;
+    void *arg;
+};
+
+static void on_listed(void *arg, const struct dispatch_troubled *items, size_t count)
+{
+    struct listing l = *(struct listing *)arg;
+    struct pending_place *places = base_alloc(count * sizeof *places);
+
+    for (size_t i = 0; i < count; i++)
+        places[i] = (struct pending_place){.document = items[i].document,
+                                           .no = items[i].no,
+                                           .what = items[i].place.what,
+                                           .why = items[i].place.why,
+                                           .next_us = items[i].place.next_us,
+                                           .attempts = items[i].place.attempts};
+    free(arg);
+    l.listed(l.arg, places, count);
+    free(places);
+}
+
+static void wire_list(void *arg, pending_listed *listed, void *told_arg)
+{
+    struct sidecar *s = arg;
+    struct listing *l = base_alloc(sizeof *l);
+
+    *l = (struct listing){listed, told_arg};
+    dispatch_list(s->dispatch, on_listed, l);
+}
+
 static enum err wire_look(void *arg, const struct kind *kind, struct slice id,
                           explain_looked *looked, void *told_arg, struct fault *fault)
 {
@@ -224,7 +256,8 @@ static void open_intake(struct sidecar *s)
         .status = wire_status,
         .peers = wire_peers,
         .audit = {s->audit, audit_start, audit_cancel, audit_progress},
-        .explain = {s, wire_place, wire_look}};
+        .explain = {s, wire_place, wire_look},
+        .pending = {s, wire_list}};
     const struct intake_options options = {.kinds = c->kinds,
                                            .projection_version = c->projection_version,
                                            .hash = c->projection_hash,
