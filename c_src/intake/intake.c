@@ -235,7 +235,7 @@ static void tell(const struct request *q, enum err e, const char *why)
 
     if (!tap_is_open())
         return;
-    struct slice id = draft_id(q->draft);
+    struct slice id = q->draft != NULL ? draft_id(q->draft) : q->result.document_id;
     const struct kind *kind = kinds_of_id(q->job->intake->options.kinds, id);
     enum tap_event event = e != ERR_OK ? TAP_NOT_KEPT : is->write ? TAP_KEPT : TAP_SKIPPED;
     const char *reason = e == ERR_OK ? decide_reason_text(is->reason) : *why ? why : err_text(e);
