@@ -101,8 +101,11 @@ held([Event | _] = Events, From, Row, {Module, Arg}, Kind, Id) ->
     %% A log that begins only after From (its early events were pruned) has no hole there: the fold
     %% starts with its first event, as in a rebuild.
     case First =< From + 1 orelse (From > 0 andalso not begins_with(First, Module, Kind, Id, Arg)) of
-        true -> says_end(Piece);
-        false -> with(#{reset => true, unless_ahead => true}, Piece)
+        true ->
+            says_end(Piece);
+        false ->
+            begins_late(Kind, Id, First),
+            with(#{reset => true, unless_ahead => true}, Piece)
     end;
 held([], From, Row, Source, Kind, Id) ->
     case seq(latest_seq, Row) of
@@ -110,6 +113,12 @@ held([], From, Row, Source, Kind, Id) ->
         Latest when not is_integer(Latest); Latest >= From -> with(after_seq(From), piece(Row, []));
         Latest -> shorter(Latest, Row, Source, Kind, Id)
     end.
+
+%% Once a fold, since from then on it goes on where it was.
+begins_late(Kind, Id, First) ->
+    logger:info("source.begins_late kind=~ts id=~ts first=~b", [Kind, convex_sidecar_instance:word(Id), First], #{
+        domain => [convex_sidecar], event => <<"source.begins_late">>
+    }).
 
 begins_with(First, Module, Kind, Id, Arg) ->
     case Module:events_after(Kind, Id, 0, 1, Arg) of

@@ -164,17 +164,32 @@ defmodule RuntimeShape do
     now()
   end
 
-  @doc "Many runs, `width` at a time: `%{id => {what, {at_ms, within_ms}}}`."
+  @doc """
+  Many runs, `width` at a time, each some seconds after the one before: `%{id => {what, {at_ms, within_ms}}}`. Without a pause
+  they are as many as the machine can make, and the database answers nobody in time.
+  """
   def scenarios(list, form, width) do
     list
     |> Enum.chunk_every(max(1, div(length(list) + width - 1, width)))
     |> Task.async_stream(
-      fn some -> with_connection(fn -> for {id, what} <- some, do: {id, scenario(id, what, form)} end) end,
+      fn some -> with_connection(fn -> paced(some, form) end) end,
       max_concurrency: width,
       timeout: :infinity
     )
     |> Enum.flat_map(fn {:ok, done} -> done end)
     |> Map.new()
+  end
+
+  defp paced([first | others], form) do
+    one = fn {id, what} -> {id, scenario(id, what, form)} end
+    [one.(first) | Enum.map(others, &(Process.sleep(Enum.random(0..7000)) && one.(&1)))]
+  end
+
+  @doc "Runs that have come to their end, at once."
+  def ends(ids, form) do
+    ids
+    |> Task.async_stream(&with_connection(fn -> scenario(&1, {:row, 0}, form) end), timeout: :infinity)
+    |> Stream.run()
   end
 
   @doc "One event for each of these runs, one after the other."
