@@ -227,6 +227,7 @@ static enum err copy(struct migration *m, const char *dir, struct survey *p, str
     tell_progress(m);
     e = fill(m, p, fault);
     store_close(m->to);
+    owners_free(&m->owners);
     buf_free(&m->sink);
     buf_free(&m->record);
     buf_free(&m->other);

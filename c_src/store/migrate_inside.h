@@ -7,6 +7,7 @@
 
 #include "ground/buf.h"
 #include "store/migrate.h"
+#include "store/owners.h"
 #include "store/survey.h"
 #include "store/record.h"
 
@@ -22,6 +23,7 @@ struct migration {
     bool has_doubt, has_format;
     struct buf sink; /* the name of whom its documents are kept for */
     struct buf record, other;
+    struct owners owners; /* up */
     /* what was read, what is written */
     uint64_t seen, of, made, overtaken;
     size_t uncommitted, uncommitted_bytes;

@@ -101,6 +101,8 @@ static void take_checkpoint(struct migration *m, const struct survey_entry *e)
     if (c.reset_revision > 0)
         migrate_note(&m->counters.next_revision, c.reset_revision - 1);
     c.cp.document = m->counters.next_document++;
+    if (c.cp.has_pending)
+        owners_note(&m->owners, c.cp.pending_no, c.id);
     c.cp.pending_no |= c.cp.has_pending ? LANE_LIVE : 0;
     m->report->checkpoints++;
     put_id(m, c.id, c.cp.document, true);
@@ -161,6 +163,10 @@ static void take_pending(struct migration *m, const struct survey_entry *e)
     migrate_note(&m->counters.next_revision, p.version.revision);
     if (!is_document(m, &p.version, p.json)) {
         quarantine(m, e, NOT_ITS_HASH);
+        return;
+    }
+    if (owners_deny(&m->owners, p.no, p.id)) {
+        quarantine(m, e, "it belongs to another document, says that one's checkpoint");
         return;
     }
     p.no |= LANE_LIVE;

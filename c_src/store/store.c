@@ -257,7 +257,8 @@ enum err store_open(const char *dir, uint64_t map_bytes, struct store **out, str
                   "an older format: convex_sidecar store migrate brings it to this one");
         goto err2;
     }
-    if (is_damage(rc) || rc == ENOMEM) { /* a first page that speaks of pages without end */
+    /* The last two: a first page that speaks of pages without end. */
+    if (is_damage(rc) || rc == ENOMEM || rc == MDB_MAP_RESIZED) {
         store_mark_damaged(s, mdb_strerror(rc));
         fault_fail(
             fault, ERR_STORE, dir,

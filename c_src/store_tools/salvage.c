@@ -114,10 +114,14 @@ static bool read_pending(struct salvager *s, struct slice key, struct slice valu
     }
     salvage_note(&s->counters.next_no, lane_arrival(p->no));
     salvage_note(&s->counters.next_revision, p->version.revision);
-    if (records_is_document(&p->version, p->json))
-        return true;
-    salvage_quarantine(s, "pending", p->id, "the document is not what its hash says", value);
-    return false;
+    const char *why = !records_is_document(&p->version, p->json)
+                          ? "the document is not what its hash says"
+                      : owners_deny(&s->owners, p->no, p->id)
+                          ? "it belongs to another document, says that one's checkpoint"
+                          : NULL;
+    if (why != NULL)
+        salvage_quarantine(s, "pending", p->id, why, value);
+    return why == NULL;
 }
 
 static void take_pending(struct salvager *s, struct slice key, struct slice value)
@@ -404,6 +408,40 @@ static void mend_checkpoints(struct salvager *s)
     buf_free(&id);
 }
 
+/* ---- format 1 ------------------------------------------------------------- */
+
+static void take_owner(void *arg, const struct survey_entry *e)
+{
+    struct salvager *s = arg;
+    struct checkpoint_record c;
+    struct fault fault;
+
+    if (records_get_checkpoint(1, e->key, e->value, &c, &fault) == ERR_OK && c.cp.has_pending)
+        owners_note(&s->owners, c.cp.pending_no, c.id);
+}
+
+static void pass_damage(void *arg, const char *what)
+{
+    (void)arg;
+    (void)what;
+}
+
+/* Before anything is taken: whose each pending version is. */
+static enum err read_owners(struct salvager *s, const char *dir, enum survey_by by,
+                            struct fault *fault)
+{
+    const struct survey_visitor visitor = {s, take_owner, pass_damage};
+    struct survey *p;
+    enum err e = survey_open(dir, by, &visitor, &p, fault);
+
+    if (e != ERR_OK)
+        return e;
+    if (survey_format(p) == 1)
+        survey_table(p, STORE_CHECKPOINTS);
+    survey_close(p);
+    return ERR_OK;
+}
+
 /* ---- all of it ------------------------------------------------------------ */
 
 static void take_entry(void *arg, const struct survey_entry *e)
@@ -466,9 +504,13 @@ enum err salvage(const char *dir, struct store *to, FILE *quarantine_file,
     *report = (struct salvage_report){0};
     struct fault why = {0};
     enum survey_by by = survey_choose(dir, &why);
-    enum err e = survey_open(dir, by, &visitor, &p, fault);
-    if (e != ERR_OK)
+    enum err e = read_owners(&s, dir, by, fault);
+    if (e == ERR_OK)
+        e = survey_open(dir, by, &visitor, &p, fault);
+    if (e != ERR_OK) {
+        owners_free(&s.owners);
         return e;
+    }
     if (by == SURVEY_BY_PAGES)
         say(arg, why.why);
     if (salvage_good(&s, store_begin(to)))
@@ -483,5 +525,6 @@ enum err salvage(const char *dir, struct store *to, FILE *quarantine_file,
     buf_free(&s.record);
     buf_free(&s.loaded);
     buf_free(&s.where);
+    owners_free(&s.owners);
     return s.failed != ERR_OK ? ERR_STORE : s.bad != 0 ? ERR_SYSTEM : ERR_OK;
 }

@@ -6,6 +6,7 @@
 #define SALVAGE_INSIDE_H
 
 #include "ground/buf.h"
+#include "store/owners.h"
 #include "store/record.h"
 #include "store_tools/salvage.h"
 
@@ -20,7 +21,8 @@ struct salvager {
     void (*say)(void *arg, const char *text);
     void *arg;
     struct salvage_report *report;
-    unsigned format; /* of the old store */
+    unsigned format;      /* of the old store */
+    struct owners owners; /* of format 1 */
     struct counters counters;
     struct destination destination;
     bool has_destination;

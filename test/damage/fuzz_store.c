@@ -492,6 +492,7 @@ int main(int argc, char **argv)
     print_tally(failed, time(NULL) - began);
     for (int i = 0; i < 4; i++)
         free(bases[i].list);
-    remove_dir(root);
+    if (getenv("KEEP") == NULL) /* to look at the last mutant: two/ is the one that was repaired */
+        remove_dir(root);
     return failed == 0 && tally.mutants == mutants ? 0 : 1;
 }

@@ -388,6 +388,28 @@ TEST(a_kind_that_its_checkpoint_does_not_say_is_found_and_mended)
     temp_dir_remove(&d);
 }
 
+/* One flipped bit makes it another's version: that one must not be harmed. */
+TEST(a_version_that_another_document_s_checkpoint_names_goes_to_quarantine)
+{
+    struct temp_dir d = temp_dir_make();
+    struct migrate_report r;
+    struct fault fault = {0};
+    struct store_report report;
+    char id[64], before[80];
+
+    make_old(d.path, 20);
+    snprintf(id, sizeof id, "runtime/run_summary:%08x-%04d", 8 * 2654435761u, 8);
+    snprintf(before, sizeof before, "\x95\xd9%c%s", (int)strlen(id), id);
+    kit_write(d.path, place_in_record(d.path, "-0008", before) + 4, "9", 1);
+    ck_assert_int_eq(store_check(d.path, note_finding, NULL, &report, &fault), ERR_OK);
+    ck_assert_uint_gt(report.findings, 0);
+    ck_assert_int_eq(migrate(d.path, STORE_FORMAT, NULL, &r, &fault), ERR_OK);
+    ck_assert_uint_eq(r.quarantined, 1);
+    ck_assert_uint_eq(r.pending, 4);
+    ck_assert_uint_eq(r.checkpoints, 20); /* none was made for an id that never was */
+    temp_dir_remove(&d);
+}
+
 TEST(a_document_under_another_hash_goes_to_quarantine)
 {
     const struct migrate_wires wires = {.is_document = rehash_is};
