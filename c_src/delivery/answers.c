@@ -72,6 +72,20 @@ static void accept_kind(struct delivery *d, struct kind_slot *k, uint64_t ordina
         delivery_moved(d, k, was);
 }
 
+/* What stood there already, or stands under something newer, was not written: it says nothing of
+ * whether one of its kind would be. */
+static bool is_witness(const struct verdict *v)
+{
+    return v->outcome != OUTCOME_UNCHANGED && v->outcome != OUTCOME_STALE;
+}
+
+static void witness(struct kind_slot *k, uint64_t ordinal)
+{
+    k->written_in = ordinal;
+    if (ordinal > k->written)
+        k->written = ordinal;
+}
+
 static void accept_endpoint(struct delivery *d, uint64_t ordinal)
 {
     enum scope_state was = d->endpoint.state;
@@ -368,6 +382,8 @@ static void take_done(struct taking *t)
             k->done_in = t->call->ordinal;
             accept_kind(d, k, t->call->ordinal);
         }
+        if (is_witness(v))
+            witness(k, t->call->ordinal);
         entries_remove(&t->call->entries, e);
         settle(t, e, v);
         done++;
@@ -383,7 +399,7 @@ static enum trouble_event refusal(const struct taking *t, const struct kind_slot
         return TROUBLE_WITH_OTHERS;
     if (alone)
         return TROUBLE_ALONE;
-    return k->done_in == t->call->ordinal ? TROUBLE_BESIDE : TROUBLE_AMONG;
+    return k->written_in == t->call->ordinal ? TROUBLE_BESIDE : TROUBLE_AMONG;
 }
 
 static void take_refused(struct taking *t, struct entry *e, const struct verdict *v)
@@ -440,6 +456,7 @@ static void take_each(struct taking *t)
     if (a->control != NULL && a->control->kind == VERDICT_DONE && count > 0) {
         struct kind_slot *k = &t->d->kinds[t->call->entries.first->kind];
         k->done_in = t->call->ordinal;
+        witness(k, t->call->ordinal);
         accept_kind(t->d, k, t->call->ordinal);
     }
     take_done(t);
@@ -564,8 +581,10 @@ void answers_take_control(void *arg, const struct verdict *verdict)
         d->control_us = d->now_us - CONTROL_EVERY_US;
     } else if (verdict->kind == VERDICT_DONE) {
         d->control_us = d->now_us - CONTROL_EVERY_US; /* while they pass nobody waits for one */
-        if (k != NULL)
+        if (k != NULL) {
+            witness(k, c->ordinal);
             accept_kind(d, k, c->ordinal);
+        }
         accept_endpoint(d, c->ordinal);
     }
     if (verdict->kind == VERDICT_DONE || verdict->kind == VERDICT_NONE) {

@@ -118,9 +118,8 @@ struct evidence delivery_evidence(const struct delivery *d, const struct kind_sl
 {
     uint64_t kind = k->scope.proven, endpoint = d->endpoint.proven;
 
-    return (struct evidence){.accepted = k->scope.accepted,
-                             .proven = kind > endpoint ? kind : endpoint,
-                             .now = d->ordinal};
+    return (struct evidence){
+        .accepted = k->written, .proven = kind > endpoint ? kind : endpoint, .now = d->ordinal};
 }
 
 bool delivery_is_open(const struct kind_slot *k)

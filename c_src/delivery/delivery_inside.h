@@ -31,6 +31,8 @@ struct kind_slot {
         uint64_t low, high; /* 0: nothing */
     } skipped[2];           /* bulk, live: what the cursors stepped over lies in between */
     uint64_t done_in;       /* the ordinal of the answer being taken, if one of the kind was done */
+    uint64_t written_in;    /* the same, if one was written, or the control: a witness */
+    uint64_t written;       /* the last one that was sent of such calls */
     size_t fits_documents, fits_bytes; /* of one call; 0: whatever the sink takes */
     unsigned fitting;                  /* full calls that passed since that was last changed */
     enum dispatch_state measured;      /* as the metrics have it */

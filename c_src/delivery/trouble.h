@@ -9,7 +9,8 @@
 
 /*
  * A version dies of two refusals, at least one of them alone, and a witness: another document of
- * its kind accepted in a call that was sent between the two, or in the transaction of one of them.
+ * its kind written in a call that was sent between the two, or in the transaction of one of them.
+ * One that stood there already is no witness: nothing was tried.
  * Calls are numbered as they are sent (ordinals); evidence is compared by those numbers, never by
  * time.
  */
@@ -22,8 +23,8 @@ enum trouble_state {
 };
 
 enum trouble_event {
-    TROUBLE_BESIDE,      /* refused, and another of its kind was done in the same answer */
-    TROUBLE_AMONG,       /* refused in company, and none of its kind was done */
+    TROUBLE_BESIDE,      /* refused, and another of its kind was written in the same answer */
+    TROUBLE_AMONG,       /* refused in company, and none of its kind was written */
     TROUBLE_ALONE,       /* refused when sent alone (a control beside it, if any, was done) */
     TROUBLE_WHOLE,       /* sent alone, in a call that can hold several, and that was refused */
     TROUBLE_WITH_OTHERS, /* refused when sent alone, and so was the control beside it */
@@ -41,7 +42,7 @@ struct trouble {
 
 /* What is known of a document's kind and of the endpoint, as ordinals. */
 struct evidence {
-    uint64_t accepted; /* both have accepted something in a call sent as late as this */
+    uint64_t accepted; /* one of the kind was written in a call sent as late as this */
     uint64_t proven;   /* one of them was found bad when this was the last one given */
     uint64_t now;      /* the last one given */
 };

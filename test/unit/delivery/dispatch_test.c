@@ -152,6 +152,19 @@ RULE(mixes)
     return say(overall, VERDICT_DONE, "");
 }
 
+/* As after a crash: what stands there already is done without a write, new documents are refused.
+ */
+RULE(writes_nothing_new)
+{
+    *use_each = true;
+    for (size_t i = 0; i < c->count; i++)
+        if (strncmp(c->ids[i], "known", 5) == 0)
+            each[i].outcome = OUTCOME_UNCHANGED;
+        else
+            say(&each[i], VERDICT_REFUSED, "against the schema");
+    return say(overall, VERDICT_DONE, "");
+}
+
 RULE(says_again)
 {
     return say(overall, VERDICT_AGAIN, "503 WorkerOverloaded");
@@ -247,6 +260,32 @@ TEST(a_settlement_nobody_announces_is_found)
         fake_advance(h.sink, 5); /* no pass is asked for: the wait must be short by itself */
         nap();
     }
+    close_house(&h);
+}
+
+/* ---- witnesses ------------------------------------------------------------------------ */
+
+TEST(what_stands_there_already_is_no_witness)
+{
+    struct house h;
+    char id[64];
+
+    open_house(&h, 64, &usual);
+    fake_rule_set(h.sink, writes_nothing_new);
+    dispatch_pause(h.dispatch);
+    rest(&h);
+    fake_outbox_put(h.outbox, "new", 1);
+    fake_outbox_put(h.outbox, "known0", 1);
+    dispatch_resume(h.dispatch);
+    for (unsigned i = 1; i < 50; i++) { /* none of which says whether it would be written */
+        snprintf(id, sizeof id, "known%u", i);
+        fake_outbox_put(h.outbox, id, 1);
+        live(&h, 1000, 100);
+        ck_assert(!fake_document(h.outbox, "new")->dead);
+    }
+    fake_rule_set(h.sink, always_done);
+    live(&h, 60000, 100);
+    ck_assert_int_eq(fake_outbox_look(h.outbox, "new").delivered_seq, 1);
     close_house(&h);
 }
 
