@@ -118,7 +118,7 @@ defmodule Bench.Kit do
   # ---- the sidecar, as in production: the defaults, and where Convex is
 
   def start_sidecar(stub, options \\ []) do
-    name = :"bench_#{System.unique_integer([:positive])}"
+    name = :"bench_#{System.pid()}_#{System.unique_integer([:positive])}"
     dir = Keyword.get_lazy(options, :dir, &tmp_dir/0)
     sink = [type: "http", base_url: stub.url] ++ Keyword.get(options, :sink, [])
 
@@ -215,4 +215,26 @@ defmodule Bench.Kit do
     fun.(i)
     loop(i + 1, last, fun)
   end
+
+  # ---- a row of the table; value, against: lists of repeats, or single numbers
+
+  def row(name, value, against_name, against, direction, target, note \\ "") do
+    ratio = if against, do: median(list(value)) / median(list(against)), else: median(list(value))
+    met = if direction == :least, do: ratio >= target, else: ratio <= target
+
+    %{
+      row: name,
+      value: list(value),
+      against_name: against_name,
+      against: against && list(against),
+      ratio: ratio,
+      direction: direction,
+      target: target,
+      met: met,
+      note: note
+    }
+  end
+
+  defp list(x) when is_list(x), do: x
+  defp list(x), do: [x]
 end

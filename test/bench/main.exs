@@ -1,6 +1,6 @@
 # main.exs - runs the rows, prints the table, writes build/bench.json.  Started by test/bench/run.
 
-for file <- ~w(kit.exs in_vm_sink.exs append.exs rows.exs), do: Code.require_file(file, __DIR__)
+for file <- ~w(kit.exs versions.exs in_vm_sink.exs append.exs version_rows.exs rows.exs), do: Code.require_file(file, __DIR__)
 
 defmodule Bench.Main do
   import Bench.Kit, only: [median: 1, root: 0]

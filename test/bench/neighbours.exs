@@ -6,7 +6,8 @@
 # answered, so that nobody who waits makes the next one late. "Confirmed" is the answer to a call with
 # `ack => written`: kept, sent, answered by the Convex stand-in, and noted on disk. The fault begins when a tenth of
 # the samples are under way. Each case has a sidecar and a store of its own; a run is all cases in order, the quiet
-# ones first. Exit status 1: a target is missed, or something healthy is dead.
+# ones first. Exit status 1: a target is missed, or something healthy is dead. Who was in the call that hangs
+# shares its wait (sink.request_timeout_ms, for each halving): that is `most`, and `not confirmed in a minute`.
 Code.require_file("kit.exs", __DIR__)
 
 defmodule Bench.Neighbours do
@@ -200,7 +201,7 @@ defmodule Bench.Neighbours do
     total = fn key -> rounds |> Enum.map(& &1[key]) |> Enum.sum() end
     {p99, quiet_p99} = {of.(rounds, :p99), of.(quiet, :p99)}
     target = if c[:baseline], do: nil, else: Map.get(c, :target, max(5 * quiet_p99, @floor_ms))
-    well = (target == nil or p99 <= target) and total.(:healthy) == 0 and total.(:late) == 0
+    well = (target == nil or p99 <= target) and total.(:healthy) == 0
     name = if c[:baseline], do: c.name, else: "(#{c.key}) #{c.name}"
 
     cells = [name, ms(of.(rounds, :p50)), ms(p99), ms(of.(rounds, :max)), ms(quiet_p99), if(target, do: "<= #{ms(target)}", else: "")]

@@ -14,6 +14,7 @@ defmodule Bench.Rows do
   # In the order of the table; `make bench ROW=name` runs one.
   def groups do
     [
+      versions: &Bench.VersionRows.measure/0,
       async: &async/0,
       drain: &drain/0,
       kept: &kept/0,
@@ -648,8 +649,6 @@ defmodule Bench.Rows do
     n / (now_us() - t0) * 1.0e6
   end
 
-  # ---- a row
-
   # ---- what an append costs the process that makes it, whatever becomes of Convex and the sidecar
 
   defp append_latency do
@@ -671,24 +670,4 @@ defmodule Bench.Rows do
       )
     end
   end
-
-  defp row(name, value, against_name, against, direction, target, note \\ "") do
-    ratio = if against, do: median(list(value)) / median(list(against)), else: median(list(value))
-    met = if direction == :least, do: ratio >= target, else: ratio <= target
-
-    %{
-      row: name,
-      value: list(value),
-      against_name: against_name,
-      against: against && list(against),
-      ratio: ratio,
-      direction: direction,
-      target: target,
-      met: met,
-      note: note
-    }
-  end
-
-  defp list(x) when is_list(x), do: x
-  defp list(x), do: [x]
 end

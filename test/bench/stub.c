@@ -9,6 +9,8 @@
  *   GET /stats           {"requests":N,"documents":N,"bytes":N,"cpu_us":N}
  *   GET /await/N         the same, once N documents have come since the start
  *   GET /latency/US      from now on an answer takes that many microseconds
+ *   GET /arrivals        {"count":N,"p50_us":N,"p99_us":N} of the documents that came since this was
+ *                        last asked and say when they were appended ("lat:MICROSECONDS", wall clock)
  *
  * The happy path: one thread, epoll, one buffer a connection; a request is whole when its head and
  * Content-Length bytes are there; its items are counted by a search, not parsed.  Answers that are
@@ -35,6 +37,7 @@
 
 #define MAX_REQUEST_BYTES ((size_t)32 << 20)
 #define MAX_ITEMS         4096
+#define MAX_ARRIVALS      65536
 #define RESULT            "{\"outcome\":\"inserted\",\"seq\":1}"
 
 struct connection {
@@ -55,6 +58,8 @@ static struct {
     int64_t latency_us;
     struct connection *late, **late_end; /* answers to mutations, in order of their time */
     struct connection *waiters;          /* GET /await */
+    int64_t took_us[MAX_ARRIVALS];       /* from append to arrival */
+    size_t arrivals;
 } stub = {.late_end = &stub.late};
 
 static void check(bool good, const char *what)
@@ -137,6 +142,27 @@ static void answer_stats(struct connection *c)
     answer_json(c, json, (size_t)len);
 }
 
+static int by_size(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+
+    return (x > y) - (x < y);
+}
+
+static void answer_arrivals(struct connection *c)
+{
+    char json[200];
+    size_t n = stub.arrivals;
+
+    qsort(stub.took_us, n, sizeof *stub.took_us, by_size);
+    int len =
+        snprintf(json, sizeof json, "{\"count\":%zu,\"p50_us\":%lld,\"p99_us\":%lld}\n", n,
+                 n > 0 ? (long long)stub.took_us[n / 2] : 0,
+                 n > 0 ? (long long)stub.took_us[n * 99 / 100] : 0);
+    stub.arrivals = 0;
+    answer_json(c, json, (size_t)len);
+}
+
 static void answer_waiters(void)
 {
     for (struct connection **at = &stub.waiters, *c; (c = *at) != NULL;) {
@@ -175,6 +201,22 @@ static size_t count_of(const char *body, size_t len, const char *word)
     return count;
 }
 
+/* Documents of a body that say when they were appended. */
+static void note_arrivals(const char *body, size_t len)
+{
+    static const char word[] = "\"lat:";
+    const char *end = body + len;
+    struct timespec t;
+
+    clock_gettime(CLOCK_REALTIME, &t);
+    while (stub.arrivals < MAX_ARRIVALS &&
+           (body = memmem(body, (size_t)(end - body), word, sizeof word - 1)) != NULL) {
+        body += sizeof word - 1;
+        stub.took_us[stub.arrivals++] =
+            t.tv_sec * 1000000 + t.tv_nsec / 1000 - strtoll(body, NULL, 10);
+    }
+}
+
 static void take_mutation(struct connection *c, const char *body, size_t len)
 {
     static const char batch[] = "\"items\":[";
@@ -188,6 +230,7 @@ static void take_mutation(struct connection *c, const char *body, size_t len)
     stub.requests++;
     stub.documents += c->items;
     stub.bytes += len;
+    note_arrivals(body, len);
     if (stub.latency_us == 0) {
         answer_mutation(c);
     } else {
@@ -208,6 +251,8 @@ static void take_request(struct connection *c, const char *body, size_t len)
         c->next = stub.waiters;
         stub.waiters = c;
         answer_waiters();
+    } else if (strncmp(c->in, "GET /arrivals ", 14) == 0) {
+        answer_arrivals(c);
     } else if (strncmp(c->in, "GET /latency/", 13) == 0) {
         stub.latency_us = strtoll(c->in + 13, NULL, 10);
         answer_stats(c);
