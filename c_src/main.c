@@ -17,6 +17,7 @@
 #include "cli/command.h"
 #include "config/config.h"
 #include "ground/base.h"
+#include "ground/beat.h"
 #include "ground/buf.h"
 #include "ground/clock.h"
 #include "ground/log.h"
@@ -119,11 +120,14 @@ static bool stdin_ended(void)
     return true;
 }
 
-/* The service manager hears that we are alive, and how it stands when that is something new. */
+/* The service manager hears that all threads move, and how it stands when that is something new. */
 static void tell_manager(const struct sidecar *s, struct buf *told)
 {
     struct buf now = {0};
+    char stuck[BEAT_NAME];
 
+    if (!beats_are_well(stuck))
+        return;
     sidecar_put_sentence(s, &now);
     bool is_new = !slice_eq(buf_view(&now), buf_view(told));
     buf_byte(&now, 0);
@@ -180,6 +184,7 @@ static int64_t drain(struct sidecar *s, int signals, int64_t drain_ms)
             tell_manager(s, &told);
             told_ms = clock_mono_ms();
         }
+        sidecar_tick(s);
         is_asked_twice = poll(&fd, 1, DRAIN_LOOK_MS) > 0 && take_signal(s, signals);
     }
     buf_free(&told);

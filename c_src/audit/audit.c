@@ -23,6 +23,7 @@
 #include "audit/doubts.h"
 #include "audit/look.h"
 #include "ground/buf.h"
+#include "ground/beat.h"
 #include "ground/clock.h"
 #include "ground/log.h"
 #include "ground/metrics.h"
@@ -367,10 +368,13 @@ static void *work(void *arg)
     struct audit *a = arg;
 
     thread_give_signal_stack(); /* as the store thread */
+    beat_begin("audit");
     pthread_mutex_lock(&a->lock);
     for (;;) {
+        beat_rest();
         while (!a->is_running && !a->is_stopping)
             pthread_cond_wait(&a->changed, &a->lock);
+        beat();
         if (!a->is_running)
             break;
         struct drift_request q = a->request;
@@ -386,6 +390,7 @@ static void *work(void *arg)
         pthread_mutex_lock(&a->lock);
     }
     pthread_mutex_unlock(&a->lock);
+    beat_end();
     return NULL;
 }
 

@@ -24,6 +24,7 @@
 #include "convex/convex_answer.h"
 #include "ground/backoff.h"
 #include "ground/buf.h"
+#include "ground/beat.h"
 #include "ground/clock.h"
 #include "ground/hex.h"
 #include "json/json.h"
@@ -272,8 +273,9 @@ bool digests_pause(struct digests *d, int64_t ms)
 
     do {
         int64_t left_ms = until_ms - clock_mono_ms();
-        n = poll(&fd, 1, left_ms > 0 ? (int)left_ms : 0);
-    } while (n < 0 && errno == EINTR);
+        beat();
+        n = poll(&fd, 1, left_ms > BEAT_WAIT_MS ? BEAT_WAIT_MS : left_ms > 0 ? (int)left_ms : 0);
+    } while ((n < 0 && errno == EINTR) || (n == 0 && clock_mono_ms() < until_ms));
     return n <= 0;
 }
 
@@ -284,7 +286,8 @@ static bool ask_once(struct digests *d, struct slice body)
     http_post_json(d->http, QUERY_PATH, slice_of(base_strndup(body.data, body.len), body.len),
                    on_answer, d);
     while (!d->is_answered) {
-        http_wait(d->http, d->options->wake_fd, -1);
+        beat();
+        http_wait(d->http, d->options->wake_fd, BEAT_WAIT_MS);
         if (!d->is_answered && !digests_pause(d, 0))
             return false;
     }

@@ -17,6 +17,7 @@
 #include "delivery/dispatch.h"
 
 #include "delivery/delivery.h"
+#include "ground/beat.h"
 #include "ground/clock.h"
 #include "ground/log.h"
 #include "ground/metrics.h"
@@ -27,8 +28,6 @@
 #include <stdatomic.h>
 #include <sys/random.h>
 #include <unistd.h>
-
-#define WAIT_MAX_MS 60000
 
 struct question {
     struct question *next;
@@ -192,8 +191,8 @@ static int wait_ms(struct dispatch *d, int64_t now_us)
 
     if (until_us <= now_us)
         return 0;
-    if (until_us - now_us > 1000 * (int64_t)WAIT_MAX_MS)
-        return WAIT_MAX_MS;
+    if (until_us - now_us > 1000 * (int64_t)BEAT_WAIT_MS)
+        return BEAT_WAIT_MS;
     return (int)((until_us - now_us + 999) / 1000);
 }
 
@@ -219,10 +218,12 @@ static void *deliver(void *arg)
 
     thread_give_signal_stack(); /* as the store thread */
     PRE(getrandom(&seed, sizeof seed, 0) == sizeof seed);
+    beat_begin("delivery");
     d->delivery =
         delivery_open(d->outbox, d->sink, &d->options, seed, clock_mono_us(), clock_wall_us());
     for (;;) {
         int64_t now_us = clock_mono_us();
+        beat();
         take_wake(d);
         take_orders(d, now_us);
         if (is_over(d, now_us))
@@ -233,10 +234,12 @@ static void *deliver(void *arg)
         d->sink->ops->wait(d->sink, d->wake_fd, more ? 0 : wait_ms(d, clock_mono_us()));
     }
     take_questions(d, true);
+    beat_rest(); /* the sink may wait for what is under way */
     d->sink->ops->close(d->sink);
     d->closed = true;
     show(d);
     delivery_close(d->delivery);
+    beat_end();
     return NULL;
 }
 

@@ -28,6 +28,7 @@
 #include "dist/publish.h"
 #include "dist/session.h"
 #include "dist/talk.h"
+#include "ground/beat.h"
 #include "ground/clock.h"
 #include "ground/log.h"
 #include "ground/metrics.h"
@@ -357,18 +358,16 @@ static void reap(struct dist *d)
     join(ended);
 }
 
-/* How long to wait at most: until the next thing that is due; -1: nothing is. */
+/* How long to wait at most: until the next thing that is due. */
 static int wait_ms(const struct dist *d, int64_t now_ms)
 {
     const int64_t times_ms[] = {publish_due_ms(d->publish), door_due_ms(d->door), d->yield_at_ms,
                                 d->accept_at_ms > now_ms ? d->accept_at_ms : INT64_MAX};
-    int64_t due = INT64_MAX;
+    int64_t due = now_ms + BEAT_WAIT_MS;
 
     for (size_t i = 0; i < sizeof times_ms / sizeof *times_ms; i++)
         if (times_ms[i] < due)
             due = times_ms[i];
-    if (due == INT64_MAX)
-        return -1;
     return due > now_ms ? (int)(due - now_ms) : 0;
 }
 
@@ -379,8 +378,10 @@ static void *accept_run(void *arg)
     struct dist *d = arg;
     struct pollfd p[STRANGERS + DOOR_PLACES];
 
+    beat_begin("accept");
     while (!d->closing) {
         int64_t now_ms = clock_mono_ms();
+        beat();
         bool accepts = door_has_room(d->door) && d->accept_at_ms <= now_ms;
         p[WAKE] = (struct pollfd){d->wake_fd, POLLIN, 0};
         p[EPMD] = (struct pollfd){publish_fd(d->publish), POLLIN, 0};
@@ -399,6 +400,7 @@ static void *accept_run(void *arg)
         if (p[EPMD].revents != 0 || now_ms >= publish_due_ms(d->publish))
             publish_tend(d->publish);
     }
+    beat_end();
     return NULL;
 }
 

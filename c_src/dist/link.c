@@ -20,6 +20,7 @@
 
 #include "dist/link.h"
 
+#include "ground/beat.h"
 #include "ground/clock.h"
 #include "ground/metrics.h"
 #include "ground/wake.h"
@@ -306,6 +307,7 @@ static void await(struct link *l)
 {
     for (;;) {
         bool sending = watch_unsent(l);
+        beat();
         if (l->more) {
             if (sending)
                 flush_now(l);
@@ -313,7 +315,7 @@ static void await(struct link *l)
         }
         struct pollfd p[2] = {{l->fd, (short)(POLLIN | (sending ? POLLOUT : 0)), 0},
                               {l->wake_fd, POLLIN, 0}};
-        if (poll(p, 2, -1) < 0)
+        if (poll(p, 2, BEAT_WAIT_MS) <= 0)
             continue;
         if (p[1].revents != 0)
             (void)wake_drain(l->wake_fd);
@@ -447,6 +449,7 @@ static const char *close_down(struct link *l)
 
 const char *link_run(struct link *l, struct cork *cork, const struct link_events *events)
 {
+    beat_begin("reading");
     for (;;) {
         await(l);
         if (!receive(l))
@@ -460,5 +463,6 @@ const char *link_run(struct link *l, struct cork *cork, const struct link_events
         make_room(l);
         show_life(l);
     }
+    beat_end();
     return close_down(l);
 }

@@ -21,6 +21,7 @@
 #include "outbox/outbox.h"
 
 #include "ground/backoff.h"
+#include "ground/beat.h"
 #include "ground/clock.h"
 #include "ground/log.h"
 #include "ground/metrics.h"
@@ -250,6 +251,7 @@ static enum err apply_all(struct outbox *o, struct work *w)
         e = settle_apply(r, s);
     for (struct intent *i = w->intents; e == ERR_OK && i != NULL; i = i->next) {
         i->held_no = 0;
+        beat();
         i->applied = i->apply(i, r);
         if (r->failed)
             e = ERR_STORE;
@@ -453,12 +455,10 @@ static bool wait_for_work(struct outbox *o, struct work *w)
     heal_take_news(o->heal, &o->round);
     int64_t now_us = clock_mono_us();
     while (!has_work(o, now_us) && !o->closing && now_us < wake_us(o)) {
-        int64_t at_us = wake_us(o);
-        struct timespec at = timespec_of(at_us);
-        if (at_us == INT64_MAX)
-            pthread_cond_wait(&o->changed, &o->lock);
-        else
-            pthread_cond_timedwait(&o->changed, &o->lock, &at);
+        int64_t at_us = wake_us(o), beat_us = now_us + 1000 * (int64_t)BEAT_WAIT_MS;
+        struct timespec at = timespec_of(at_us < beat_us ? at_us : beat_us);
+        beat();
+        pthread_cond_timedwait(&o->changed, &o->lock, &at);
         heal_take_news(o->heal, &o->round);
         now_us = clock_mono_us();
     }
@@ -504,6 +504,7 @@ static void *run(void *arg)
     struct work w;
 
     thread_give_signal_stack(); /* LMDB may die of a damaged file (crash_mark.c) */
+    beat_begin("store");
     while (wait_for_work(o, &w)) {
         if (w.intents != NULL || w.settlements != NULL || w.is_probe || w.heals)
             do_round(o, &w);
@@ -513,6 +514,7 @@ static void *run(void *arg)
     }
     waiting_drain(o->waiting);
     send_answers(o);
+    beat_end();
     return NULL;
 }
 

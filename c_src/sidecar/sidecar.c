@@ -25,6 +25,7 @@
 #include "delivery/dispatch.h"
 #include "dist/control_socket.h"
 #include "dist/dist.h"
+#include "ground/beat.h"
 #include "ground/clock.h"
 #include "ground/log.h"
 #include "ground/metrics.h"
@@ -61,7 +62,10 @@ struct sidecar {
     struct observe *observe;
     struct history *history;
     struct status status;
+    int64_t ticked_ms; /* main's */
 };
+
+#define TICK_MAX_MS 2000 /* more of it the process stood still as a whole */
 
 /* ---- wires between the parts --------------------------------------------------- */
 
@@ -386,11 +390,15 @@ void sidecar_say_ready(const struct sidecar *s)
 
 void sidecar_tick(struct sidecar *s)
 {
-    if (!s->is_settled && clock_mono_ms() - s->opened_ms > SETTLED_MS) {
+    int64_t now_ms = clock_mono_ms(), elapsed_ms = now_ms - s->ticked_ms;
+
+    if (!s->is_settled && now_ms - s->opened_ms > SETTLED_MS) {
         s->is_settled = true;
         crash_mark_settle(s->config->store_dir);
     }
     log_tick();
+    s->ticked_ms = now_ms;
+    beats_tick(elapsed_ms < TICK_MAX_MS ? elapsed_ms : TICK_MAX_MS);
     history_tick(s->history, clock_mono_us(), clock_wall_us());
 }
 

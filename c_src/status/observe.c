@@ -2,7 +2,7 @@
  * observe.c - metrics, health and a status page over HTTP (libmicrohttpd).
  *
  * The happy path: a GET for one of the pages is answered at once from numbers in memory:
- * /metrics for Prometheus, /healthz while the process works at all, /readyz when documents are
+ * /metrics for Prometheus, /healthz while all threads move (beat.h), /readyz when documents are
  * taken and delivered (503 and a line for each thing that is not well otherwise), /status as JSON.
  *
  * What can go wrong: the address cannot be bound: observe_open fails, and the sidecar with it,
@@ -15,6 +15,7 @@
 
 #include "status/observe.h"
 
+#include "ground/beat.h"
 #include "ground/buf.h"
 #include "status/exposition.h"
 #include "status/page.h"
@@ -56,7 +57,13 @@ struct observe {
 /* Each page appends its body and returns the HTTP status. */
 static unsigned health_page(struct observe *o, struct buf *body)
 {
+    char who[BEAT_NAME];
+
     (void)o;
+    if (!beats_are_well(who)) {
+        buf_printf(body, "the %s thread stands still\n", who);
+        return MHD_HTTP_SERVICE_UNAVAILABLE;
+    }
     buf_str(body, "ok\n");
     return MHD_HTTP_OK;
 }

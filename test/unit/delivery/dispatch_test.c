@@ -7,6 +7,7 @@
  */
 
 #include "test.h"
+#include "beat_kit.h"
 
 #include "delivery/dispatch.h"
 #include "ground/metrics.h"
@@ -1295,5 +1296,18 @@ TEST(no_wake_is_lost)
     }
     pthread_join(submitter, NULL);
     UNTIL(fake_outbox_pending(h.outbox) == 0);
+    close_house(&h);
+}
+
+TEST(a_delivery_thread_that_the_sink_holds_up_stands_still)
+{
+    struct house h;
+
+    open_house(&h, 1, &usual);
+    rest(&h);
+    pthread_mutex_lock(&h.sink->lock);
+    dispatch_wake(h.dispatch);
+    beat_kit_held_up("delivery", &h.sink->lock);
+    rest(&h);
     close_house(&h);
 }

@@ -10,6 +10,7 @@
 #include "ground/clock.h"
 
 #include "test.h"
+#include "beat_kit.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -470,4 +471,15 @@ TEST(answers_after_the_end_go_nowhere)
     ck_assert(!answer(&r, 1));
     link_drop(held);
     link_drop(NULL);
+}
+
+TEST(a_reading_thread_that_a_handler_holds_up_stands_still)
+{
+    struct rig r = {0};
+
+    rig_start(&r, MEGA, MEGA);
+    pthread_mutex_lock(&r.lock);
+    ck_assert_int_eq(write(r.peer, "\0\0\0\1x", 5), 5);
+    beat_kit_held_up("reading", &r.lock);
+    rig_stop(&r);
 }

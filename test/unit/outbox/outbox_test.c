@@ -9,6 +9,7 @@
 #include "store/store.h"
 
 #include "test.h"
+#include "beat_kit.h"
 #include "temp_dir.h"
 #include "store/record.h"
 #include "store/store_kit.h"
@@ -1389,4 +1390,36 @@ TEST(many_threads_put_while_one_delivers)
         ck_assert_int_ge(cp.delivered.seq, (PUTS - 7) * THREADS);
     }
     house_close(&h);
+}
+
+/* ---- beats ---------------------------------------------------------------- */
+
+static pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
+static atomic_bool is_at_the_gate;
+
+static enum err fn_wait(struct op *op, struct round *r)
+{
+    (void)op, (void)r;
+    is_at_the_gate = true;
+    pthread_mutex_lock(&gate);
+    pthread_mutex_unlock(&gate);
+    return ERR_OK;
+}
+
+TEST(a_store_thread_that_is_held_up_stands_still)
+{
+    struct temp_dir d = temp_dir_make();
+    struct outbox *o = NULL;
+    struct fault fault = {0};
+    struct op op = {.fn = fn_wait};
+
+    ck_assert_int_eq(kit_open(d.path, 1 << 20, 10, &o, &fault), ERR_OK);
+    pthread_mutex_lock(&gate);
+    ck_assert_int_eq(kit_submit(o, &op), ERR_OK);
+    while (!is_at_the_gate)
+        sched_yield();
+    beat_kit_held_up("store", &gate);
+    ck_assert_int_eq(kit_wait(&op), ERR_OK);
+    outbox_close(o);
+    temp_dir_remove(&d);
 }

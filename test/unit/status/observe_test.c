@@ -2,6 +2,7 @@
 
 #include "status/observe.h"
 
+#include "ground/beat.h"
 #include "ground/metrics.h"
 #include "test.h"
 
@@ -161,6 +162,26 @@ TEST(health_readiness_status)
     assert_header(a, "\r\nContent-Type: application/json\r\n");
     ck_assert_str_eq(body_of(a), "{\"state\":\"running\"}\n");
     free(a);
+    observe_close(o);
+}
+
+TEST(health_fails_while_a_thread_stands_still)
+{
+    struct observe *o = opened();
+
+    beat_begin("store");
+    for (int s = 0; s <= BEAT_STUCK_MS / 1000; s++)
+        beats_tick(1000);
+    char *a = get(o, "GET", "/healthz");
+    assert_status(a, 503);
+    ck_assert_str_eq(body_of(a), "the store thread stands still\n");
+    free(a);
+    beat();
+    beats_tick(1000);
+    a = get(o, "GET", "/healthz");
+    assert_status(a, 200);
+    free(a);
+    beat_end();
     observe_close(o);
 }
 
