@@ -86,7 +86,7 @@ static void look(struct pulse *p, int64_t elapsed_ms)
         log_event(
             LOG_ERROR, "sidecar.thread_stuck",
             "thread=%s seconds=%d next=\"/healthz and the watchdog fail until it moves; does a "
-            "disk hang? else report a bug, with a core (kill -ABRT)\"",
+            "disk hang? else report it with the stacks of its threads (gdb -p, as root)\"",
             p->name, BEAT_STUCK_MS / 1000);
     else if (was_stuck && moves)
         log_event(LOG_WARNING, "sidecar.thread_moves", "thread=%s", p->name);

@@ -5,25 +5,34 @@
 
 #include "ground/beat.h"
 
-#include <pthread.h>
 #include <time.h>
 
-/* Main's looks at a thread that is held up by ${lock}, which the test holds and gives back. */
-static inline void beat_kit_held_up(const char *name, pthread_mutex_t *lock)
+static inline void beat_kit_nap(int *tries, const char *what)
+{
+    ck_assert_msg((*tries)++ < 50000, "never: %s", what);
+    nanosleep(&(struct timespec){.tv_nsec = 200000}, NULL);
+}
+
+/* Main looks until it finds that ${name}, which the test holds up, stands still. */
+static inline void beat_kit_stands(const char *name)
 {
     char who[BEAT_NAME];
     int tries = 0;
 
-    for (int i = 0; beats_are_well(who); i++) {
-        ck_assert_msg(i < 5000, "%s is not found to stand still", name);
-        nanosleep(&(struct timespec){.tv_nsec = 200000}, NULL);
+    while (beats_are_well(who)) {
+        beat_kit_nap(&tries, "it stands still");
         beats_tick(1000);
     }
     ck_assert_str_eq(who, name);
-    pthread_mutex_unlock(lock);
+}
+
+static inline void beat_kit_moves(void)
+{
+    char who[BEAT_NAME];
+    int tries = 0;
+
     while (!beats_are_well(who)) {
-        ck_assert_msg(tries++ < 50000, "%s does not beat", who);
-        nanosleep(&(struct timespec){.tv_nsec = 200000}, NULL);
+        beat_kit_nap(&tries, "it moves again");
         beats_tick(0);
     }
 }

@@ -480,6 +480,8 @@ TEST(a_reading_thread_that_a_handler_holds_up_stands_still)
     rig_start(&r, MEGA, MEGA);
     pthread_mutex_lock(&r.lock);
     ck_assert_int_eq(write(r.peer, "\0\0\0\1x", 5), 5);
-    beat_kit_held_up("reading", &r.lock);
+    beat_kit_stands("reading");
+    pthread_mutex_unlock(&r.lock);
+    beat_kit_moves();
     rig_stop(&r);
 }
