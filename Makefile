@@ -15,6 +15,7 @@
 # make power      a recorded trace of writes and syncs, the power cut in it at random (IMAGES=600 SEED=1)
 # make fuzz-store stores damaged in every way: checked, started, delivered, repaired (MUTANTS=3000 FROM=1)
 # make fuzz       every decoder and door under libFuzzer, 60 s each (SECONDS=n, ONLY="term door")
+# make fuzz-live  the sanitized program under mutated traffic, with restarts (MINUTES=30, SEED=n; SAN=thread: races)
 # make install    program, unit, configuration, man pages, completion (DESTDIR= PREFIX=/usr/local SYSCONFDIR=/etc)
 # make kinds      write priv/convex/kinds.ts anew, after a change of priv/kinds.ini
 # make setup      only install what is missing (Debian packages, npm modules of test/convex)
@@ -210,6 +211,13 @@ fuzz:
 	$(Q)$(MAKE) -s fuzz-programs CC=clang-14 BUILD=build/fuzz SAN=address,undefined,fuzzer-no-link
 	$(Q)test/fuzz/seeds.escript build/fuzz/seeds
 	$(Q)tools/run-fuzz $(or $(SECONDS),60) $(if $(ONLY),$(ONLY:%=build/fuzz/%_fuzz),$(FUZZERS:$(BUILD)/%=build/fuzz/%))
+
+# With SAN=thread it looks for races instead, among several nodes, operators and restarts.
+comma := ,
+LIVE := build/live$(SAN:%=-%)
+fuzz-live:
+	$(Q)$(MAKE) -s c SAN=$(if $(SAN),$(SAN),address$(comma)undefined) BUILD=$(LIVE)
+	$(Q)LIVE_PROGRAM="$(CURDIR)/$(LIVE)/convex_sidecar" MINUTES=$(or $(MINUTES),30) exec test/fuzz/live
 
 clean:
 	rm -rf build _build priv/convex_sidecar compile_commands.json
