@@ -179,7 +179,10 @@ defmodule Traffic do
   def message(request) do
     tag = pick([[:alias | make_ref()], make_ref(), [[:alias | make_ref()] | make_ref()]])
     payload = pick([{:"$gen_call", {self(), tag}, request}, {:"$gen_call", {self(), tag}, request}, {:"$gen_cast", request}])
-    control = pick([{6, self(), :"", :convex_sidecar}, {6, self(), :"", :convex_sidecar}, {35, 7, self(), self()}, {22, self(), :x, make_ref()}])
+
+    control =
+      pick([{6, self(), :"", :convex_sidecar}, {6, self(), :"", :convex_sidecar}, {35, 7, self(), self()}, {22, self(), :x, make_ref()}])
+
     spoil(<<112>> <> :erlang.term_to_binary(control) <> :erlang.term_to_binary(payload))
   end
 
@@ -365,9 +368,14 @@ defmodule Convex do
     number = with [_, n] <- Regex.run(~r/"call":(\d+)/, body), do: ~s(,"call":#{n}), else: (_ -> "")
 
     cond do
-      body =~ ~s(:attach") -> ~s({"status":"success","value":{"functions":2,"deployment":"fuzz","mark":1,"controls":[]#{number}}})
-      body =~ ~s("items":[) -> ~s({"status":"success","value":{"results":[#{results(body)}],"functions":2,"deployment":"fuzz","mark":1#{number}}})
-      true -> ~s({"status":"success","value":{"outcome":"updated"#{number}}})
+      body =~ ~s(:attach") ->
+        ~s({"status":"success","value":{"functions":2,"deployment":"fuzz","mark":1,"controls":[]#{number}}})
+
+      body =~ ~s("items":[) ->
+        ~s({"status":"success","value":{"results":[#{results(body)}],"functions":2,"deployment":"fuzz","mark":1#{number}}})
+
+      true ->
+        ~s({"status":"success","value":{"outcome":"updated"#{number}}})
     end
   end
 
@@ -380,6 +388,7 @@ defmodule Convex do
 
   defp digest do
     hash = String.duplicate("0f", 32)
+
     ~s({"document_id":"runtime/run_summary:e1","seq":1,"projected_at":"2026-02-19T20:00:00.000000Z","intact":true,"content_hash":"#{hash}","actual_hash":"#{hash}"})
   end
 end
@@ -394,7 +403,17 @@ defmodule Live do
     seed = String.to_integer(System.get_env("SEED") || "#{:rand.uniform(1_000_000)}")
     minutes = String.to_integer(System.get_env("MINUTES") || "5")
     dir = System.fetch_env!("LIVE_DIR")
-    state = %{dir: dir, program: System.fetch_env!("LIVE_PROGRAM"), seed: seed, convex: Convex.start(), counts: :counters.new(2, []), restarts: 0, findings: []}
+
+    state = %{
+      dir: dir,
+      program: System.fetch_env!("LIVE_PROGRAM"),
+      seed: seed,
+      convex: Convex.start(),
+      counts: :counters.new(2, []),
+      restarts: 0,
+      findings: []
+    }
+
     IO.puts("fuzz-live: seed #{seed}, #{minutes} min, #{state.program}")
     state = rounds(state, System.monotonic_time(:millisecond) + minutes * 60_000)
     for f <- Enum.reverse(state.findings), do: IO.puts("FOUND #{f}")
@@ -407,7 +426,9 @@ defmodule Live do
   end
 
   defp rounds(s, until_ms) do
-    if System.monotonic_time(:millisecond) >= until_ms or length(s.findings) >= 5, do: s, else: rounds(round(s, Enum.at([:noop, :http], rem(s.restarts, 2))), until_ms)
+    if System.monotonic_time(:millisecond) >= until_ms or length(s.findings) >= 5,
+      do: s,
+      else: rounds(round(s, Enum.at([:noop, :http], rem(s.restarts, 2))), until_ms)
   end
 
   defp round(s, sink) do
@@ -457,7 +478,11 @@ defmodule Live do
   end
 
   defp ini(s, sink, store) do
-    convex = if sink == :http, do: "type = http\nbase_url = http://127.0.0.1:#{s.convex}\nadmin_key = fuzz|0123456789abcdef\nbatch_mutation = #{if rem(s.restarts, 4) < 2, do: "runtime:upsertBatch"}\n", else: "type = noop\n"
+    convex =
+      if sink == :http,
+        do:
+          "type = http\nbase_url = http://127.0.0.1:#{s.convex}\nadmin_key = fuzz|0123456789abcdef\nbatch_mutation = #{if rem(s.restarts, 4) < 2, do: "runtime:upsertBatch"}\n",
+        else: "type = noop\n"
 
     """
     [node]
