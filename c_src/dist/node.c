@@ -19,6 +19,7 @@
 
 #include "dist/node.h"
 
+#include "ground/buf.h"
 #include "ground/clock.h"
 
 #include <arpa/inet.h>
@@ -38,6 +39,9 @@
 #define MAX_OPEN_FILES 65536
 #define BACKLOG        1024 /* the kernel takes at most net.core.somaxconn */
 #define PID_BYTES      (MAXATOMLEN_UTF8 + 32)
+#define HELLO_BYTES    300 /* of a peer's first message: length, flags, creation, name */
+#define HELLO_NAME     17  /* where the name begins, and where it did before OTP 23 */
+#define HELLO_OLD_NAME 9
 
 /* What ei calls a context: a socket and what happened on it.  The fd is never closed by ei. */
 struct wire {
@@ -45,6 +49,8 @@ struct wire {
     int64_t deadline_ms;
     int error;       /* what ended it, 0 while nothing did */
     unsigned writes; /* pieces we have said: status, challenge, digest */
+    size_t heard;    /* of hello: what was said first */
+    uint8_t hello[HELLO_BYTES];
 };
 
 struct node {
@@ -121,6 +127,16 @@ static int wire_wait(struct wire *w, short events)
     }
 }
 
+/* The peer's first words are looked at once more when it is welcome. */
+static void hear(struct wire *w, const char *bytes, size_t len)
+{
+    size_t room = sizeof w->hello - w->heard;
+
+    len = len < room ? len : room;
+    memcpy(w->hello + w->heard, bytes, len);
+    w->heard += len;
+}
+
 static int wire_read(void *ctx, char *buf, ssize_t *len, unsigned tmo)
 {
     struct wire *w = ctx;
@@ -135,6 +151,7 @@ static int wire_read(void *ctx, char *buf, ssize_t *len, unsigned tmo)
             continue;
         if (n <= 0)
             return w->error = n == 0 ? ECONNRESET : errno;
+        hear(w, buf, (size_t)n);
         *len = n;
         return 0;
     }
@@ -363,6 +380,16 @@ static enum node_welcome why_not(const struct wire *w)
     return w->writes >= 2 ? NODE_WRONG_COOKIE : NODE_NO_BEAM;
 }
 
+/* What ei reads of a name ends at a NUL, and would pass for another's. */
+static bool has_nul_in_name(const struct wire *w)
+{
+    size_t from = w->hello[2] == 'N' ? HELLO_NAME : HELLO_OLD_NAME;
+    size_t to = 2 + (size_t)be16(w->hello);
+
+    to = to < w->heard ? to : w->heard;
+    return to > from && memchr(w->hello + from, '\0', to - from) != NULL;
+}
+
 enum node_welcome node_welcome(struct node *n, int fd, int64_t wait_ms, char peer[NODE_NAME_MAX])
 {
     struct wire w = {.fd = fd, .deadline_ms = clock_mono_ms() + wait_ms};
@@ -376,7 +403,7 @@ enum node_welcome node_welcome(struct node *n, int fd, int64_t wait_ms, char pee
     if (got < 0)
         return why_not(&w);
     ei_close_connection(fd); /* ei forgets it; wire_close leaves it open */
-    return NODE_WELCOME;
+    return has_nul_in_name(&w) ? NODE_NO_BEAM : NODE_WELCOME;
 }
 
 const char *node_welcome_text(enum node_welcome w)

@@ -4,7 +4,7 @@ defmodule OpenAgentsRuntime.Convex.ReprojectionTest do
   import ExUnit.CaptureIO
 
   alias Mix.Tasks.Runtime.Convex.Reproject
-  alias OpenAgentsRuntime.Convex.Reprojection
+  alias OpenAgentsRuntime.Convex.{RebuildState, Reprojection}
 
   setup do
     configure(:convex_event_log, MemoryLog)
@@ -201,6 +201,10 @@ defmodule OpenAgentsRuntime.Convex.ReprojectionTest do
       assert_raise ArgumentError, ~r/something else/, fn ->
         Reprojection.rebuild_all(c.opts ++ [resume: c.state])
       end
+
+      # An empty file is no state of anything, and nobody else's.
+      File.write!(c.state, "")
+      assert RebuildState.open(c.state, 5, nil).done == 0
 
       File.write!(c.state, "{nonsense, 1}.")
 

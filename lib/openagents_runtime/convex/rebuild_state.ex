@@ -35,14 +35,16 @@ defmodule OpenAgentsRuntime.Convex.RebuildState do
     new = %__MODULE__{path: path, selection: selection, position: position}
 
     case :file.consult(path) do
-      {:ok, terms} -> read(new, Map.new(terms))
+      # What a machine that went down left of it: to begin anew costs time alone.
+      {:ok, []} -> new
+      {:ok, terms} -> read(new, terms)
       {:error, :enoent} -> new
       {:error, reason} -> raise ArgumentError, "#{path}: #{:file.format_error(reason)}"
     end
   end
 
   defp read(%{path: path, selection: selection} = new, terms) do
-    case terms do
+    case Enum.all?(terms, &match?({_, _}, &1)) && Map.new(terms) do
       %{convex_rebuild: 1, selection: ^selection, position: position, failed: failed, done: done} ->
         %{new | position: position, failed: MapSet.new(failed), done: done}
 
@@ -104,7 +106,12 @@ defmodule OpenAgentsRuntime.Convex.RebuildState do
 
     text = for term <- terms, do: :io_lib.format("~0tp.~n", [term])
     beside = state.path <> ".new"
-    File.write!(beside, :unicode.characters_to_binary(["%% coding: utf-8\n" | text]))
+    # Not renamed before it is on disk: else a machine that goes down leaves an empty file.
+    File.open!(beside, [:write, :raw], fn file ->
+      :ok = :file.write(file, :unicode.characters_to_binary(["%% coding: utf-8\n" | text]))
+      :ok = :file.sync(file)
+    end)
+
     File.rename!(beside, state.path)
     %{state | saved_at: now_ms()}
   end

@@ -15,9 +15,11 @@
 #include <ei.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <openssl/evp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -267,6 +269,93 @@ TEST(patterns_say_who_may_come)
     ck_assert(!node_matches("a*b*@h", "ax@h"));
     ck_assert(!node_matches("[ab]@h ?@h", "a@h"));
     ck_assert(node_matches("[ab]@h", "[ab]@h"));
+}
+
+/* --- a peer made by hand --- */
+
+static void say(int fd, const void *bytes, size_t len)
+{
+    const uint8_t head[2] = {(uint8_t)(len >> 8), (uint8_t)len};
+
+    ck_assert_int_eq(send(fd, head, 2, MSG_NOSIGNAL), 2);
+    ck_assert_int_eq(send(fd, bytes, len, MSG_NOSIGNAL), (ssize_t)len);
+}
+
+static size_t hear(int fd, uint8_t *out, size_t room)
+{
+    uint8_t head[2];
+
+    if (recv(fd, head, 2, MSG_WAITALL) != 2)
+        return 0;
+    size_t len = (size_t)head[0] << 8 | head[1];
+    ck_assert_uint_le(len, room);
+    return recv(fd, out, len, MSG_WAITALL) == (ssize_t)len ? len : 0;
+}
+
+/* The whole handshake under ${name}; whether we are welcome, and not closed at once. */
+static bool is_welcome(struct dist *d, const char *name, size_t len)
+{
+    static const uint8_t flags[] = {0, 0, 0, 0xd, 0x07, 0xdf, 0x7f, 0xbd, 0, 0, 0, 1};
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)dist_port(d))};
+    uint8_t in[300], out[300] = {'N'};
+    char text[100];
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    ck_assert_int_eq(connect(fd, (struct sockaddr *)&to, sizeof to), 0);
+    memcpy(out + 1, flags, sizeof flags);
+    out[13] = 0;
+    out[14] = (uint8_t)len;
+    memcpy(out + 15, name, len);
+    say(fd, out, 15 + len);
+    ck_assert_uint_ge(hear(fd, in, sizeof in), 3);
+    ck_assert_uint_ge(hear(fd, in, sizeof in), 19);
+    uint32_t challenge =
+        (uint32_t)in[9] << 24 | (uint32_t)in[10] << 16 | (uint32_t)in[11] << 8 | in[12];
+    int n = snprintf(text, sizeof text, "secret%u", challenge);
+    memcpy(out, "r\0\0\0\7", 5);
+    ck_assert_int_eq(EVP_Digest(text, (size_t)n, out + 5, NULL, EVP_md5(), NULL), 1);
+    say(fd, out, 21);
+    (void)hear(fd, in, sizeof in);
+    struct pollfd p = {fd, POLLIN, 0};
+    bool closed = poll(&p, 1, 300) == 1 && recv(fd, in, 1, 0) <= 0;
+    close(fd);
+    return !closed;
+}
+
+TEST(a_name_with_a_nul_is_no_name)
+{
+    struct dist *d = start();
+
+    ck_assert(is_welcome(d, "app@127.0.0.1", 13));
+    ck_assert(!is_welcome(d, "app@127.0.0.1\0evil", 18));
+    stop(d);
+}
+
+TEST(peers_that_come_and_go_do_not_fill_the_log)
+{
+    struct dist *d = start();
+    int log = memfd_create("log", 0), was = dup(STDERR_FILENO);
+    static char text[65536];
+    unsigned lines = 0;
+
+    ck_assert_int_eq(dup2(log, STDERR_FILENO), STDERR_FILENO);
+    for (int i = 0; i < 60; i++) {
+        struct twin t;
+        ck_assert_int_ge(dial(&t, d, "flaps", "secret"), 0);
+        close(t.fd);
+    }
+    wait_metric(METRIC_PEERS, 0);
+    stop(d);
+    ck_assert_int_eq(dup2(was, STDERR_FILENO), STDERR_FILENO);
+    ck_assert_int_gt(pread(log, text, sizeof text - 1, 0), 0);
+    for (const char *at = text; (at = strstr(at, " dist.peer_")) != NULL; at++)
+        lines++;
+    ck_assert_uint_ge(lines, 20);
+    ck_assert_uint_le(lines, 40);
+    ck_assert_ptr_nonnull(strstr(text, "dist.peers_come_and_go"));
+    close(log);
+    close(was);
 }
 
 TEST(it_listens_on_loopback_only)
