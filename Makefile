@@ -45,7 +45,9 @@ MSGPACK := $(shell pkg-config --exists msgpack-c 2>/dev/null && echo msgpack-c |
 CC      ?= gcc
 WARN    := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes
 CFLAGS  ?= -O2 -g
-HARDEN  := $(if $(SAN),,-D_FORTIFY_SOURCE=3) -fstack-protector-strong -fstack-clash-protection -fPIE \
+# gcc 12 and clang 16 have it; what is read before it was written reads as 0.
+AUTO    := $(if $(SAN),,$(shell $(CC) -ftrivial-auto-var-init=zero -fsyntax-only -xc /dev/null 2>/dev/null && echo -ftrivial-auto-var-init=zero))
+HARDEN  := $(if $(SAN),,-D_FORTIFY_SOURCE=3) $(AUTO) -fstack-protector-strong -fstack-clash-protection -fPIE \
            $(if $(filter x86_64 i%86,$(shell uname -m)),-fcf-protection)
 SANFLAG := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=undefined)
 CPPALL  := -D_GNU_SOURCE -DSIDECAR_VERSION='"$(VERSION)"' -Ic_src -I$(BUILD) \

@@ -386,6 +386,17 @@ defmodule FaultsTest do
       assert standing(c) == ["t"]
     end
 
+    test "core files are shut out before the configuration is read" do
+      program = Application.app_dir(:convex_sidecar, "priv/convex_sidecar")
+      args = ["-c", "ulimit -S -c $(ulimit -H -c); exec \"$0\" run --managed", program]
+      port = Port.open({:spawn_executable, "/bin/sh"}, [:binary, args: args])
+      {:os_pid, pid} = Port.info(port, :os_pid)
+      on_exit(fn -> System.cmd("kill", ["-9", "#{pid}"], stderr_to_stdout: true) end)
+      # It waits for its configuration on standard input.
+      wait_until(fn -> File.read!("/proc/#{pid}/limits") =~ ~r/Max core file size +0 +0 / end)
+      wait_until(fn -> File.read!("/proc/#{pid}/comm") =~ "convex_sidecar" end)
+    end
+
     test "many pending documents do not hold up the start", c do
       c = start(c)
       {:ok, :paused} = :convex_sidecar.pause(c.name)

@@ -142,6 +142,7 @@ defmodule ProtocolTest do
       assert {:ok, %{seq: 5}} = project(c, "as", events(1..5))
       assert {:ok, %{seq: 5, write: "skipped"}} = project(c, "as", [], %{after_seq: 5})
       assert {:error, {:invalid, "opts.after_seq", _}} = project(c, "as", [], %{after_seq: -1})
+      assert {:error, {:invalid, "after_seq", _}} = project(c, "as", [], %{after_seq: 2 ** 63 - 1})
     end
 
     test "every row of the decision table", c do
