@@ -53,8 +53,8 @@ struct sidecar {
     bool is_settled;              /* it is no start any more that the store may end */
     struct dist_session *answers; /* of the store thread */
     struct outbox *outbox;
-    struct dispatch *dispatch;
-    struct audit *audit; /* NULL: the sink cannot be read back */
+    _Atomic(struct dispatch *) dispatch; /* the store thread may have work before it is open */
+    struct audit *audit;                 /* NULL: the sink cannot be read back */
     struct control *control;
     struct intake *intake;
     struct dist *dist;
@@ -72,9 +72,10 @@ struct sidecar {
 static void wire_work(void *arg)
 {
     struct sidecar *s = arg;
+    struct dispatch *dispatch = s->dispatch;
 
-    if (s->dispatch)
-        dispatch_wake(s->dispatch);
+    if (dispatch)
+        dispatch_wake(dispatch);
 }
 
 static void wire_pause(void *arg)
