@@ -34,6 +34,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/statvfs.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define FULL_BYTES ((uint64_t)1 << 20) /* a disk with less room is full */
@@ -415,10 +416,27 @@ static void end(struct store *s)
     memset(s->cursors, 0, sizeof s->cursors);
 }
 
+/* LMDB makes an i/o error of a write that was cut short (a full disk, a quota, a limit): what the
+ * file answers to a page more at its end is the reason. */
+static int why_cut_short(struct store *s)
+{
+    static const char page[4096];
+    mdb_filehandle_t fd;
+    struct stat file;
+
+    if (mdb_env_get_fd(s->env, &fd) != 0 || fstat(fd, &file) != 0)
+        return EIO;
+    ssize_t n = pwrite(fd, page, sizeof page, file.st_size);
+    int why = n < 0 ? errno : n < (ssize_t)sizeof page ? ENOSPC : EIO;
+    return n > 0 && ftruncate(fd, file.st_size) != 0 ? EIO : why;
+}
+
 enum err store_commit(struct store *s)
 {
     PRE(s->txn != NULL);
     int rc = mdb_txn_commit(s->txn);
+    if (rc == EIO)
+        rc = why_cut_short(s);
     end(s); /* LMDB has freed the transaction and its cursors, whatever it answered */
     return answer(s, rc);
 }
