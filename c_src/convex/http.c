@@ -459,6 +459,7 @@ void http_distrust(struct http *h, const struct http_answer *answer)
 /* Nobody is shown the key, whoever repeats it: from here on it is not in the answer. */
 static void redact(const struct call *c, struct http_answer *answer)
 {
+    PRE(c->headers != NULL); /* given back with the call, when it is over */
     if (c->headers->secret == NULL)
         return;
     redact_text(c->answer.data, c->answer.len, c->headers->secret);

@@ -183,7 +183,7 @@ static void end_burst(struct burst *b)
                          "warning log.limited event=%.60s lines=%llu\n", b->event,
                          (unsigned long long)b->held);
         keep_line(line + head, (size_t)n);
-        if (!write_line(line, (size_t)(head + n)))
+        if (!write_line(line, (size_t)head + (size_t)n))
             dropped++;
     }
     *b = (struct burst){0};
