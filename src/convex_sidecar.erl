@@ -18,7 +18,7 @@
 -export([flush/2, pause/1, resume/1, drain/1, drain/2, reload/1]).
 -export([audit/2, audit/3, audit_status/1, audit_cancel/1]).
 -export([dead_list/1, dead_list/2, dead_show/2, dead_retry/2, dead_drop/2]).
--export([call/3, send_request/2, check_response/2, abandon/1]).
+-export([call/3, send_request/2, check_response/2, abandon/1, is_passing/1]).
 
 -export_type([server/0, kind/0, entity_id/0, options/0, call_options/0, result/0, request/0, source/0]).
 
@@ -314,6 +314,15 @@ abandon(Mref) ->
         {[alias | Mref], _} -> ok
     after 0 -> ok
     end.
+
+%% @doc Whether a request that failed so may succeed when it is sent again later.
+-spec is_passing(term()) -> boolean().
+is_passing(busy) -> true;
+is_passing(unavailable) -> true;
+is_passing(timeout) -> true;
+is_passing(draining) -> true;
+is_passing({store, _}) -> true;
+is_passing(_) -> false.
 
 down_reason(Gone) when
     Gone =:= noproc; Gone =:= noconnection; Gone =:= normal; Gone =:= shutdown; Gone =:= killed

@@ -30,12 +30,11 @@
 %% gathering  marks, and no room or no right to send yet: an answer or the pace is waited for
 %% resting    something was refused, or the sidecar is away: a pause, or until it is up
 %%
-%% Answers, looks, `later' and a sidecar that is silent are seen to in every state.  The mailbox holds wake-ups
-%% and answers only.
+%% All else is seen to in every state.  The mailbox holds wake-ups and answers only.
 -module(convex_sidecar_conveyor).
 -behaviour(gen_statem).
 
--export([start_link/1, settle/2, is_passing/1]).
+-export([start_link/1, settle/2]).
 -export([init/1, callback_mode/0, handle_event/4, terminate/3]).
 
 -define(MAX_EVENTS, 20000).
@@ -53,8 +52,6 @@
 -define(PACE_MS, 5).
 %% Of these in one batch, the event log is taken to be ill, and the rest left for later.
 -define(MAX_FAILURES, 3).
-%% In one group of looks, entities that are not read together with others.
--define(SINGLE_LOOKS, 50).
 
 -export_type([options/0, request/0]).
 
@@ -139,9 +136,6 @@
     actions = [] :: [gen_statem:action()]
 }).
 
--type state() :: dozing | gathering | resting.
--type at() :: {state(), #data{}}.
-
 -spec start_link(options()) -> gen_statem:start_ret().
 start_link(#{name := Name, batch_limit := Limit} = Options) ->
     gen_statem:start_link(
@@ -160,15 +154,6 @@ settle(Name, Timeout) ->
         exit:{timeout, _} -> {error, timeout};
         exit:_ -> {error, unavailable}
     end.
-
-%% @doc Whether a request that failed so may succeed when it is sent again later.
--spec is_passing(term()) -> boolean().
-is_passing(busy) -> true;
-is_passing(unavailable) -> true;
-is_passing(timeout) -> true;
-is_passing(draining) -> true;
-is_passing({store, _}) -> true;
-is_passing(_) -> false.
 
 %% ---- the process
 
@@ -201,7 +186,6 @@ handle_event(Type, Content, State, Data) ->
     {Next, #data{actions = Actions} = Then} = looking(settled(event(Type, Content, State, Data))),
     {next_state, Next, Then#data{actions = []}, lists:reverse(Actions)}.
 
--spec event(gen_statem:event_type(), term(), state(), #data{}) -> at().
 event(internal, step, State, Data) ->
     step(State, Data);
 event({call, From}, settle, State, #data{settling = Settling} = Data) ->
@@ -269,7 +253,6 @@ last_push(At, _Deadline) ->
 
 %% ---- one step: send what there is room for, or rest, or doze
 
--spec step(state(), #data{}) -> at().
 step(State, #data{looks = Looks} = Data) ->
     send_or_wait(State, Data#data{looks = convex_sidecar_looks:asked(Looks)}).
 
@@ -437,7 +420,6 @@ waiting(Data) ->
 %% ---- answers
 
 %% Whatever the answer is, each entity of the batch is kept, refused or marked again after it.
--spec answered(term(), #flight{}, state(), #data{}) -> at().
 answered(Reply, #flight{batch = Batch, items = Items}, State, Data0) ->
     {Passes, Data} = replied(Reply, Items, Data0),
     Settled = settle_batch(Batch, Data),
@@ -461,7 +443,7 @@ replied({ok, Replies}, Items, #data{name = Name, limit = Limit, batch_limit = Ma
     end;
 replied({error, Reason}, Items, #data{limit = Limit} = Data0) ->
     Data = Data0#data{limit = max(1, Limit div 2)},
-    case {is_passing(Reason), Items} of
+    case {convex_sidecar:is_passing(Reason), Items} of
         {false, [Item]} ->
             {false, given_up(Reason, Item, Data)};
         {_, _} ->
@@ -517,7 +499,7 @@ item_answer({error, {gap, Expected, _} = Gap}, #item{mark = {{Kind, Id} = Key, _
             {done, Data#data{gaps = Gaps#{Key => N}}}
     end;
 item_answer({error, Reason}, Item, #data{name = Name} = Data) ->
-    case is_passing(Reason) orelse convex_sidecar_instance:is_older(Name, Reason) of
+    case convex_sidecar:is_passing(Reason) orelse convex_sidecar_instance:is_older(Name, Reason) of
         true -> {again, Reason};
         false -> {done, given_up(Reason, Item, Data)}
     end;
@@ -530,8 +512,9 @@ kept(Again, #item{mark = Mark} = Item, #data{marks = Marks} = Data) ->
 
 look_again(#item{more = true}, Data) ->
     Data;
-look_again(#item{mark = Mark, seen = Seen, marked = Marked}, #data{looks = Looks} = Data) ->
-    Data#data{looks = convex_sidecar_looks:sent(Mark, Seen, Marked, Looks)}.
+look_again(#item{mark = Mark, seen = Seen, taken_at = At, marked = Marked}, #data{looks = Looks} = Data) ->
+    %% What others have handed over meanwhile is known first.
+    Data#data{looks = convex_sidecar_looks:sent(Mark, Seen, At, Marked, convex_sidecar_looks:asked(Looks))}.
 
 without_gap({Key, _Source}, #data{gaps = Gaps} = Data) when is_map_key(Key, Gaps) ->
     Data#data{gaps = maps:remove(Key, Gaps)};
@@ -555,17 +538,8 @@ given_up(Reason, #item{mark = {{Kind, Id}, _}} = Item, Data) ->
 forgotten(#item{mark = Mark}, #data{looks = Looks} = Data) ->
     without_gap(Mark, Data#data{looks = convex_sidecar_looks:refused(Mark, Looks)}).
 
-tell(#item{mark = {{Kind, Id}, {Module, Arg}}, taken_at = TakenAt}, Outcome, #data{name = Name}) ->
-    case erlang:function_exported(Module, done, 5) of
-        true ->
-            try
-                Module:done(Kind, Id, Outcome, now_ms() - TakenAt, Arg)
-            catch
-                Class:Reason -> convex_sidecar_source:failed(Class, Reason, Kind, Id, Name)
-            end;
-        false ->
-            ok
-    end.
+tell(#item{mark = Mark, taken_at = TakenAt}, Outcome, #data{name = Name}) ->
+    convex_sidecar_source:tell(Mark, Outcome, now_ms() - TakenAt, Name).
 
 %% ---- looks
 
@@ -578,48 +552,32 @@ looking({State, #data{looks = Looks, look_for = For} = Data} = At) ->
     end.
 
 %% One group.  What has changed is marked, and goes its way.
-look(State, #data{info = Info, marks = Marks, looks = Looks0} = Data0) ->
-    {Due, Looks} = convex_sidecar_looks:due(convex_sidecar_looks:asked(Looks0)),
+look(State, #data{info = Info, marks = Marks, looks = Looks0} = Data) ->
+    {Due, Looks1} = convex_sidecar_looks:due(convex_sidecar_looks:asked(Looks0)),
     Can = State =/= resting andalso convex_sidecar_instance:is_up(Info),
     {Now, Later} = lists:partition(fun(Look) -> Can andalso not convex_sidecar_marks:is_busy(element(2, Look), Marks) end, Due),
-    Data1 = lists:foldl(fun(Look, D) -> looked(later, element(2, Look), D) end, Data0#data{looks = Looks}, Later),
-    Data2 = lists:foldl(fun look_at/2, Data1#data{failures = 0}, Now),
+    Looks2 = lists:foldl(fun(Look, Looks) -> convex_sidecar_looks:later(element(2, Look), Looks) end, Looks1, Later),
     Compared = [{Mark, Seen} || {compare, Mark, Seen} <- Now],
-    Read = read_ahead([Mark || {Mark, _} <- Compared], Data2),
-    step(State, missed(compare(Compared, Read, ?SINGLE_LOOKS, Data2))).
+    Read = read_ahead([Mark || {Mark, _} <- Compared], Data),
+    {Changed, Looks3} = convex_sidecar_looks:compare(Compared, Read, fun(Mark) -> look_at(Mark, Data) end, Looks2),
+    Shorter = [{What, Mark} || {What, Mark} <- Now],
+    step(State, missed(changed(Changed ++ [Mark || {_, Mark} <- Shorter], [Mark || {below, Mark} <- Shorter], Data#data{looks = Looks3}))).
 
-look_at({compare, _, _}, Data) -> Data;
-look_at({again, Mark}, Data) -> looked(changed, Mark, Data);
-look_at({below, Mark}, #data{below = Below} = Data) -> looked(changed, Mark, Data#data{below = Below#{Mark => true}}).
+look_at({{Kind, Id}, _} = Mark, #data{name = Name, info = Info, hand_over = HandOver}) ->
+    try
+        HandOver:request(Mark, Info)
+    catch
+        Class:Reason ->
+            convex_sidecar_source:failed(Class, Reason, Kind, Id, Name),
+            failed
+    end.
 
-compare([], _Read, _Singles, Data) ->
-    Data;
-compare([{Mark, Seen} | Left], Read, Singles, Data) when is_map_key(Mark, Read) ->
-    compare(Left, Read, Singles, looked(found(maps:get(Mark, Read), Seen), Mark, Data));
-compare([{Mark, _} | Left], Read, 0, Data) ->
-    compare(Left, Read, 0, looked(soon, Mark, Data));
-compare([{Mark, _} | Left], Read, Singles, #data{failures = ?MAX_FAILURES} = Data) ->
-    compare(Left, Read, Singles, looked(later, Mark, Data));
-compare([{{{Kind, Id}, _} = Mark, Seen} | Left], Read, Singles, #data{name = Name, info = Info, hand_over = HandOver} = Data0) ->
-    {Found, Data} =
-        try
-            {found(HandOver:request(Mark, Info), Seen), Data0}
-        catch
-            Class:Reason ->
-                convex_sidecar_source:failed(Class, Reason, Kind, Id, Name),
-                {later, Data0#data{failures = Data0#data.failures + 1}}
-        end,
-    compare(Left, Read, Singles - 1, looked(Found, Mark, Data)).
-
-found(not_found, _Seen) -> same;
-found({ok, #{seen := Seen}}, Seen) -> same;
-found({ok, _}, _Seen) -> changed.
-
-looked(changed, Mark, #data{marks = Marks, looks = Looks} = Data) ->
-    _ = convex_sidecar_marks:again(Mark, Marks),
-    Data#data{looks = convex_sidecar_looks:changed(Mark, Looks)};
-looked(What, Mark, #data{looks = Looks} = Data) ->
-    Data#data{looks = convex_sidecar_looks:What(Mark, Looks)}.
+changed(Changed, Below, #data{marks = Marks, looks = Looks, below = Before} = Data) ->
+    lists:foreach(fun(Mark) -> convex_sidecar_marks:again(Mark, Marks) end, Changed),
+    Data#data{
+        looks = lists:foldl(fun convex_sidecar_looks:later/2, Looks, Changed),
+        below = maps:merge(Before, maps:from_keys(Below, true))
+    }.
 
 %% More was to be looked at again than can be remembered: then all of it is.
 missed(#data{looks = Looks0, marks = Marks} = Data) ->

@@ -37,7 +37,7 @@
     sweeps := ets:tid(),
     %% {{Kind, Id}, Seq}: the last event the sidecar is believed to have folded.
     hints := ets:tid(),
-    %% What is to be looked at again, and what others than the conveyor want looked at; see convex_sidecar_looks.
+    %% An entity each: what is to be looked at again, and {{Mark, InTransaction}, Seen, Until, At}: what others than the conveyor want looked at; see convex_sidecar_looks.
     looks := ets:tid(),
     asked := ets:tid(),
     dirty_limit := pos_integer(),

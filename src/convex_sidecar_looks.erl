@@ -6,8 +6,9 @@
 %% what is as it was sent is let go, what is not is marked.  An entity whose log ends before what the
 %% sidecar has folded is sent again after 1, 5 and 30 s, the last time to go below.
 %%
-%% One row an entity and source: {Mark, Slot, At, Seen, Stage, Until, Since}.  Slots are of 100 ms; the wheel
-%% holds each entity once, At; when it comes by there and the entity is due later, it goes on to Slot.
+%% One row an entity, with the source that it was handed over by last: the document is that one's.  Slots are of
+%% 100 ms; the wheel holds each entity once, `at'; when it comes by there and the entity is due later, it goes on
+%% to `slot'.
 %%
 %% Nothing grows without bound: there are at most dirty_limit rows.  What finds no room is noted by kind, and
 %% all of that kind is looked at when half of the rows are free.
@@ -18,7 +19,7 @@
 -module(convex_sidecar_looks).
 
 -export([ask/4, ask/3]).
--export([open/1, asked/1, has_asked/1, sent/4, behind/2, refused/2, next/1, ms_until/1, due/1, same/2, changed/2, later/2, soon/2]).
+-export([open/1, asked/1, has_asked/1, sent/5, behind/2, refused/2, next/1, ms_until/1, due/1, compare/4, later/2]).
 -export([missed/1]).
 
 -export_type([looks/0, look/0, seen/0]).
@@ -36,31 +37,38 @@
 %% In one group.
 -define(GROUP, 512).
 -define(MAX_MISSED, 100).
+%% In one group, entities that are not read together with others; and of them those whose source may raise.
+-define(SINGLE_LOOKS, 50).
+-define(MAX_FAILURES, 3).
 
 -record(look, {
-    mark :: mark() | '_',
+    key :: convex_sidecar_marks:key(),
+    source :: convex_sidecar:source(),
     %% when it is due, and where it is on the wheel
-    slot = 0 :: non_neg_integer() | '_',
-    at = none :: none | non_neg_integer() | '_',
-    seen = undefined :: seen() | '_',
-    stage = 1 :: 1 | 2 | '_',
+    slot = 0 :: non_neg_integer(),
+    at = none :: none | non_neg_integer(),
+    seen = undefined :: seen(),
+    %% when somebody else than the conveyor had handed it over
+    asked = none :: none | integer(),
+    stage = 1 :: 1 | 2,
     %% to be looked at until then, whatever was found
-    until = 0 :: non_neg_integer() | '_',
+    until = 0 :: non_neg_integer(),
     %% since when the log is shorter than what the sidecar has folded
-    since = none :: none | non_neg_integer() | '_'
+    since = none :: none | non_neg_integer()
 }).
 
 -record(looks, {
     info :: convex_sidecar_instance:info(),
-    wheel = #{} :: #{non_neg_integer() => [mark()]},
+    wheel = #{} :: #{non_neg_integer() => [convex_sidecar_marks:key()]},
     %% of slots that have passed: more than one group
-    ready = [] :: [{non_neg_integer(), [mark()]}],
+    ready = [] :: [{non_neg_integer(), [convex_sidecar_marks:key()]}],
     %% the first slot of the wheel
     first = none :: none | non_neg_integer(),
     missed = #{} :: #{{convex_sidecar:kind(), convex_sidecar:source()} => true}
 }).
 
 -opaque looks() :: #looks{}.
+-type found() :: {ok, #{seen := seen(), _ => _}} | not_found.
 %% What is due: to be compared with what was seen, or sent again because its log was shorter; `below': for the last time.
 -type look() :: {compare, mark(), seen()} | {again | below, mark()}.
 
@@ -76,7 +84,7 @@ ask(Name, {{Kind, Id}, Source} = Mark, Seen, InTransaction) ->
     convex_sidecar_instance:with_tables(Name, ok, fun(#{asked := Asked, dirty_limit := Limit} = Info) ->
         case ets:info(Asked, size) < Limit of
             true ->
-                ets:insert(Asked, {{Mark, InTransaction}, Seen, until(InTransaction)}),
+                ets:insert(Asked, {{Mark, InTransaction}, Seen, until(InTransaction), erlang:monotonic_time()}),
                 convex_sidecar_marks:wake(Info);
             false ->
                 _ = convex_sidecar_marks:mark(Name, Kind, Id, Source)
@@ -103,17 +111,20 @@ open(#{looks := Table} = Info) ->
 asked(#looks{info = #{asked := Asked}} = Looks) ->
     case ets:info(Asked, size) of
         0 -> Looks;
-        _ -> lists:foldl(fun take_asked/2, Looks, ets:tab2list(Asked))
+        %% What was handed over last is what the sidecar has.
+        _ -> lists:foldl(fun take_asked/2, Looks, lists:keysort(4, ets:tab2list(Asked)))
     end.
 
-take_asked({{Mark, _} = Key, _, _}, #looks{info = #{asked := Asked}} = Looks) ->
+take_asked({{{_, Source} = Mark, _} = Key, _, _, _}, #looks{info = #{asked := Asked}} = Looks) ->
     case ets:take(Asked, Key) of
-        [{_, undefined, Until}] ->
+        [{_, undefined, Until, _}] ->
             Look = find(Mark, Looks),
-            put_in(?AGAIN_MS, Look#look{until = max(Until, Look#look.until)}, Looks);
-        [{_, Seen, Until}] ->
+            put_in(?AGAIN_MS, Look#look{source = Source, until = max(Until, Look#look.until)}, Looks);
+        [{_, Seen, Until, At}] ->
             Look = find(Mark, Looks),
-            put_in(?QUIET_MS, Look#look{seen = Seen, stage = 1, until = max(Until, Look#look.until), since = none}, Looks);
+            Later = max(Until, Look#look.until),
+            Next = Look#look{source = Source, seen = Seen, stage = 1, until = Later, since = none, asked = millis(At)},
+            put_in(?QUIET_MS, Next, Looks);
         [] ->
             Looks
     end.
@@ -122,15 +133,22 @@ take_asked({{Mark, _} = Key, _, _}, #looks{info = #{asked := Asked}} = Looks) ->
 -spec has_asked(looks()) -> boolean().
 has_asked(#looks{info = #{asked := Asked}}) -> ets:info(Asked, size) > 0.
 
-%% @doc The entity was handed over, and taken.  `New': it is looked at again even if it was not before.
--spec sent(mark(), seen(), New :: boolean(), looks()) -> looks().
-sent(_Mark, undefined, _New, Looks) ->
+%% @doc The entity was handed over, as it was read at `ReadAt', and taken.  `New': it is looked at again even if it
+%% was not before.  If somebody else has handed it over since then, nobody knows which of the two came last, and
+%% the next look sends it.
+-spec sent(mark(), seen(), ReadAt :: integer(), New :: boolean(), looks()) -> looks().
+sent(_Mark, undefined, _ReadAt, _New, Looks) ->
     Looks;
-sent(Mark, Seen, New, #looks{info = #{looks := Table}} = Looks) ->
-    case ets:lookup(Table, Mark) of
-        [Look] -> put_in(?QUIET_MS, Look#look{seen = Seen, stage = 1, since = none}, Looks);
-        [] when New -> put_in(?QUIET_MS, #look{mark = Mark, seen = Seen}, Looks);
-        [] -> Looks
+sent({Key, Source}, Seen, ReadAt, New, #looks{info = #{looks := Table}} = Looks) ->
+    case ets:lookup(Table, Key) of
+        [#look{asked = At} = Look] when is_integer(At), At >= ReadAt ->
+            put_in(?QUIET_MS, Look#look{seen = undefined, stage = 1, since = none}, Looks);
+        [Look] ->
+            put_in(?QUIET_MS, Look#look{source = Source, seen = Seen, stage = 1, since = none}, Looks);
+        [] when New ->
+            put_in(?QUIET_MS, #look{key = Key, source = Source, seen = Seen}, Looks);
+        [] ->
+            Looks
     end.
 
 %% @doc The log ends before what the sidecar has folded.
@@ -143,8 +161,8 @@ behind(Mark, Looks) ->
 
 %% @doc The sidecar does not take it, or it is not there: unless that may pass with a transaction, it is forgotten.
 -spec refused(mark(), looks()) -> looks().
-refused(Mark, #looks{info = #{looks := Table}} = Looks) ->
-    case ets:lookup(Table, Mark) of
+refused({Key, _Source}, #looks{info = #{looks := Table}} = Looks) ->
+    case ets:lookup(Table, Key) of
         [Look] -> done(Look, Looks);
         [] -> Looks
     end.
@@ -159,7 +177,7 @@ next(#looks{first = First}) -> First.
 ms_until(soon) -> ?SLOT_MS;
 ms_until(Slot) -> max(0, Slot * ?SLOT_MS - now_ms()).
 
-%% @doc A group of what is due.  Each has to be told same/2, changed/2, later/2 or soon/2.
+%% @doc A group of what is due.  Each has to go to compare/4 or later/2.
 -spec due(looks()) -> {[look()], looks()}.
 due(#looks{wheel = Wheel, ready = Ready} = Looks) ->
     Now = now_ms() div ?SLOT_MS,
@@ -172,9 +190,9 @@ group(Room, Group, #looks{ready = Ready} = Looks, _Now) when Room =:= 0; Ready =
     {lists:reverse(Group), Looks};
 group(Room, Group, #looks{ready = [{_, []} | Ready]} = Looks, Now) ->
     group(Room, Group, Looks#looks{ready = Ready}, Now);
-group(Room, Group, #looks{ready = [{At, [Mark | Marks]} | Ready], info = #{looks := Table}} = Looks0, Now) ->
-    Looks = Looks0#looks{ready = [{At, Marks} | Ready]},
-    case ets:lookup(Table, Mark) of
+group(Room, Group, #looks{ready = [{At, [Key | Keys]} | Ready], info = #{looks := Table}} = Looks0, Now) ->
+    Looks = Looks0#looks{ready = [{At, Keys} | Ready]},
+    case ets:lookup(Table, Key) of
         [#look{at = At, slot = Slot} = Look] when Slot > Now ->
             group(Room, Group, put_at(Slot, Look#look{at = none}, Looks), Now);
         [#look{at = At} = Look] ->
@@ -185,29 +203,42 @@ group(Room, Group, #looks{ready = [{At, [Mark | Marks]} | Ready], info = #{looks
             group(Room, Group, Looks, Now)
     end.
 
-to_do(#look{mark = Mark, since = none, seen = Seen}) ->
-    {compare, Mark, Seen};
-to_do(#look{mark = Mark, since = Since}) ->
+to_do(#look{key = Key, source = Source, since = none, seen = Seen}) ->
+    {compare, {Key, Source}, Seen};
+to_do(#look{key = Key, source = Source, since = Since}) ->
     case now_ms() - Since >= lists:last(?WAITS_MS) of
-        true -> {below, Mark};
-        false -> {again, Mark}
+        true -> {below, {Key, Source}};
+        false -> {again, {Key, Source}}
     end.
 
-%% @doc It is as it was sent.
--spec same(mark(), looks()) -> looks().
-same(Mark, Looks) -> done(find(Mark, Looks), Looks).
+%% @doc Those that are not as they were sent.  `Read' are those that were read together, `Ask' reads one.
+-spec compare([{mark(), seen()}], #{mark() => found()}, fun((mark()) -> found() | failed), looks()) -> {[mark()], looks()}.
+compare(Due, Read, Ask, Looks) ->
+    Begin = {?SINGLE_LOOKS, ?MAX_FAILURES, [], Looks},
+    {_, _, Changed, Left} = lists:foldl(fun(Look, Acc) -> compare_one(Look, Read, Ask, Acc) end, Begin, Due),
+    {Changed, Left}.
 
-%% @doc It is not, and was marked.
--spec changed(mark(), looks()) -> looks().
-changed(Mark, Looks) -> put_in(?AGAIN_MS, find(Mark, Looks), Looks).
+compare_one({Mark, Seen}, Read, _Ask, Acc) when is_map_key(Mark, Read) ->
+    found(maps:get(Mark, Read), Mark, Seen, Acc);
+%% No room in the group: in the next one.
+compare_one({Mark, _}, _Read, _Ask, {0, Failures, Changed, Looks}) ->
+    {0, Failures, Changed, put_in(0, find(Mark, Looks), Looks)};
+%% The event log is ill.
+compare_one({Mark, _}, _Read, _Ask, {Room, 0, Changed, Looks}) ->
+    {Room, 0, Changed, later(Mark, Looks)};
+compare_one({Mark, Seen}, _Read, Ask, {Room, Failures, Changed, Looks}) ->
+    found(Ask(Mark), Mark, Seen, {Room - 1, Failures, Changed, Looks}).
 
-%% @doc It could not be looked at.
+found(failed, Mark, _Seen, {Room, Failures, Changed, Looks}) ->
+    {Room, Failures - 1, Changed, later(Mark, Looks)};
+found({ok, #{seen := Other}}, Mark, Seen, {Room, Failures, Changed, Looks}) when Other =/= Seen ->
+    {Room, Failures, [Mark | Changed], Looks};
+found(_SameOrGone, Mark, _Seen, {Room, Failures, Changed, Looks}) ->
+    {Room, Failures, Changed, done(find(Mark, Looks), Looks)}.
+
+%% @doc It is marked, on its way, or could not be looked at.
 -spec later(mark(), looks()) -> looks().
 later(Mark, Looks) -> put_in(?AGAIN_MS, find(Mark, Looks), Looks).
-
-%% @doc There was no room for it in the group.
--spec soon(mark(), looks()) -> looks().
-soon(Mark, Looks) -> put_in(0, find(Mark, Looks), Looks).
 
 %% @doc The kinds of which something was not looked at, once there is room.
 -spec missed(looks()) -> {[{convex_sidecar:kind(), convex_sidecar:source()}], looks()}.
@@ -223,12 +254,12 @@ missed(#looks{missed = Missed, info = #{looks := Table, dirty_limit := Limit}} =
 
 done(#look{stage = 1} = Look, Looks) ->
     put_in(?AGAIN_MS, Look#look{stage = 2}, Looks);
-done(#look{mark = Mark, until = Until} = Look, #looks{info = #{looks := Table}} = Looks) ->
+done(#look{key = Key, until = Until} = Look, #looks{info = #{looks := Table}} = Looks) ->
     case Until > now_ms() of
         true ->
             put_in(?AGAIN_MS, Look, Looks);
         false ->
-            ets:delete(Table, Mark),
+            ets:delete(Table, Key),
             Looks
     end.
 
@@ -244,10 +275,10 @@ wait(#look{since = Since, until = Until} = Look, Looks) ->
         false -> put_in(Step, Look, Looks)
     end.
 
-find(Mark, #looks{info = #{looks := Table}}) ->
-    case ets:lookup(Table, Mark) of
+find({Key, Source}, #looks{info = #{looks := Table}}) ->
+    case ets:lookup(Table, Key) of
         [Look] -> Look;
-        [] -> #look{mark = Mark}
+        [] -> #look{key = Key, source = Source}
     end.
 
 put_in(Ms, Look, Looks) -> put_at(slot(now_ms() + Ms), Look, Looks).
@@ -256,13 +287,13 @@ put_in(Ms, Look, Looks) -> put_at(slot(now_ms() + Ms), Look, Looks).
 put_at(Slot, #look{at = At} = Look, #looks{info = #{looks := Table}} = Looks) when is_integer(At), At =< Slot ->
     ets:insert(Table, Look#look{slot = Slot}),
     Looks;
-put_at(Slot, #look{mark = {{Kind, _}, Source} = Mark, at = At} = Look, Looks) ->
+put_at(Slot, #look{key = {Kind, _} = Key, source = Source, at = At} = Look, Looks) ->
     #looks{info = #{looks := Table, dirty_limit := Limit}, wheel = Wheel, first = First, missed = Missed} = Looks,
-    case is_integer(At) orelse ets:info(Table, size) < Limit orelse ets:member(Table, Mark) of
+    case is_integer(At) orelse ets:info(Table, size) < Limit orelse ets:member(Table, Key) of
         true ->
             ets:insert(Table, Look#look{slot = Slot, at = Slot}),
-            Marks = maps:get(Slot, Wheel, []),
-            Looks#looks{wheel = Wheel#{Slot => [Mark | Marks]}, first = earlier(Slot, First)};
+            Keys = maps:get(Slot, Wheel, []),
+            Looks#looks{wheel = Wheel#{Slot => [Key | Keys]}, first = earlier(Slot, First)};
         false when map_size(Missed) < ?MAX_MISSED ->
             Looks#looks{missed = Missed#{{Kind, Source} => true}};
         false ->
@@ -275,8 +306,9 @@ earlier(Slot, First) -> min(Slot, First).
 first(#looks{wheel = Wheel} = Looks) when map_size(Wheel) =:= 0 -> Looks#looks{first = none};
 first(#looks{wheel = Wheel} = Looks) -> Looks#looks{first = lists:min(maps:keys(Wheel))}.
 
+millis(Native) -> erlang:convert_time_unit(Native, native, millisecond).
+
 slot(Ms) -> (Ms + ?SLOT_MS - 1) div ?SLOT_MS.
 
 %% Since this VM started, so never below zero.
-now_ms() ->
-    erlang:convert_time_unit(erlang:monotonic_time() - erlang:system_info(start_time), native, millisecond).
+now_ms() -> millis(erlang:monotonic_time() - erlang:system_info(start_time)).

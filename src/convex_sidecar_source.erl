@@ -18,7 +18,7 @@
 %% page alone, and how many events came before it.
 -module(convex_sidecar_source).
 
--export([read/4, read_many/3, project/5, rebuild/5, in_transaction/1, failed/5]).
+-export([read/4, read_many/3, project/5, rebuild/5, in_transaction/1, tell/4, failed/5]).
 
 -export_type([source/0, from/0, piece/0]).
 
@@ -248,6 +248,16 @@ seq(Key, Map) ->
         _ -> maps:get(atom_to_binary(Key), Map, undefined)
     end.
 
+%% @doc Tell the source what became of an entity, if it wants to know.
+-spec tell(convex_sidecar_marks:mark(), {ok, convex_sidecar:result()} | {error, term()}, non_neg_integer(),
+    convex_sidecar_instance:name()) -> term().
+tell({{Kind, Id}, {Module, Arg}}, Outcome, Ms, Name) ->
+    try
+        erlang:function_exported(Module, done, 5) andalso Module:done(Kind, Id, Outcome, Ms, Arg)
+    catch
+        Class:Reason -> failed(Class, Reason, Kind, Id, Name)
+    end.
+
 %% @doc Say that a callback of the source raised.
 -spec failed(error | exit | throw, term(), convex_sidecar:kind(), binary(), convex_sidecar_instance:name()) -> ok.
 failed(Class, Reason, Kind, Id, Name) ->
@@ -268,7 +278,12 @@ project(Server, Source, Kind, Id, Options) ->
 %% @doc Whether the calling process is inside a transaction of the source's database.
 -spec in_transaction(source()) -> boolean().
 in_transaction({Module, Arg}) ->
-    erlang:function_exported(Module, in_transaction, 1) andalso Module:in_transaction(Arg).
+    try
+        erlang:function_exported(Module, in_transaction, 1) andalso Module:in_transaction(Arg)
+    catch
+        %% A database that is not started has none, and whoever appends must not fail for the question.
+        _:_ -> false
+    end.
 
 %% @doc The same from the first event, forgetting what was folded before, in one request: of a
 %% history of more than one page the earlier pages are counted here, so the document never shows a
@@ -412,15 +427,13 @@ pages(Server, Source, Kind, Id, From, Options, Gaps) ->
 page(#{row := Row, events := Events, last := Last, more := More} = Piece, Server, Source, Kind, Id, Options, Gaps) ->
     Own = maps:get(options, Piece),
     case ask(Server, Kind, Id, Row, Events, maps:merge(Options, Own)) of
-        {ok, _} = Ok ->
+        {ok, Result} = Ok ->
             _ = [convex_sidecar_instance:remember(Server, Kind, Id, Last) || Last =/= undefined],
             case More of
                 true ->
                     pages(Server, Source, Kind, Id, Last, maps:remove(reset, Options), 0);
-                false when is_atom(Server) ->
-                    convex_sidecar_looks:ask(Server, {{Kind, Id}, Source}, maps:get(seen, Piece), in_transaction(Source)),
-                    Ok;
                 false ->
+                    handed_over(Result, Server, {{Kind, Id}, Source}, maps:get(seen, Piece)),
                     Ok
             end;
         {error, {gap, Expected, _Got}} when Gaps < ?MAX_GAPS, is_integer(Expected), Expected > 0 ->
@@ -443,6 +456,14 @@ ask(Server, Kind, Id, Row, Events, Options) ->
             Answer
     end.
 
+%% The conveyor looks once more later; where it waits for the log, it has been told (look_again).
+handed_over(#{reason := <<"checkpoint_ahead">>, write := <<"skipped">>}, _Server, _Mark, _Seen) ->
+    ok;
+handed_over(_Result, Name, {_, Source} = Mark, Seen) when is_atom(Name) ->
+    convex_sidecar_looks:ask(Name, Mark, Seen, in_transaction(Source));
+handed_over(_Result, _Elsewhere, _Mark, _Seen) ->
+    ok.
+
 %% Two processes may project one entity at the same moment and hand their rows over in
 %% either order.  The loser's older row then answers summary_hash_mismatch (same events,
 %% other row); looking once more, in the one process that looks alone, puts it right.
@@ -452,7 +473,7 @@ look_again({ok, #{reason := Reason}}, Name, Source, Kind, Id) when
 ->
     mark(Name, Source, Kind, Id);
 look_again({error, Reason}, Name, Source, Kind, Id) when is_atom(Name) ->
-    case convex_sidecar_conveyor:is_passing(Reason) of
+    case convex_sidecar:is_passing(Reason) of
         true -> mark(Name, Source, Kind, Id);
         false -> ok
     end;

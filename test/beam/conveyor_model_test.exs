@@ -161,8 +161,8 @@ defmodule ConvexSidecar.ConveyorModelTest do
   defp hurry(c) do
     looks = info(c).looks
 
-    for {:look, key, _, _, _, _, _, since} when is_integer(since) <- :ets.tab2list(looks),
-        do: :ets.update_element(looks, key, {8, since - 40_000})
+    for {:look, key, _, _, _, _, _, _, _, since} when is_integer(since) <- :ets.tab2list(looks),
+        do: :ets.update_element(looks, key, {10, since - 40_000})
   end
 
   defp wrong(c) do

@@ -118,6 +118,23 @@ defmodule ConvexSidecar.LooksTest do
     refute_received {:log, _, %{event: "conveyor.sweep"}, _}
   end
 
+  test "the version that a call asked for stays, whatever a mark before it said", %{log: log} do
+    {name, fake} = start_fake()
+    MemoryLog.add(log, "a", 1)
+    source = fn version -> {OpenAgentsRuntime.Convex.Source, {:version, MemoryLog, version}} end
+    mark(name, source.("v1"), "a")
+    settle(name)
+    {:ok, _} = :convex_sidecar_source.project(name, source.("v9"), :run_summary, "a", %{projection_version: "v9"})
+    MemoryLog.update(log, "a", %{status: "done"})
+    wait_until(fn -> document(fake, "a").row.status == "done" end)
+    wait_until(fn -> looks(name) == 0 end)
+
+    [first | later] =
+      for {:batch, requests} <- FakeSidecar.requests(fake), {:project, _, _, _, _, opts} <- requests, do: opts.projection_version
+
+    assert first == "v1" and later != [] and Enum.uniq(later) == ["v9"]
+  end
+
   test "while the log is shorter than the fold nothing is written; then it goes below", %{log: log} do
     {name, fake} = start_fake()
     MemoryLog.add(log, "a", 5)
@@ -134,9 +151,9 @@ defmodule ConvexSidecar.LooksTest do
     assert %{folded: 5} = document(fake, "a")
     # The conveyor goes; what it waits for does not.
     name |> :convex_sidecar_instance.conveyor_name() |> Process.whereis() |> Process.exit(:kill)
-    key = {{:run_summary, "a"}, log}
-    [{:look, ^key, _slot, _at, seen, stage, until, since}] = :ets.lookup(info(name).looks, key)
-    :ets.insert(info(name).looks, {:look, key, 0, :none, seen, stage, until, since - 30_000})
+    key = {:run_summary, "a"}
+    [{:look, ^key, ^log, _slot, _at, seen, asked, stage, until, since}] = :ets.lookup(info(name).looks, key)
+    :ets.insert(info(name).looks, {:look, key, log, 0, :none, seen, asked, stage, until, since - 30_000})
     name |> :convex_sidecar_instance.conveyor_name() |> Process.whereis() |> Process.exit(:kill)
     wait_until(fn -> match?(%{folded: 3, count: 3, row: %{status: "older"}}, document(fake, "a")) end, 8000)
     wait_until(fn -> looks(name) == 0 end)
@@ -154,6 +171,29 @@ defmodule ConvexSidecar.LooksTest do
     MemoryLog.update(log, "a", %{status: "committed"})
     wait_until(fn -> match?(%{folded: 5, row: %{status: "committed"}}, document(fake, "a")) end, 2500)
     refute Enum.any?(FakeSidecar.requests(fake), &match?({:batch, [{_, _, _, _, _, %{below: true}}]}, &1))
+  end
+
+  test "what was seen first and rolled back does not pass for what stands", %{log: {_, arg} = log} do
+    {name, fake} = start_fake()
+    source = {Many, {arg, :counters.new(1, [])}}
+    conveyor = name |> :convex_sidecar_instance.conveyor_name() |> Process.whereis()
+    MemoryLog.add(log, "a", 1)
+    # The conveyor hears of both calls at once.
+    :ok = :sys.suspend(conveyor)
+    {:ok, _} = :convex_sidecar_source.project(name, source, :run_summary, "a", %{})
+    Process.sleep(2)
+    Process.put(:in_transaction, true)
+    MemoryLog.append(log, "a", 1)
+    MemoryLog.update(log, "a", %{status: "ghost"})
+    {:ok, _} = :convex_sidecar_source.project(name, source, :run_summary, "a", %{})
+    MemoryLog.lose(log, "a", 2)
+    MemoryLog.update(log, "a", %{latest_seq: 1, status: "running"})
+    :ok = :sys.resume(conveyor)
+    wait_until(fn -> match?([{:look, _, _, _, _, _, _, _, _, since}] when is_integer(since), :ets.tab2list(info(name).looks)) end)
+    assert document(fake, "a").folded == 2
+    [{:look, key, _, _, _, _, _, _, _, since}] = :ets.tab2list(info(name).looks)
+    :ets.update_element(info(name).looks, key, {10, since - 30_000})
+    wait_until(fn -> match?(%{folded: 1, row: %{status: "running"}}, document(fake, "a")) end)
   end
 
   test "more looks than there is room for: all of the kind is looked at, once there is room", %{log: log} do
