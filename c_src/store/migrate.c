@@ -167,9 +167,10 @@ static enum err fill(struct migration *m, struct survey *p, struct fault *fault)
         survey_table(p, order[i]);
     if (m->damage[0] != '\0')
         return refuse_damage(m, fault);
-    if (!m->has_format && m->seen > 0)
-        return fault_fail(fault, ERR_STORE, "meta/format",
-                          "documents, but no format: damaged, or not ours");
+    if (!m->has_format && m->seen > 0) {
+        take_damage(m, "meta/format: documents, but no format"); /* the tables are ours */
+        return refuse_damage(m, fault);
+    }
     if (m->failed == ERR_OK && !is_complete(m, p))
         return fault_fail(fault, ERR_STORE, NULL,
                           "the copy is not what was read: nothing was changed");

@@ -165,7 +165,7 @@ static void take_pending(struct migration *m, const struct survey_entry *e)
         quarantine(m, e, NOT_ITS_HASH);
         return;
     }
-    if (owners_deny(&m->owners, p.no, p.id)) {
+    if (owners_deny(&m->owners, p.no, p.id, p.json)) {
         quarantine(m, e, "it belongs to another document, says that one's checkpoint");
         return;
     }

@@ -14,8 +14,9 @@ struct owners {
 
 /** owners_note(o, no, id): A checkpoint says that ${no} is the version of ${id} that waits. */
 void owners_note(struct owners *o, uint64_t no, struct slice id);
-/** owners_deny(o, no, id): Whether a checkpoint says so of another document, and none of ${id}. */
-bool owners_deny(struct owners *o, uint64_t no, struct slice id);
+/** owners_deny(o, no, id, json): Whether a checkpoint says so of another document and none of
+ * ${id}, and neither does ${json}, the document, which has its hash. */
+bool owners_deny(struct owners *o, uint64_t no, struct slice id, struct slice json);
 void owners_free(struct owners *o);
 
 #endif

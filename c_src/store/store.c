@@ -37,7 +37,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define FULL_BYTES ((uint64_t)1 << 20) /* a disk with less room is full */
+#define FULL_BYTES    ((uint64_t)1 << 20) /* a disk with less room is full */
+#define COUNTED_PAGES 8192                /* 32 MiB */
 
 struct store {
     /* fixed after open */
@@ -86,7 +87,7 @@ static struct slice slice_val(MDB_val v)
 static bool is_damage(int rc)
 {
     return rc == MDB_CORRUPTED || rc == MDB_PAGE_NOTFOUND || rc == MDB_INVALID ||
-           rc == MDB_CURSOR_FULL;
+           rc == MDB_CURSOR_FULL || rc == MDB_PAGE_FULL;
 }
 
 void store_mark_damaged(struct store *s, const char *why)
@@ -159,6 +160,29 @@ static int check_ours(struct store *s, MDB_txn *txn, bool *is_new)
     return rc == 0 ? check_format(s, txn) : rc == MDB_NOTFOUND ? MDB_INCOMPATIBLE : rc;
 }
 
+/*
+ * A lost root or branch is no error to LMDB, whose cursors then find less than the table says it
+ * has: what waits is counted, unless that is so much that it would be felt.
+ */
+static int check_count(MDB_txn *txn, MDB_dbi dbi)
+{
+    MDB_cursor *cursor;
+    MDB_stat st;
+    MDB_val k, v;
+    size_t found = 0;
+    int rc = mdb_stat(txn, dbi, &st);
+
+    if (rc != 0 || st.ms_leaf_pages > COUNTED_PAGES)
+        return rc;
+    rc = mdb_cursor_open(txn, dbi, &cursor);
+    if (rc != 0)
+        return rc;
+    while (found <= st.ms_entries && (rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT)) == 0)
+        found++;
+    mdb_cursor_close(cursor);
+    return rc != 0 && rc != MDB_NOTFOUND ? rc : found == st.ms_entries ? 0 : MDB_CORRUPTED;
+}
+
 /* A table whose keys are of the other kind is an older format's (migrate.c). */
 static int open_table(struct store *s, MDB_txn *txn, enum store_table t, bool is_new)
 {
@@ -170,7 +194,9 @@ static int open_table(struct store *s, MDB_txn *txn, enum store_table t, bool is
         rc = mdb_dbi_flags(txn, s->dbi[t], &found);
     if (rc == 0 && (found & MDB_INTEGERKEY) != wanted)
         return MDB_VERSION_MISMATCH;
-    return rc == MDB_NOTFOUND ? MDB_CORRUPTED : rc; /* they are all made at once */
+    if (rc == MDB_NOTFOUND) /* they are all made at once */
+        return MDB_CORRUPTED;
+    return rc == 0 && (t == STORE_PENDING || t == STORE_DEAD) ? check_count(txn, s->dbi[t]) : rc;
 }
 
 static int open_tables(struct store *s, MDB_env *env)

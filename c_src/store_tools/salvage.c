@@ -116,7 +116,7 @@ static bool read_pending(struct salvager *s, struct slice key, struct slice valu
     salvage_note(&s->counters.next_revision, p->version.revision);
     const char *why = !records_is_document(&p->version, p->json)
                           ? "the document is not what its hash says"
-                      : owners_deny(&s->owners, p->no, p->id)
+                      : owners_deny(&s->owners, p->no, p->id, p->json)
                           ? "it belongs to another document, says that one's checkpoint"
                           : NULL;
     if (why != NULL)

@@ -345,8 +345,8 @@ static int start_child(const char *dir, struct base *b)
 /* ---- a mutant --------------------------------------------------------------------- */
 
 static struct {
-    uint64_t mutants, sound, starts[6], rescued, repaired, unreadable, foreign, readable, waited,
-        of_kind[32];
+    uint64_t mutants, sound, starts[6], rescued, repaired, unreadable, foreign, hidden, readable,
+        waited, of_kind[32];
 } tally;
 
 static void say_bad(uint64_t seed, const struct base *b, enum mutate_kind kind, const char *what)
@@ -388,6 +388,20 @@ static bool is_marked(const char *dir)
     return crash_mark_read(dir, why) == CRASH_MARKED;
 }
 
+/* A lost branch hides what lies below from LMDB without an error.  It must not be called sound, and
+ * a repair must find all of it, also after a start has worked on the store. */
+static const char *find_what_is_hidden(const char *dir, struct base *b)
+{
+    if (shared->false_documents > 0)
+        return lost(b);
+    if (apart(check_child, dir, b) != SERVED || shared->check == 0)
+        return "what is hidden is called sound";
+    if (apart(repair_child, dir, b) != SERVED || apart(start_child, dir, b) != SERVED)
+        return "what is hidden cannot be repaired";
+    tally.hidden++;
+    return lost(b);
+}
+
 static const char *run_starts(const char *dir, struct base *b)
 {
     enum outcome o = STRANGE;
@@ -403,7 +417,7 @@ static const char *run_starts(const char *dir, struct base *b)
     }
     tally.rescued += o == SERVED && n > 1;
     if (o == SERVED)
-        return lost(b);
+        return lost(b) == NULL ? NULL : find_what_is_hidden(dir, b);
     /* Of a file that may be another program's nothing is made without an operator's word. */
     bool is_foreign = o == REFUSED && (strstr(shared->why, "not a store") != NULL ||
                                        strstr(shared->why, "newer sidecar") != NULL);
@@ -458,8 +472,9 @@ static void print_tally(uint64_t failed, int64_t seconds)
            " served after a start that failed\n",
            tally.mutants, (long long)seconds, failed, tally.sound, tally.unreadable, tally.repaired,
            tally.rescued);
-    printf("%" PRIu64 " left to an operator (not a store, says their beginning)\nstarts:",
-           tally.foreign);
+    printf("%" PRIu64 " left to an operator (not a store, says their beginning); %" PRIu64
+           " had something hidden, which the repair found\nstarts:",
+           tally.foreign, tally.hidden);
     for (int i = SERVED; i < STRANGE; i++)
         printf(" %s %" PRIu64, outcomes[i], tally.starts[i]);
     printf("; waiting versions readable: %" PRIu64 " of %" PRIu64 "\n", tally.readable,
