@@ -346,7 +346,11 @@ static int start_child(const char *dir, struct base *b)
 
 static struct {
     uint64_t mutants, sound, starts[6], rescued, repaired, unreadable, foreign, hidden, readable,
-        waited, of_kind[32];
+        waited;
+    /* a row each in the table of docs/OPERATIONS.md */
+    struct {
+        uint64_t mutants, waited, readable, arrived;
+    } of_kind[MUTATE_COUNT];
 } tally;
 
 static void say_bad(uint64_t seed, const struct base *b, enum mutate_kind kind, const char *what)
@@ -438,6 +442,16 @@ static const char *run_repair(const char *dir, struct base *b)
     return lost(b);
 }
 
+static void note_kind(enum mutate_kind kind, const struct base *b)
+{
+    tally.of_kind[kind].mutants++;
+    tally.of_kind[kind].waited += b->count;
+    for (size_t i = 0; i < b->count; i++) {
+        tally.of_kind[kind].readable += shared->readable[i];
+        tally.of_kind[kind].arrived += shared->delivered[i];
+    }
+}
+
 static const char *run_mutant(struct base *b, enum mutate_kind kind, uint64_t seed)
 {
     char one[200], two[200];
@@ -462,6 +476,7 @@ static const char *run_mutant(struct base *b, enum mutate_kind kind, uint64_t se
     tally.waited += b->count;
     bool is_damaged = shared->check > 0;
     const char *bad = run_starts(one, b);
+    note_kind(kind, b);
     return bad == NULL && is_damaged ? run_repair(two, b) : bad;
 }
 
@@ -505,6 +520,10 @@ int main(int argc, char **argv)
         }
     }
     print_tally(failed, time(NULL) - began);
+    for (int i = 0; i < MUTATE_COUNT; i++)
+        printf("| %s | %" PRIu64 " | %" PRIu64 " | %" PRIu64 " | %" PRIu64 " |\n",
+               mutate_text((enum mutate_kind)i), tally.of_kind[i].mutants, tally.of_kind[i].waited,
+               tally.of_kind[i].readable, tally.of_kind[i].arrived);
     for (int i = 0; i < 4; i++)
         free(bases[i].list);
     if (getenv("KEEP") == NULL) /* to look at the last mutant: two/ is the one that was repaired */
