@@ -9,7 +9,7 @@
 # make scale      a rebuild that is killed in the middle, resumed and audited (ENTITIES=20000)
 # make systemd    the package under a real systemd, in a container; root, debootstrap (TREE=dir: a tree to copy)
 # make runtime-shape   the shape of the real runtime over a PostgreSQL: RUNS=1000 of each form
-# make torture    the promise under fire: CYCLES=20 kills among other faults; SEED=n repeats a run (SAN as below)
+# make torture    the promise under fire: CYCLES=20 kills among other faults; SEED=n repeats a run, FORM=one (SAN as below)
 # make mutants    small changes of the code, each against its tests: COUNT=400 SEED=1 (ONLY=c_src/outbox)
 # make check      folder plan, links, format, clang-tidy (SAN=address|undefined|thread: the unit tests with it as well)
 # make power      a recorded trace of writes and syncs, the power cut in it at random (IMAGES=600 SEED=1)

@@ -128,13 +128,7 @@ defmodule Torture do
   end
 
   # A short run does not wait for what is rolled back last.
-  defp rollbacks(cycles) do
-    cond do
-      not World.otherside?() -> :none
-      cycles < 20 -> :some
-      true -> :last
-    end
-  end
+  defp rollbacks(cycles), do: if(cycles < 20, do: :some, else: :last)
 
   # ---- a cycle
 

@@ -103,14 +103,14 @@ defmodule Torture.World do
 
   def log(_event, _config), do: :ok
 
-  @doc "Ends of the sidecar that nobody asked for: aborted, a broken access, what a sanitizer found."
+  @doc "Ends of the sidecar that nobody asked for: aborted, a broken access, what a sanitizer found.  SIGTERM ends one that has not begun."
   def crashes(world) do
     world.dir
     |> Path.join("log")
     |> File.stream!()
     |> Enum.filter(
       &(&1 =~
-          ~r/sidecar\.exited instance=\S+ (signal=(?!9\b)|status=66\b)|Sanitizer: |runtime error: /)
+          ~r/sidecar\.exited instance=\S+ (signal=(?!9\b|15\b)|status=66\b)|Sanitizer: |runtime error: /)
     )
     |> Enum.map(&String.slice(&1, 0, 400))
   end
