@@ -36,16 +36,19 @@ static void finish(struct draft *draft)
     draft_free(draft);
 }
 
-/* A fold from the disk is understood or refused. */
-static void try_fold(const struct kind *kind, struct slice fold, term empty_map, term nil)
+/* A fold from the disk, and the last events after it, are understood or refused. */
+static void try_fold(const struct kind *kind, struct slice bytes, term empty_map, term nil)
 {
+    size_t cut = bytes.len > 0 ? bytes.data[bytes.len - 1] % bytes.len : 0;
+    const struct past past = {slice_of(bytes.data, cut),
+                              slice_of(bytes.data + cut, bytes.len - cut)};
     struct draft *draft = NULL;
     struct document document;
     struct fault fault = {0};
 
     PRE(projection_prepare(kind, slice_str("x"), empty_map, nil, &options, &draft, &fault) ==
         ERR_OK);
-    if (projection_finish(draft, fold, 0, 1, &document, &fault) == ERR_OK)
+    if (projection_finish(draft, past, 0, 1, &document, &fault) == ERR_OK)
         PRE(document.seq >= 0 && document.event_count <= document.seq);
     else
         PRE(fault.why[0] != '\0');
