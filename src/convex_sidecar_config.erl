@@ -40,7 +40,8 @@
     hint_limit := pos_integer(),
     batch_limit := 1..10000,
     look_back_ms := non_neg_integer(),
-    request_ms := pos_integer()
+    request_ms := pos_integer(),
+    sweep := undefined | module()
 }.
 
 %% What an option is for: one mode alone ignores it in the other, or refuses it with a sentence.
@@ -82,7 +83,10 @@ options_table() ->
         {batch_limit, any, {integer, 1, 10000}, {is, 512}, "entities in one request of the asynchronous form"},
         {look_back_ms, any, {integer, 0, 86400000}, {is, 600000},
             "rows that changed within it are looked at ten times in that time, where the event log has `changed_since/3`; 0: never"},
-        {request_ms, any, Milliseconds, {is, 10000}, "how long the asynchronous form waits for an answer"}
+        {request_ms, any, Milliseconds, {is, 10000}, "how long the asynchronous form waits for an answer"},
+        {sweep, any, atom, {made, "none", fun none/2},
+            "a module (behaviour `convex_sidecar_sweeper`) that says what is projected once more when a deployment was "
+            "wiped, restored or swapped; `OpenAgentsRuntime.Convex.Sidecar` has its own"}
     ].
 
 %% @doc The options as a table in Markdown.

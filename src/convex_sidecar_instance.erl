@@ -16,7 +16,7 @@
 
 -export([open/2, close/1, lookup/1, destination/1, set_node/2, set_up/2, is_up/1]).
 -export([health/1, with_tables/3, known_options/2, is_older/2]).
--export([watch_name/1, port_name/1, conveyor_name/1, sup_name/1]).
+-export([watch_name/1, port_name/1, conveyor_name/1, sweeper_name/1, sup_name/1]).
 -export([hint/2, hint/3, remember/2, remember/4, forget/3]).
 -export([log/5, word/1]).
 
@@ -181,6 +181,8 @@ watch_name(Name) -> suffixed(Name, "_watch").
 port_name(Name) -> suffixed(Name, "_port").
 -spec conveyor_name(name()) -> atom().
 conveyor_name(Name) -> suffixed(Name, "_conveyor").
+-spec sweeper_name(name()) -> atom().
+sweeper_name(Name) -> suffixed(Name, "_sweeper").
 
 suffixed(Name, Suffix) -> list_to_atom(atom_to_list(Name) ++ Suffix).
 

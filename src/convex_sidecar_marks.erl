@@ -21,7 +21,7 @@
 %% mark, mark_all and backlog run in any process; the rest in the conveyor.
 -module(convex_sidecar_marks).
 
--export([mark/4, mark/5, mark_all/3, backlog/1, wake/1]).
+-export([mark/4, mark/5, mark_all/3, has_any/2, backlog/1, wake/1]).
 -export([open/1, has_work/1, count/1, is_sweeping/1, doze/1, take/2, is_busy/2, again/2, sweep_again/2, sweep_changed/2, give_back/3, settle/2]).
 -export([later/2, has_later/1, later_again/1]).
 
@@ -90,6 +90,19 @@ mark_in(#{dirty := Dirty} = Info, {{Kind, _Id}, Source} = Mark, Limit) ->
     ok | {error, unavailable | busy}.
 mark_all(Name, Kind, Source) ->
     with_tables(Name, fun(Info) -> sweep(Info, Kind, Source, asked) end).
+
+%% @doc Whether anything of this source is still to be done.  While marks come and go, false may be wrong.
+-spec has_any(convex_sidecar_instance:name(), convex_sidecar:source()) -> boolean().
+has_any(Name, Source) ->
+    convex_sidecar_instance:with_tables(Name, false, fun(#{dirty := Dirty, flight := Flight, sweeps := Sweeps}) ->
+        Is = [{'=:=', '$1', {const, Source}}],
+        ets:select_count(Sweeps, [{{{'_', '$1'}, '_'}, Is, [true]}]) > 0 orelse
+            ets:select_count(Dirty, [{{{'_', '$1'}}, Is, [true]}]) > 0 orelse
+            lists:any(
+                fun({_, Rows}) -> lists:any(fun({_, Of}) -> Of =:= Source end, Rows) end, ets:tab2list(Flight)
+            ) orelse
+            ets:select_count(Dirty, [{{{'_', '$1'}}, Is, [true]}]) > 0
+    end).
 
 with_tables(Name, Fun) ->
     case convex_sidecar_instance:with_tables(Name, {error, unavailable}, Fun) of

@@ -3,6 +3,7 @@
 %%   watch      is the node there?  connects, publishes up and down
 %%   port       (managed mode) owns the operating-system process
 %%   conveyor   the asynchronous form: gathers, batches, sees to the answers
+%%   sweeper    (option sweep) projects everything once more, when the sidecar asks for it
 %%
 %% Started by the application that uses it, under a supervisor of its own choice;
 %% start-up waits for nothing (the instance is down until the program is ready).
@@ -65,5 +66,6 @@ init(#{name := Name, mode := Mode, drain_ms := Drain} = Options) ->
     Children =
         [#{id => watch, start => {convex_sidecar_watch, start_link, [Options]}, shutdown => 2000}] ++
             [Port || Mode =:= managed] ++
-            [#{id => conveyor, start => {convex_sidecar_conveyor, start_link, [Conveyor]}, shutdown => 5000}],
+            [#{id => conveyor, start => {convex_sidecar_conveyor, start_link, [Conveyor]}, shutdown => 5000}] ++
+            [#{id => sweeper, start => {convex_sidecar_sweeper, start_link, [Options]}} || maps:get(sweep, Options) =/= undefined],
     {ok, {#{strategy => rest_for_one, intensity => 5, period => 10}, Children}}.

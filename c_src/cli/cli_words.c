@@ -45,7 +45,7 @@ struct word;
 typedef bool make_request(const struct word *w, struct arguments *a, struct ask *ask);
 
 static make_request make_plain, make_top, make_tap, make_pending, make_wait, make_one, make_clear,
-    make_dead, make_rebuild, make_audit;
+    make_dead, make_adopt, make_rebuild, make_audit;
 
 static const struct word {
     struct cli_word shown;
@@ -208,6 +208,27 @@ static bool make_one(const struct word *w, struct arguments *a, struct ask *ask)
     if (!takes(a, 1, 1))
         return false;
     put_pair(&ask->request, w->shown.name, a->list[0]);
+    return true;
+}
+
+/* {adopt, #{dry_run => ...}} */
+static void put_adopt(struct buf *b, bool dry_run)
+{
+    term_put_tuple(b, 2);
+    term_put_atom(b, "adopt");
+    term_put_map(b, 1);
+    term_put_atom(b, "dry_run");
+    term_put_bool(b, dry_run);
+}
+
+static bool make_adopt(const struct word *w, struct arguments *a, struct ask *ask)
+{
+    (void)w;
+    if (!takes(a, 0, 0))
+        return false;
+    put_adopt(&ask->request, a->dry_run);
+    if (!a->dry_run)
+        ask->loss = "takes the destination for the one that is meant";
     return true;
 }
 

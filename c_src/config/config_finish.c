@@ -112,28 +112,33 @@ static enum err check_node(const struct config *c, struct fault *fault)
     return ERR_OK;
 }
 
-/* The default, noop, confirms what Convex never gets: it is not for who named a deployment. */
-static enum err check_sink_type(const struct config *c, struct fault *fault)
+/* Who names a deployment means it; a key alone leads nowhere, and the default, noop, would confirm
+ * what Convex never gets. */
+static enum err follow_sink_type(struct config *c, struct fault *fault)
 {
-    const char *named = *c->sink_base_url         ? "base_url"
-                        : *c->sink_admin_key      ? "admin_key"
-                        : *c->sink_admin_key_file ? "admin_key_file"
-                                                  : NULL;
+    const char *key = *c->sink_admin_key        ? "admin_key"
+                      : *c->sink_admin_key_file ? "admin_key_file"
+                                                : NULL;
     char why[200];
 
-    if (c->is_sink_type_given || named == NULL)
+    if (c->is_sink_type_given || (key == NULL && !*c->sink_base_url))
         return ERR_OK;
+    if (*c->sink_base_url) {
+        free(c->sink_type);
+        c->sink_type = base_strndup("http", 4);
+        return ERR_OK;
+    }
     snprintf(why, sizeof why,
-             "[sink] type: it is missing, though %s is given; write type = http to deliver to "
-             "Convex, or type = noop to deliver nowhere",
-             named);
+             "[sink] base_url: it is missing, though %s is given; write where Convex is, or type = "
+             "noop to deliver nowhere",
+             key);
     return config_misfit(c, fault, why);
 }
 
 static enum err check_sink(struct config *c, struct fault *fault)
 {
     const char *why = NULL;
-    enum err e = check_sink_type(c, fault);
+    enum err e = follow_sink_type(c, fault);
 
     if (e != ERR_OK)
         return e;

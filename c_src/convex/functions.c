@@ -171,9 +171,9 @@ static struct sink_peer peer_of(const struct convex_echo *echo)
     return peer;
 }
 
-bool functions_learn(struct functions *f, const struct http_answer *answer)
+bool functions_learn(struct functions *f, const struct http_answer *answer, int64_t mark)
 {
-    const struct sink_peer others = {.functions = 1, .mark = -1};
+    const struct sink_peer others = {.functions = 1, .mark = -1, .learnt = f->peer.learnt + 1};
     struct convex_echo echo;
     struct verdict verdict;
 
@@ -190,16 +190,27 @@ bool functions_learn(struct functions *f, const struct http_answer *answer)
         f->peer = others;
         return true;
     }
-    f->peer = peer_of(&echo);
+    struct sink_peer now = peer_of(&echo);
+    bool is_same = strcmp(now.deployment, f->peer.deployment) == 0;
+    if (is_same && now.mark >= mark && now.mark < f->peer.mark)
+        now.mark = f->peer.mark; /* it was raised since attach was asked */
+    now.learnt = f->peer.learnt + 1;
+    f->peer = now;
     return true;
 }
 
-/* An answer to a call of before a rollback may come after attach said so. */
-void functions_hear(struct functions *f, const struct convex_echo *echo, struct sink_peer *heard)
+/* Marks only rise, but for a deployment that is put back; an answer to a call that was sent before
+ * a raise was heard may be late. */
+bool functions_hear(struct functions *f, const struct convex_echo *echo, int64_t mark,
+                    struct sink_peer *heard)
 {
     *heard = peer_of(echo);
-    if (f->peer.functions < 2)
-        return;
+    if (f->peer.functions < 2) /* a call of before a rollback, which attach spoke of since */
+        return true;
     heard->functions = f->peer.functions;
-    f->peer = *heard;
+    if (strcmp(heard->deployment, f->peer.deployment) != 0 || heard->mark < mark)
+        return false;
+    if (heard->mark > f->peer.mark)
+        f->peer.mark = heard->mark;
+    return true;
 }

@@ -41,12 +41,17 @@ void functions_put_attach(const struct functions *f, const struct sink_store *us
 void functions_put_number(uint64_t number, const struct sink_store *us, bool raise, struct buf *b);
 
 /**
- * functions_learn(f, answer):
- * Take what attach was answered.  False: nothing was learnt, what was known stays: it was not
- * answered by Convex.
+ * functions_learn(f, answer, mark):
+ * Take what attach was answered, which was asked when ${mark} was known to stand there.  False:
+ * nothing was learnt, what was known stays: it was not answered by Convex.
  */
-bool functions_learn(struct functions *f, const struct http_answer *answer);
-/** functions_hear(f, echo, heard): A numbered call was answered so, by ${heard}. */
-void functions_hear(struct functions *f, const struct convex_echo *echo, struct sink_peer *heard);
+bool functions_learn(struct functions *f, const struct http_answer *answer, int64_t mark);
+/**
+ * functions_hear(f, echo, mark, heard):
+ * A numbered call, sent when ${mark} was known to stand there, was answered so, by ${heard}. False:
+ * whoever answers is not the one that attach spoke of, or was put back since.
+ */
+bool functions_hear(struct functions *f, const struct convex_echo *echo, int64_t mark,
+                    struct sink_peer *heard);
 
 #endif

@@ -101,6 +101,7 @@ static void post(struct sink_call *c)
     struct slice body = buf_view(&c->body);
 
     s->usual_bytes = body.len;
+    c->mark = functions_peer(s->functions)->mark;
     c->body = (struct buf){0}; /* http has the bytes now */
     http_post_json(s->http, MUTATION_PATH, body, on_answer, c);
 }
@@ -138,6 +139,7 @@ static void ask_attach(struct http_sink *s)
     s->attach.is_out = true;
     s->attach.is_due = s->attach.has_done = false;
     s->attach.asked_ms = clock_mono_ms();
+    s->attach.mark = functions_peer(s->functions)->mark;
     functions_put_attach(s->functions, &s->sink.us, &body);
     http_post_json(s->http, MUTATION_PATH, buf_view(&body), on_attach, s);
 }
@@ -248,7 +250,7 @@ static void on_attach(void *arg, const struct http_answer *http)
         http_sink_reload_after_401(s);
     hear_clock(s, http);
     was = *functions_peer(s->functions);
-    bool has_learnt = functions_learn(s->functions, http);
+    bool has_learnt = functions_learn(s->functions, http, s->attach.mark);
     now = *functions_peer(s->functions);
     log_functions(&was, &now);
     s->attach.wait_ms = has_learnt ? ATTACH_EACH_MS
@@ -302,7 +304,6 @@ static void hear(struct sink_call *c, const struct http_answer *http,
         return;
     if (echo->call != c->number)
         http_distrust(s->http, http);
-    s->attach.is_due = s->attach.is_due || echo->deployment[0] == 0; /* its rows are gone */
 }
 
 static void on_answer(void *arg, const struct http_answer *http)
@@ -334,7 +335,8 @@ static void on_answer(void *arg, const struct http_answer *http)
     if (has_each)
         answer.each = each + controls;
     if (c->number && echo.call == c->number) {
-        functions_hear(s->functions, &echo, &peer);
+        if (!functions_hear(s->functions, &echo, c->mark, &peer))
+            s->attach.is_due = true; /* who is there now? */
         answer.peer = &peer;
     }
     tell(c, &answer);

@@ -110,9 +110,9 @@ static void accept_endpoint(struct delivery *d, uint64_t ordinal)
 static void settle(struct taking *t, struct entry *e, const struct verdict *v)
 {
     const struct sink_peer *peer = t->answer->peer;
+    bool is_ours = peer != NULL && peer->mark > 0 && (uint64_t)peer->mark <= peer_mark(&t->d->peer);
 
-    if (peer != NULL && peer->mark > 0)
-        e->settlement->mark = (uint64_t)peer->mark;
+    e->settlement->mark = is_ours ? (uint64_t)peer->mark : t->call->mark;
     e->settlement->outcome = v->outcome;
     *t->end = e->settlement;
     t->end = &e->settlement->next;

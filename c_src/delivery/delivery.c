@@ -51,15 +51,14 @@ struct delivery *delivery_open(struct outbox *o, struct sink *sink,
     d->spacing = spacing_new(1000 * options->min_interval_ms);
     d->known = known_new();
     cursors_init(&d->cursors, outbox_reader_open(o));
-    peer_init(&d->peer, o);
+    peer_init(&d->peer, o, sink, options->address != NULL ? options->address : "",
+              1000 * options->mark_ms, options->stops_at_new);
+    d->is_held = options->held_why != NULL || peer_holds(&d->peer);
     d->unsettled_end = &d->unsettled;
     d->now_us = now_us;
     d->wall_us = wall_us;
     d->control_us = now_us - CONTROL_EVERY_US;
-    scope_begin(&d->endpoint, options->stopped_why != NULL ? SCOPE_STOPPED : SCOPE_WAITING,
-                options->stopped_why != NULL ? options->stopped_why : "", wall_us);
-    if (options->stopped_why != NULL)
-        delivery_moved(d, NULL, SCOPE_WAITING);
+    scope_begin(&d->endpoint, SCOPE_WAITING, "", wall_us);
     return d;
 }
 
@@ -262,6 +261,7 @@ void delivery_send(struct delivery *d, struct call *c)
 
     c->sink_call = NULL;
     c->ordinal = ++d->ordinal;
+    c->mark = peer_mark(&d->peer);
     c->sent_us = d->now_us;
     enter(d, c);
     if (c->is_trial)
@@ -395,7 +395,7 @@ static const struct turn {
 
 static bool may_send(const struct delivery *d)
 {
-    return !d->paused && !d->closing && d->in_flight - d->overdue < d->pace.limit;
+    return !d->paused && !d->closing && !d->is_held && d->in_flight - d->overdue < d->pace.limit;
 }
 
 /* Make one call, if something is due.  If not, a document may have come to another place meanwhile
@@ -441,6 +441,18 @@ static uint64_t sent_soon(const struct delivery *d)
     return calls < SOON_MAX / full ? calls * full : SOON_MAX;
 }
 
+static void look_at_peer(struct delivery *d)
+{
+    const struct peer_step step = {.is_open = !d->paused && !d->closing &&
+                                              (d->endpoint.state == SCOPE_RUNNING || d->is_held),
+                                   .ordinal = d->ordinal,
+                                   .now_us = d->now_us,
+                                   .wall_us = d->wall_us};
+
+    peer_step(&d->peer, &step);
+    d->is_held = d->options.held_why != NULL || peer_holds(&d->peer);
+}
+
 bool delivery_step(struct delivery *d, int64_t now_us, int64_t wall_us)
 {
     unsigned sent = 0;
@@ -451,8 +463,7 @@ bool delivery_step(struct delivery *d, int64_t now_us, int64_t wall_us)
     d->cursors.soon = sent_soon(d);
     collect(d);
     look_for_overdue(d);
-    peer_step(&d->peer, d->outbox, d->sink,
-              !d->paused && !d->closing && d->endpoint.state == SCOPE_RUNNING, now_us);
+    look_at_peer(d);
     while (sent < CALLS_A_STEP && may_send(d) && (send_next(d) || d->is_stirred))
         sent++;
     outbox_release(d->cursors.reader);
@@ -477,7 +488,9 @@ int64_t delivery_next_us(const struct delivery *d, int64_t now_us)
         sooner(&next_us, d->flight_timely->sent_us + pace_overdue_us(&d->pace), now_us);
     if (d->unsettled != NULL)
         sooner(&next_us, d->look_at_us, now_us);
-    if (d->paused || d->closing)
+    if (d->is_held)
+        sooner(&next_us, peer_next_us(&d->peer), now_us);
+    if (d->paused || d->closing || d->is_held)
         return next_us;
     if (d->agenda.count > 0)
         sooner(&next_us, d->agenda.items[0]->due_us, now_us);
@@ -515,4 +528,10 @@ void delivery_try_now(struct delivery *d, int64_t now_us)
     for (size_t i = 0; i < delivery_kind_slots(d); i++)
         scope_try_now(&d->kinds[i].scope, now_us);
     d->control_us = now_us - CONTROL_EVERY_US;
+}
+
+void delivery_adopt(struct delivery *d)
+{
+    d->options.held_why = NULL;
+    peer_adopt(&d->peer);
 }

@@ -45,6 +45,9 @@ void delivery_try_now(struct delivery *d, int64_t now_us);
 /** delivery_reload(d): Have the sink read its keys and the like again. */
 void delivery_reload(struct delivery *d);
 
+/** delivery_adopt(d): What holds delivery, holds it no more. */
+void delivery_adopt(struct delivery *d);
+
 unsigned delivery_in_flight(const struct delivery *d);
 /** delivery_has_unsettled(d): Whether verdicts wait for the disk. */
 bool delivery_has_unsettled(const struct delivery *d);

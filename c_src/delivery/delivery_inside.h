@@ -53,6 +53,7 @@ struct call {
     struct entries entries;      /* in the order of add */
     enum call_sort sort;
     uint64_t ordinal, whole; /* whole: of a CALL_SEARCH */
+    uint64_t mark;           /* what it confirms has, if the answer says none */
     int64_t sent_us;
     size_t max_documents, max_bytes, bytes; /* of JSON */
     struct kind_slot *control_for;          /* of a CALL_CONTROL; NULL: any */
@@ -85,6 +86,7 @@ struct delivery {
 
     uint64_t random, ordinal;
     bool paused, closing, is_reload_logged;
+    bool is_held; /* nothing is sent before the destination is adopted */
     struct pace pace;
     struct peer peer;
     struct spacing *spacing;

@@ -51,7 +51,7 @@ struct dispatch {
     /* under lock */
     pthread_mutex_t lock;
     struct orders {
-        bool paused, reload, resume, closing;
+        bool paused, reload, resume, adopt, closing;
         int64_t close_by_us;
     } orders;
     struct question *questions;
@@ -133,7 +133,7 @@ static void take_orders(struct dispatch *d, int64_t now_us)
 {
     pthread_mutex_lock(&d->lock);
     struct orders orders = d->orders;
-    d->orders.reload = d->orders.resume = false;
+    d->orders.reload = d->orders.resume = d->orders.adopt = false;
     pthread_mutex_unlock(&d->lock);
 
     if (orders.paused != d->paused) {
@@ -145,6 +145,8 @@ static void take_orders(struct dispatch *d, int64_t now_us)
     }
     if (orders.reload)
         delivery_reload(d->delivery);
+    if (orders.adopt)
+        delivery_adopt(d->delivery);
     if (orders.reload || orders.resume)
         delivery_try_now(d->delivery, now_us);
     if (orders.closing && !d->closing)
@@ -255,9 +257,10 @@ struct dispatch *dispatch_open(struct outbox *o, struct sink *sink,
     d->options = *options;
     d->shown.endpoint =
         (struct dispatch_scope){.state = DISPATCH_RUNNING, .since_us = clock_wall_us()};
-    if (options->stopped_why != NULL) {
+    if (options->held_why != NULL) {
         d->shown.endpoint.state = DISPATCH_STOPPED;
-        snprintf(d->shown.endpoint.why, sizeof d->shown.endpoint.why, "%s", options->stopped_why);
+        snprintf(d->shown.endpoint.why, sizeof d->shown.endpoint.why, "%s", options->held_why);
+        snprintf(d->shown.next, sizeof d->shown.next, "%s", options->held_next);
     }
     d->wake_fd = wake_open();
     PRE(d->wake_fd >= 0);
@@ -329,6 +332,14 @@ void dispatch_look(struct dispatch *d, uint64_t document, dispatch_told *told, v
 void dispatch_list(struct dispatch *d, dispatch_listed *listed, void *arg)
 {
     ask(d, &(struct question){.listed = listed, .arg = arg});
+}
+
+void dispatch_adopt(struct dispatch *d)
+{
+    pthread_mutex_lock(&d->lock);
+    d->orders.adopt = true;
+    pthread_mutex_unlock(&d->lock);
+    dispatch_wake(d);
 }
 
 void dispatch_stop(struct dispatch *d, int64_t wait_ms)

@@ -13,8 +13,14 @@ struct dispatch_options {
     unsigned max_in_flight;  /* calls at most; the adaptive limit stays at or below */
     int64_t min_interval_ms; /* between two writes of one document */
     int64_t backoff_min_ms, backoff_max_ms;
-    int64_t probe_ms;        /* between trials while stopped, at most */
-    const char *stopped_why; /* begin stopped, and why; NULL: begin running */
+    int64_t probe_ms; /* between trials while stopped, at most */
+    /* of the destination: where it is ("": nowhere that could change), how often its mark is
+     * raised, and whether a new one is to be adopted first */
+    const char *address;
+    int64_t mark_ms;
+    bool stops_at_new;
+    /* NULL, or why nothing is sent before dispatch_adopt, and what to do about it */
+    const char *held_why, *held_next;
 };
 
 enum dispatch_state {
@@ -49,6 +55,7 @@ struct dispatch_note {
 struct dispatch_status {
     struct sink_peer peer;
     struct dispatch_scope endpoint;
+    char next[300]; /* what an operator can do; "": what dispatch_next_text says */
     unsigned limit, in_flight, overdue;
     unsigned troubled, sought; /* documents that travel alone; that are searched */
     size_t kind_count, note_count;
@@ -89,6 +96,8 @@ void dispatch_pause(struct dispatch *d);
 void dispatch_resume(struct dispatch *d);
 /** dispatch_reload(d): Have the sink read its keys again, and try at once what is not running. */
 void dispatch_reload(struct dispatch *d);
+/** dispatch_adopt(d): The destination is the one that is meant, whatever holds delivery. */
+void dispatch_adopt(struct dispatch *d);
 /** dispatch_status(d, s): A copy of how it stands.  Any thread. */
 void dispatch_status(struct dispatch *d, struct dispatch_status *s);
 /**

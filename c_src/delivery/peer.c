@@ -1,29 +1,65 @@
 /*
- * peer.c - when the other side is asked again who it is.
+ * peer.c - who the other side is, and when it is asked again.
  *
- * The happy path: it is asked by the sink at the start, and by nobody after that.
+ * The happy path: it is asked by the sink at the start, and says that it is the one of before
+ * (whom.c).  Once a minute, while something is delivered, the store records a number that was never
+ * used; the next call raises the mark to it, and its answer says that it stands there.
  *
  * What can go wrong: the deployment is wiped, put back to an older state, or another one answers
- * under its name.  Answers show it: a document that was confirmed is inserted, something newer
- * stands than was ever sent, or the endpoint is well again after a time in which anything may have
- * been done to it (a key that was refused, and another that is accepted, is such a time).  Each of
- * them has the sink ask attach, at most once a minute; what the answer says is in sink_peer.
+ * under its name.  Answers show it: another deployment or a lower mark (the sink asks at once), a
+ * document that was confirmed is inserted, something newer stands than was ever sent, or the
+ * endpoint is well again after a time in which anything may have been done to it (a key that was
+ * refused, and another that is accepted, is such a time).  The latter have the sink ask attach at
+ * most once a minute.  What follows is recorded before anything is concluded: what was confirmed is
+ * doubtful, and a new number is asked for at once, since only what is confirmed under it is not.
  *
  * Runs on the delivery thread only.
  */
 
 #include "delivery/peer.h"
 
-#define EVERY_US 60000000
+#include "ground/log.h"
+#include "ground/metrics.h"
 
-void peer_init(struct peer *p, const struct outbox *o)
+#define EVERY_US 60000000
+#define HELD_US  5000000
+#define AGAIN_US 1000000 /* a change that the store did not take is told once more */
+
+static void set_us(struct peer *p)
 {
-    *p = (struct peer){.contradictions = outbox_contradictions(o)};
+    const struct destination_known *k = &p->known;
+    struct sink_peer now;
+
+    sink_peer(p->sink, &now);
+    snprintf(p->sink->us.id, sizeof p->sink->us.id, "%s", k->store_id);
+    p->sink->us.from = now.mark;
+    p->sink->us.to = k->wanted > k->mark ? (int64_t)k->wanted : 0;
+}
+
+void peer_init(struct peer *p, struct outbox *o, struct sink *sink, const char *address,
+               int64_t mark_us, bool stops)
+{
+    *p = (struct peer){.outbox = o,
+                       .sink = sink,
+                       .address = address,
+                       .mark_us = mark_us,
+                       .stops = stops,
+                       .contradictions = outbox_contradictions(o),
+                       .revision = outbox_destination_revision(o)};
+    outbox_destination(o, &p->known);
+    set_us(p);
+    p->is_wanted = peer_holds(p);
 }
 
 void peer_ask(struct peer *p)
 {
     p->is_wanted = true;
+}
+
+static void ask_now(struct peer *p)
+{
+    p->is_wanted = true;
+    p->due_us = 0;
 }
 
 /* Without an answer it is asked again in a minute. */
@@ -37,34 +73,175 @@ static void told(void *arg, const struct verdict *verdict)
 }
 
 /* The dead letters of others are tried again. */
-static void tell(struct peer *p, struct outbox *o, struct sink *sink)
+static void tell(struct peer *p, const struct sink_peer *now)
 {
-    struct sink_peer now = {0};
-
-    sink_peer(sink, &now);
-    if (now.functions == p->told.functions && strcmp(now.deployment, p->told.deployment) == 0)
+    if (now->functions == p->told.functions && strcmp(now->deployment, p->told.deployment) == 0)
         return;
-    p->told = now;
-    outbox_peer(o, (unsigned)now.functions, now.deployment);
+    p->told = *now;
+    outbox_peer(p->outbox, (unsigned)now->functions, now->deployment);
 }
 
-void peer_step(struct peer *p, struct outbox *o, struct sink *sink, bool is_open, int64_t now_us)
-{
-    uint64_t contradictions = outbox_contradictions(o);
+/* ---- what is recorded -------------------------------------------------------------- */
 
-    tell(p, o, sink);
+static void submit(struct peer *p, int64_t now_us)
+{
+    p->is_changing = true;
+    p->again_us = now_us + AGAIN_US;
+    outbox_change_destination(p->outbox, &p->change);
+}
+
+/* What was asked for is on disk, and so is all that others recorded. */
+static void take_known(struct peer *p)
+{
+    uint64_t revision = outbox_destination_revision(p->outbox);
+    uint64_t wanted = p->known.wanted;
+
+    if (revision == p->revision)
+        return;
+    p->revision = revision;
+    p->is_changing = false;
+    outbox_destination(p->outbox, &p->known);
+    set_us(p);
+    /* A new number is raised by the next call of many documents; a doubt does not wait for one. */
+    bool is_doubt = (p->change.what & DESTINATION_DOUBT) != 0;
+    if (p->known.wanted != wanted && (is_doubt || p->sink->max_documents == 1))
+        ask_now(p);
+}
+
+static void say(const struct peer *p, enum whom w, const struct sink_peer *now)
+{
+    bool is_bad = w != WHOM_FIRST && w != WHOM_SAME;
+
+    if (w == WHOM_SAME && strcmp(p->known.address, p->address) == 0)
+        return;
+    if (is_bad)
+        metric_add(METRIC_DESTINATION_CHANGES, 1);
+    log_event(w == WHOM_AHEAD ? LOG_ERROR
+              : is_bad        ? LOG_WARNING
+                              : LOG_INFO,
+              is_bad ? "convex.deployment_changed" : "convex.deployment",
+              "it_is=%s deployment=\"%s\" was=\"%s\" mark=%lld ours=%llu base_url=\"%s\"%s%s%s",
+              whom_text(w), now->deployment, p->known.deployment, (long long)now->mark,
+              (unsigned long long)p->known.mark, p->address, is_bad ? " why=\"" : "", p->change.why,
+              is_bad ? "; what was confirmed there is sent again\"" : "");
+}
+
+/* Whether it may be taken for what it is: a new one, only if that is wanted. */
+static bool may_take(struct peer *p, enum whom w)
+{
+    if (!p->stops || !whom_is_new(w) || p->is_adopted) {
+        p->held = WHOM_UNKNOWN;
+        p->is_adopted = false;
+        return true;
+    }
+    if (p->held != w)
+        log_event(LOG_ERROR, "convex.deployment_changed",
+                  "it_is=%s why=\"%s; delivery.on_new_destination = stop\" next=\"convex_sidecar "
+                  "adopt, if this is the deployment that is meant\"",
+                  whom_text(w), p->change.why);
+    p->held = w;
+    return false;
+}
+
+static void judge(struct peer *p, const struct sink_peer *now, int64_t now_us)
+{
+    enum whom w = whom_judge(&p->known, now, p->address);
+    bool is_news = whom_change(w, &p->known, now, p->address, &p->change);
+
+    if (!may_take(p, w))
+        return;
+    p->judged = now->learnt;
+    if (!is_news)
+        return;
+    say(p, w, now);
+    submit(p, now_us);
+}
+
+static bool is_raise_due(const struct peer *p, const struct sink_peer *now,
+                         const struct peer_step *step)
+{
+    const struct destination_known *k = &p->known;
+    int64_t since_us = step->wall_us - k->raised_at_us;
+
+    if (now->functions < 2 || k->deployment[0] == '\0' || k->wanted != k->mark)
+        return false;
+    return k->wanted == 0 ||
+           (step->ordinal != p->raised_at && (since_us < 0 || since_us >= p->mark_us));
+}
+
+/* A number that stands there is recorded; a new one is asked for when it is time. */
+static void keep_mark(struct peer *p, const struct sink_peer *now, const struct peer_step *step)
+{
+    const struct destination_known *k = &p->known;
+    bool is_raised = now->functions >= 2 && now->mark > 0 && (uint64_t)now->mark > k->mark &&
+                     (uint64_t)now->mark <= k->wanted;
+
+    p->change = (struct destination_change){0};
+    if (is_raised) {
+        p->change.what = DESTINATION_MARK;
+        p->change.mark = (uint64_t)now->mark;
+    } else if (is_raise_due(p, now, step)) {
+        p->raised_at = step->ordinal;
+        p->change.what = DESTINATION_RAISE;
+    }
+    if (p->change.what != 0)
+        submit(p, step->now_us);
+}
+
+/* ---- a step --------------------------------------------------------------------------- */
+
+void peer_step(struct peer *p, const struct peer_step *step)
+{
+    uint64_t contradictions = outbox_contradictions(p->outbox);
+    struct sink_peer now = {0};
+
+    sink_peer(p->sink, &now);
+    tell(p, &now);
+    take_known(p);
+    p->sink->us.from = now.mark;
+    if (p->is_changing && step->now_us >= p->again_us)
+        submit(p, step->now_us);
+    else if (!p->is_changing && p->address[0] != '\0' && now.learnt != p->judged)
+        judge(p, &now, step->now_us);
+    else if (!p->is_changing && p->held == WHOM_UNKNOWN)
+        keep_mark(p, &now, step);
     if (contradictions != p->contradictions)
         p->is_wanted = true;
     p->contradictions = contradictions;
-    if (!p->is_wanted || p->is_out || !is_open || now_us < p->due_us)
+    if (!p->is_wanted || p->is_out || !step->is_open || step->now_us < p->due_us)
         return;
     p->is_wanted = false;
     p->is_out = true;
-    p->due_us = now_us + EVERY_US;
-    sink->ops->ask(sink, SINK_ATTACH, slice_str(""), told, p);
+    p->due_us = step->now_us + (peer_holds(p) ? HELD_US : EVERY_US);
+    p->sink->ops->ask(p->sink, SINK_ATTACH, slice_str(""), told, p);
 }
 
 int64_t peer_next_us(const struct peer *p)
 {
-    return p->is_wanted && !p->is_out ? p->due_us : INT64_MAX;
+    int64_t next_us = p->is_changing ? p->again_us : INT64_MAX;
+
+    return p->is_wanted && !p->is_out && p->due_us < next_us ? p->due_us : next_us;
+}
+
+/* ---- a new destination ------------------------------------------------------------------ */
+
+bool peer_holds(const struct peer *p)
+{
+    return p->held != WHOM_UNKNOWN ||
+           (p->stops && p->address[0] != '\0' && p->judged == 0 && p->known.address[0] != '\0');
+}
+
+const char *peer_why(const struct peer *p)
+{
+    return p->held != WHOM_UNKNOWN ? p->change.why : "the deployment has not said yet who it is";
+}
+
+void peer_adopt(struct peer *p)
+{
+    p->is_adopted = p->held != WHOM_UNKNOWN;
+}
+
+uint64_t peer_mark(const struct peer *p)
+{
+    return p->known.wanted;
 }

@@ -56,8 +56,6 @@ void delivery_moved(struct delivery *d, struct kind_slot *k, enum scope_state wa
         return;
     s->since_us = clock_wall_us();
     bool is_news = scope_is_bad(s) || was == SCOPE_WAITING || was == SCOPE_STOPPED;
-    if (k == NULL)
-        metric_set(METRIC_STOPPED, s->state == SCOPE_STOPPED);
     if (k == NULL && is_news)
         log_endpoint(d, was);
     else if (is_news)
@@ -107,6 +105,25 @@ static void show_kinds(const struct delivery *d, struct dispatch_status *s)
     }
 }
 
+/* What holds lies over the state of the endpoint, of which nothing new is heard meanwhile. */
+static void show_hold(const struct delivery *d, struct dispatch_status *s)
+{
+    const char *why = d->options.held_why, *next = d->options.held_next;
+
+    s->next[0] = '\0';
+    if (!d->is_held)
+        return;
+    if (why == NULL) {
+        why = peer_why(&d->peer);
+        next = "convex_sidecar adopt, if this is the deployment that is meant; else put base_url "
+               "right and restart";
+    }
+    s->endpoint.state = DISPATCH_STOPPED;
+    s->endpoint.next_us = 0;
+    snprintf(s->endpoint.why, sizeof s->endpoint.why, "%.199s", why);
+    snprintf(s->next, sizeof s->next, "%s", next != NULL ? next : "");
+}
+
 void delivery_status(const struct delivery *d, struct dispatch_status *s)
 {
     s->limit = d->pace.limit;
@@ -116,6 +133,7 @@ void delivery_status(const struct delivery *d, struct dispatch_status *s)
     s->troubled = 0;
     s->kind_count = s->note_count = 0;
     show_scope(d, &d->endpoint, &s->endpoint);
+    show_hold(d, s);
     show_kinds(d, s);
     for (size_t i = 0; i < DISPATCH_NOTES; i++)
         if (d->notes[i].document != 0) {
@@ -129,7 +147,9 @@ void delivery_status(const struct delivery *d, struct dispatch_status *s)
 
 static bool has_changed(struct delivery *d)
 {
-    enum dispatch_state state = d->paused ? DISPATCH_PAUSED : shown_state(&d->endpoint);
+    enum dispatch_state state = d->paused    ? DISPATCH_PAUSED
+                                : d->is_held ? DISPATCH_STOPPED
+                                             : shown_state(&d->endpoint);
     bool changed = !d->is_measured || d->measured != state;
 
     d->is_measured = true;
@@ -152,6 +172,7 @@ void delivery_measure(struct delivery *d)
 
     if (!has_changed(d))
         return;
+    metric_set(METRIC_STOPPED, !d->paused && d->measured == DISPATCH_STOPPED);
     for (unsigned s = 0; s <= DISPATCH_PAUSED; s++)
         metric_labelled_set(LABELLED_ENDPOINT_STATE, 0, s, d->measured == s);
     for (size_t i = 0; i < delivery_kind_slots(d); i++) {

@@ -24,6 +24,7 @@
 #include "intake/arguments.h"
 #include "intake/audit_words.h"
 #include "intake/order.h"
+#include "intake/sweeps.h"
 #include "intake/tap_words.h"
 #include "outbox/outbox.h"
 #include "projection/gate.h"
@@ -468,6 +469,36 @@ static bool take_reload(struct control *c, struct dist_session *session, struct 
     return true;
 }
 
+struct adopt_options {
+    bool dry_run;
+};
+
+static const struct argument adopt_arguments[] = {
+    {"dry_run", ARGUMENT_FLAG, offsetof(struct adopt_options, dry_run),
+     .wanted = "true or false is wanted"},
+};
+
+/* {adopt, Opts} */
+static bool take_adopt(struct control *c, struct dist_session *session, struct caller *caller,
+                       term words)
+{
+    struct adopt_options options = {false};
+    struct fault fault = {0};
+    struct buf answer = {0};
+    char text[300];
+
+    if (arguments_options(term_element(words, 1), adopt_arguments, 1, &options, &fault) != ERR_OK) {
+        answer_error(&answer, ERR_INVALID, &fault, "");
+    } else {
+        c->wires.adopt(c->wires.arg, options.dry_run, text);
+        answer_ok_map(&answer, 1);
+        answer_key_word(&answer, options.dry_run ? "would_adopt" : "adopted", text);
+    }
+    dist_reply(caller, session, buf_view(&answer));
+    buf_free(&answer);
+    return true;
+}
+
 /* {ok, what ${put} appends}. */
 static bool answer_with(struct control *c, struct dist_session *session, struct caller *caller,
                         void (*put)(void *arg, struct buf *term))
@@ -532,6 +563,7 @@ static const struct word {
     {"resume", 0, take_resume},         {"drain", 0, take_drain}, {"drain", 2, take_drain},
     {"reload", 0, take_reload},         {"dead", 2, take_dead},   {"peers", 0, take_peers},
     {"explain", 2, take_explain},       {"tap", 2, take_tap},     {"pending", 2, take_pending},
+    {"adopt", 2, take_adopt},
 };
 
 bool control_take(struct control *c, struct dist_session *session, struct caller *caller,
@@ -541,7 +573,8 @@ bool control_take(struct control *c, struct dist_session *session, struct caller
     term name = is_tuple ? term_element(request, 0) : request;
     uint32_t arity = is_tuple ? term_arity(request) : 0;
 
-    if (audit_words_take(&c->wires.audit, c->orders.kinds, session, caller, request))
+    if (audit_words_take(&c->wires.audit, c->orders.kinds, session, caller, request) ||
+        (c->wires.sweeps != NULL && sweeps_take(c->wires.sweeps, session, caller, request)))
         return true;
     for (size_t k = 0; k < sizeof words_known / sizeof words_known[0]; k++)
         if (words_known[k].arity == arity && term_is(name, words_known[k].name))

@@ -12,6 +12,7 @@
 struct control; /* opaque */
 struct outbox;
 struct kinds;
+struct sweeps;
 struct buf;
 
 /* What lies outside of intake: sidecar connects these.  Any reading thread; must not wait. */
@@ -20,6 +21,10 @@ struct control_wires {
     void (*pause)(void *arg);
     void (*resume)(void *arg);
     void (*reload)(void *arg);
+    /* The destination is the one that is meant; ${text}: what follows from it (of 300 bytes).
+     * ${dry_run}: only say it. */
+    void (*adopt)(void *arg, bool dry_run, char *text);
+    struct sweeps *sweeps;
     /* Append the status map as a term. */
     void (*status)(void *arg, struct buf *term);
     struct audit_wires audit;

@@ -374,6 +374,7 @@ struct request_options {
     struct projection_options projection;
     int64_t deadline_ms;
     bool force, unless_ahead, unless_newer;
+    unsigned origin;
     unsigned ack, answer; /* their choices; 0: not given */
 };
 
@@ -393,6 +394,8 @@ static const struct argument request_arguments[] = {
     {"force", ARGUMENT_FLAG, AT(force), .wanted = A_FLAG},
     {"unless_ahead", ARGUMENT_FLAG, AT(unless_ahead), .wanted = A_FLAG},
     {"unless_newer", ARGUMENT_FLAG, AT(unless_newer), .wanted = A_FLAG},
+    {"origin", ARGUMENT_CHOICE, AT(origin), .choices = "catch_up|sweep",
+     .wanted = "catch_up or sweep is wanted"},
     {"after_seq", ARGUMENT_NUMBER, AT(projection.after_seq), .max = INT64_MAX,
      .wanted = "a seq is wanted"},
     {"log_end", ARGUMENT_NUMBER, AT(projection.log_end), .max = INT64_MAX,
@@ -427,7 +430,10 @@ static enum err read_options(const struct intake *i, struct request *q, term opt
     projection->has_log_end = o.projection.log_end >= 0;
     q->deadline_ms = o.deadline_ms;
     q->how = (o.projection.reset ? PUT_RESET : 0u) | (o.force ? PUT_FORCE : 0u) |
-             (o.unless_ahead ? PUT_UNLESS_AHEAD : 0u) | (o.unless_newer ? PUT_UNLESS_NEWER : 0u);
+             (o.unless_ahead ? PUT_UNLESS_AHEAD : 0u) | (o.unless_newer ? PUT_UNLESS_NEWER : 0u) |
+             (o.origin == 1   ? PUT_CATCH_UP
+              : o.origin == 2 ? PUT_SWEEP
+                              : 0u);
     q->wait_written = o.ack == ACK_WRITTEN && q->job->caller != NULL;
     q->want_summary = o.answer == ANSWER_SUMMARY;
     q->want_nothing = o.answer == ANSWER_NONE;

@@ -27,6 +27,7 @@
 #include "ground/metrics.h"
 #include "ground/thread.h"
 #include "outbox/damage.h"
+#include "outbox/doubtful.h"
 #include "outbox/heal.h"
 #include "outbox/reader.h"
 #include "outbox/round_inside.h"
@@ -71,7 +72,7 @@ struct outbox {
     pthread_t thread;
     /* any thread; set by the store thread */
     atomic_bool is_well;
-    atomic_uint_fast64_t pending, checkpoints, contradictions;
+    atomic_uint_fast64_t pending, checkpoints, contradictions, destination_revision;
     /* under lock */
     pthread_mutex_t lock;
     pthread_cond_t changed;
@@ -84,10 +85,13 @@ struct outbox {
     bool is_settling_urgent; /* somebody waits for verdicts; set by the store thread */
     uint64_t tickets_given, tickets_settled;
     bool closing;
+    struct destination_known destination;
+    struct doubtful_count doubtful_count;
     /* the store thread's */
     struct round round;
     struct waiting *waiting;
     struct heal *heal;
+    struct doubtful *doubtful;
     int64_t retry_ms, retry_at_us;                 /* wait before settlements are tried again */
     int64_t failure_logged_us, recovery_logged_us; /* log_limited's memory */
     int64_t oldest_kept_at_us, next_tick_us;
@@ -101,6 +105,7 @@ struct work {
     uint64_t ticket; /* settled when the round is committed */
     bool is_probe;   /* the store fails: ask it again, with or without work */
     bool heals;      /* dead letters are due, or may be */
+    bool counts;     /* a portion of what may be doubtful is due */
 };
 
 /* ---- the queue ------------------------------------------------------------ */
@@ -224,6 +229,7 @@ static void take(struct outbox *o, struct work *w)
     w->ticket = o->tickets_given;
     w->is_probe = !o->is_well;
     w->heals = clock_mono_us() >= heal_due_us(o->heal);
+    w->counts = clock_mono_us() >= doubtful_due_us(o->doubtful);
     o->settled_first = o->settled_last = NULL;
     o->settled_count = 0;
 }
@@ -256,7 +262,9 @@ static enum err apply_all(struct outbox *o, struct work *w)
         if (r->failed)
             e = ERR_STORE;
     }
-    return e == ERR_OK && w->heals ? heal_walk(o->heal, r) : e;
+    if (e == ERR_OK && w->heals)
+        e = heal_walk(o->heal, r);
+    return e == ERR_OK && w->counts ? doubtful_walk(o->doubtful, r) : e;
 }
 
 static bool is_through(void *round, struct intent *i)
@@ -313,9 +321,27 @@ static void settle_settlements(struct outbox *o, struct settlement *s)
     }
 }
 
+/* What others may read of the destination, and of what is doubtful. */
+static void show_destination(struct outbox *o)
+{
+    bool has_counted = doubtful_end_round(o->doubtful, &o->round, clock_mono_us());
+
+    if (!has_counted && !o->round.has_new_destination)
+        return;
+    pthread_mutex_lock(&o->lock);
+    if (o->round.has_new_destination)
+        o->destination = o->round.destination;
+    o->doubtful_count = *doubtful_get(o->doubtful);
+    pthread_mutex_unlock(&o->lock);
+    metric_set(METRIC_DOUBTFUL, o->doubtful_count.logged);
+    metric_set(METRIC_DOUBTFUL_UNLOGGED, o->doubtful_count.unlogged);
+    o->destination_revision += o->round.has_new_destination;
+}
+
 /* A round is committed: how it has left the store. */
 static void set_well(struct outbox *o)
 {
+    show_destination(o);
     o->pending = o->round.levels.pending;
     o->checkpoints = o->round.levels.checkpoints;
     heal_end_round(o->heal, &o->round, o->round.levels.dead, clock_mono_us());
@@ -397,6 +423,14 @@ static int64_t settle_us(const struct outbox *o)
     return at_us > o->retry_at_us ? at_us : o->retry_at_us;
 }
 
+/* When a walk through the store is due: dead letters, what is doubtful. */
+static int64_t walk_us(const struct outbox *o)
+{
+    int64_t heal_us = heal_due_us(o->heal), count_us = doubtful_due_us(o->doubtful);
+
+    return heal_us < count_us ? heal_us : count_us;
+}
+
 /* Under lock. */
 static bool has_work(struct outbox *o, int64_t now_us)
 {
@@ -407,7 +441,7 @@ static bool has_work(struct outbox *o, int64_t now_us)
     /* A failing store is asked again even when nobody wants anything, to know when it is well. */
     if (!o->is_well && !o->closing && now_us >= o->retry_at_us)
         return true;
-    if (!o->closing && o->is_well && now_us >= heal_due_us(o->heal))
+    if (!o->closing && o->is_well && now_us >= walk_us(o))
         return true;
     return o->settled_first != NULL && now_us >= settle_us(o);
 }
@@ -423,8 +457,8 @@ static int64_t wake_us(const struct outbox *o)
         at_us = o->retry_at_us;
     if (o->oldest_kept_at_us != 0 && o->next_tick_us < at_us)
         at_us = o->next_tick_us;
-    if (o->is_well && heal_due_us(o->heal) < at_us)
-        at_us = heal_due_us(o->heal);
+    if (o->is_well && walk_us(o) < at_us)
+        at_us = walk_us(o);
     return at_us;
 }
 
@@ -506,7 +540,7 @@ static void *run(void *arg)
     thread_give_signal_stack(); /* LMDB may die of a damaged file (crash_mark.c) */
     beat_begin("store");
     while (wait_for_work(o, &w)) {
-        if (w.intents != NULL || w.settlements != NULL || w.is_probe || w.heals)
+        if (w.intents != NULL || w.settlements != NULL || w.is_probe || w.heals || w.counts)
             do_round(o, &w);
         if (!o->is_well)
             drop_settlements(o);
@@ -522,7 +556,6 @@ static void start_thread(struct outbox *o)
 {
     pthread_condattr_t attr;
 
-    PRE(pthread_mutex_init(&o->lock, NULL) == 0);
     PRE(pthread_condattr_init(&attr) == 0);
     PRE(pthread_condattr_setclock(&attr, CLOCK_MONOTONIC) == 0);
     PRE(pthread_cond_init(&o->changed, &attr) == 0);
@@ -542,6 +575,9 @@ static enum err empty_round(struct outbox *o, bool must_write)
 {
     enum err e = round_begin(&o->round, 0, must_write);
 
+    if (e == ERR_OK)
+        e = destination_read(&o->round, &o->round.destination);
+    o->round.has_new_destination = e == ERR_OK;
     if (e == ERR_OK)
         e = round_commit(&o->round);
     if (e != ERR_OK)
@@ -589,6 +625,8 @@ enum err outbox_open(const struct outbox_options *options, struct outbox **out, 
     o->damage = damage_new();
     round_init(&o->round, o->store, o->damage, options->limit_bytes, options->dead_limit);
     o->heal = heal_new();
+    o->doubtful = doubtful_new();
+    PRE(pthread_mutex_init(&o->lock, NULL) == 0);
     e = first_round(o, fault);
     if (e != ERR_OK)
         goto err2;
@@ -603,6 +641,8 @@ enum err outbox_open(const struct outbox_options *options, struct outbox **out, 
     *out = o;
     return ERR_OK;
 err2:
+    pthread_mutex_destroy(&o->lock);
+    doubtful_free(o->doubtful);
     heal_free(o->heal);
     round_free(&o->round);
     damage_free(o->damage);
@@ -633,6 +673,27 @@ uint64_t outbox_contradictions(const struct outbox *o)
     return o->contradictions;
 }
 
+/* ---- the destination ------------------------------------------------------ */
+
+void outbox_destination(struct outbox *o, struct destination_known *known)
+{
+    pthread_mutex_lock(&o->lock);
+    *known = o->destination;
+    pthread_mutex_unlock(&o->lock);
+}
+
+uint64_t outbox_destination_revision(const struct outbox *o)
+{
+    return o->destination_revision;
+}
+
+void outbox_doubtful(struct outbox *o, struct doubtful_count *count)
+{
+    pthread_mutex_lock(&o->lock);
+    *count = o->doubtful_count;
+    pthread_mutex_unlock(&o->lock);
+}
+
 const struct kept_for *outbox_kept_for(const struct outbox *o)
 {
     return &o->kept_for;
@@ -661,6 +722,7 @@ void outbox_close(struct outbox *o)
     pthread_mutex_destroy(&o->lock);
     waiting_free(o->waiting);
     heal_free(o->heal);
+    doubtful_free(o->doubtful);
     round_free(&o->round);
     damage_free(o->damage);
     store_close(o->store);

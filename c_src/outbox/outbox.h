@@ -4,6 +4,8 @@
 #define OUTBOX_H
 
 #include "ground/base.h"
+#include "outbox/destination.h"
+#include "outbox/doubtful.h"
 #include "outbox/letters.h"
 #include "outbox/reader.h"
 #include "outbox/round.h"
@@ -68,6 +70,19 @@ uint64_t outbox_checkpoints(const struct outbox *o);
 /** outbox_contradictions(o): How many answers spoke against what was believed to stand in Convex.
  * Any thread. */
 uint64_t outbox_contradictions(const struct outbox *o);
+
+/**
+ * outbox_destination(o, known), outbox_destination_revision(o):
+ * Whom the store speaks to, as of the last commit; the revision rises with each change.  Any
+ * thread.
+ */
+void outbox_destination(struct outbox *o, struct destination_known *known);
+uint64_t outbox_destination_revision(const struct outbox *o);
+/** outbox_change_destination(o, c): Record ${c}, as soon as the store can: if it does, the revision
+ * rises.  Nobody is told when it does not.  Any thread. */
+void outbox_change_destination(struct outbox *o, const struct destination_change *c);
+/** outbox_doubtful(o, count): How much of what was confirmed is in doubt.  Any thread. */
+void outbox_doubtful(struct outbox *o, struct doubtful_count *count);
 
 /** outbox_kept_for(o): What kept_for_check said of the store and the sink; borrowed. */
 const struct kept_for *outbox_kept_for(const struct outbox *o);

@@ -108,6 +108,7 @@ enum err round_begin(struct round *r, size_t hold_room, bool must_write)
     r->changed = must_write;
     r->is_loaded = false;
     r->tally = (struct round_tally){0};
+    r->has_new_destination = false;
     r->hold_room = hold_room;
     r->now_us = clock_wall_us();
     enum err e = round_check(r, store_begin(r->store));
@@ -235,6 +236,8 @@ static enum outbox_origin origin_of(unsigned how)
 {
     return how & PUT_UNLESS_NEWER                 ? ORIGIN_IMPORT
            : how & (PUT_FORCE | PUT_UNLESS_AHEAD) ? ORIGIN_REBUILD
+           : how & PUT_SWEEP                      ? ORIGIN_SWEEP
+           : how & PUT_CATCH_UP                   ? ORIGIN_CATCH_UP
                                                   : ORIGIN_LIVE;
 }
 

@@ -70,7 +70,10 @@ enum put_how {
     PUT_UNLESS_AHEAD = 4,
     /* It comes from an export: it is skipped unless it was projected later than all that is known
      * of it, and its projected_at_us may be any. */
-    PUT_UNLESS_NEWER = 8
+    PUT_UNLESS_NEWER = 8,
+    /* It is looked at for no change of its own: it waits in the bulk lane. */
+    PUT_CATCH_UP = 16,
+    PUT_SWEEP = 32
 };
 
 /**

@@ -8,6 +8,7 @@
 #include "ground/base.h"
 #include "ground/buf.h"
 #include "ground/metrics.h"
+#include "outbox/destination.h"
 #include "store/kept.h"
 #include "store/record.h"
 
@@ -19,9 +20,10 @@ struct store;
 struct round_tally {
     uint64_t kept, coalesced, skipped, drift, died, damaged;
     uint64_t contradicted; /* answers that speak against what was believed to stand in Convex */
-    uint64_t confirmed, confirmed_early; /* early: before their last event, by another clock */
-    bool brought_work;                   /* something for the delivery side */
-    int64_t healing;                     /* healings that began, less those that are over */
+    uint64_t confirmed, confirmed_early;     /* early: before their last event, by another clock */
+    bool brought_work;                       /* something for the delivery side */
+    uint64_t mended_logged, mended_unlogged; /* doubtful ones that were confirmed (doubtful.h) */
+    int64_t healing;                         /* healings that began, less those that are over */
     struct {
         uint32_t died, healed;
     } by_kind[METRIC_KINDS_MAX + 1];
@@ -57,6 +59,9 @@ struct round {
     struct counters counters;
     struct doubt doubt; /* its texts are not kept */
     bool has_doubt;
+    uint64_t doubtful_at;     /* documents up to this number were counted; kept between rounds */
+    bool has_new_destination; /* destination was changed, and is to be shown */
+    struct destination_known destination;
     struct round_tally tally;
     struct round_levels levels;
     struct buf body, head; /* records being made */

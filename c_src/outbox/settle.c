@@ -23,6 +23,7 @@
 
 #include "ground/log.h"
 #include "outbox/confirmed.h"
+#include "outbox/doubtful.h"
 #include "outbox/round.h"
 #include "outbox/round_inside.h"
 #include "store/record.h"
@@ -165,7 +166,9 @@ static enum err settle_done(struct round *r, const struct settlement *s, bool is
 
     if (e == ERR_OK && c->cp.is_dead)
         e = forget_older_letter(r, s, is_newest && c->pending_origin == ORIGIN_HEALED, c);
+    bool was_doubtful = doubtful_is(r, c);
     confirm(s, is_newest, c);
+    doubtful_note(r, c, was_doubtful);
     return e == ERR_OK ? round_save(r, id_of(s), c) : e;
 }
 

@@ -160,7 +160,7 @@ enum preflight preflight_run(const struct config *c, FILE *out)
     snprintf(text, sizeof text, "%s %.600s", c->sink_type,
              strcmp(c->sink_type, "http") == 0 ? c->sink_base_url : c->sink_file);
     say(&f, PREFLIGHT_WELL, "destination", text, "");
-    if (sinks_open(c, NULL, &f.sink, &fault) != ERR_OK) {
+    if (sinks_open(c, &f.sink, &fault) != ERR_OK) {
         say(&f, PREFLIGHT_BAD, fault.path, fault.why, "");
         return f.worst;
     }

@@ -31,6 +31,7 @@
 #include "ground/metrics.h"
 #include "intake/control.h"
 #include "intake/intake.h"
+#include "intake/sweeps.h"
 #include "outbox/outbox.h"
 #include "projection/projection.h"
 #include "projection/rehash.h"
@@ -56,6 +57,7 @@ struct sidecar {
     _Atomic(struct dispatch *) dispatch; /* the store thread may have work before it is open */
     struct audit *audit;                 /* NULL: the sink cannot be read back */
     struct control *control;
+    struct sweeps *sweeps;
     struct intake *intake;
     struct dist *dist;
     struct control_socket *control_socket;
@@ -91,6 +93,39 @@ static void wire_resume(void *arg)
 static void wire_reload(void *arg)
 {
     dispatch_reload(((struct sidecar *)arg)->dispatch);
+}
+
+/* What an operator's "I mean it" is about: a sink that gets nothing, a new deployment that is not
+ * taken, or documents that were confirmed, may be gone, and cannot be made again. */
+static void wire_adopt(void *arg, bool dry_run, char *text)
+{
+    struct sidecar *s = arg;
+    const size_t size = 300;
+    struct destination_change change = {0};
+    struct destination_known known;
+    struct dispatch_status d;
+
+    outbox_destination(s->outbox, &known);
+    dispatch_status(s->dispatch, &d);
+    snprintf(text, size, "nothing is to be adopted");
+    if (outbox_kept_for(s->outbox)->is_withheld && strcmp(known.sink, s->config->sink_type) != 0) {
+        change.what = DESTINATION_SINK;
+        snprintf(change.sink, sizeof change.sink, "%s", s->config->sink_type);
+        snprintf(text, size, "sink %s: what waits here for %s is confirmed to it",
+                 s->config->sink_type, known.sink);
+    } else if (*d.next) {
+        snprintf(text, size, "%.200s: everything is sent there again", sinks_address(s->config));
+    } else if (known.has_doubt && known.is_swept) {
+        change.what = DESTINATION_BELIEVE;
+        snprintf(text, size, "what is left in doubt is believed to stand there");
+    }
+    if (dry_run)
+        return;
+    if (change.what != 0)
+        outbox_change_destination(s->outbox, &change);
+    if (change.what != DESTINATION_BELIEVE)
+        dispatch_adopt(s->dispatch);
+    log_event(LOG_WARNING, "destination.adopted", "%s", text);
 }
 
 static void wire_status(void *arg, struct buf *b)
@@ -233,15 +268,19 @@ static enum err open_delivery(struct sidecar *s, struct fault *fault)
 {
     const struct config *c = s->config;
     const struct kept_for *kept_for = outbox_kept_for(s->outbox);
-    const struct dispatch_options options = {.max_in_flight = (unsigned)c->delivery_max_in_flight,
-                                             .min_interval_ms = c->delivery_min_interval_ms,
-                                             .backoff_min_ms = c->delivery_backoff_min_ms,
-                                             .backoff_max_ms = c->delivery_backoff_max_ms,
-                                             .probe_ms = c->delivery_probe_ms,
-                                             .stopped_why =
-                                                 kept_for->is_withheld ? kept_for->why : NULL};
+    const struct dispatch_options options = {
+        .max_in_flight = (unsigned)c->delivery_max_in_flight,
+        .min_interval_ms = c->delivery_min_interval_ms,
+        .backoff_min_ms = c->delivery_backoff_min_ms,
+        .backoff_max_ms = c->delivery_backoff_max_ms,
+        .probe_ms = c->delivery_probe_ms,
+        .address = sinks_address(c),
+        .mark_ms = c->delivery_mark_ms,
+        .stops_at_new = strcmp(c->delivery_on_new_destination, "stop") == 0,
+        .held_why = kept_for->is_withheld ? kept_for->why : NULL,
+        .held_next = kept_for->next};
     struct sink *sink = NULL;
-    enum err e = sinks_open(c, options.stopped_why, &sink, fault);
+    enum err e = sinks_open(c, &sink, fault);
 
     if (e != ERR_OK)
         return e;
@@ -258,6 +297,8 @@ static void open_intake(struct sidecar *s)
         .pause = wire_pause,
         .resume = wire_resume,
         .reload = wire_reload,
+        .adopt = wire_adopt,
+        .sweeps = s->sweeps = sweeps_new(s->outbox),
         .status = wire_status,
         .peers = wire_peers,
         .audit = {s->audit, audit_start, audit_cancel, audit_progress},
@@ -278,11 +319,11 @@ static void open_intake(struct sidecar *s)
                         .store = c->store_dir,
                         .details = c->observe_details,
                         .sandbox = sandbox_text(),
-                        .next = outbox_kept_for(s->outbox)->next,
                         .started_us = clock_wall_us(),
                         .outbox = s->outbox,
                         .dispatch = s->dispatch,
-                        .control = s->control};
+                        .control = s->control,
+                        .sweeps = s->sweeps};
 }
 
 static enum err open_dist(struct sidecar *s, struct fault *fault)
@@ -401,6 +442,7 @@ void sidecar_tick(struct sidecar *s)
     s->ticked_ms = now_ms;
     beats_tick(elapsed_ms < TICK_MAX_MS ? elapsed_ms : TICK_MAX_MS);
     history_tick(s->history, clock_mono_us(), clock_wall_us());
+    sweeps_tick(s->sweeps, clock_mono_us());
 }
 
 void sidecar_put_sentence(const struct sidecar *s, struct buf *b)
@@ -448,6 +490,7 @@ uint64_t sidecar_close(struct sidecar *s, int64_t wait_ms)
     dist_close(s->dist);
     intake_close(s->intake);
     control_free(s->control);
+    sweeps_free(s->sweeps);
     audit_close(s->audit);
     outbox_close(s->outbox);
     dispatch_close(dispatch);

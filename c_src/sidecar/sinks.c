@@ -31,7 +31,7 @@ static enum err open_noop(const struct config *c, struct sink **sink, struct fau
 {
     (void)c;
     (void)fault;
-    *sink = noop_sink_open(NULL);
+    *sink = noop_sink_open();
     return ERR_OK;
 }
 
@@ -172,13 +172,14 @@ const char *const *sinks_names(void)
     return names;
 }
 
-enum err sinks_open(const struct config *c, const char *withheld_why, struct sink **sink,
-                    struct fault *fault)
+enum err sinks_open(const struct config *c, struct sink **sink, struct fault *fault)
 {
-    if (withheld_why == NULL)
-        return chosen(c)->open(c, sink, fault);
-    *sink = noop_sink_open(withheld_why);
-    return ERR_OK;
+    return chosen(c)->open(c, sink, fault);
+}
+
+const char *sinks_address(const struct config *c)
+{
+    return chosen(c)->has_batches ? c->sink_base_url : "";
 }
 
 struct audit *sinks_open_audit(const struct config *c, struct outbox *o)

@@ -21,13 +21,11 @@ enum err sinks_try(const struct config *c, struct fault *fault) MUST_CHECK;
 /** sinks_names(): Their names from the one that delivers least to the furthest, then NULL. */
 const char *const *sinks_names(void);
 
-/**
- * sinks_open(c, withheld_why, sink, fault):
- * The sink of [sink] type; with ${withheld_why} (borrowed) not NULL, one that takes nothing and
- * says so.  ERR_INVALID: ${fault} names the option.
- */
-enum err sinks_open(const struct config *c, const char *withheld_why, struct sink **sink,
-                    struct fault *fault) MUST_CHECK;
+/** sinks_open(c, sink, fault): The sink of [sink] type.  ERR_INVALID: ${fault} names the option. */
+enum err sinks_open(const struct config *c, struct sink **sink, struct fault *fault) MUST_CHECK;
+
+/** sinks_address(c): Where it is, if that may be another one day; "" of those that are ours. */
+const char *sinks_address(const struct config *c);
 
 /** sinks_open_audit(c, o): The audit of that sink; NULL: what it has cannot be read back. */
 struct audit *sinks_open_audit(const struct config *c, struct outbox *o);

@@ -1,10 +1,9 @@
 /*
- * noop_sink.c - writes nothing, and confirms everything or nothing.
+ * noop_sink.c - writes nothing, and confirms everything.
  *
  * The runtime's default sink: projections are decided, kept and settled as with
  * any other, and go nowhere.  Every call is answered from inside send; there is
- * nothing that can go wrong.  Opened with a reason to stop, it answers everything
- * with that: what is kept stays kept.
+ * nothing that can go wrong.
  *
  * Runs on the delivery thread only.
  */
@@ -13,32 +12,14 @@
 
 #define MAX_DOCUMENTS 1024
 
-struct noop_sink {
-    struct sink base;
-    const char *stop_why; /* fixed after open; NULL: all is done */
-};
-
 struct sink_call {
-    const struct noop_sink *sink;
     size_t count;
 };
 
-static struct verdict verdict_of(const struct noop_sink *n)
-{
-    struct verdict v = {.kind = n->stop_why != NULL ? VERDICT_REFUSED : VERDICT_DONE,
-                        .is_endpoints = true};
-
-    if (n->stop_why != NULL)
-        snprintf(v.why, sizeof v.why, "%s", n->stop_why);
-    return v;
-}
-
 static struct sink_call *noop_begin(struct sink *s)
 {
-    struct sink_call *c = base_alloc(sizeof *c);
-
-    c->sink = (const struct noop_sink *)s;
-    return c;
+    (void)s;
+    return base_alloc(sizeof(struct sink_call));
 }
 
 static bool noop_add(struct sink_call *c, const struct pending *p)
@@ -59,7 +40,7 @@ static bool noop_add_control(struct sink_call *c, struct slice kind)
 
 static void noop_send(struct sink_call *c, sink_answered *answered, void *arg)
 {
-    struct sink_answer answer = {.overall = verdict_of(c->sink), .count = c->count};
+    struct sink_answer answer = {.overall = {.kind = VERDICT_DONE}, .count = c->count};
 
     free(c);
     answered(arg, &answer);
@@ -68,8 +49,9 @@ static void noop_send(struct sink_call *c, sink_answered *answered, void *arg)
 static void noop_ask(struct sink *s, enum sink_question question, struct slice kind,
                      sink_told *told, void *arg)
 {
-    struct verdict verdict = verdict_of((const struct noop_sink *)s);
+    struct verdict verdict = {.kind = VERDICT_DONE};
 
+    (void)s;
     (void)question;
     (void)kind;
     told(arg, &verdict);
@@ -93,7 +75,7 @@ static void noop_close(struct sink *s)
     free(s);
 }
 
-struct sink *noop_sink_open(const char *stop_why)
+struct sink *noop_sink_open(void)
 {
     static const struct sink_ops ops = {
         .begin = noop_begin,
@@ -105,9 +87,8 @@ struct sink *noop_sink_open(const char *stop_why)
         .wait = noop_wait,
         .close = noop_close,
     };
-    struct noop_sink *n = base_alloc(sizeof *n);
+    struct sink *s = base_alloc(sizeof *s);
 
-    n->base = (struct sink){.ops = &ops, .max_documents = MAX_DOCUMENTS};
-    n->stop_why = stop_why;
-    return &n->base;
+    *s = (struct sink){.ops = &ops, .max_documents = MAX_DOCUMENTS};
+    return s;
 }

@@ -40,6 +40,7 @@ struct sink_peer {
     int64_t mark;        /* of our store; -1: nothing stands there, or it did not say */
     bool has_clock;      /* it said what time it is */
     int64_t ahead_ms;    /* by how much its clock is ahead of ours, to about a second */
+    uint64_t learnt;     /* how often it was asked who it is (SINK_ATTACH), and said so */
 };
 
 /* The answer to a call; borrowed by the callee until it returns. */

@@ -16,6 +16,7 @@
 #include "ground/metrics.h"
 #include "ground/time_text.h"
 #include "intake/control.h"
+#include "intake/sweeps.h"
 #include "json/json.h"
 #include "outbox/outbox.h"
 #include "term/term.h"
@@ -125,7 +126,7 @@ static const char *next_of(const struct status *s, const struct dispatch_status 
 {
     if (!outbox_is_well(s->outbox))
         return "make room on its disk, or see in the log why it fails; it tries again by itself";
-    return *s->next ? s->next : dispatch_next_text(d->endpoint.state);
+    return *d->next ? d->next : dispatch_next_text(d->endpoint.state);
 }
 
 static void put_next_at(struct buf *b, int64_t us)
@@ -191,12 +192,65 @@ void status_put_sentence(const struct status *s, struct buf *b)
                (unsigned long long)metric_get(METRIC_DEAD), s->sink);
 }
 
+/* What is doubtful: how much, since when and why, and the first that no event log makes again. */
+static void put_doubt(struct buf *b, const struct destination_known *k,
+                      const struct doubtful_count *n, bool with_ids)
+{
+    uint32_t ids = with_ids ? (uint32_t)n->id_count : 0;
+
+    term_put_atom(b, "doubt");
+    if (!k->has_doubt) {
+        term_put_atom(b, "nil");
+        return;
+    }
+    term_put_map(b, 7);
+    put_text(b, "why", k->doubt_why);
+    put_time(b, "since", k->doubt_since_us);
+    put_flag(b, "counted", n->is_whole);
+    put_flag(b, "swept", k->is_swept);
+    put_count(b, "documents", (int64_t)n->logged);
+    put_count(b, "documents_without_log", (int64_t)n->unlogged);
+    term_put_atom(b, "first_without_log");
+    if (ids > 0)
+        term_put_list(b, ids);
+    for (uint32_t i = 0; i < ids; i++)
+        term_put_text(b, n->ids[i]);
+    term_put_nil(b);
+}
+
+/* Whom the store speaks to, and how far what may be gone there is sent again. */
+static void put_destination(const struct status *s, struct buf *b, bool with_ids)
+{
+    struct destination_known k;
+    struct doubtful_count n;
+    struct sweeps_shown sweep;
+
+    outbox_destination(s->outbox, &k);
+    outbox_doubtful(s->outbox, &n);
+    sweeps_show(s->sweeps, &sweep);
+    term_put_atom(b, "destination");
+    term_put_map(b, 8);
+    put_text(b, "sink", k.sink);
+    put_text(b, "address", k.address);
+    put_text(b, "deployment", k.deployment);
+    put_text(b, "store_id", k.store_id);
+    put_count(b, "mark", (int64_t)k.mark);
+    put_doubt(b, &k, &n, with_ids);
+    put_text(b, "swept_by", sweep.vm);
+    term_put_atom(b, "eta_s");
+    if (sweep.eta_s >= 0)
+        term_put_integer(b, sweep.eta_s);
+    else
+        term_put_atom(b, "nil");
+}
+
 static void put_map(const struct status *s, bool with_ids, struct buf *b)
 {
     struct dispatch_status d;
 
     dispatch_status(s->dispatch, &d);
-    term_put_map(b, 29);
+    term_put_map(b, 30);
+    put_destination(s, b, with_ids);
     put_next_at(b, d.endpoint.next_us);
     put_kinds(b, &d);
     put_documents(b, &d, with_ids);

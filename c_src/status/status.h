@@ -11,20 +11,21 @@ struct dispatch;
 struct dist;
 struct letters;
 struct outbox;
+struct sweeps;
 
 /* Where it is read from; sidecar fills it.  Everything is borrowed. */
 struct status {
     const char *node, *sink, *store;
-    const char *next; /* what the operator is to do about a sink that gets nothing; "": nothing */
     const char *base_url;       /* of the Convex deployment; "": another sink */
     const char *batch_mutation; /* "": documents go to Convex one a call, or not to Convex at all */
     bool details;               /* ids over HTTP */
     struct letters *letters;    /* for the page; NULL: none are shown */
     const char *sandbox;        /* what is in force */
     int64_t started_us;         /* wall clock */
-    const struct outbox *outbox;
+    struct outbox *outbox;
     struct dispatch *dispatch;
     struct control *control;
+    struct sweeps *sweeps;
     struct dist *dist; /* NULL until it is open */
 };
 

@@ -7,8 +7,9 @@
  *
  * The happy path: the destination names the sink in use, and nothing is written.  A
  * sink that delivers further (noop < file < http, says the list of sinks) takes the store over, as
- * does any sink an empty one.  A sink that delivers less gets nothing: intake goes on, the
- * documents wait, and the operator is told.
+ * does any sink an empty one; what the one before confirmed is doubtful then, and sent again.  A
+ * sink that delivers less gets nothing: intake goes on, the documents wait, and the operator is
+ * told.
  *
  * A store from before 0.1.1 came without a name.  With http it gets one.  With noop or
  * file it gets one when nothing is pending and there is no dead letter (which only
@@ -23,6 +24,7 @@
 
 #include "store/kept_for.h"
 
+#include "ground/clock.h"
 #include "ground/log.h"
 #include "store/format.h"
 #include "store/record.h"
@@ -103,10 +105,27 @@ static void withhold(struct kept_for *k, const struct sinks *sinks, int kept)
                  "none is confirmed",
                  sink, wanted);
     snprintf(k->next, sizeof k->next,
-             "set [sink] type = %s to deliver them, or give %s a [store] dir of its own", wanted,
-             sink);
+             "set [sink] type = %s to deliver them, give %s a [store] dir of its own, or say "
+             "convex_sidecar adopt: what waits is confirmed to %s then",
+             wanted, sink, sink);
     log_event(LOG_WARNING, "store.withheld", "sink=%s kept_for=%s next=\"%s\"", sink,
               kept == UNKNOWN ? "unknown" : wanted, k->next);
+}
+
+/* What another sink confirmed, this one does not have. */
+static enum err doubt_all(struct store *s, struct destination *d)
+{
+    struct doubt all = {.to = d->mark_wanted,
+                        .since_us = clock_wall_us(),
+                        .why = slice_str("it was confirmed by another sink"),
+                        .tail = slice_str("")};
+    struct buf value = {0};
+
+    d->mark_wanted++;
+    record_put_doubt(&value, &all);
+    enum err e = store_put(s, STORE_META, slice_str("doubt"), buf_view(&value));
+    buf_free(&value);
+    return e;
 }
 
 /* Inside a transaction; ${wrote}: it is to be committed. */
@@ -128,9 +147,11 @@ static enum err decide(struct store *s, struct destination *d, const struct sink
         return ERR_OK;
     if (kept != UNKNOWN && kept != sinks->now && c.checkpoints > 0)
         log_event(LOG_INFO, "store.kept_for", "was=%s now=%s", sinks->names[kept], sink);
+    if (kept != UNKNOWN && kept != sinks->now && c.checkpoints > 0)
+        e = doubt_all(s, d);
     *wrote = true;
     d->sink = slice_str(sink);
-    return format_put_destination(s, d);
+    return e == ERR_OK ? format_put_destination(s, d) : e;
 }
 
 enum err kept_for_check(struct store *s, const char *const *names, const char *sink,

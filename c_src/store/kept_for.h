@@ -7,7 +7,7 @@
 
 struct store;
 
-#define KEPT_FOR_TEXT 200 /* bytes of a sentence, terminator included */
+#define KEPT_FOR_TEXT 300 /* bytes of a sentence, terminator included */
 
 struct kept_for {
     bool is_withheld; /* the sink in use confirms less than they were promised: it gets none */

@@ -108,8 +108,8 @@ defmodule OpenAgentsRuntime.Convex.Projector do
       {_any, nil} ->
         {:error, EventLog.say_none()}
 
-      {:disabled, log} ->
-        sweep(kind, log, opts)
+      {:disabled, _log} ->
+        sweep(kind, opts)
 
       {:manual, _log} ->
         Testing.note(kind, :all, opts)
@@ -119,7 +119,16 @@ defmodule OpenAgentsRuntime.Convex.Projector do
     end
   end
 
-  defp sweep(kind, log, opts) do
+  defp sweep(kind, opts) do
+    for({name, source} <- sweep_sources(opts, :catch_up), do: {instance(name), source})
+    |> Enum.map(fn {name, source} -> :convex_sidecar.project_all_async(name, kind, source) end)
+    |> Enum.find(:ok, &(&1 != :ok))
+  end
+
+  @doc false
+  # Through which source each of the members looks at what is its own.
+  def sweep_sources(opts, origin) do
+    log = EventLog.module!(opts)
     shared = Sidecars.configured()
 
     {members, among} =
@@ -128,9 +137,7 @@ defmodule OpenAgentsRuntime.Convex.Projector do
         several -> {several, if(several == shared, do: :configured, else: several)}
       end
 
-    members
-    |> Enum.map(&:convex_sidecar.project_all_async(instance(&1), kind, Source.new(log, &1, among)))
-    |> Enum.find(:ok, &(&1 != :ok))
+    for member <- members, do: {member, log |> Source.new(member, among) |> Source.of(origin)}
   end
 
   @doc "The document id of a run."

@@ -6,7 +6,7 @@ defmodule OpenAgentsRuntime.Convex.Sidecar do
 
   | key of `:openagents_runtime` | becomes |
   | --- | --- |
-  | `convex_projection_sink` | `NoopSink` or none: `[sink] type = noop` (none beside a `[sink] base_url` or key in `config` is an error); else `type = http` (a sink of your own is called in the VM, and may call `HttpSink`) |
+  | `convex_projection_sink` | `NoopSink` or none: `[sink] type = noop` (none beside a `[sink] base_url` in `config`: `type = http`; beside a key alone: an error); else `type = http` (a sink of your own is called in the VM, and may call `HttpSink`) |
   | `convex_http_sink`: `base_url`, `admin_key`, `request_timeout_ms` | the same keys of `[sink]` |
   | ... `KIND_mutation_path` (`run_summary_mutation_path`, `codex_worker_summary_mutation_path`) | `[kind.KIND] mutation`; one that is not the kind's own also empties `[sink] batch_mutation`, so that it is called |
   | `convex_kinds` | sections `[kind.KIND]`: kinds of your own (`OpenAgentsRuntime.Convex.Kinds`) |
@@ -34,7 +34,16 @@ defmodule OpenAgentsRuntime.Convex.Sidecar do
   until the next event of its entity, say `catch_up: false`.
   """
 
-  alias OpenAgentsRuntime.Convex.{EventLog, HttpSink, Kinds, NoopSink, Projector, Sidecars, Testing}
+  alias OpenAgentsRuntime.Convex.{
+    EventLog,
+    HttpSink,
+    Kinds,
+    NoopSink,
+    Projector,
+    Sidecars,
+    Sweep,
+    Testing
+  }
 
   require Logger
 
@@ -65,6 +74,7 @@ defmodule OpenAgentsRuntime.Convex.Sidecar do
 
   defp start(opts, options) do
     {catch_up, options} = Map.pop(options, :catch_up, has_event_log?())
+    options = if has_event_log?(), do: Map.put_new(options, :sweep, Sweep), else: options
 
     with :ok <- Kinds.check(),
          {:ok, pid} <- :convex_sidecar.start_link(options) do
@@ -149,23 +159,25 @@ defmodule OpenAgentsRuntime.Convex.Sidecar do
   defp config(given) do
     given = given(given)
     sink = env(:convex_projection_sink, nil)
-    if sink == nil, do: check_sink_type(by_name(given)["sink"] || %{})
+    named = by_name(given)["sink"] || %{}
+    if sink == nil, do: check_sink_type(named)
     with {:error, bad} <- Kinds.check(), do: throw(bad)
-    Kinds.sections() |> merge(sink(sink) ++ projection()) |> merge(given)
+    ours = if sink == nil and is_map_key(named, "base_url"), do: [], else: sink(sink)
+    Kinds.sections() |> merge(ours ++ projection()) |> merge(given)
   end
 
   defp given(fun) when is_function(fun, 0), do: fun.()
   defp given(given), do: given || []
 
-  # NoopSink is the default, but not for who names a deployment.
-  defp check_sink_type(%{"type" => _}), do: :ok
-
+  # Who names a deployment means it (`type` follows); a key alone leads nowhere.
   defp check_sink_type(keys) do
-    for key <- ~w(base_url admin_key admin_key_file), is_map_key(keys, key) do
+    key = Enum.find(["admin_key", "admin_key_file"], &is_map_key(keys, &1))
+
+    if key && not is_map_key(keys, "type") && not is_map_key(keys, "base_url") do
       throw(
         {:bad_option, :config,
-         "config [sink] type is missing, though #{key} is given; say type: :http to deliver to " <>
-           "Convex, or type: :noop to deliver nowhere"}
+         "config [sink] base_url is missing, though #{key} is given; say where Convex is, or " <>
+           "type: :noop to deliver nowhere"}
       )
     end
   end

@@ -24,11 +24,16 @@ defmodule OpenAgentsRuntime.Convex.Source do
   def new(log, member, members, version),
     do: {__MODULE__, with_version({log, member, members}, version)}
 
+  @doc "The same source, for looking at everything rather than at what has changed: it waits in the bulk lane."
+  @spec of(:convex_sidecar.source(), :catch_up | :sweep) :: :convex_sidecar.source()
+  def of({__MODULE__, arg}, origin), do: {__MODULE__, {:origin, arg, origin}}
+
   defp with_version(arg, version) when version in [nil, ""], do: arg
   defp with_version(arg, version), do: {:version, arg, version}
 
   @impl :convex_sidecar_source
   def options({:version, _arg, version}), do: %{projection_version: version}
+  def options({:origin, arg, origin}), do: Map.put(options(arg), :origin, origin)
   def options(_arg), do: %{}
 
   @impl :convex_sidecar_source
@@ -66,6 +71,7 @@ defmodule OpenAgentsRuntime.Convex.Source do
 
   @impl :convex_sidecar_source
   def ids(kind, after_id, limit, {:version, arg, _version}), do: ids(kind, after_id, limit, arg)
+  def ids(kind, after_id, limit, {:origin, arg, _origin}), do: ids(kind, after_id, limit, arg)
   def ids(kind, :undefined, limit, arg), do: ids(kind, nil, limit, arg)
 
   def ids(kind, after_id, limit, {log, member, members} = arg) do
@@ -118,6 +124,7 @@ defmodule OpenAgentsRuntime.Convex.Source do
   end
 
   defp log({:version, arg, _version}), do: log(arg)
+  defp log({:origin, arg, _origin}), do: log(arg)
   defp log({log, _member, _members}), do: log
   defp log(log), do: log
 end

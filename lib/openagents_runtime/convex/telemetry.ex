@@ -1,6 +1,6 @@
 defmodule OpenAgentsRuntime.Convex.Telemetry do
   @moduledoc """
-  The four events that users of the runtime already watch.
+  The four events that users of the runtime already watch, and one of the sidecar's own.
 
   | event (`[:openagents_runtime, :convex, :projection, _]`) | measurements | metadata |
   | --- | --- | --- |
@@ -8,6 +8,7 @@ defmodule OpenAgentsRuntime.Convex.Telemetry do
   | `:write_failure` | `count` | `projection, reason_class, document_id, entity_id` |
   | `:drift` | `count` | `projection, reason_class, document_id, entity_id` |
   | `:replay` | `count, duration_ms` | `scope, result, reason_class` |
+  | `:sweep` (when Convex was found to be wiped, restored or another, and all is projected once more) | `count, duration_ms` | `instance, phase ("started", "done"), why` |
 
   They go to the `telemetry` library when it is loaded, and to a handler when one is
   configured: a function of three arguments, or a module with `handle_event/4` (as a
@@ -129,6 +130,16 @@ defmodule OpenAgentsRuntime.Convex.Telemetry do
       scope: scope,
       result: result,
       reason_class: reason_class(reason)
+    })
+  end
+
+  @doc "The event of a sweep that begins or is done."
+  @spec swept(atom(), :started | :done, map()) :: :ok
+  def swept(instance, phase, %{why: why, duration_ms: duration_ms}) do
+    execute(@prefix ++ [:sweep], %{count: 1, duration_ms: duration_ms}, %{
+      instance: instance,
+      phase: to_string(phase),
+      why: why
     })
   end
 

@@ -150,9 +150,10 @@ TEST(wrong_usage_says_what_is_wrong)
     static const char *const cases[][2] = {
         {"status now", "too many arguments"},
         {"status --all", "--all does not belong here; it goes with clear, dead"},
-        {"status --yes", "--yes does not belong here; it goes with store, clear, dead, audit"},
+        {"status --yes",
+         "--yes does not belong here; it goes with store, adopt, clear, dead, audit"},
         {"dead drop a --dry-run",
-         "--dry-run does not belong here; it goes with clear, rebuild, audit"},
+         "--dry-run does not belong here; it goes with adopt, clear, rebuild, audit"},
         {"status --jsn", "--jsn is not understood"},
         {"status --timeout", "--timeout needs a value"},
         {"status --timeout 0", "--timeout wants a number of seconds from 1 to 7200"},

@@ -377,6 +377,20 @@ TEST(secrets_leave_the_environment)
     config_free(c);
 }
 
+TEST(the_type_of_the_sink_follows_from_base_url)
+{
+    struct config *c = read_text("[sink]\nbase_url = http://127.0.0.1:3210\nadmin_key = a\n");
+    struct fault fault = {0};
+
+    ck_assert_int_eq(config_finish(c, &fault), ERR_OK);
+    ck_assert_str_eq(c->sink_type, "http");
+    config_free(c);
+    c = read_text("[sink]\ntype = noop\nbase_url = http://127.0.0.1:3210\n");
+    ck_assert_int_eq(config_finish(c, &fault), ERR_OK);
+    ck_assert_str_eq(c->sink_type, "noop");
+    config_free(c);
+}
+
 TEST(what_must_fit_together)
 {
     static const char *const cases[][2] = {
@@ -394,15 +408,12 @@ TEST(what_must_fit_together)
         {"[node]\ncookie = a\ncookie_file = b\n",
          "[node] cookie and cookie_file: give one of them"},
         {"[node]\ncookie = a b\n", "[node] cookie: 1 to 255 printable characters without blanks"},
-        {"[sink]\nbase_url = http://127.0.0.1:3210\nadmin_key = a\n",
-         "[sink] type: it is missing, though base_url is given; write type = http to deliver to "
-         "Convex, or type = noop to deliver nowhere"},
-        {"[sink]\nadmin_key = a\n",
-         "[sink] type: it is missing, though admin_key is given; write type = http to deliver to "
-         "Convex, or type = noop to deliver nowhere"},
-        {"[sink]\nadmin_key_file = a\n",
-         "[sink] type: it is missing, though admin_key_file is given; write type = http to deliver "
-         "to Convex, or type = noop to deliver nowhere"},
+        {"[sink]\nadmin_key = a\n", "[sink] base_url: it is missing, though admin_key is given; "
+                                    "write where Convex is, or type = noop "
+                                    "to deliver nowhere"},
+        {"[sink]\nadmin_key_file = a\n", "[sink] base_url: it is missing, though admin_key_file is "
+                                         "given; write where Convex is, or "
+                                         "type = noop to deliver nowhere"},
         {"[sink]\ntype = noop\nadmin_key = a\nadmin_key_file = b\n",
          "[sink] admin_key and admin_key_file: give one of them"},
         {"[delivery]\nbackoff_min_ms = 200\nbackoff_max_ms = 100\n",

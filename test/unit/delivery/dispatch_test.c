@@ -341,16 +341,15 @@ TEST(a_version_kept_while_an_older_one_is_in_flight_follows_it)
     close_house(&h);
 }
 
-TEST(delivery_that_begins_stopped_sends_nothing_until_the_sink_would_take_it)
+TEST(delivery_that_is_held_sends_nothing_until_it_is_adopted)
 {
     struct house h;
     struct dispatch_options options = usual;
 
-    options.stopped_why = "kept for others";
+    options.held_why = "kept for others";
+    options.held_next = "say adopt";
     h.outbox = fake_outbox_new();
     h.sink = fake_sink_new(64);
-    say(&h.sink->control, VERDICT_REFUSED, "kept for others");
-    h.sink->control.is_endpoints = true;
     h.dispatch = dispatch_open(h.outbox, &h.sink->base, &options);
     h.outbox->on_work_arg = h.dispatch;
     h.outbox->on_work = dispatch_wake;
@@ -363,7 +362,10 @@ TEST(delivery_that_begins_stopped_sends_nothing_until_the_sink_would_take_it)
     ck_assert_uint_eq(fake_calls(h.sink), 0);
     ck_assert_int_eq(status(&h).endpoint.state, DISPATCH_STOPPED);
     ck_assert_str_eq(status(&h).endpoint.why, "kept for others");
+    ck_assert_str_eq(status(&h).next, "say adopt");
     ck_assert_uint_eq(metric_get(METRIC_STOPPED), 1);
+    dispatch_adopt(h.dispatch);
+    UNTIL(fake_outbox_pending(h.outbox) == 0);
     close_house(&h);
 }
 

@@ -52,10 +52,12 @@ struct outbox {
     struct settlement *queue, **queue_end;
     bool failing, silent; /* silent: commits of settlements are not announced */
     bool unreadable;      /* readers see nothing, as while the store is opened again */
-    atomic_uint_fast64_t contradictions;
-    unsigned functions;    /* what delivery told */
-    int64_t well_us;       /* the endpoint, or any kind, was well again; wall clock */
-    unsigned order_faults; /* a delivered seq that did not rise */
+    atomic_uint_fast64_t contradictions, destination_revision;
+    struct destination_known destination;
+    struct destination_change change; /* the last one */
+    unsigned functions;               /* what delivery told */
+    int64_t well_us;                  /* the endpoint, or any kind, was well again; wall clock */
+    unsigned order_faults;            /* a delivered seq that did not rise */
     void (*on_work)(void *);
     void *on_work_arg;
 };
@@ -381,6 +383,38 @@ void outbox_well(struct outbox *o, struct slice kind)
     (void)kind;
     pthread_mutex_lock(&o->lock);
     o->well_us = clock_wall_us();
+    pthread_mutex_unlock(&o->lock);
+}
+
+/* The store speaks to nobody in particular; what is to be recorded is. */
+void outbox_destination(struct outbox *o, struct destination_known *known)
+{
+    pthread_mutex_lock(&o->lock);
+    *known = o->destination;
+    pthread_mutex_unlock(&o->lock);
+}
+
+uint64_t outbox_destination_revision(const struct outbox *o)
+{
+    return o->destination_revision;
+}
+
+void outbox_change_destination(struct outbox *o, const struct destination_change *c)
+{
+    struct destination_known *k = &o->destination;
+
+    pthread_mutex_lock(&o->lock);
+    o->change = *c;
+    if (c->what & DESTINATION_PEER) {
+        memcpy(k->address, c->address, sizeof k->address);
+        memcpy(k->deployment, c->deployment, sizeof k->deployment);
+        k->functions = c->functions;
+    }
+    if (c->what & DESTINATION_MARK)
+        k->mark = c->mark;
+    if (c->what & (DESTINATION_RAISE | DESTINATION_DOUBT))
+        k->wanted++;
+    o->destination_revision++;
     pthread_mutex_unlock(&o->lock);
 }
 

@@ -118,14 +118,14 @@ static void on_answer(void *arg, const struct sink_answer *a)
 }
 
 /* What becomes of one document at the sink of ${text}. */
-static enum verdict_kind send_one(const char *text, const char *withheld_why)
+static enum verdict_kind send_one(const char *text)
 {
     struct config *c = read_text(text);
     struct sink *sink = NULL;
     struct fault fault = {0};
     struct pending p = {.id = slice_str("a"), .kind = slice_str("k"), .json = slice_str("{}")};
 
-    ck_assert_msg(sinks_open(c, withheld_why, &sink, &fault) == ERR_OK, "%s", fault.why);
+    ck_assert_msg(sinks_open(c, &sink, &fault) == ERR_OK, "%s", fault.why);
     ck_assert_ptr_null(sinks_open_audit(c, NULL));
     ck_assert_str_eq(sinks_batch_mutation(c), "");
     struct sink_call *call = sink->ops->begin(sink);
@@ -136,18 +136,16 @@ static enum verdict_kind send_one(const char *text, const char *withheld_why)
     return said.kind;
 }
 
-TEST(the_chosen_sink_is_opened_and_a_withheld_one_takes_nothing)
+TEST(the_chosen_sink_is_opened)
 {
     struct temp_dir dir = temp_dir_make();
     char text[400], path[300], line[200] = "";
 
     snprintf(path, sizeof path, "%s/out", dir.path);
     snprintf(text, sizeof text, "[sink]\ntype = file\nfile = %s\n", path);
-    ck_assert_int_eq(send_one("[sink]\ntype = noop\n", NULL), VERDICT_DONE);
-    ck_assert_int_eq(send_one(text, "kept for others"), VERDICT_REFUSED);
-    ck_assert_str_eq(said.why, "kept for others");
+    ck_assert_int_eq(send_one("[sink]\ntype = noop\n"), VERDICT_DONE);
     ck_assert_ptr_null(fopen(path, "r"));
-    ck_assert_int_eq(send_one(text, NULL), VERDICT_DONE);
+    ck_assert_int_eq(send_one(text), VERDICT_DONE);
     FILE *f = fopen(path, "r");
     ck_assert_ptr_nonnull(f);
     ck_assert_ptr_nonnull(fgets(line, sizeof line, f));

@@ -24,7 +24,7 @@ static void told(void *arg, const struct verdict *v)
 
 TEST(a_call_is_done_at_once)
 {
-    struct sink *s = noop_sink_open(NULL);
+    struct sink *s = noop_sink_open();
     struct pending p = {.no = 1, .id = slice_str("a")};
     struct sink_call *c = s->ops->begin(s);
 
@@ -40,28 +40,9 @@ TEST(a_call_is_done_at_once)
     s->ops->close(s);
 }
 
-TEST(with_a_reason_to_stop_nothing_is_confirmed)
-{
-    struct sink *s = noop_sink_open("kept for others");
-    struct pending p = {.no = 1, .id = slice_str("a")};
-    struct sink_call *c = s->ops->begin(s);
-    enum verdict_kind kind = VERDICT_DONE;
-
-    ck_assert(s->ops->add(c, &p));
-    answers = 0;
-    s->ops->send(c, answered, &got);
-    ck_assert_uint_eq(answers, 1);
-    ck_assert_int_eq(got.overall.kind, VERDICT_REFUSED);
-    ck_assert(got.overall.is_endpoints);
-    ck_assert_str_eq(got.overall.why, "kept for others");
-    s->ops->ask(s, SINK_CONTROL, slice_str(""), told, &kind);
-    ck_assert_int_eq(kind, VERDICT_REFUSED);
-    s->ops->close(s);
-}
-
 TEST(it_waits_for_the_wake_and_for_the_time)
 {
-    struct sink *s = noop_sink_open(NULL);
+    struct sink *s = noop_sink_open();
     struct fault fault = {0};
     enum verdict_kind kind = VERDICT_REFUSED;
     int fd = eventfd(1, EFD_CLOEXEC);

@@ -134,8 +134,9 @@ TEST(the_operator_is_told_what_to_do)
     ck_assert_int_eq(kept_for_check(s, names, "noop", &k, &fault), ERR_OK);
     ck_assert_str_eq(k.why, "[sink] type is noop, but the documents of this store are kept for "
                             "http: all wait, none is confirmed");
-    ck_assert_str_eq(k.next, "set [sink] type = http to deliver them, or give noop a [store] dir "
-                             "of its own");
+    ck_assert_str_eq(k.next,
+                     "set [sink] type = http to deliver them, give noop a [store] dir of its "
+                     "own, or say convex_sidecar adopt: what waits is confirmed to noop then");
     store_close(s);
     fake_store_wipe();
 }
