@@ -36,7 +36,7 @@
   function tone(s) {
     if (!s.store_ok || s.state === "stopped") return "bad";
     if (s.kinds.some((k) => k.state === "stopped")) return "bad";
-    if (s.mending || s.kinds.length || s.state === "waiting" || s.state === "paused" || s.draining || s.metrics.dead_letters > 0) return "wait";
+    if (doubt(s) || s.kinds.length || s.state === "waiting" || s.state === "paused" || s.draining || s.metrics.dead_letters > 0) return "wait";
     return "good";
   }
   function sentence(s) {
@@ -47,22 +47,29 @@
     if (s.draining) return `Draining ${since}: nothing new is taken. ${waits ? waits + "." : "All is delivered."}`;
     if (s.state === "running") {
       if (!m.kept_total && !m.pending && !m.checkpoints) return `Running ${since}: no document has come yet.`;
-      if (s.mending) return `Mending ${since_(s.mending)}: ${mended(s)}.`;
+      if (doubt(s)) return `Mending since ${when(doubt(s).since)}: ${doubtful(s)}.`;
       const held = s.kinds.length ? `${s.kinds.map((k) => `${k.kind} is ${k.state}`).join(", ")}; ` : "";
       return `Running ${since}: ${held}${waits || (s.sink === "noop" ? "all that was kept is confirmed, and written nowhere" : "all that was kept is delivered")}${m.dead_letters ? `, but ${plural(m.dead_letters, "document was", "documents were")} refused` : ""}.`;
     }
     return `${words[s.state] ?? s.state} ${since}: ${waits || "nothing waits"}.`;
   }
-  // A new destination lacks what the one before had confirmed: it is written again (docs/OPERATIONS.md).
-  const since_ = (x) => `since ${when(x.since)}`;
-  function mended(s) {
-    const { of, left } = s.mending, pending = s.metrics.pending;
-    const done = of ? `${count(of - left)} of ${plural(of, "document", "documents")} looked at` : "documents are looked at again";
-    return `${done}${s.mending.eta_s > 0 ? `, about ${time(s.mending.eta_s)} left` : ""}${pending ? `; ${plural(pending, "waits", "wait")}` : ""}`;
+  // A new destination lacks what the one before had confirmed: that is doubtful, and written again (docs/OPERATIONS.md).
+  let most = 0;
+  const doubt = (s) => s.destination?.doubt ?? null;
+  function doubtful(s) {
+    const { documents, documents_without_log: rest, counted } = doubt(s), { swept_by: by, eta_s: eta } = s.destination;
+    const left = counted ? plural(documents + rest, "document may be gone there", "documents may be gone there") : "what may be gone there is being counted";
+    return `${left}${rest ? `, ${count(rest)} of them without an event log` : ""}${eta > 0 ? `, about ${time(eta)} left` : ""}${by ? `; ${by} sends them again` : ""}`;
+  }
+  function mend(s) {
+    const { documents, documents_without_log: rest } = doubt(s);
+    if (documents && !s.destination.swept_by) return "nothing, once a VM with the event log is connected: it is asked to send them again";
+    if (rest && !documents) return "`convex_sidecar status` names the first without an event log; send those again yourself";
+    return "nothing: it goes on by itself, beside what is new";
   }
   function todo(s) {
     if (s.next) return s.next;
-    if (s.mending) return s.mending.next || "nothing: it goes on by itself, beside what is new";
+    if (doubt(s)) return mend(s);
     if (s.metrics.dead_letters) return "`convex_sidecar dead list` names them and says why; `dead retry --all` sends them again";
     return "";
   }
@@ -88,14 +95,16 @@
     const m = s.metrics, now = performance.now(), seconds = last ? (now - last.at) / 1000 : 0, mood = tone(s);
     document.documentElement.className = mood;
     const held = s.state === "running" ? s.kinds.find((k) => k.state === "stopped") ?? s.kinds[0] : null;
-    const word = !s.store_ok ? "store fails" : s.draining ? "draining" : held ? `kind ${held.state}` : s.state !== "running" ? s.state : s.mending ? "mending" : m.dead_letters ? "dead letters" : s.state;
+    const word = !s.store_ok ? "store fails" : s.draining ? "draining" : held ? `kind ${held.state}` : s.state !== "running" ? s.state : doubt(s) ? "mending" : m.dead_letters ? "dead letters" : s.state;
     put("badge", `${{ good: "✓", wait: "…", bad: "!" }[mood]} ${word}`);
     put("node", s.node);
     document.title = `${mood === "good" ? "" : "● "}${word} – ${s.node}`;
     put("what", sentence(s));
-    putWords("why", held ? `${held.kind}: ${held.why}` : s.why || (s.mending?.why ?? ""));
-    $("mended").hidden = !s.mending?.of;
-    if (s.mending?.of) $("mended").value = (s.mending.of - s.mending.left) / s.mending.of;
+    putWords("why", held ? `${held.kind}: ${held.why}` : s.why || (doubt(s)?.why ?? ""));
+    const left = doubt(s)?.documents ?? 0; // how many there were is what this page saw
+    most = left ? Math.max(most, left) : 0;
+    $("mended").hidden = !left;
+    $("mended").value = most ? (most - left) / most : 0;
     putWords("next", held?.next || todo(s));
     tile("pending", count(m.pending), m.pending ? `oldest ${m.oldest_pending_age_seconds ? time(m.oldest_pending_age_seconds) : "under 1 s"}` : "nothing waits", m.oldest_pending_age_seconds >= 60 ? "wait" : "");
     tile("kept a second", rate(risen(s, "kept_total", seconds)), `${count(m.kept_total)} since the start`);
@@ -107,7 +116,7 @@
     const used = (m.pending_bytes + m.dead_letter_bytes) / m.store_limit_bytes;
     tile("room used", used > 0.005 ? `${Math.round(100 * used)} %` : used > 0 ? "under 1 %" : "0 %", `of ${bytes(m.store_limit_bytes)} in the store`, used > 0.8 ? "wait" : "");
     showFacts([
-      ["Destination", s.sink === "http" ? s.base_url : s.sink === "noop" ? "none: documents are confirmed and written nowhere" : s.sink],
+      ["Destination", s.sink === "http" ? `${s.base_url}${s.deployment ? `, deployment ${s.deployment}` : ""}` : s.sink === "noop" ? "none: documents are confirmed and written nowhere" : s.sink],
       ...s.kinds.filter((k) => k !== held).map((k) => [`Kind ${k.kind}`, `${k.state} since ${when(k.since)}: ${k.why}${k.next ? `. Next: ${k.next}` : ""}`]),
       ["Goes as", s.sink !== "http" ? "" : s.batching ? `many documents a call (${s.batch_mutation})` : "one document a call"],
       ["Calls", `${count(m.calls_in_flight)} of ${count(m.concurrency_limit)} allowed are under way; ${plural(m.retried_total, "document was", "documents were")} sent again`],
