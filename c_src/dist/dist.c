@@ -51,7 +51,6 @@
 #define BREATH_MS      100   /* without accepting, when there was no descriptor or thread left */
 #define QUIET_MS       10000 /* between two log lines of one kind */
 #define LOG_SLOTS      16    /* peer addresses share these, for QUIET_MS */
-#define PEER_LINES     40    /* of peers that come and go, in QUIET_MS */
 #define QUOTED_BYTES   ((size_t)4 * NODE_NAME_MAX)
 
 /* One connection, from accept to the join of its thread. */
@@ -97,8 +96,6 @@ struct dist {
     struct peer *peers;
     unsigned handshakes;
     int64_t refused_us[LOG_SLOTS];
-    int64_t lines_since_ms; /* of those that come and go */
-    unsigned lines;
 };
 
 /* --- a connection's life: its own thread --- */
@@ -128,26 +125,6 @@ static void log_refused(struct peer *p, const char *why)
     if (now)
         log_event(LOG_WARNING, "dist.peer_refused", "address=%s node=%s why=\"%s\"",
                   address_text(p, address), quoted(p, name), why);
-}
-
-/* Whether that a peer comes or goes is told: one that does nothing else must not fill the log. */
-static bool is_told(struct dist *d)
-{
-    int64_t now_ms = clock_mono_ms();
-
-    pthread_mutex_lock(&d->lock);
-    if (now_ms - d->lines_since_ms >= QUIET_MS) {
-        d->lines_since_ms = now_ms;
-        d->lines = 0;
-    }
-    unsigned line = ++d->lines;
-    pthread_mutex_unlock(&d->lock);
-    if (line == PEER_LINES)
-        log_event(LOG_WARNING, "dist.peers_come_and_go",
-                  "lines=%d seconds=%d next=\"what follows is not told; does a node connect again "
-                  "and again?\"",
-                  PEER_LINES, QUIET_MS / 1000);
-    return line < PEER_LINES;
 }
 
 /* Shake hands.  In any case the socket is no longer waited for by dist_close: -1, or welcome. */
@@ -226,14 +203,12 @@ static void serve(struct peer *p)
                                          d->link_options.max_message_bytes, &p->calls};
     char address[INET_ADDRSTRLEN], name[QUOTED_BYTES];
 
-    if (is_told(d))
-        log_event(LOG_INFO, "dist.peer_up", "node=%s address=%s", quoted(p, name),
-                  address_text(p, address));
+    log_event(LOG_INFO, "dist.peer_up", "node=%s address=%s", quoted(p, name),
+              address_text(p, address));
     const char *why = talk_run(p->l, p->name, &p->session, &options);
     if (d->handler.left != NULL)
         d->handler.left(d->handler.arg);
-    if (is_told(d))
-        log_event(LOG_INFO, "dist.peer_down", "node=%s why=\"%s\"", quoted(p, name), why);
+    log_event(LOG_INFO, "dist.peer_down", "node=%s why=\"%s\"", quoted(p, name), why);
 }
 
 static void *peer_run(void *arg)

@@ -29,7 +29,7 @@ bool log_level_parse(const char *text, enum log_level *level);
  */
 void log_event(enum log_level level, const char *event, const char *fmt, ...) PRINTF(3, 4);
 
-enum { LOG_BURST = 50, LOG_BURST_MS = 10000 };
+enum { LOG_BURST = 20, LOG_BURST_MS = 10000 };
 
 /** log_tick(): Say what was held back, of events whose time is over.  Now and then, any thread. */
 void log_tick(void);
