@@ -140,6 +140,8 @@ defmodule OpenAgentsRuntime.Convex.OperateTest do
 
     assert wait_until(seen) =~ ~s("document_id":"#{@run}a")
     project(c, "b")
+    # What is on its way meets no fault.
+    {:ok, _} = :convex_sidecar.call(c.name, {:flush, 10_000}, 15_000)
     Standin.faults(c.standin, ~s({"kind":"html502","times":2}))
     project(c, "a", %{ack: :written})
     lines = until(port, "confirmed", [])
