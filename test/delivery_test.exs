@@ -148,6 +148,35 @@ defmodule DeliveryTest do
     assert {:ok, %{state: "delivered", delivered_seq: 2}} = :convex_sidecar.checkpoint(c.name, @run <> "bad")
   end
 
+  test "a dead letter heals by itself once its kind is well again; until then the same projection starts nothing", c do
+    refuse = ~s({"kind":"refuse_item","match":{"document_id":"#{@run}bad"}})
+    Standin.faults(c.standin, refuse)
+    for id <- ~w(good bad), do: {:ok, _} = project(c, id, run_row(), [event(1)])
+    assert {:ok, %{pending: 0}} = flush(c)
+    assert {:ok, [%{attempts: n, tries: 0, died_at: died_at, next_try: next_try}]} = :convex_sidecar.dead_list(c.name)
+    assert n >= 1 and next_try > died_at
+
+    for _ <- 1..3 do
+      assert {:ok, %{write: "skipped", reason: "dead", lag_events: 0}} = project(c, "bad", run_row(), [event(1)])
+    end
+
+    assert {:ok, %{metrics: %{pending: 0, drift_total: 0}}} = :convex_sidecar.status(c.name)
+    Standin.clear_faults(c.standin)
+    Standin.faults(c.standin, ~s({"kind":"paused","times":0}))
+    {:ok, _} = project(c, "good", run_row(), [event(2)])
+
+    wait_until(fn ->
+      match?({:ok, %{kinds: [%{kind: "run_summary", state: "stopped", next: "deploy" <> _}]}}, :convex_sidecar.status(c.name))
+    end)
+
+    Standin.clear_faults(c.standin)
+    {:ok, :running} = :convex_sidecar.resume(c.name)
+    wait_until(fn -> :convex_sidecar.dead_list(c.name) == {:ok, []} end, 15_000)
+    assert Map.has_key?(Standin.documents(c.standin), @run <> "bad")
+    assert {:ok, %{state: "delivered", delivered_seq: 1}} = :convex_sidecar.checkpoint(c.name, @run <> "bad")
+    assert {:ok, %{write: "skipped", reason: "idempotent"}} = project(c, "bad", run_row(), [event(1)])
+  end
+
   defp batch_of(c, ids, row, events),
     do: {:ok, _} = :convex_sidecar.batch(c.name, for(id <- ids, do: {:project, :run_summary, id, row, events, %{}}))
 

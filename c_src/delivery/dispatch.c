@@ -161,12 +161,13 @@ static void answer(const struct dispatch *d, const struct question *q, bool is_e
 {
     struct dispatch_place place = closing_place;
 
-    if (q->listed == NULL) {
+    if (q->told != NULL) {
         if (!is_end)
             delivery_place(d->delivery, q->document, &place);
         q->told(q->arg, &place);
         return;
     }
+    PRE(q->listed != NULL);
     struct dispatch_troubled *items = base_alloc(DISPATCH_TROUBLED * sizeof *items);
     q->listed(q->arg, items, is_end ? 0 : delivery_troubled(d->delivery, items, DISPATCH_TROUBLED));
     free(items);
