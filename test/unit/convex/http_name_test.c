@@ -105,6 +105,8 @@ static void move_away_from(const struct step *script, long timeout_ms, unsigned 
     http_close(h);
     server_end(&old);
     server_end(&new);
+    buf_free(&old.seen);
+    buf_free(&new.seen);
 }
 
 TEST(a_name_that_moves_is_asked_for_by_the_next_connection)
