@@ -11,8 +11,9 @@ defmodule OpenAgentsRuntime.Convex.EventLog do
   `OpenAgentsRuntime.Convex.DiskEventLog` is a complete implementation on OTP's `disk_log`.
 
   Three callbacks are needed, the others are optional: `c:rows/2` and `c:events_of/3`, where both are there, read
-  a batch of the asynchronous form (and of the catch-up after a start) in two queries, instead of two to
-  four an entity. A `latest_seq` in the row saves a query an entity where they are not.
+  a batch of the asynchronous form (and of the catch-up after a start, and of second looks) in two queries, instead of
+  two to four an entity. `c:in_transaction?/0` and `c:changed_since/3` let commits be seen that come after their projection,
+  `c:version_of/1` orders what two VMs saw of a row. A `latest_seq` in the row saves a query an entity where they are not.
 
   Functions may raise when the log cannot be read; the asynchronous form then asks again
   later. Rows and events are maps or structs with atom keys (or maps with string keys), the
@@ -52,13 +53,14 @@ defmodule OpenAgentsRuntime.Convex.EventLog do
 
   @doc """
   The ids of entities whose row changed at `since` or later, the oldest change first, at most `limit`. A full
-  page means that there may be more. An event does not have to count as a change of the row.
+  page means that there may be more. An event does not have to count as a change of the row. Asked once a minute for
+  the last ten (option `look_back_ms` of the sidecar): an index on that column is worth having.
   """
   @callback changed_since(kind, since :: DateTime.t(), limit :: pos_integer()) :: [String.t()]
 
   @doc """
   Whether the calling process is inside a transaction of the event log's database, so that what it
-  reads may never be committed.
+  reads may never be committed. Then it is looked at every 2 s for a minute. Asked at each projection, so it must be quick.
   """
   @callback in_transaction?() :: boolean()
 
