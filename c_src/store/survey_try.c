@@ -72,9 +72,11 @@ static int look(const char *dir, struct seen *seen)
 _Noreturn static void look_and_end(const char *dir, struct seen *seen)
 {
     static const int deadly[] = {SIGSEGV, SIGBUS, SIGABRT};
-    int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
 
+    /* The store's lock is the parent's: whoever comes after a kill must not find it held by us. */
+    (void)close_range(STDERR_FILENO + 1, ~0U, 0);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
+    int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
     for (size_t i = 0; i < sizeof deadly / sizeof *deadly; i++)
         signal(deadly[i], SIG_DFL);
     if (null >= 0)
