@@ -130,7 +130,7 @@ defmodule Postgres do
     {:ok, listener} = :gen_tcp.listen(0, [:binary, active: false, ip: {127, 0, 0, 1}, reuseaddr: true])
     {:ok, tcp_port} = :inet.port(listener)
     spawn_link(fn -> accept(listener, socket) end)
-    {:ok, %{server: port, listener: listener, port: tcp_port, connections: []}}
+    {:ok, %{server: port, listener: listener, port: tcp_port, pid_file: Path.join(data, "postmaster.pid"), connections: []}}
   end
 
   @impl true
@@ -146,6 +146,12 @@ defmodule Postgres do
   def terminate(_reason, state) do
     for c <- state.connections, Process.alive?(c), do: :pgsql.terminate(c)
     Port.close(state.server)
+    await_end(state.pid_file, 80)
+  end
+
+  # Whoever removes its folder must not race with it.
+  defp await_end(pid_file, left) do
+    if left > 0 and File.exists?(pid_file), do: Process.sleep(50) && await_end(pid_file, left - 1)
   end
 
   # It is root that PostgreSQL will not run as.
