@@ -192,8 +192,13 @@ defmodule Postgres do
   # ---- the relay
 
   defp accept(listener, socket) do
-    {:ok, client} = :gen_tcp.accept(listener)
+    case :gen_tcp.accept(listener) do
+      {:ok, client} -> accepted(client, listener, socket)
+      {:error, :closed} -> :ok
+    end
+  end
 
+  defp accepted(client, listener, socket) do
     relay =
       spawn(fn ->
         receive do: (:go -> :ok)
