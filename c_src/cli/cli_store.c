@@ -30,6 +30,8 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <signal.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #define LINES_MAX        100 /* findings shown; the rest is counted */
@@ -147,6 +149,9 @@ static int repair(const char *dir, const struct rest *rest)
     struct repair_places places;
     struct fault fault = {0};
 
+    if (rest->anyway)
+        prctl(PR_SET_PDEATHSIG,
+              SIGKILL); /* a start that waits for it is killed: nothing is half done */
     if (store_check(dir, NULL, NULL, &before, &fault) != ERR_OK)
         return complain(&fault);
     if (before.findings == 0 && !rest->anyway) {

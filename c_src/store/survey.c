@@ -533,5 +533,5 @@ uint64_t survey_used_bytes(const struct survey *s)
     for (enum store_table t = 0; t < STORE_TABLE_COUNT; t++)
         if (s->has[t] && mdb_stat(s->txn, s->dbi[t], &st) == 0)
             pages += st.ms_branch_pages + st.ms_leaf_pages + st.ms_overflow_pages;
-    return pages * s->page_bytes;
+    return (pages < s->count ? pages : s->count) * s->page_bytes; /* what it says, at most all */
 }

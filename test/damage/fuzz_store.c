@@ -40,7 +40,7 @@
 #define STARTS_MAX  5
 #define SETTLED_MAX 12 /* confirmed in one start; the others are read */
 #define VERSIONS    4096
-#define SECONDS     40 /* for one step */
+#define SECONDS     150 /* for one step */
 
 /* How a child ended. */
 enum outcome { SERVED, REFUSED, FAILING, CRASHED, HUNG, STRANGE };
