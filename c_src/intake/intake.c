@@ -200,6 +200,20 @@ static void keep_result(struct request *q, const struct document *document,
     q->draft = NULL;
 }
 
+/* Who looks on hears what became of it. */
+static void tell(const struct request *q, enum err e, const char *why)
+{
+    const struct decision *is = &q->result.decision;
+
+    if (!tap_is_open())
+        return;
+    struct slice id = q->draft != NULL ? draft_id(q->draft) : q->result.document_id;
+    const struct kind *kind = kinds_of_id(q->job->intake->options.kinds, id);
+    enum tap_event event = e != ERR_OK ? TAP_NOT_KEPT : is->write ? TAP_KEPT : TAP_SKIPPED;
+    const char *reason = e == ERR_OK ? decide_reason_text(is->reason) : *why ? why : err_text(e);
+    tap_tell(event, slice_str(kind != NULL ? kind->name : ""), id, q->result.seq, reason);
+}
+
 /* E1 -> E2, if the round commits. */
 static enum err request_apply(struct intent *in, struct round *r)
 {
@@ -224,22 +238,10 @@ static enum err request_apply(struct intent *in, struct round *r)
     keep_result(q, &document, decision);
     if (!q->wait_written)
         return ERR_OK;
+    tell(q, ERR_OK,
+         ""); /* it is settled only when it is written; a commit that fails is told then */
     return round_hold_written(r, in, q->result.document_id,
                               clock_mono_us() + q->deadline_ms * 1000);
-}
-
-/* Who looks on hears what became of it. */
-static void tell(const struct request *q, enum err e, const char *why)
-{
-    const struct decision *is = &q->result.decision;
-
-    if (!tap_is_open())
-        return;
-    struct slice id = q->draft != NULL ? draft_id(q->draft) : q->result.document_id;
-    const struct kind *kind = kinds_of_id(q->job->intake->options.kinds, id);
-    enum tap_event event = e != ERR_OK ? TAP_NOT_KEPT : is->write ? TAP_KEPT : TAP_SKIPPED;
-    const char *reason = e == ERR_OK ? decide_reason_text(is->reason) : *why ? why : err_text(e);
-    tap_tell(event, slice_str(kind != NULL ? kind->name : ""), id, q->result.seq, reason);
 }
 
 static void request_settled(struct intent *in, enum err e, const char *why)
@@ -247,7 +249,8 @@ static void request_settled(struct intent *in, enum err e, const char *why)
     struct request *q = (struct request *)in;
     struct job *j = q->job;
 
-    tell(q, e, why);
+    if (!q->wait_written || (e != ERR_OK && e != ERR_SINK && e != ERR_DRAINING))
+        tell(q, e, why);
     if (e != ERR_OK)
         request_refuse(q, e, why);
     else
