@@ -21,6 +21,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
@@ -43,8 +44,10 @@ static bool has_store(const char *dir)
 /* It begins as a program of a shell does: no signal blocked or ignored. */
 static int spawn(const char *program, const char *dir, bool anyway, pid_t *pid)
 {
-    const char *words[] = {"convex_sidecar",           "store", "repair", "--store", dir,
-                           anyway ? "--anyway" : NULL, NULL};
+    char line[5][16] = {"convex_sidecar", "store", "repair", "--store", "--anyway"};
+    char folder[PATH_MAX];
+    char *const words[] = {line[0], line[1], line[2], line[3], folder, anyway ? line[4] : NULL,
+                           NULL};
     posix_spawn_file_actions_t files;
     posix_spawnattr_t how;
     sigset_t none, all;
@@ -52,6 +55,7 @@ static int spawn(const char *program, const char *dir, bool anyway, pid_t *pid)
 
     if (bad != 0)
         return bad;
+    snprintf(folder, sizeof folder, "%s", dir);
     bad = posix_spawnattr_init(&how);
     if (bad != 0) {
         posix_spawn_file_actions_destroy(&files);
@@ -66,7 +70,7 @@ static int spawn(const char *program, const char *dir, bool anyway, pid_t *pid)
     if (bad == 0)
         bad = posix_spawn_file_actions_adddup2(&files, STDERR_FILENO, STDOUT_FILENO);
     if (bad == 0)
-        bad = posix_spawn(pid, program, &files, &how, (char *const *)(uintptr_t)words, environ);
+        bad = posix_spawn(pid, program, &files, &how, words, environ);
     posix_spawnattr_destroy(&how);
     posix_spawn_file_actions_destroy(&files);
     return bad;

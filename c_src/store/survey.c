@@ -175,6 +175,7 @@ static bool is_after(const struct tree *t, MDB_val key)
 {
     uint64_t a, b;
 
+    PRE(t->last.mv_data != NULL);
     if (!t->is_numbered)
         return slice_order(slice_of(key.mv_data, key.mv_size),
                            slice_of(t->last.mv_data, t->last.mv_size)) > 0;
@@ -401,7 +402,8 @@ static int find_map(struct survey *s)
     if (rc != 0)
         return rc == MDB_NOTFOUND ? 0 : rc;
     /* The page says its number, so its place says where page 0 is. */
-    const uint8_t *page = (const uint8_t *)((uintptr_t)k.mv_data & ~(uintptr_t)(s->page_bytes - 1));
+    const uint8_t *key = k.mv_data;
+    const uint8_t *page = key - ((uintptr_t)key & (s->page_bytes - 1));
     s->map = page - page_u64(page) * s->page_bytes;
     return page_u64(page) < s->in_file && page_u32(s->map + 16) == PAGE_META_MAGIC ? 0
                                                                                    : MDB_CORRUPTED;
