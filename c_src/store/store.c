@@ -99,7 +99,7 @@ void store_mark_damaged(struct store *s, const char *why)
               "the next start copies what can be read");
 }
 
-/* LMDB says EIO of a write that found room for a part of itself only. */
+/* Where a store is opened or made, and there is nothing to ask yet (why_cut_short). */
 static const char *reason(const char *dir, int rc)
 {
     struct statvfs fs;
@@ -119,7 +119,7 @@ static enum err answer(struct store *s, int rc)
         return ERR_NOT_FOUND;
     /* The first failure of a transaction is the reason, what follows from it is not. */
     if (rc != MDB_BAD_TXN)
-        snprintf(s->why, sizeof s->why, "%s", reason(s->dir, rc));
+        snprintf(s->why, sizeof s->why, "%s", mdb_strerror(rc));
     return ERR_STORE;
 }
 
