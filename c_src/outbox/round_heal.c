@@ -62,8 +62,9 @@ static enum err keep_again(struct round *r, struct slice id, const struct dead_l
 {
     bool is_removal = d->version.op == OUTBOX_REMOVE;
     struct pending p = {.id = id, .kind = d->kind, .origin = ORIGIN_HEALED, .version = d->version};
-    enum err e =
-        gate_time(c->cp.last_projected_us, r->now_us, &p.version.projected_at_us, &r->fault);
+    /* Later than all before it by as little as can be: the row was read when the letter says. */
+    enum err e = gate_time(c->cp.last_projected_us, d->version.projected_at_us,
+                           &p.version.projected_at_us, &r->fault);
 
     if (e != ERR_OK)
         return e;
