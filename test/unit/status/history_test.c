@@ -57,15 +57,15 @@ TEST(after_an_hour_the_oldest_gives_way)
 
 TEST(log_lines_come_when_they_are_kept_and_asked_for)
 {
+    static const char *const events[] = {/* the log limits how often one comes */
+                                         "test.line0", "test.line1", "test.line2", "test.line3",
+                                         "test.line4"};
     struct history *h = history_new(0);
 
     log_event(LOG_INFO, "test.before", "%s", "");
     log_keep(true);
-    for (int i = 0; i < 50; i++) { /* under five names: the log limits how often one comes */
-        char event[20];
-        snprintf(event, sizeof event, "test.line%d", i / 10);
-        log_event(LOG_INFO, event, "n=%d why=\"a \\\" b\"", i);
-    }
+    for (int i = 0; i < 50; i++)
+        log_event(LOG_INFO, events[i / 10], "n=%d why=\"a \\\" b\"", i);
     log_keep(false);
     log_event(LOG_INFO, "test.later", "%s", "");
     char *json = json_of(h, true);
