@@ -488,7 +488,10 @@ defmodule VmTest do
       for {status, type, pending} <- [{noop, "noop", 2}, {file, "file", 3}] do
         assert %{state: "stopped", sink: ^type, metrics: %{pending: ^pending, delivered_total: 0, stopped: 1}} = status
         assert status.why == "[sink] type is #{type}, but the documents of this store are kept for http: all wait, none is confirmed"
-        assert status.next == "set [sink] type = http to deliver them, or give #{type} a [store] dir of its own"
+
+        assert status.next ==
+                 "set [sink] type = http to deliver them, give #{type} a [store] dir of its own, " <>
+                   "or say convex_sidecar adopt: what waits is confirmed to #{type} then"
       end
 
       standin = Standin.start()
