@@ -97,13 +97,15 @@ defmodule OpenAgentsRuntime.Convex.SidecarTest do
              Sidecar.start_link(name: unique_name(), node: node())
   end
 
-  test "a deployment named in the sidecar's own options wants a type" do
-    for key <- [:base_url, :admin_key, :admin_key_file] do
-      sink = fn more -> [name: unique_name(), node: node(), config: %{"sink" => [{key, "x"} | more]}] end
-      assert {:error, {:bad_option, :config, why}} = Sidecar.start_link(sink.([]))
-      assert why =~ "[sink] type is missing" and why =~ "#{key}" and why =~ "type: :http"
-      assert config(sink.(type: :noop))["sink"]["type"] == :noop
-      assert config(sink.(type: :http))["sink"]["type"] == :http
+  test "a deployment named in the sidecar's own options is the sink; a key alone leads nowhere" do
+    sink = fn keys -> [name: unique_name(), node: node(), config: %{"sink" => keys}] end
+    refute Map.has_key?(config(sink.(base_url: "x"))["sink"], "type")
+    assert config(sink.(base_url: "x", type: :noop))["sink"]["type"] == :noop
+
+    for key <- [:admin_key, :admin_key_file] do
+      assert {:error, {:bad_option, :config, why}} = Sidecar.start_link(sink.([{key, "x"}]))
+      assert why =~ "[sink] base_url is missing" and why =~ "#{key}" and why =~ "type: :noop"
+      assert config(sink.([{key, "x"}, {:type, :http}]))["sink"]["type"] == :http
     end
   end
 
