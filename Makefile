@@ -11,6 +11,7 @@
 # make runtime-shape   the shape of the real runtime over a PostgreSQL: RUNS=1000 of each form
 # make torture    the promise under fire: CYCLES=20 kills among other faults; SEED=n repeats a run, FORM=one (SAN as below)
 # make mutants    small changes of the code, each against its tests: COUNT=400 SEED=1 (ONLY=c_src/outbox)
+# make otherside  wiped, restored, swapped under DOCUMENTS=50000: how soon it is said, and right again
 # make check      folder plan, links, format, clang-tidy (SAN=address|undefined|thread: the unit tests with it as well)
 # make power      a recorded trace of writes and syncs, the power cut in it at random (IMAGES=600 SEED=1)
 # make fuzz-store stores damaged in every way: checked, started, delivered, repaired (MUTANTS=3000 FROM=1)
@@ -65,7 +66,7 @@ OBJECTS := $(SOURCES:c_src/%.c=$(BUILD)/%.o)
 TESTS   := $(patsubst test/unit/%.c,$(BUILD)/%,$(wildcard test/unit/*/*_test.c))
 
 .PHONY: all c install erl kinds setup clean help hooks compile_commands.json unit-programs fuzz-programs bench-programs torture-program
-.PHONY: test demo check plan format unit tidy fuzz fuzz-store fuzz-live power torture sim soak systemd scale bench neighbours mutants upgrade runtime-shape
+.PHONY: test demo check plan format unit tidy fuzz fuzz-store fuzz-live power torture sim soak systemd scale bench neighbours mutants upgrade runtime-shape otherside
 all: c erl
 c: $(PROGRAM)
 erl: c
@@ -182,6 +183,7 @@ mutants: ; $(Q)tools/setup && exec node test/mutants/run.mjs
 systemd: ; $(Q)exec test/systemd/run $(TREE)
 soak: ; $(Q)tools/setup && $(MAKE) -s all MIX_ENV=prod && MINUTES=$(or $(MINUTES),30) exec test/soak/run
 scale: ; $(Q)tools/setup && $(MAKE) -s all MIX_ENV=prod && ENTITIES=$(or $(ENTITIES),20000) exec test/scale/rebuild
+otherside: ; $(Q)tools/setup && $(MAKE) -s all MIX_ENV=prod && DOCUMENTS=$(or $(DOCUMENTS),50000) exec test/otherside/run
 
 check:
 	$(Q)tools/setup --check && $(MAKE) -s plan format $(if $(SAN),unit) tidy

@@ -171,9 +171,19 @@ static struct sink_peer peer_of(const struct convex_echo *echo)
     return peer;
 }
 
-bool functions_learn(struct functions *f, const struct http_answer *answer, int64_t mark)
+void functions_sent(const struct functions *f, const struct sink_store *us,
+                    struct functions_sent *sent)
 {
-    const struct sink_peer others = {.functions = 1, .mark = -1, .learnt = f->peer.learnt + 1};
+    bool is_us = strcmp(f->peer.store, us->id) == 0;
+
+    sent->mark = is_us ? f->peer.mark : -1;
+    memcpy(sent->store, us->id, sizeof sent->store);
+}
+
+bool functions_learn(struct functions *f, const struct http_answer *answer,
+                     const struct functions_sent *sent)
+{
+    struct sink_peer others = {.functions = 1, .mark = -1, .learnt = f->peer.learnt + 1};
     struct convex_echo echo;
     struct verdict verdict;
 
@@ -184,6 +194,7 @@ bool functions_learn(struct functions *f, const struct http_answer *answer, int6
         verdict.kind == VERDICT_UNKNOWN)
         return false;
     f->control_count = 0;
+    memcpy(others.store, sent->store, sizeof others.store);
     if (verdict.kind != VERDICT_DONE ||
         !convex_answer_attached(answer, &echo, f->controls, FUNCTIONS_CONTROLS,
                                 &f->control_count)) {
@@ -192,23 +203,26 @@ bool functions_learn(struct functions *f, const struct http_answer *answer, int6
     }
     struct sink_peer now = peer_of(&echo);
     bool is_same = strcmp(now.deployment, f->peer.deployment) == 0;
-    if (is_same && now.mark >= mark && now.mark < f->peer.mark)
+    if (is_same && strcmp(sent->store, f->peer.store) == 0 && now.mark >= sent->mark &&
+        now.mark < f->peer.mark)
         now.mark = f->peer.mark; /* it was raised since attach was asked */
     now.learnt = f->peer.learnt + 1;
+    memcpy(now.store, sent->store, sizeof now.store);
     f->peer = now;
     return true;
 }
 
 /* Marks only rise, but for a deployment that is put back; an answer to a call that was sent before
  * a raise was heard may be late. */
-bool functions_hear(struct functions *f, const struct convex_echo *echo, int64_t mark,
-                    struct sink_peer *heard)
+bool functions_hear(struct functions *f, const struct convex_echo *echo,
+                    const struct functions_sent *sent, struct sink_peer *heard)
 {
     *heard = peer_of(echo);
-    if (f->peer.functions < 2) /* a call of before a rollback, which attach spoke of since */
+    /* a call of before a rollback, or of when we were another, which attach spoke of since */
+    if (f->peer.functions < 2 || strcmp(sent->store, f->peer.store) != 0)
         return true;
     heard->functions = f->peer.functions;
-    if (strcmp(heard->deployment, f->peer.deployment) != 0 || heard->mark < mark)
+    if (strcmp(heard->deployment, f->peer.deployment) != 0 || heard->mark < sent->mark)
         return false;
     if (heard->mark > f->peer.mark)
         f->peer.mark = heard->mark;

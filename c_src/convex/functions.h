@@ -40,18 +40,28 @@ void functions_put_attach(const struct functions *f, const struct sink_store *us
 /** functions_put_number(number, us, raise, b): What follows the arguments of a numbered call. */
 void functions_put_number(uint64_t number, const struct sink_store *us, bool raise, struct buf *b);
 
+/* What was known when a question or a call was sent. */
+struct functions_sent {
+    int64_t mark;   /* that stands there */
+    char store[33]; /* who we are */
+};
+
+/** functions_sent(f, us, sent): What is known now. */
+void functions_sent(const struct functions *f, const struct sink_store *us,
+                    struct functions_sent *sent);
 /**
- * functions_learn(f, answer, mark):
- * Take what attach was answered, which was asked when ${mark} was known to stand there.  False:
+ * functions_learn(f, answer, sent):
+ * Take what attach was answered, which was asked when ${sent} was known.  False:
  * nothing was learnt, what was known stays: it was not answered by Convex.
  */
-bool functions_learn(struct functions *f, const struct http_answer *answer, int64_t mark);
+bool functions_learn(struct functions *f, const struct http_answer *answer,
+                     const struct functions_sent *sent);
 /**
- * functions_hear(f, echo, mark, heard):
- * A numbered call, sent when ${mark} was known to stand there, was answered so, by ${heard}. False:
+ * functions_hear(f, echo, sent, heard):
+ * A numbered call, sent when ${sent} was known, was answered so, by ${heard}. False:
  * whoever answers is not the one that attach spoke of, or was put back since.
  */
-bool functions_hear(struct functions *f, const struct convex_echo *echo, int64_t mark,
-                    struct sink_peer *heard);
+bool functions_hear(struct functions *f, const struct convex_echo *echo,
+                    const struct functions_sent *sent, struct sink_peer *heard);
 
 #endif

@@ -101,7 +101,7 @@ static void post(struct sink_call *c)
     struct slice body = buf_view(&c->body);
 
     s->usual_bytes = body.len;
-    c->mark = functions_peer(s->functions)->mark;
+    functions_sent(s->functions, &s->sink.us, &c->sent);
     c->body = (struct buf){0}; /* http has the bytes now */
     http_post_json(s->http, MUTATION_PATH, body, on_answer, c);
 }
@@ -139,7 +139,7 @@ static void ask_attach(struct http_sink *s)
     s->attach.is_out = true;
     s->attach.is_due = s->attach.has_done = false;
     s->attach.asked_ms = clock_mono_ms();
-    s->attach.mark = functions_peer(s->functions)->mark;
+    functions_sent(s->functions, &s->sink.us, &s->attach.sent);
     functions_put_attach(s->functions, &s->sink.us, &body);
     http_post_json(s->http, MUTATION_PATH, buf_view(&body), on_attach, s);
 }
@@ -250,7 +250,7 @@ static void on_attach(void *arg, const struct http_answer *http)
         http_sink_reload_after_401(s);
     hear_clock(s, http);
     was = *functions_peer(s->functions);
-    bool has_learnt = functions_learn(s->functions, http, s->attach.mark);
+    bool has_learnt = functions_learn(s->functions, http, &s->attach.sent);
     now = *functions_peer(s->functions);
     log_functions(&was, &now);
     s->attach.wait_ms = has_learnt ? ATTACH_EACH_MS
@@ -335,7 +335,7 @@ static void on_answer(void *arg, const struct http_answer *http)
     if (has_each)
         answer.each = each + controls;
     if (c->number && echo.call == c->number) {
-        if (!functions_hear(s->functions, &echo, c->mark, &peer))
+        if (!functions_hear(s->functions, &echo, &c->sent, &peer))
             s->attach.is_due = true; /* who is there now? */
         answer.peer = &peer;
     }

@@ -43,7 +43,7 @@ struct http_sink {
         bool is_due, is_out;
         bool has_done; /* a call was done since it was asked */
         int64_t asked_ms, wait_ms;
-        int64_t mark; /* that was known to stand there when it was asked */
+        struct functions_sent sent;
         /* wait for its answer; those that came while it was out wait for the next */
         struct sink_call *calls, *late_calls;
         struct asker *askers, *late_askers;
@@ -63,7 +63,7 @@ struct sink_call {
     size_t control_end; /* the control's in the body; 0: there is none */
     size_t items_end;   /* where the body has no number yet */
     uint64_t number;    /* 0: the functions take none */
-    int64_t mark;       /* that was known to stand there when it was sent */
+    struct functions_sent sent;
     bool has_raise;
     struct verdict fault; /* REFUSED: answered from inside send */
     bool has_fault;

@@ -443,8 +443,10 @@ static uint64_t sent_soon(const struct delivery *d)
 
 static void look_at_peer(struct delivery *d)
 {
-    const struct peer_step step = {.is_open = !d->paused && !d->closing &&
-                                              (d->endpoint.state == SCOPE_RUNNING || d->is_held),
+    /* At the start it waits for its first trial, which there may be no document for. */
+    bool is_untried = d->endpoint.state == SCOPE_WAITING && d->endpoint.failures == 0;
+    bool may_ask = d->endpoint.state == SCOPE_RUNNING || is_untried || d->is_held;
+    const struct peer_step step = {.is_open = !d->paused && !d->closing && may_ask,
                                    .ordinal = d->ordinal,
                                    .now_us = d->now_us,
                                    .wall_us = d->wall_us};

@@ -102,9 +102,10 @@ static void take_known(struct peer *p)
     p->is_changing = false;
     outbox_destination(p->outbox, &p->known);
     set_us(p);
-    /* A new number is raised by the next call of many documents; a doubt does not wait for one. */
+    /* A new number is raised by the next call of many documents; a doubt does not wait for one, nor
+     * does the first. */
     bool is_doubt = (p->change.what & DESTINATION_DOUBT) != 0;
-    if (p->known.wanted != wanted && (is_doubt || p->sink->max_documents == 1))
+    if (p->known.wanted != wanted && (is_doubt || wanted == 0 || p->sink->max_documents == 1))
         ask_now(p);
 }
 
@@ -176,6 +177,8 @@ static void keep_mark(struct peer *p, const struct sink_peer *now, const struct 
     bool is_raised = now->functions >= 2 && now->mark > 0 && (uint64_t)now->mark > k->mark &&
                      (uint64_t)now->mark <= k->wanted;
 
+    if (now->mark > 0 && (uint64_t)now->mark > k->wanted && !p->is_out)
+        ask_now(p); /* somebody else asked for it: attach says who is there */
     p->change = (struct destination_change){0};
     if (is_raised) {
         p->change.what = DESTINATION_MARK;
@@ -198,6 +201,8 @@ void peer_step(struct peer *p, const struct peer_step *step)
     sink_peer(p->sink, &now);
     tell(p, &now);
     take_known(p);
+    if (now.learnt > 0 && strcmp(now.store, p->known.store_id) != 0)
+        now = (struct sink_peer){.mark = -1, .learnt = p->judged}; /* said to whom we were */
     p->sink->us.from = now.mark;
     if (p->is_changing && step->now_us >= p->again_us)
         submit(p, step->now_us);

@@ -78,17 +78,23 @@ static void drop_gone(struct sweeps *s, int64_t now_us)
     }
 }
 
+/* What a sweep is called: the first of all doubts ends with 0. */
+static uint64_t sweep_of(const struct destination_known *k)
+{
+    return k->doubt_to + 1;
+}
+
 static void ask(struct vm *v, const struct destination_known *k, int64_t now_us)
 {
     struct buf answer = {0};
 
     answer_ok_map(&answer, 2);
-    answer_key_integer(&answer, "sweep", (int64_t)k->doubt_to);
+    answer_key_integer(&answer, "sweep", (int64_t)sweep_of(k));
     answer_key_text(&answer, "why", slice_str(k->doubt_why));
     dist_reply(v->caller, NULL, buf_view(&answer));
     buf_free(&answer);
     v->caller = NULL;
-    v->asked = k->doubt_to;
+    v->asked = sweep_of(k);
     v->asked_us = now_us;
     log_event(LOG_INFO, "sweep.asked", "vm=%s why=\"%s\"", v->name, k->doubt_why);
 }
@@ -125,11 +131,11 @@ static void look(struct sweeps *s, const struct destination_known *k, int64_t no
     s->sweeper[0] = '\0';
     if (!k->has_doubt || k->is_swept)
         return;
-    if (is_done(s, k->doubt_to)) {
+    if (is_done(s, sweep_of(k))) {
         outbox_change_destination(s->outbox, &swept);
         return;
     }
-    struct vm *v = sweeper(s, k->doubt_to);
+    struct vm *v = sweeper(s, sweep_of(k));
     for (size_t i = 0; v == NULL && is_wanted(k) && i < s->count; i++)
         if (s->vms[i].caller) {
             v = &s->vms[i];
@@ -147,8 +153,8 @@ static void estimate(struct sweeps *s, const struct destination_known *k,
     s->eta_s = -1;
     if (!k->has_doubt || !n->is_whole)
         return;
-    if (s->sweep != k->doubt_to || s->from_us == 0) {
-        s->sweep = k->doubt_to;
+    if (s->sweep != sweep_of(k) || s->from_us == 0) {
+        s->sweep = sweep_of(k);
         s->from_count = n->logged;
         s->from_us = now_us;
     }

@@ -22,6 +22,8 @@
 #include "store/format.h"
 #include "store/store.h"
 
+#include <sys/random.h>
+
 static void copy(char *to, size_t size, struct slice from)
 {
     size_t len = from.len < size ? from.len : size - 1;
@@ -97,11 +99,16 @@ static uint64_t larger(uint64_t a, uint64_t b)
     return a > b ? a : b;
 }
 
-/* A number beyond all that were used. */
+/* A number beyond all that were used; by how much is chance, so that two copies of one store do not
+ * ask for the same. */
 static void raise_mark(const struct round *r, const struct destination_change *c,
                        struct destination *d)
 {
-    d->mark_wanted = larger(d->mark_wanted, c->above) + 1;
+    uint8_t chance = 0;
+
+    if (d->mark_wanted > 0)
+        PRE(getrandom(&chance, sizeof chance, 0) == sizeof chance);
+    d->mark_wanted = larger(d->mark_wanted, c->above) + 1 + chance;
     d->raised_at_us = r->now_us;
 }
 

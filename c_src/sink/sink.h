@@ -41,6 +41,7 @@ struct sink_peer {
     bool has_clock;      /* it said what time it is */
     int64_t ahead_ms;    /* by how much its clock is ahead of ours, to about a second */
     uint64_t learnt;     /* how often it was asked who it is (SINK_ATTACH), and said so */
+    char store[33];      /* as whom: struct sink_store */
 };
 
 /* The answer to a call; borrowed by the callee until it returns. */

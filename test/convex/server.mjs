@@ -25,7 +25,7 @@ STANDIN_STATE=.state STANDIN_BUILD=.build   folders, so that several stand-ins c
 STANDIN_LIFELINE=1               end when standard input does
 STANDIN_LATENCY_MS=0 | 5 | 5-40  time each function holds its permit
 REDACT_LOGS_TO_CLIENT, UDF_404_ON_BAD_PATH, and the knobs of crates/common/src/knobs.rs by name
-control plane: GET /__standin/{stats,docs,history?after=n}, POST /__standin/{faults,reset,config,away,deploy,state,snapshot,restore,wipe}`);
+control plane: GET /__standin/{stats,docs,history?after=n}, POST /__standin/{faults,reset,config,away,deploy,state,snapshot,restore,import,wipe}`);
   process.exit(0);
 }
 
@@ -579,6 +579,10 @@ async function control(req, res, url) {
     }
     case "POST /__standin/state": { const b = await body(); if (!(b.state in STATES)) return send(res, 400, JSON.stringify(Object.keys(STATES))); state = b.state; return send(res, 200, "{}"); }
     case "POST /__standin/snapshot": await serially(() => { kept = { ...db._documents }; }); return send(res, 200, JSON.stringify({ rows: Object.keys(kept).length }));
+    case "POST /__standin/import": await serially(() => { // every second row as it was kept, and the sidecar's own: half of an old export
+      const rows = Object.entries(kept).filter(([, row], i) => i % 2 === 0 || row.kind === "_sidecar");
+      putRows({ ...db._documents, ...Object.fromEntries(rows) });
+    }); sync.changed(); return send(res, 200, "{}");
     case "POST /__standin/restore": case "POST /__standin/wipe": await serially(() => putRows(url.pathname.endsWith("wipe") ? {} : { ...kept })); sync.changed(); return send(res, 200, "{}");
     case "GET /__standin/docs": return send(res, 200, `[${(await dump(url.searchParams.has("all"))).map((d) => V.cleanText(convexToJson(d))).join(",\n")}]`);
     case "POST /__standin/away": { // a restart as clients see it: connections cut, new ones refused; what is under way commits unheard

@@ -125,6 +125,15 @@ defmodule Standin do
   @doc "Its table is as it was when it was remembered, or empty; nobody is told."
   def restore(standin), do: request(standin, :post, "restore", "")
 
+  @doc "A mutation by hand, as with `npx convex run`."
+  def mutation(standin, path, args) do
+    body = ~s({"path":"#{path}","format":"json","args":#{args}})
+    headers = [{~c"authorization", String.to_charlist("Convex " <> standin.admin_key)}]
+    url = String.to_charlist(standin.url <> "/api/mutation")
+    {:ok, {{_, 200, _}, _, answer}} = :httpc.request(:post, {url, headers, ~c"application/json", body}, [], body_format: :binary)
+    answer
+  end
+
   @doc "A number of /__standin/stats."
   def stat(standin, name) do
     [n] = Regex.run(~r/"#{name}":(\d+)/, request(standin, :get, "stats", ""), capture: :all_but_first)
