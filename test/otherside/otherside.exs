@@ -47,7 +47,13 @@ defmodule Otherside do
   def standin(name, port \\ 0) do
     state = Path.join(dir(), name)
     File.mkdir_p!(state)
-    env = [{"PORT", "#{port}"}, {"STANDIN_STATE", state}, {"STANDIN_LIFELINE", "1"}, {"STANDIN_BUILD", ".build/#{System.fetch_env!("OTHERSIDE_BUILD")}-#{name}"}]
+
+    env = [
+      {"PORT", "#{port}"},
+      {"STANDIN_STATE", state},
+      {"STANDIN_LIFELINE", "1"},
+      {"STANDIN_BUILD", ".build/#{System.fetch_env!("OTHERSIDE_BUILD")}-#{name}"}
+    ]
 
     server =
       Port.open({:spawn_executable, System.find_executable("node")}, [
@@ -221,7 +227,7 @@ defmodule Otherside do
       _ ->
         :away
     end
-    |> then(fn now -> if now == :away, do: Process.get(:last), else: Process.put(:last, now) && now || now end)
+    |> then(fn now -> if now == :away, do: Process.get(:last), else: (Process.put(:last, now) && now) || now end)
   end
 
   defp row({what, said, right, times, _ok}) do
