@@ -219,6 +219,8 @@ static const char *bad_name(struct slice key)
 {
     if (key.len > 0 && key.data[0] == '$')
         return "the key begins with $, which Convex reserves";
+    if (slice_eq(key, slice_str("__proto__")))
+        return "the key is __proto__, which is lost in JavaScript";
     if (key.len > JSON_MAX_FIELD_NAME)
         return "the key is longer than the 1024 bytes Convex takes";
     if (!json_bytes_are(key, json_word_is_printable))

@@ -25,6 +25,7 @@
 #include "ground/log.h"
 #include "store/crash_mark.h"
 #include "store/format.h"
+#include "store/readers.h"
 #include "store/record.h"
 #include "store/store_dir.h"
 
@@ -51,6 +52,7 @@ struct store {
     /* the writing thread's */
     MDB_txn *txn;
     MDB_cursor *cursors[STORE_TABLE_COUNT]; /* of txn, opened when needed */
+    struct readers readers;
     char why[256];
     /* changed by the writing thread, under lock, while no view is active */
     MDB_env *env;   /* NULL: broken, to be opened again */
@@ -463,6 +465,8 @@ enum err store_commit(struct store *s)
     int rc = mdb_txn_commit(s->txn);
     if (rc == EIO)
         rc = why_cut_short(s);
+    else if (rc == 0 && !(s->flags & MDB_NOLOCK))
+        readers_look(&s->readers, s->env);
     end(s); /* LMDB has freed the transaction and its cursors, whatever it answered */
     return answer(s, rc);
 }

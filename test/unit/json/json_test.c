@@ -111,6 +111,7 @@ TEST(refusals_name_path_and_reason)
         {ROW("t\0\0\0\1w\12__struct__m\0\0\0\1x"), true, "", "struct x"},
         {ROW("t\0\0\0\1w\12__struct__a\1"), true, "", "struct"},
         {ROW("t\0\0\0\1m\0\0\0\2$xa\1"), false, "[\"$x\"]", "begins with $, which Convex reserves"},
+        {ROW("t\0\0\0\1m\0\0\0\11__proto__a\1"), false, "__proto__", "lost in JavaScript"},
         {ROW("t\0\0\0\1m\0\0\0\2\303\266a\1"), false, "[\"\303\266\"]", "printable ASCII"},
         {ROW("t\0\0\0\1m\0\0\0\1\177a\1"), false, "[\"?\"]", "printable ASCII"},
     };

@@ -13,12 +13,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <lmdb.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #define MAP ((uint64_t)64 << 20)
 
@@ -393,6 +395,49 @@ TEST(the_map_grows_before_it_is_full)
     ck_assert_int_eq(store_begin(s), ERR_OK);
     ck_assert_int_eq(store_count(s, STORE_PENDING, &n), ERR_OK);
     ck_assert_uint_eq(n, 5000);
+    store_close(s);
+    temp_dir_remove(&d);
+}
+
+/* A process that reads the store in ${dir}, and does not move on. */
+static pid_t reader_start(const char *dir)
+{
+    int ready[2];
+    char byte;
+
+    ck_assert_int_eq(pipe(ready), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        MDB_env *env;
+        MDB_txn *txn;
+        if (mdb_env_create(&env) == 0 && mdb_env_open(env, dir, MDB_RDONLY, 0600) == 0 &&
+            mdb_txn_begin(env, NULL, MDB_RDONLY, &txn) == 0)
+            (void)!write(ready[1], "r", 1);
+        for (;;)
+            pause();
+    }
+    close(ready[1]);
+    ck_assert_int_eq(read(ready[0], &byte, 1), 1);
+    close(ready[0]);
+    return child;
+}
+
+TEST(a_reader_that_stands_still_is_said)
+{
+    struct temp_dir d = temp_dir_make();
+    struct store *s = open_at(d.path, MAP);
+    int said = fake_log_lines[LOG_WARNING];
+    time_t end = time(NULL) + 30;
+    pid_t reader = reader_start(d.path);
+
+    while (fake_log_lines[LOG_WARNING] == said && time(NULL) < end) {
+        ck_assert_int_eq(store_begin(s), ERR_OK);
+        put_text(s, STORE_IDS, "id", "value");
+        ck_assert_int_eq(store_commit(s), ERR_OK);
+    }
+    ck_assert_int_eq(fake_log_lines[LOG_WARNING], said + 1);
+    kill(reader, SIGKILL);
+    waitpid(reader, NULL, 0);
     store_close(s);
     temp_dir_remove(&d);
 }

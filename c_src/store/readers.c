@@ -1,0 +1,64 @@
+/*
+ * readers.c - other processes that read the store, and hold its old pages from being used again.
+ *
+ * The happy path: there is none, or a copy that ends within a second or two.
+ *
+ * What can go wrong: it stands still (a backup that hangs).  LMDB may not use a page again that its
+ * view may look at, so data.mdb grows with each commit, and nobody would know why.
+ *
+ * Runs on the store thread only.
+ */
+
+#include "store/readers.h"
+
+#include "ground/clock.h"
+#include "ground/log.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+#define LOOK_US     1000000
+#define SAID_MS     60000
+#define BEHIND_MIN  256 /* commits; a copy of a small store sees fewer */
+#define OLDEST_NONE UINT64_MAX
+
+struct oldest {
+    uint64_t txnid;
+    int pid;
+};
+
+/* A line of LMDB's table: "pid thread txnid", or "-" for who reads nothing now. */
+static int take_line(const char *line, void *arg)
+{
+    struct oldest *o = arg;
+    unsigned long long txnid;
+    int pid;
+
+    if (sscanf(line, "%d %*x %llu", &pid, &txnid) == 2 && pid != (int)getpid() &&
+        txnid < o->txnid) {
+        o->txnid = txnid;
+        o->pid = pid;
+    }
+    return 0;
+}
+
+void readers_look(struct readers *r, MDB_env *env)
+{
+    struct oldest oldest = {.txnid = OLDEST_NONE};
+    MDB_envinfo info;
+    int64_t now_us = clock_mono_us();
+
+    if (now_us < r->next_us)
+        return;
+    r->next_us = now_us + LOOK_US;
+    if (mdb_env_info(env, &info) != 0 || mdb_reader_list(env, take_line, &oldest) < 0)
+        return;
+    bool is_still = oldest.txnid == r->txnid && oldest.txnid != OLDEST_NONE;
+    uint64_t behind = is_still ? info.me_last_txnid - oldest.txnid : 0;
+    r->txnid = oldest.txnid;
+    if (behind >= BEHIND_MIN && log_limited(&r->said_us, SAID_MS))
+        log_event(LOG_WARNING, "store.reader",
+                  "pid=%d commits_behind=%llu why=\"this process reads the store and does not move "
+                  "on, so data.mdb grows\" next=\"end it, if it is a backup that hangs\"",
+                  oldest.pid, (unsigned long long)behind);
+}
