@@ -14,7 +14,7 @@
 #include "ground/clock.h"
 #include "ground/log.h"
 
-#include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #define LOOK_US     1000000
@@ -24,18 +24,19 @@
 
 struct oldest {
     uint64_t txnid;
-    int pid;
+    long pid;
 };
 
-/* A line of LMDB's table: "pid thread txnid", or "-" for who reads nothing now. */
+/* A line of LMDB's table: "pid thread txnid", the thread in hex; "-" for who reads nothing now. */
 static int take_line(const char *line, void *arg)
 {
     struct oldest *o = arg;
-    unsigned long long txnid;
-    int pid;
+    char *at, *end;
+    long pid = strtol(line, &at, 10);
 
-    if (sscanf(line, "%d %*x %llu", &pid, &txnid) == 2 && pid != (int)getpid() &&
-        txnid < o->txnid) {
+    (void)strtoull(at, &at, 16);
+    uint64_t txnid = strtoull(at, &end, 10);
+    if (end != at && pid != getpid() && txnid < o->txnid) {
         o->txnid = txnid;
         o->pid = pid;
     }
@@ -57,8 +58,9 @@ void readers_look(struct readers *r, MDB_env *env)
     uint64_t behind = is_still ? info.me_last_txnid - oldest.txnid : 0;
     r->txnid = oldest.txnid;
     if (behind >= BEHIND_MIN && log_limited(&r->said_us, SAID_MS))
-        log_event(LOG_WARNING, "store.reader",
-                  "pid=%d commits_behind=%llu why=\"this process reads the store and does not move "
-                  "on, so data.mdb grows\" next=\"end it, if it is a backup that hangs\"",
-                  oldest.pid, (unsigned long long)behind);
+        log_event(
+            LOG_WARNING, "store.reader",
+            "pid=%ld commits_behind=%llu why=\"this process reads the store and does not move "
+            "on, so data.mdb grows\" next=\"end it, if it is a backup that hangs\"",
+            oldest.pid, (unsigned long long)behind);
 }
