@@ -249,7 +249,8 @@ defmodule VmTest do
       for id <- ids("d", 500), do: MemoryLog.add(log, id, 2)
       for id <- ids("d", 500), do: :ok = :convex_sidecar.project_async(name, :run_summary, id, log)
       assert %{dirty: dirty, sweeps: 1} = :convex_sidecar.backlog(name)
-      assert dirty <= 20
+      # A batch that comes back is kept beside a set that has filled up meanwhile.
+      assert dirty <= 2 * 20
       Vm.signal(pid, "KILL")
       assert :convex_sidecar.settle(name, 30_000) == :ok
       for id <- ids("d", 500), do: assert({:ok, %{seq: 2}} = :convex_sidecar.checkpoint(name, @run <> id))
