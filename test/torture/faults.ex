@@ -76,8 +76,8 @@ defmodule Torture.Faults do
   @ill __MODULE__.Ill
   def new, do: :ets.new(@ill, [:set, :public, :named_table])
 
-  @doc "All of them; those of the other side when they are asked for (OTHERSIDE=1)."
-  def names, do: [:kill | Enum.map(@faults, &elem(&1, 1))] -- if(World.otherside?(), do: [], else: [:wiped, :restored, :moved])
+  @doc "All of them."
+  def names, do: [:kill | Enum.map(@faults, &elem(&1, 1))]
 
   @doc "One cycle's plan: `[{at_ms, step}]`, ascending; of the faults in `only`."
   def plan(cycle_ms, only) do

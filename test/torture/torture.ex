@@ -7,7 +7,7 @@ defmodule Torture do
   sidecar and hurts all that it stands on (`Torture.Faults`).  `Torture.Oracle` judges every commit
   that the stand-in saw, and at the end, when faults are lifted, what stands there.
 
-  When Convex is restored, wiped or exchanged (OTHERSIDE=1), what the log has must stand at the end; of the rest no log tells.
+  When Convex is restored, wiped or exchanged, what the log has must stand at the end; of the rest no log tells.
 
   Bounds: each request is answered within 60 s, and 60 s after the last fault everything is delivered; what was rolled back
   in the log is gone 75 s after that.

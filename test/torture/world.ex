@@ -11,7 +11,7 @@ defmodule Torture.World do
     connect_timeout_ms: 300,
     batch_documents: 24
   ]
-  @delivery [min_interval_ms: 5, backoff_min_ms: 5, backoff_max_ms: 150, probe_ms: 100]
+  @delivery [mark_ms: 1000, min_interval_ms: 5, backoff_min_ms: 5, backoff_max_ms: 150, probe_ms: 100]
 
   @deaths __MODULE__.Deaths
   @destination __MODULE__.Destination
@@ -36,7 +36,7 @@ defmodule Torture.World do
       program: program,
       node: node,
       store_dir: Path.join(dir, "store"),
-      config: fn -> [sink: Standin.sink(:persistent_term.get(@destination), sink(batch_mutation)), delivery: delivery()] end,
+      config: fn -> [sink: Standin.sink(:persistent_term.get(@destination), sink(batch_mutation)), delivery: @delivery] end,
       backoff_min_ms: 10,
       backoff_max_ms: 200,
       drain_ms: 2000,
@@ -114,11 +114,6 @@ defmodule Torture.World do
     )
     |> Enum.map(&String.slice(&1, 0, 400))
   end
-
-  @doc "Whether Convex may change on the other side: be restored, wiped, another one."
-  def otherside?, do: System.get_env("OTHERSIDE") == "1"
-
-  defp delivery, do: if(otherside?(), do: [mark_ms: 1000] ++ @delivery, else: @delivery)
 
   @doc "The next start of the sidecar writes to the other deployment."
   def move(world) do
