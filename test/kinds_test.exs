@@ -122,7 +122,8 @@ defmodule KindsTest do
       assert {:ok, %{total_entities: 3, failed_entities: 0}} = Reprojection.rebuild_all()
       assert documents(c) == wanted()
 
-      Standin.reset(c.standin)
+      {:ok, %{cleared: 3}} = :convex_sidecar.clear(c.name, :all)
+      {:ok, _} = :convex_sidecar.flush(c.name, 10_000)
       run = &Mix.Tasks.Runtime.Convex.Reproject.run/1
       assert capture_io(fn -> run.(~w(--kind invoice_summary --id i1)) end) =~ "scope=invoice entity=i1 result=ok"
       assert Map.keys(documents(c)) == [@prefix <> "i1"]

@@ -191,6 +191,14 @@ static void keep_mark(struct peer *p, const struct sink_peer *now, const struct 
         submit(p, step->now_us);
 }
 
+/* What a doubt waits for: a new number that stands there.  Where another has raised the mark in
+ * between, ours was refused, and there may be no call that asks again. */
+static bool is_raise_missed(const struct peer *p)
+{
+    return p->known.has_doubt && !p->known.is_swept && p->known.wanted != p->known.mark &&
+           !p->is_out && !p->is_wanted && !p->is_changing;
+}
+
 /* ---- a step --------------------------------------------------------------------------- */
 
 void peer_step(struct peer *p, const struct peer_step *step)
@@ -210,6 +218,10 @@ void peer_step(struct peer *p, const struct peer_step *step)
         judge(p, &now, step->now_us);
     else if (!p->is_changing && p->held == WHOM_UNKNOWN)
         keep_mark(p, &now, step);
+    if (is_raise_missed(p) && step->now_us >= p->insist_us) {
+        p->insist_us = step->now_us + AGAIN_US;
+        ask_now(p);
+    }
     if (contradictions != p->contradictions)
         p->is_wanted = true;
     p->contradictions = contradictions;
@@ -225,6 +237,8 @@ int64_t peer_next_us(const struct peer *p)
 {
     int64_t next_us = p->is_changing ? p->again_us : INT64_MAX;
 
+    if (is_raise_missed(p) && p->insist_us < next_us)
+        next_us = p->insist_us;
     return p->is_wanted && !p->is_out && p->due_us < next_us ? p->due_us : next_us;
 }
 

@@ -27,6 +27,7 @@ struct peer {
     uint64_t revision, judged;        /* of known; of what the sink has learnt */
     bool is_changing;                 /* the store is to record something: what is known is old */
     int64_t again_us;                 /* when it is told once more */
+    int64_t insist_us;                /* when a raise that was missed is asked for once more */
     uint64_t raised_at;               /* the ordinal at the last raise */
     enum whom held;                   /* WHOM_UNKNOWN: not */
     bool is_adopted;                  /* an operator means what was held */
