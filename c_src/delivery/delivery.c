@@ -434,6 +434,15 @@ static void collect(struct delivery *d)
     d->look_at_us = d->now_us + d->look_us;
 }
 
+/* What came into the live lane at a place that was passed is met again by the old cursor. */
+static void look_at_moved(struct delivery *d)
+{
+    uint64_t no = outbox_take_moved(d->outbox);
+
+    if (no != 0)
+        cursors_rewind(&d->cursors, no);
+}
+
 static uint64_t sent_soon(const struct delivery *d)
 {
     uint64_t calls = pace_calls_a_second(&d->pace), full = d->sink->max_documents;
@@ -464,6 +473,7 @@ bool delivery_step(struct delivery *d, int64_t now_us, int64_t wall_us)
     d->scan_left = SCANS_A_STEP;
     d->cursors.soon = sent_soon(d);
     collect(d);
+    look_at_moved(d);
     look_for_overdue(d);
     look_at_peer(d);
     while (sent < CALLS_A_STEP && may_send(d) && (send_next(d) || d->is_stirred))

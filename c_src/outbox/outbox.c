@@ -72,7 +72,7 @@ struct outbox {
     pthread_t thread;
     /* any thread; set by the store thread */
     atomic_bool is_well;
-    atomic_uint_fast64_t pending, checkpoints, contradictions, destination_revision;
+    atomic_uint_fast64_t pending, checkpoints, contradictions, destination_revision, moved_no;
     /* under lock */
     pthread_mutex_t lock;
     pthread_cond_t changed;
@@ -315,8 +315,8 @@ static void settle_settlements(struct outbox *o, struct settlement *s)
     for (struct settlement *next; s != NULL; s = next) {
         next = s->next;
         if (!s->later)
-            waiting_answer(o->waiting, s->no, s->revision, s->dead ? ERR_SINK : ERR_OK,
-                           s->why != NULL ? s->why : "");
+            waiting_answer(o->waiting, lane_arrival(s->no), s->revision,
+                           s->dead ? ERR_SINK : ERR_OK, s->why != NULL ? s->why : "");
         settlement_free(s);
     }
 }
@@ -350,6 +350,15 @@ static void set_well(struct outbox *o)
     metric_set(METRIC_STORE_OK, 1);
 }
 
+static void note_moved(struct outbox *o, uint64_t no)
+{
+    uint64_t lowest = o->moved_no;
+
+    while (no != 0 && (lowest == 0 || no < lowest) &&
+           !atomic_compare_exchange_weak(&o->moved_no, &lowest, no))
+        continue;
+}
+
 /* The round is on disk: E1 -> E2 for intents, E4 -> E5 or E6 for settlements. */
 static void succeed(struct outbox *o, struct work *w)
 {
@@ -359,6 +368,7 @@ static void succeed(struct outbox *o, struct work *w)
     o->retry_at_us = 0;
     o->next_tick_us = 0;
     o->contradictions += o->round.tally.contradicted;
+    note_moved(o, o->round.tally.moved_no);
     set_well(o);
     if (recovered && log_limited(&o->recovery_logged_us, LOG_PERIOD_MS))
         log_event(LOG_INFO, "outbox.store_recovered", "%s", "");
@@ -666,6 +676,11 @@ uint64_t outbox_pending(const struct outbox *o)
 uint64_t outbox_checkpoints(const struct outbox *o)
 {
     return o->checkpoints;
+}
+
+uint64_t outbox_take_moved(struct outbox *o)
+{
+    return atomic_exchange(&o->moved_no, 0);
 }
 
 uint64_t outbox_contradictions(const struct outbox *o)

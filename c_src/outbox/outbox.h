@@ -67,6 +67,13 @@ bool outbox_is_well(const struct outbox *o);
 uint64_t outbox_pending(const struct outbox *o);
 uint64_t outbox_checkpoints(const struct outbox *o);
 
+/**
+ * outbox_take_moved(o):
+ * The lowest number that came into the live lane out of the bulk one since it was asked last (a
+ * live version of what waited there takes its arrival along); 0: none.  Whoever walks the live lane
+ * has perhaps passed it.
+ */
+uint64_t outbox_take_moved(struct outbox *o);
 /** outbox_contradictions(o): How many answers spoke against what was believed to stand in Convex.
  * Any thread. */
 uint64_t outbox_contradictions(const struct outbox *o);

@@ -46,7 +46,7 @@ enum err round_hold_written(struct round *r, struct intent *intent, struct slice
     if (r->hold_room == 0)
         return ERR_BUSY;
     r->hold_room--;
-    intent->held_no = c.cp.pending_no;
+    intent->held_no = lane_arrival(c.cp.pending_no); /* its lane may change */
     intent->held_revision = c.cp.pending.revision;
     intent->held_front = 0;
     intent->held_until_us = until_us;

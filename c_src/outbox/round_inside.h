@@ -20,8 +20,9 @@ struct store;
 struct round_tally {
     uint64_t kept, coalesced, skipped, drift, died, damaged;
     uint64_t contradicted; /* answers that speak against what was believed to stand in Convex */
-    uint64_t confirmed, confirmed_early;     /* early: before their last event, by another clock */
-    bool brought_work;                       /* something for the delivery side */
+    uint64_t confirmed, confirmed_early; /* early: before their last event, by another clock */
+    bool brought_work;                   /* something for the delivery side */
+    uint64_t moved_no; /* the lowest that came into the live lane from bulk; 0: none */
     uint64_t mended_logged, mended_unlogged; /* doubtful ones that were confirmed (doubtful.h) */
     int64_t healing;                         /* healings that began, less those that are over */
     struct {

@@ -202,7 +202,18 @@ enum err round_save(struct round *r, struct slice id, struct checkpoint_record *
     return round_wrote(r, write_checkpoint(r, id, c->cp.document, is_first));
 }
 
-/* Live versions come at the end of the table. */
+/* A live version of what waits in the bulk lane takes it to the live one, at the place where it
+ * came. */
+static enum err move_to_live(struct round *r, const struct pending *p)
+{
+    uint64_t was = lane_arrival(p->no);
+
+    if (r->tally.moved_no == 0 || p->no < r->tally.moved_no)
+        r->tally.moved_no = p->no;
+    return store_del(r->store, STORE_PENDING, slice_of(&was, sizeof was));
+}
+
+/* New live versions come at the end of the table. */
 static enum err write_pending(struct round *r, uint64_t no, bool is_new)
 {
     struct slice key = slice_of(&no, sizeof no);
@@ -220,12 +231,15 @@ static bool is_healing(const struct checkpoint_record *c)
 enum err round_keep(struct round *r, struct pending *p, struct checkpoint_record *c)
 {
     bool is_new = !c->cp.has_pending;
+    bool moves = !is_new && c->cp.pending_no < LANE_LIVE && lane_of(p->origin) == LANE_LIVE;
     enum err e = gate_version(p->id, p->kind, p->version.op == OUTBOX_REMOVE, p->json,
                               p->version.projected_at_us, &r->fault);
 
     if (e != ERR_OK)
         return e;
-    p->no = is_new ? lane_of(p->origin) | r->counters.next_no++ : c->cp.pending_no;
+    p->no = is_new  ? lane_of(p->origin) | r->counters.next_no++
+            : moves ? c->cp.pending_no | LANE_LIVE
+                    : c->cp.pending_no;
     p->version.revision = r->counters.next_revision++;
     p->kept_at_us = is_new ? r->now_us : c->pending_kept_at_us;
     round_take_off(&r->counters.pending_bytes, c->pending_bytes);
@@ -244,7 +258,10 @@ enum err round_keep(struct round *r, struct pending *p, struct checkpoint_record
     p->document = c->cp.document;
     r->body.len = 0;
     record_put_pending(&r->body, p);
-    e = write_pending(r, p->no, is_new);
+    if (moves)
+        e = move_to_live(r, p);
+    if (e == ERR_OK)
+        e = write_pending(r, p->no, is_new);
     if (e == ERR_OK)
         e = write_checkpoint(r, p->id, p->document, is_first);
     return round_wrote(r, e);

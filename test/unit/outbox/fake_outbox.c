@@ -53,6 +53,7 @@ struct outbox {
     bool failing, silent; /* silent: commits of settlements are not announced */
     bool unreadable;      /* readers see nothing, as while the store is opened again */
     atomic_uint_fast64_t contradictions, destination_revision;
+    uint64_t moved_no; /* outbox_take_moved */
     struct destination_known destination;
     struct destination_change change; /* the last one */
     unsigned functions;               /* what delivery told */
@@ -140,8 +141,9 @@ static void fake_outbox_keep(struct outbox *o, const char *id, int64_t seq,
         arrive(o, d, lane);
         o->pending++;
     } else if (lane == LANE_LIVE && d->no < LANE_LIVE) {
-        o->slots[lane_arrival(d->no) - 1] = NULL;
-        arrive(o, d, lane);
+        d->no |= LANE_LIVE;
+        if (o->moved_no == 0 || d->no < o->moved_no)
+            o->moved_no = d->no;
     }
     r->no = d->no;
     r->document = d->document;
@@ -371,6 +373,15 @@ enum err outbox_get(struct outbox_reader *r, uint64_t no, struct pending *p)
         return ERR_NOT_FOUND;
     fill_pending(f, p);
     return ERR_OK;
+}
+
+uint64_t outbox_take_moved(struct outbox *o)
+{
+    pthread_mutex_lock(&o->lock);
+    uint64_t no = o->moved_no;
+    o->moved_no = 0;
+    pthread_mutex_unlock(&o->lock);
+    return no;
 }
 
 uint64_t outbox_contradictions(const struct outbox *o)

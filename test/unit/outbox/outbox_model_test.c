@@ -58,6 +58,8 @@ static void model_keep(struct model *m, struct model_doc *d, enum outbox_origin 
 {
     if (!d->pending.present)
         d->no = lane_of(origin) | m->next_no++;
+    else
+        d->no |= lane_of(origin); /* a live version takes it along */
     v.present = true;
     v.heals = origin == ORIGIN_HEALED;
     v.revision = m->next_revision++;

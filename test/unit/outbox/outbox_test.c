@@ -1238,13 +1238,17 @@ TEST(both_lanes_are_read_in_the_order_of_arrival)
         else
             do_put(h.o, ids[i], 1, 1);
     }
-    do_put(h.o, "b:2", 2, 1); /* one that waits keeps its place */
+    ck_assert_uint_eq(outbox_take_moved(h.o), 0);
+    do_put(h.o, "b:2", 2, 1); /* one that waits keeps its arrival, and takes it to the live lane */
+    ck_assert_uint_eq(outbox_take_moved(h.o), LANE_LIVE | 3);
+    ck_assert_uint_eq(outbox_take_moved(h.o), 0);
     for (int again = 0; again < 2; again++) {
         struct outbox_reader *r = outbox_reader_open(h.o);
         uint64_t after = 0;
         for (n = 0; outbox_next(r, after, &p); n++, after = p.no) {
             ck_assert_slice(p.id, ids[n]);
-            ck_assert_int_eq(p.no >= LANE_LIVE, ids[n][0] == 'l');
+            ck_assert_uint_eq(lane_arrival(p.no), n + 1);
+            ck_assert_int_eq(p.no >= LANE_LIVE, n == 2 || ids[n][0] == 'l');
             ck_assert_int_eq(p.origin, n == 2 || ids[n][0] == 'l' ? ORIGIN_LIVE : ORIGIN_REBUILD);
         }
         ck_assert_uint_eq(n, 6);
