@@ -202,11 +202,11 @@ defmodule Otherside do
   defp seconds(from), do: (System.monotonic_time(:millisecond) - from) / 1000
 
   defp change(what, fun) do
-    before = changes()
+    before = standing()
     live = live()
     from = System.monotonic_time(:millisecond)
     fun.()
-    :ok = until(fn -> changes() != before end, from + 120_000)
+    :ok = until(fn -> standing() != before end, from + 120_000)
     said = seconds(from)
     mended = until(fn -> match?(%{doubt: nil}, destination()) end, from + @mend_ms)
     right = seconds(from)
@@ -218,16 +218,12 @@ defmodule Otherside do
     {what, said, right, times, mended == :ok and wrong == 0}
   end
 
-  # A restarted sidecar counts anew, and remembers the doubt.
-  defp changes do
-    case :convex_sidecar.status(@name) do
-      {:ok, %{destination: %{doubt: doubt, store_id: id, deployment: deployment}, metrics: metrics}} ->
-        {doubt && doubt.since, id, deployment, doubt == nil && metrics.destination_changes_total}
-
-      _ ->
-        :away
+  # A doubt and who is there are recorded together, and a restart forgets neither; a sidecar that is away says nothing new.
+  defp standing do
+    case destination() do
+      nil -> Process.get(:standing)
+      d -> {d.deployment, d.store_id, d.doubt && d.doubt.since} |> tap(&Process.put(:standing, &1))
     end
-    |> then(fn now -> if now == :away, do: Process.get(:last), else: (Process.put(:last, now) && now) || now end)
   end
 
   defp row({what, said, right, times, _ok}) do
