@@ -607,9 +607,7 @@ static void look_again(struct delivery *d, struct entry *e)
     struct pending document;
     enum err err = outbox_get(d->cursors.reader, e->no, &document);
 
-    if (err == ERR_NOT_FOUND && e->then_no != 0) {
-        e->no = e->then_no;
-        e->then_no = 0;
+    if (err == ERR_NOT_FOUND && entry_follow(e)) {
         look_again(d, e);
     } else if (err == ERR_STORE) {
         delivery_postpone(d, e, d->now_us + STORE_AGAIN_US);

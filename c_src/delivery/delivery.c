@@ -27,6 +27,10 @@
 #define SCANS_A_STEP 4096 /* records */
 #define SOON_MAX     4096 /* documents, however fast the endpoint: the disk has its own pace */
 
+#define LIVE_ABOUT_US    1000000 /* after a call of the live lane */
+#define BULK_REST        2       /* times what its last call took */
+#define BULK_REST_MAX_US 1000000
+
 #define SETTLE_LOOK_US     5000   /* between looks at settlements nobody announced ... */
 #define SETTLE_LOOK_MAX_US 250000 /* ... doubling up to this while the store is slow */
 
@@ -58,6 +62,7 @@ struct delivery *delivery_open(struct outbox *o, struct sink *sink,
     d->now_us = now_us;
     d->wall_us = wall_us;
     d->control_us = now_us - CONTROL_EVERY_US;
+    d->live_us = now_us - LIVE_ABOUT_US;
     scope_begin(&d->endpoint, SCOPE_WAITING, "", wall_us);
     return d;
 }
@@ -207,6 +212,14 @@ static void enter(struct delivery *d, struct call *c)
         d->flight_timely = c;
     d->in_flight++;
     d->troubled_in_flight += is_troubled_call(c);
+    d->bulk_in_flight += c->is_bulk;
+    if (c->sort == CALL_PLAIN && !c->is_bulk)
+        d->live_us = d->now_us;
+}
+
+static int64_t bulk_rest_us(int64_t took_us)
+{
+    return took_us < BULK_REST_MAX_US / BULK_REST ? BULK_REST * took_us : BULK_REST_MAX_US;
 }
 
 void delivery_leave(struct delivery *d, struct call *c)
@@ -224,6 +237,9 @@ void delivery_leave(struct delivery *d, struct call *c)
     d->in_flight--;
     d->overdue -= c->is_overdue;
     d->troubled_in_flight -= is_troubled_call(c) && !c->is_overdue;
+    d->bulk_in_flight -= c->is_bulk && !c->is_overdue;
+    if (c->is_bulk)
+        d->bulk_rest_end_us = d->now_us + bulk_rest_us(d->now_us - c->sent_us);
     if (d->search.call == c->ordinal)
         d->search.call = 0;
     if (d->control == c->ordinal)
@@ -236,6 +252,7 @@ static void become_overdue(struct delivery *d, struct call *c)
     c->is_overdue = true;
     d->overdue++;
     d->troubled_in_flight -= is_troubled_call(c);
+    d->bulk_in_flight -= c->is_bulk;
     d->flight_timely = c->next;
     if (d->search.call == c->ordinal)
         d->search.call = 0;
@@ -295,6 +312,23 @@ bool delivery_may_control(const struct delivery *d)
 bool delivery_is_control_free(const struct delivery *d)
 {
     return d->control == 0 && d->now_us >= d->control_us + CONTROL_EVERY_US;
+}
+
+static bool is_live_about(const struct delivery *d)
+{
+    return d->now_us - d->live_us < LIVE_ABOUT_US;
+}
+
+/* Beside live documents the bulk lane has a quarter of the slots, and rests after each call twice
+ * as long as that took: an endpoint that works at one call after another is busy with it a third of
+ * the time, and most live documents find it free. */
+bool delivery_may_bulk(const struct delivery *d)
+{
+    unsigned share = d->pace.limit / 4;
+
+    if (d->endpoint.state != SCOPE_RUNNING || !is_live_about(d))
+        return true;
+    return d->bulk_in_flight < (share > 0 ? share : 1) && d->now_us >= d->bulk_rest_end_us;
 }
 
 /* ---- whose turn ------------------------------------------------------------------ */
@@ -518,6 +552,7 @@ int64_t delivery_next_us(const struct delivery *d, int64_t now_us)
             sooner(&next_us, k->quiet_until_us, now_us);
     }
     sooner(&next_us, d->control_us + CONTROL_EVERY_US, now_us);
+    sooner(&next_us, d->bulk_rest_end_us, now_us);
     sooner(&next_us, peer_next_us(&d->peer), now_us);
     return next_us;
 }

@@ -60,6 +60,7 @@ struct call {
     struct kind_slot *trial_of;             /* the kind it is the trial of; NULL */
     bool is_proof;                          /* as a trial: struct scope_fault */
     bool is_trial;                          /* of the endpoint */
+    bool is_bulk;                           /* its first document is of the bulk lane */
     bool is_overdue, is_limited;            /* limited: by what fits a kind */
 };
 
@@ -104,7 +105,9 @@ struct delivery {
 
     struct call *flight, *flight_last; /* the oldest first */
     struct call *flight_timely;        /* the oldest that is not overdue */
-    unsigned in_flight, overdue, troubled_in_flight;
+    unsigned in_flight, overdue, troubled_in_flight, bulk_in_flight; /* bulk: none overdue */
+    int64_t live_us;          /* when a call of the live lane was last sent */
+    int64_t bulk_rest_end_us; /* while live documents come no bulk call is sent before */
     unsigned turn;
     size_t troubled_turn;
     bool is_agendas_turn, is_stirred;
@@ -125,6 +128,8 @@ size_t delivery_kind_slots(const struct delivery *d);
 struct kind_slot *delivery_kind(struct delivery *d, struct slice name);
 struct evidence delivery_evidence(const struct delivery *d, const struct kind_slot *k);
 bool delivery_is_open(const struct kind_slot *k); /* its documents may travel */
+/** delivery_may_bulk(d): A call of the bulk lane may be sent. */
+bool delivery_may_bulk(const struct delivery *d);
 /** delivery_postpone(d, e, due_us): Into the agenda. */
 void delivery_postpone(struct delivery *d, struct entry *e, int64_t due_us);
 /** delivery_trouble(d, e, due_us): To the troubled of its kind. */

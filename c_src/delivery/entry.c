@@ -10,6 +10,7 @@
  */
 
 #include "delivery/entry.h"
+#include "outbox/outbox.h"
 
 #define BUCKETS      65536u
 #define SLAB_ENTRIES 256
@@ -25,6 +26,19 @@ struct known {
     struct slab *slabs;
     size_t count;
 };
+
+bool entry_follow(struct entry *e)
+{
+    uint64_t to = e->then_no;
+
+    if (to == 0 && e->no < LANE_LIVE)
+        to = e->no | LANE_LIVE; /* it keeps its place in the order of arrival */
+    if (to == 0)
+        return false;
+    e->no = to;
+    e->then_no = 0;
+    return true;
+}
 
 /* ---- lists -------------------------------------------------------------------- */
 

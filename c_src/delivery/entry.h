@@ -33,6 +33,10 @@ struct entry {
     uint16_t kind;               /* its slot */
 };
 
+/** entry_follow(e): Its record is gone: on to the one a newer version may have, that was seen or
+ * that took its place in the live lane.  False: nowhere else. */
+bool entry_follow(struct entry *e);
+
 /* A list through prev and next; zero-initialised is empty. */
 struct entries {
     struct entry *first, *last;

@@ -96,11 +96,8 @@ static bool read_again(struct delivery *d, struct entry *e, struct pending *docu
         delivery_postpone(d, e, d->now_us + STORE_AGAIN_US);
         return false;
     }
-    if (err != ERR_OK && e->then_no != 0) {
-        e->no = e->then_no;
-        e->then_no = 0;
+    if (err != ERR_OK && entry_follow(e))
         return read_again(d, e, document);
-    }
     if (err != ERR_OK) {
         delivery_forget(d, e);
         return false;
@@ -226,15 +223,29 @@ static struct entry *scan(struct delivery *d, enum cursor which, struct pending 
     return NULL;
 }
 
-static struct entry *take_next(struct delivery *d, enum cursor first, struct pending *document)
+/* A call is of one lane, so that no change of a user's rides in a large call of a sweep's. */
+static bool is_of_call(const struct call *c, enum cursor which)
 {
+    bool is_bulk = which == CURSOR_BULK;
+
+    if (c->entries.count > 0)
+        return c->is_bulk == is_bulk;
+    return !is_bulk || delivery_may_bulk(c->delivery);
+}
+
+static struct entry *take_next(const struct call *c, enum cursor first, struct pending *document)
+{
+    struct delivery *d = c->delivery;
     struct entry *e = NULL;
 
     d->is_agendas_turn = !d->is_agendas_turn;
     if (d->is_agendas_turn)
         e = take_due(d, document);
-    for (unsigned i = 0; e == NULL && i < CURSORS; i++)
-        e = scan(d, (enum cursor)((first + i) % CURSORS), document);
+    for (unsigned i = 0; e == NULL && i < CURSORS; i++) {
+        enum cursor which = (enum cursor)((first + i) % CURSORS);
+        if (is_of_call(c, which))
+            e = scan(d, which, document);
+    }
     if (e == NULL && !d->is_agendas_turn)
         e = take_due(d, document);
     return e;
@@ -246,13 +257,16 @@ struct call *load_plain(struct delivery *d, size_t max, enum cursor first)
     struct pending document;
     struct entry *e;
 
-    while (c->entries.count < max && (e = take_next(d, first, &document)) != NULL)
+    while (c->entries.count < max && (e = take_next(c, first, &document)) != NULL) {
+        if (c->entries.count == 0)
+            c->is_bulk = e->no < LANE_LIVE;
         if (e->trouble.state != TROUBLE_NONE) {
             delivery_trouble(d, e, d->now_us); /* a newer version of one that was ill */
         } else if (!put(c, e, &document)) {
             delivery_postpone(d, e, d->now_us);
             break;
         }
+    }
     return call_or_nothing(c);
 }
 

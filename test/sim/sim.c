@@ -291,7 +291,7 @@ static void (*const sim_unused[])(void) = {
 
 /* Healthy documents that two faults have buried; letters that were delivered in the end. */
 struct sim_counts {
-    unsigned excused, healed;
+    unsigned excused, healed, moves;
 };
 
 static void report(struct sim *s, const struct sim_cut *c, FILE *out)
@@ -333,6 +333,7 @@ static bool sim_run_cut(uint64_t seed, struct sim_cut *c, FILE *out, struct sim_
         c->begin_us[i] = s->faults[i].has_begun ? s->faults[i].begin_us : 0;
     counts->excused += s->excused;
     counts->healed += s->healed;
+    counts->moves += s->outbox->moves;
     delivery_end(s->delivery);
     sim_close(&s->sink);
     delivery_close(s->delivery);

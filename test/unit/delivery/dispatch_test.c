@@ -915,6 +915,181 @@ RULE(takes_ten_at_most)
     return say(overall, weight_of(c) > 10 ? VERDICT_REFUSED : VERDICT_DONE, "too many bytes read");
 }
 
+/* ---- lanes ------------------------------------------------------------------------- */
+
+/* Put ${name}1 to ${name}N into the bulk lane, while delivery is paused. */
+static void put_bulk(struct house *h, const char *name, unsigned count)
+{
+    char id[64];
+
+    dispatch_pause(h->dispatch);
+    rest(h);
+    for (unsigned i = 1; i <= count; i++) {
+        snprintf(id, sizeof id, "%s%u", name, i);
+        fake_outbox_keep(h->outbox, id, 1, ORIGIN_REBUILD);
+    }
+}
+
+static unsigned mixed;
+
+RULE(counts_mixed_calls)
+{
+    bool live = holds(c, "live"), bulk = holds(c, "bulk");
+
+    mixed += live && bulk;
+    return say(overall, VERDICT_DONE, "");
+}
+
+TEST(no_call_holds_documents_of_both_lanes)
+{
+    struct house h;
+
+    mixed = 0;
+    open_house(&h, 16, &usual);
+    fake_rule_set(h.sink, counts_mixed_calls);
+    put_bulk(&h, "bulk", 200);
+    put_many(&h, "live", 40);
+    live(&h, 3000, 10);
+    ck_assert_uint_eq(fake_outbox_pending(h.outbox), 0);
+    ck_assert_uint_eq(mixed, 0);
+    close_house(&h);
+}
+
+#define BULK_TOOK_MS 30
+
+/* Calls of the bulk lane while they are in flight; the others are answered at once. */
+static struct {
+    unsigned calls[64], sent, in_flight, most;
+    int64_t sent_us[64];
+} bulk;
+
+RULE(leaves_bulk_in_flight)
+{
+    if (!holds(c, "bulk") || bulk.sent == 64)
+        return say(overall, VERDICT_DONE, "");
+    bulk.sent_us[bulk.sent] = c->sent_us;
+    bulk.calls[bulk.sent++] = c->no;
+    bulk.most = ++bulk.in_flight > bulk.most ? bulk.in_flight : bulk.most;
+    return false;
+}
+
+/* Answer each bulk call BULK_TOOK_MS after it was sent; a live document every 10 ms, if any. */
+static void live_beside_bulk(struct house *h, unsigned ms, bool is_live)
+{
+    unsigned answered = bulk.sent - bulk.in_flight;
+
+    for (unsigned t = 0; t < ms; t += 10) {
+        char id[32];
+        snprintf(id, sizeof id, "live%u", t);
+        if (is_live)
+            fake_outbox_put(h->outbox, id, 1);
+        rest(h);
+        if (is_live)
+            ck_assert_int_eq(fake_outbox_look(h->outbox, id).delivered_seq, 1);
+        fake_advance(h->sink, 10);
+        rest(h);
+        while (answered < bulk.sent &&
+               clock_mono_us() - bulk.sent_us[answered] >= 1000 * BULK_TOOK_MS) {
+            bulk.in_flight--;
+            fake_sink_answer(h->sink, bulk.calls[answered++], VERDICT_DONE);
+            rest(h);
+        }
+    }
+}
+
+TEST(beside_live_documents_bulk_has_a_quarter_of_the_slots_and_rests)
+{
+    struct house h;
+    struct dispatch_options options = usual;
+
+    memset(&bulk, 0, sizeof bulk);
+    options.max_in_flight = 4;
+    open_house(&h, 4, &options);
+    fake_outbox_put(h.outbox, "live", 1);
+    UNTIL(fake_outbox_pending(h.outbox) == 0);
+    fake_rule_set(h.sink, leaves_bulk_in_flight);
+    put_bulk(&h, "bulk", 200);
+    fake_outbox_put(h.outbox, "live now", 1);
+    dispatch_resume(h.dispatch);
+    live_beside_bulk(&h, 900, true);
+    ck_assert_uint_eq(bulk.most, 1);
+    ck_assert_uint_ge(bulk.sent, 900 / (3 * BULK_TOOK_MS) - 2);
+    for (unsigned i = 1; i < bulk.sent; i++)
+        ck_assert_int_ge(bulk.sent_us[i] - bulk.sent_us[i - 1], 3 * 1000 * BULK_TOOK_MS);
+    live_beside_bulk(&h, 1200, false); /* and when nothing live came for a second, all of them */
+    ck_assert_uint_eq(bulk.most, 4);
+    bulk.sent = 64;
+    while (fake_outbox_pending(h.outbox) > 0) {
+        struct sink_call *c = h.sink->in_flight;
+        if (c != NULL && !c->is_ready)
+            fake_sink_answer(h.sink, c->no, VERDICT_DONE);
+        live(&h, 10, 10);
+    }
+    close_house(&h);
+}
+
+/* Rule 9: what a user changes does not wait for the sweep it lay in. */
+TEST(a_new_version_of_what_lies_at_the_end_of_a_sweep_goes_with_the_live)
+{
+    struct house h;
+
+    open_house(&h, 16, &usual);
+    put_bulk(&h, "bulk", 2000);
+    fake_outbox_put(h.outbox, "bulk2000", 2);
+    unsigned calls = fake_calls(h.sink);
+    fake_rule_set(h.sink, left_in_flight);
+    dispatch_resume(h.dispatch);
+    rest(&h);
+    bool found = false;
+    for (unsigned i = calls; i < fake_calls(h.sink); i++)
+        found = found || strcmp(h.sink->firsts[i], "bulk2000") == 0;
+    ck_assert(found);
+    fake_rule_set(h.sink, always_done);
+    close_house(&h);
+}
+
+/* ${turns}: so many calls before, since whose turn it is decides who meets the moved one first. */
+static void move_an_ill_one(unsigned turns)
+{
+    struct house h;
+    char id[16];
+
+    open_house(&h, 16, &usual);
+    fake_rule_set(h.sink, breaks_on_poison);
+    for (unsigned i = 0; i < turns; i++) {
+        snprintf(id, sizeof id, "turn%u", i);
+        fake_outbox_put(h.outbox, id, 1);
+        UNTIL(fake_outbox_look(h.outbox, id).delivered_seq == 1);
+    }
+    put_bulk(&h, "poison", 1);
+    dispatch_resume(h.dispatch);
+    UNTIL(status(&h).note_count == 1);
+    dispatch_pause(h.dispatch);
+    rest(&h);
+    fake_rule_set(h.sink, always_done);
+    unsigned calls = fake_calls(h.sink);
+    fake_outbox_put(h.outbox, "poison1", 2);
+    for (unsigned i = 0; i < 5; i++) {
+        snprintf(id, sizeof id, "good%u", i);
+        fake_outbox_put(h.outbox, id, 1);
+    }
+    fake_advance(h.sink, 2000);
+    dispatch_resume(h.dispatch);
+    live(&h, 5000, 50);
+    ck_assert_uint_eq(fake_outbox_pending(h.outbox), 0);
+    for (unsigned i = calls; i < fake_calls(h.sink); i++)
+        if (strcmp(h.sink->firsts[i], "poison1") == 0)
+            ck_assert_uint_eq(h.sink->sizes[i], 1);
+    close_house(&h);
+}
+
+/* What was ill in the bulk lane is no stranger in the live one: its new version travels alone. */
+TEST(what_was_ill_and_has_moved_travels_alone)
+{
+    for (unsigned turns = 0; turns < 8; turns++)
+        move_an_ill_one(turns);
+}
+
 TEST(a_size_that_failed_is_remembered)
 {
     struct house h;

@@ -54,6 +54,7 @@ struct outbox {
     bool unreadable;      /* readers see nothing, as while the store is opened again */
     atomic_uint_fast64_t contradictions, destination_revision;
     uint64_t moved_no; /* outbox_take_moved */
+    unsigned moves;    /* out of the bulk lane */
     struct destination_known destination;
     struct destination_change change; /* the last one */
     unsigned functions;               /* what delivery told */
@@ -142,6 +143,7 @@ static void fake_outbox_keep(struct outbox *o, const char *id, int64_t seq,
         o->pending++;
     } else if (lane == LANE_LIVE && d->no < LANE_LIVE) {
         d->no |= LANE_LIVE;
+        o->moves++;
         if (o->moved_no == 0 || d->no < o->moved_no)
             o->moved_no = d->no;
     }
