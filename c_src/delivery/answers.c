@@ -515,10 +515,19 @@ static bool is_timely(const struct call *c)
     return c->sort == CALL_PLAIN && !c->is_trial && !c->is_limited;
 }
 
+static void learn_live(int64_t *mean_us, int64_t took_us)
+{
+    *mean_us = *mean_us == 0 ? took_us : (7 * *mean_us + took_us) / 8;
+}
+
 static void tell_pace(struct delivery *d, const struct call *c, const struct verdict *v)
 {
+    int64_t took_us = d->now_us - c->sent_us;
+
+    if (v->kind == VERDICT_DONE && is_timely(c) && !c->is_bulk)
+        learn_live(&d->live_took_us[c->is_beside_bulk], took_us);
     if (v->kind == VERDICT_DONE && c->sort != CALL_CONTROL)
-        pace_done(&d->pace, d->now_us, d->now_us - c->sent_us, is_timely(c));
+        pace_done(&d->pace, d->now_us, took_us, is_timely(c));
     else if (v->kind == VERDICT_AGAIN)
         pace_pushed(&d->pace, d->now_us);
 }

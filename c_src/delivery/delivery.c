@@ -212,6 +212,7 @@ static void enter(struct delivery *d, struct call *c)
         d->flight_timely = c;
     d->in_flight++;
     d->troubled_in_flight += is_troubled_call(c);
+    c->is_beside_bulk = d->bulk_in_flight > 0;
     d->bulk_in_flight += c->is_bulk;
     if (c->sort == CALL_PLAIN && !c->is_bulk)
         d->live_us = d->now_us;
@@ -314,19 +315,23 @@ bool delivery_is_control_free(const struct delivery *d)
     return d->control == 0 && d->now_us >= d->control_us + CONTROL_EVERY_US;
 }
 
-static bool is_live_about(const struct delivery *d)
+/* Live documents come, and their calls take longer beside bulk calls than without. */
+static bool is_bulk_in_the_way(const struct delivery *d)
 {
-    return d->now_us - d->live_us < LIVE_ABOUT_US;
+    int64_t alone_us = d->live_took_us[0], beside_us = d->live_took_us[1];
+
+    return d->now_us - d->live_us < LIVE_ABOUT_US && alone_us > 0 &&
+           beside_us > alone_us + alone_us / 2;
 }
 
-/* Beside live documents the bulk lane has a quarter of the slots, and rests after each call twice
- * as long as that took: an endpoint that works at one call after another is busy with it a third of
- * the time, and most live documents find it free. */
+/* Where bulk is in the way it has a quarter of the slots, and rests after each call twice as long
+ * as that took: an endpoint that does one thing after another is busy with it a third of the time,
+ * and most live documents find it free. */
 bool delivery_may_bulk(const struct delivery *d)
 {
     unsigned share = d->pace.limit / 4;
 
-    if (d->endpoint.state != SCOPE_RUNNING || !is_live_about(d))
+    if (d->endpoint.state != SCOPE_RUNNING || !is_bulk_in_the_way(d))
         return true;
     return d->bulk_in_flight < (share > 0 ? share : 1) && d->now_us >= d->bulk_rest_end_us;
 }

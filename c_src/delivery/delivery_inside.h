@@ -61,6 +61,7 @@ struct call {
     bool is_proof;                          /* as a trial: struct scope_fault */
     bool is_trial;                          /* of the endpoint */
     bool is_bulk;                           /* its first document is of the bulk lane */
+    bool is_beside_bulk;                    /* a bulk call was under way when it was sent */
     bool is_overdue, is_limited;            /* limited: by what fits a kind */
 };
 
@@ -107,7 +108,8 @@ struct delivery {
     struct call *flight_timely;        /* the oldest that is not overdue */
     unsigned in_flight, overdue, troubled_in_flight, bulk_in_flight; /* bulk: none overdue */
     int64_t live_us;          /* when a call of the live lane was last sent */
-    int64_t bulk_rest_end_us; /* while live documents come no bulk call is sent before */
+    int64_t live_took_us[2];  /* weighted means: alone, and beside a bulk call; 0: not known */
+    int64_t bulk_rest_end_us; /* no bulk call before, while bulk is in the way of live calls */
     unsigned turn;
     size_t troubled_turn;
     bool is_agendas_turn, is_stirred;
