@@ -208,6 +208,8 @@ static void restart(struct sim *s)
     delivery_close(s->delivery);
     s->delivery =
         delivery_open(s->outbox, &s->sink, &s->options, s->seed, sim_now_us, clock_wall_us());
+    for (int i = 0; i < s->document_count; i++) /* nobody remembers who failed together */
+        s->documents[i].failed_in = 0;
     s->restart_us = INT64_MAX;
 }
 
