@@ -197,9 +197,11 @@ static void accuse(struct taking *t, struct entry *e, const struct verdict *v,
 {
     struct delivery *d = t->d;
     struct evidence evidence = delivery_evidence(d, &d->kinds[e->kind]);
+    /* A witness that came while it was under way asks for another trial. */
+    const struct evidence as_sent = {.proven = evidence.proven, .now = evidence.now};
     int64_t wait_ms = 0;
 
-    trouble_refresh(&e->trouble, &evidence);
+    trouble_refresh(&e->trouble, &as_sent);
     if (trouble_hear(&e->trouble, event, &evidence)) {
         bury(t, e, v);
         return;

@@ -718,6 +718,45 @@ TEST(one_refused_document_without_a_witness_waits_and_is_named)
     close_house(&h);
 }
 
+RULE(leaves_bad_in_flight)
+{
+    return !holds(c, "bad") && say(overall, VERDICT_DONE, "");
+}
+
+/* The trial has to be sent after the witness was accepted: both may have met a fault that passed.
+ */
+TEST(what_was_sent_before_the_witness_was_accepted_kills_nobody)
+{
+    struct house h;
+
+    open_house(&h, 1, &usual);
+    fake_outbox_put(h.outbox, "before", 1);
+    UNTIL(fake_outbox_pending(h.outbox) == 0);
+    fake_rule_set(h.sink, refuses_bad);
+    fake_outbox_put(h.outbox, "bad", 1);
+    UNTIL(status(&h).note_count == 1);
+    fake_rule_set(h.sink, leaves_bad_in_flight);
+    unsigned calls = fake_calls(h.sink);
+    for (int i = 0; fake_calls(h.sink) == calls; i++) {
+        ck_assert_int_lt(i, 1000);
+        live(&h, 50, 50);
+    }
+    fake_outbox_put(h.outbox, "good", 1);
+    UNTIL(fake_outbox_look(h.outbox, "good").delivered_seq == 1);
+    fake_sink_answer(h.sink, calls + 1, VERDICT_REFUSED);
+    rest(&h);
+    ck_assert(!fake_outbox_look(h.outbox, "bad").dead);
+    fake_rule_set(h.sink, refuses_bad);
+    for (int i = 0; !fake_outbox_look(h.outbox, "bad").dead; i++) {
+        ck_assert_int_lt(i, 1000);
+        char id[16];
+        snprintf(id, sizeof id, "good%d", i);
+        fake_outbox_put(h.outbox, id, 1);
+        live(&h, 100, 50);
+    }
+    close_house(&h);
+}
+
 TEST(with_a_control_one_refused_document_alone_in_the_world_dies)
 {
     struct house h;
