@@ -163,7 +163,7 @@ runtime-shape: ; $(Q)tools/setup && $(MAKE) -s all torture-program MIX_ENV=test 
 torture: ; $(Q)tools/setup && $(MAKE) -s all torture-program MIX_ENV=test && TORTURE_PROGRAM="$(or $(TORTURE_PROGRAM),$(TORTURE))" exec test/torture/run
 
 bench-programs: $(patsubst test/bench/%.c,$(BUILD)/bench/%,$(wildcard test/bench/*.c))
-bench: ; $(Q)tools/setup && $(MAKE) -s all bench-programs MIX_ENV=prod && exec test/bench/run $(ROW)
+bench: ; $(Q)tools/setup && $(MAKE) -s all bench-programs build/0.1.1/priv/convex_sidecar MIX_ENV=prod && exec test/bench/run $(ROW)
 # What one bad neighbour costs all others (docs/BENCH.md), against the Convex stand-in.
 neighbours: ; $(Q)tools/setup && $(MAKE) -s all bench-programs MIX_ENV=prod && BENCH_SCRIPT=neighbours.exs exec tools/with-standin test/bench/run
 # The release one upgrades from, in a folder of its own.
@@ -195,6 +195,7 @@ unit-programs: $(TESTS)
 unit: $(TESTS)
 	$(Q)tools/run-unit $(TESTS)
 tidy: compile_commands.json
+	$(Q)for f in test/fuzz/*_fuzz.c; do $(CALL) -fsyntax-only $$f || exit 1; done && echo "fuzzers: ok"
 	$(Q)tools/tidy $(SOURCES)
 hooks:
 	$(Q)git config core.hooksPath tools/hooks && echo "hooks: tools/hooks/pre-commit runs before each commit"

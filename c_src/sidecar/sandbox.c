@@ -113,7 +113,7 @@ static bool forbid_calls(scmp_filter_ctx filter)
     }
     /* TCP, local sockets, and the netlink that the resolver asks for our addresses. */
     return seccomp_rule_add(filter, SCMP_ACT_ERRNO(EAFNOSUPPORT), SCMP_SYS(socket), 1,
-                            SCMP_A0(SCMP_CMP_GT, AF_NETLINK)) == 0;
+                            SCMP_A0(SCMP_CMP_GT, AF_NETLINK, 0)) == 0;
 }
 
 /* SSB: no slower memory for it on kernels before 5.16. */

@@ -65,7 +65,9 @@ static void show(term answer)
     print(answer, false);
     if (map == NULL || term_type(map) != TERM_MAP)
         return;
-    cli_top_put(map, map, 1.0, &out);
+#define X(name, word) cli_top_put(map, map, 1.0, name, &out);
+    CLI_TOP_SORT_LIST(X)
+#undef X
     no_commands(buf_view(&out), "\n");
     buf_free(&out);
 }
