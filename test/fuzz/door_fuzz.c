@@ -99,7 +99,8 @@ static void shake_hands(int fd)
 
 static void talk(int fd)
 {
-    const struct talk_options options = {node(), &handler, "convex_sidecar", MAX_MESSAGE};
+    static atomic_uint_fast64_t calls;
+    const struct talk_options options = {node(), &handler, "convex_sidecar", MAX_MESSAGE, &calls};
     const struct link_options limits = {MAX_MESSAGE, 1 << 20};
     struct dist_session session = {0};
     struct link *l = link_new(fd, &limits);
