@@ -3,6 +3,19 @@ defmodule OpenAgentsRuntime.Convex.SidecarTest do
 
   alias OpenAgentsRuntime.Convex.{DiskEventLog, FanoutSink, HttpSink, NoopSink, Projector, Sidecar}
 
+  defmodule Changing do
+    @moduledoc "The test's MemoryLog, in which everything has changed lately."
+    @behaviour OpenAgentsRuntime.Convex.EventLog
+    @impl true
+    defdelegate row(kind, id), to: MemoryLog
+    @impl true
+    defdelegate events_after(kind, id, seq, limit), to: MemoryLog
+    @impl true
+    defdelegate ids(kind, after_id, limit), to: MemoryLog
+    @impl true
+    def changed_since(kind, _since, limit), do: MemoryLog.ids(kind, nil, limit)
+  end
+
   @http [
     base_url: "http://127.0.0.1:3210",
     admin_key: "deployment|0123",
@@ -179,5 +192,21 @@ defmodule OpenAgentsRuntime.Convex.SidecarTest do
     assert :ok = :convex_sidecar.settle(name, 5000)
     assert %{"runtime/run_summary:r" => %{folded: 2, count: 2}} = FakeSidecar.documents(fake)
     assert Sidecar.status() == {:ok, %{state: "running"}}
+  end
+
+  test "what changes later than any look is found by what has changed since, after a catch_up as well" do
+    log = MemoryLog.new()
+    MemoryLog.add(log, "r", 1)
+    configure(:convex_event_log, Changing)
+    fake = unique_name("fake")
+    start_supervised!({FakeSidecar, fake})
+    name = unique_name()
+    on_exit(fn -> :convex_sidecar_instance.close(name) end)
+    own = [name: name, mode: :external, node: node(), registered_name: fake, look_back_ms: 1000]
+    configure(:convex_sidecar, own)
+    start_supervised!(Sidecar)
+    wait_until(fn -> map_size(FakeSidecar.documents(fake)) == 1 end)
+    MemoryLog.update(log, "r", %{status: "succeeded"})
+    wait_until(fn -> FakeSidecar.documents(fake)["runtime/run_summary:r"].row.status == "succeeded" end)
   end
 end

@@ -70,25 +70,17 @@ defmodule OpenAgentsRuntime.Convex.Source do
   def events_of(kind, froms, limit, arg), do: log(arg).events_of(kind, froms, limit)
 
   @impl :convex_sidecar_source
-  def ids(kind, after_id, limit, {:version, arg, _version}), do: ids(kind, after_id, limit, arg)
-  def ids(kind, after_id, limit, {:origin, arg, _origin}), do: ids(kind, after_id, limit, arg)
   def ids(kind, :undefined, limit, arg), do: ids(kind, nil, limit, arg)
 
-  def ids(kind, after_id, limit, {log, member, members} = arg) do
-    case log.ids(kind, after_id, limit) do
-      [] ->
-        []
+  def ids(kind, after_id, limit, arg) do
+    page = log(arg).ids(kind, after_id, limit)
 
-      ids ->
-        # A page may hold none of this member's; an empty answer would be the end.
-        case Enum.filter(ids, &mine?(kind, &1, member, members)) do
-          [] -> ids(kind, List.last(ids), limit, arg)
-          mine -> mine
-        end
+    # A page may hold none of this member's; an empty answer would be the end.
+    case own(page, kind, arg) do
+      [] when page != [] -> ids(kind, List.last(page), limit, arg)
+      mine -> mine
     end
   end
-
-  def ids(kind, after_id, limit, log), do: log.ids(kind, after_id, limit)
 
   # Those of other members are theirs.
   @impl :convex_sidecar_source
@@ -103,12 +95,12 @@ defmodule OpenAgentsRuntime.Convex.Source do
     {if(length(ids) < limit, do: :all, else: :more), own(ids, kind, arg)}
   end
 
-  defp own(ids, kind, {:version, arg, _version}), do: own(ids, kind, arg)
-
-  defp own(ids, kind, {_log, member, members}),
-    do: Enum.filter(ids, &mine?(kind, &1, member, members))
-
-  defp own(ids, _kind, _log), do: ids
+  defp own(ids, kind, arg) do
+    case plain(arg) do
+      {_log, member, members} -> Enum.filter(ids, &mine?(kind, &1, member, members))
+      _log -> ids
+    end
+  end
 
   # A row that has gone is told by neither form.
   @impl :convex_sidecar_source
@@ -123,8 +115,14 @@ defmodule OpenAgentsRuntime.Convex.Source do
     Sidecars.owner(members, Summary.document_id(kind, id)) == member
   end
 
-  defp log({:version, arg, _version}), do: log(arg)
-  defp log({:origin, arg, _origin}), do: log(arg)
-  defp log({log, _member, _members}), do: log
-  defp log(log), do: log
+  defp log(arg) do
+    case plain(arg) do
+      {log, _member, _members} -> log
+      log -> log
+    end
+  end
+
+  # Without what goes along.
+  defp plain({word, arg, _}) when word in [:version, :origin], do: plain(arg)
+  defp plain(arg), do: arg
 end
