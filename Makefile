@@ -8,6 +8,7 @@
 # make upgrade    from 0.1.1 (built beside) and back, kills in the middle (KILLS=n); last line "N passed, N failed"
 # make scale      a rebuild that is killed in the middle, resumed and audited (ENTITIES=20000)
 # make systemd    the package under a real systemd, in a container; root, debootstrap (TREE=dir: a tree to copy)
+# make guides-runtime   the application this is made for, in small, under kill -9 (RUNS=1000 WORKERS=200)
 # make runtime-shape   the shape of the real runtime over a PostgreSQL: RUNS=1000 of each form
 # make torture    the promise under fire: CYCLES=20 kills among other faults; SEED=n repeats a run, FORM=one (SAN as below)
 # make mutants    small changes of the code, each against its tests: COUNT=400 SEED=1 (ONLY=c_src/outbox)
@@ -66,7 +67,7 @@ OBJECTS := $(SOURCES:c_src/%.c=$(BUILD)/%.o)
 TESTS   := $(patsubst test/unit/%.c,$(BUILD)/%,$(wildcard test/unit/*/*_test.c))
 
 .PHONY: all c install erl kinds setup clean help hooks compile_commands.json unit-programs fuzz-programs bench-programs torture-program
-.PHONY: test demo check plan format unit tidy fuzz fuzz-store fuzz-live power torture sim soak systemd scale bench neighbours mutants upgrade runtime-shape otherside
+.PHONY: test demo check plan format unit tidy fuzz fuzz-store fuzz-live power torture sim soak systemd scale bench neighbours mutants upgrade runtime-shape otherside guides-runtime
 all: c erl
 c: $(PROGRAM)
 erl: c
@@ -160,6 +161,7 @@ demo: ; $(Q)tools/setup $(if $(filter file,$(SINK)),--no-node) $(if $(filter pos
 torture-program: $(TORTURE)
 runtime-shape: ; $(Q)tools/setup && $(MAKE) -s all torture-program MIX_ENV=test && \
 	ERL_EPMD_PORT=$$(tools/free-port) SHAPE_RUNS=$(or $(RUNS),1000) MIX_ENV=test mix test test/runtime_shape_test.exs
+guides-runtime: ; $(Q)tools/setup && $(MAKE) -s all MIX_ENV=test && exec test/guides/runtime/run
 torture: ; $(Q)tools/setup && $(MAKE) -s all torture-program MIX_ENV=test && TORTURE_PROGRAM="$(or $(TORTURE_PROGRAM),$(TORTURE))" exec test/torture/run
 
 bench-programs: $(patsubst test/bench/%.c,$(BUILD)/bench/%,$(wildcard test/bench/*.c))

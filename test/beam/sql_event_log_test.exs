@@ -40,6 +40,9 @@ defmodule OpenAgentsRuntime.Convex.SqlEventLogTest do
     on_exit(fn -> File.rm_rf!(dir) end)
     connection = Postgres.connect(server)
     :ok = Postgres.run!(connection, Postgres.runtime_tables())
+    # Times with a zone as well.
+    zones = for column <- ~w(started_at updated_at), do: "ALTER TABLE runtime.codex_workers ALTER #{column} TYPE timestamptz(6); "
+    :ok = Postgres.run!(connection, zones)
     counter = :counters.new(1, [])
     :persistent_term.put(__MODULE__, {connection, counter})
     %{connection: connection, counter: counter}

@@ -69,7 +69,7 @@ defmodule Postgres do
     :ok
   end
 
-  @doc "The tables of the runtime, as reference says they are."
+  @doc "The tables of the runtime, as its migrations leave them."
   def runtime_tables do
     """
     CREATE SCHEMA runtime;
@@ -77,7 +77,11 @@ defmodule Postgres do
       run_id varchar(255) PRIMARY KEY, thread_id varchar(255), status varchar(255), owner_user_id bigint,
       owner_guest_scope varchar(255), latest_seq bigint NOT NULL DEFAULT 0, last_processed_frame_id bigint,
       terminal_reason_class varchar(255), terminal_reason varchar(255), terminal_at timestamp(6),
-      recovery_attempt_count integer, last_recovery_at timestamp(6), inserted_at timestamp(6), updated_at timestamp(6));
+      recovery_attempt_count integer, last_recovery_at timestamp(6), inserted_at timestamp(6), updated_at timestamp(6),
+      CONSTRAINT runs_owner CHECK (owner_user_id IS NOT NULL OR owner_guest_scope IS NOT NULL));
+    CREATE INDEX runs_thread_id_index ON runtime.runs (thread_id);
+    CREATE INDEX runs_status_updated_at_index ON runtime.runs (status, updated_at);
+    CREATE INDEX runs_status_terminal_at_index ON runtime.runs (status, terminal_at);
     CREATE TABLE runtime.run_events (
       id bigserial, run_id varchar(255) NOT NULL REFERENCES runtime.runs ON DELETE CASCADE, seq bigint NOT NULL CHECK (seq > 0),
       event_type varchar(255), payload jsonb, prev_hash varchar(255), event_hash varchar(255), inserted_at timestamp(6));
@@ -85,13 +89,17 @@ defmodule Postgres do
     CREATE INDEX run_events_run_id_inserted_at_index ON runtime.run_events (run_id, inserted_at);
     CREATE TABLE runtime.codex_workers (
       worker_id varchar(255) PRIMARY KEY, owner_user_id integer, owner_guest_scope varchar(255), workspace_ref varchar(255),
-      codex_home_ref varchar(255), adapter varchar(255), status varchar(255), latest_seq bigint NOT NULL DEFAULT 0,
-      metadata jsonb DEFAULT '{}', started_at timestamptz(6), stopped_at timestamptz(6), last_heartbeat_at timestamptz(6),
-      inserted_at timestamptz(6), updated_at timestamptz(6));
+      codex_home_ref varchar(255), adapter varchar(255) DEFAULT 'in_memory', status varchar(255), latest_seq bigint NOT NULL DEFAULT 0,
+      metadata jsonb DEFAULT '{}', started_at timestamp(6), stopped_at timestamp(6), last_heartbeat_at timestamp(6),
+      inserted_at timestamp(6), updated_at timestamp(6));
     CREATE TABLE runtime.codex_worker_events (
-      worker_id varchar(255) NOT NULL REFERENCES runtime.codex_workers, seq bigint NOT NULL, event_type varchar(120),
-      payload jsonb, inserted_at timestamptz(6));
+      worker_id varchar(255) NOT NULL REFERENCES runtime.codex_workers, seq bigint NOT NULL,
+      event_type varchar(120) CHECK (length(event_type) >= 1), payload jsonb, inserted_at timestamp(6));
     CREATE UNIQUE INDEX codex_worker_events_worker_id_seq_index ON runtime.codex_worker_events (worker_id, seq);
+    CREATE TABLE runtime.convex_projection_checkpoints (
+      projection_name varchar(255), entity_id varchar(255), document_id varchar(255), last_runtime_seq bigint,
+      projection_version varchar(255), summary_hash varchar(64), last_projected_at timestamp(6),
+      inserted_at timestamp(6), updated_at timestamp(6), UNIQUE (projection_name, entity_id));
     """
   end
 
