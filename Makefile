@@ -9,6 +9,7 @@
 # make scale      a rebuild that is killed in the middle, resumed and audited (ENTITIES=20000)
 # make systemd    the package under a real systemd, in a container; root, debootstrap (TREE=dir: a tree to copy)
 # make guides-runtime   the application this is made for, in small, under kill -9 (RUNS=1000 WORKERS=200)
+# make guides     the pages of docs/guides, step by step, each by its script, where no network is (GUIDE=installation: one)
 # make runtime-shape   the shape of the real runtime over a PostgreSQL: RUNS=1000 of each form
 # make torture    the promise under fire: CYCLES=20 kills among other faults; SEED=n repeats a run, FORM=one (SAN as below)
 # make mutants    small changes of the code, each against its tests: COUNT=400 SEED=1 (ONLY=c_src/outbox)
@@ -67,7 +68,7 @@ OBJECTS := $(SOURCES:c_src/%.c=$(BUILD)/%.o)
 TESTS   := $(patsubst test/unit/%.c,$(BUILD)/%,$(wildcard test/unit/*/*_test.c))
 
 .PHONY: all c install erl kinds setup clean help hooks compile_commands.json unit-programs fuzz-programs bench-programs torture-program
-.PHONY: test demo check plan format unit tidy fuzz fuzz-store fuzz-live power torture sim soak systemd scale bench neighbours mutants upgrade runtime-shape otherside guides-runtime
+.PHONY: test demo check plan format unit tidy fuzz fuzz-store fuzz-live power torture sim soak systemd scale bench neighbours mutants upgrade runtime-shape otherside guides guides-runtime
 all: c erl
 c: $(PROGRAM)
 erl: c
@@ -181,6 +182,7 @@ upgrade-programs: build/0.1.1/priv/convex_sidecar
 	    $$(ls build/*.o | grep -v /main.o) $(LIBS) -pthread
 upgrade: build/0.1.1/priv/convex_sidecar
 	$(Q)tools/setup && $(MAKE) -s all build/bench/store_1 MIX_ENV=prod && exec test/upgrade/run
+guides: ; $(Q)tools/setup && $(MAKE) -s c && exec test/guides/run $(GUIDE)
 mutants: ; $(Q)tools/setup && exec node test/mutants/run.mjs
 systemd: ; $(Q)exec test/systemd/run $(TREE)
 soak: ; $(Q)tools/setup && $(MAKE) -s all MIX_ENV=prod && MINUTES=$(or $(MINUTES),30) exec test/soak/run
