@@ -81,9 +81,14 @@ library() {
         (cd "$HERE" && git ls-files -z --cached --others --exclude-standard | tar --null --ignore-failed-read -T - -cf - 2>/dev/null) | tar -C /srv/convex-sidecar -xf -; }
     [ "${1:-}" = source ] || { export SIDECAR_PREBUILT=1; cp -n "$HERE/priv/convex_sidecar" /srv/convex-sidecar/priv/; }
 }
-# The application that Installation ends with.
+# app_files: those of Installation, in an application that `mix new` has made.
+app_files() {
+    local page=docs/guides/installation.md file
+    insert "mix.exs" mix.exs "{:dep_from_hexpm" $page && insert "lib/my_app/application.ex" lib/my_app/application.ex "{MyApp.Worker, arg}" $page &&
+        for file in lib/my_app/runs.ex config/config.exs config/runtime.exs test/my_app_test.exs; do write $file $file $page || return; done
+    write "lib/my_app/event_log.ex" lib/my_app/event_log.ex $page
+}
+# The application that Installation ends with; this shell is in it.
 installed_app() {
-    local page=docs/guides/installation.md
-    library && rm -rf /srv/my_app && cd /srv && follow "a new application" $page && cd my_app || return 1
-    insert "mix.exs" mix.exs "defp deps do" $page && sed -i '/defp deps do/{n;}' mix.exs
+    library && rm -rf /srv/my_app && cd /srv && follow "a new application" docs/guides/installation.md && cd my_app && app_files
 }
