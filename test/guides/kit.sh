@@ -2,7 +2,7 @@
 set -u
 unset MIX_ENV MIX_TARGET ERL_FLAGS ERL_LIBS ERL_EPMD_PORT
 export HOME=/srv/home LANG=C.UTF-8 ERL_CRASH_DUMP_SECONDS=0
-guide=$(basename "$0") said=$WORK/said
+PAGE= guide=$(basename "$0") said=$WORK/said
 trap end EXIT
 [ -n "${WORK:-}" ] || { echo "test/guides/run $guide"; exit 2; }
 
@@ -85,10 +85,38 @@ library() {
 app_files() {
     local page=docs/guides/installation.md file
     insert "mix.exs" mix.exs "{:dep_from_hexpm" $page && insert "lib/my_app/application.ex" lib/my_app/application.ex "{MyApp.Worker, arg}" $page &&
-        for file in lib/my_app/runs.ex config/config.exs config/runtime.exs test/my_app_test.exs; do write $file $file $page || return; done
+        for file in lib/my_app/runs.ex config/runtime.exs test/my_app_test.exs; do write $file $file $page || return; done
     write "lib/my_app/event_log.ex" lib/my_app/event_log.ex $page
 }
 # The application that Installation ends with; this shell is in it.
 installed_app() {
     library && rm -rf /srv/my_app && cd /srv && follow "a new application" docs/guides/installation.md && cd my_app && app_files
 }
+
+# ---- a PostgreSQL, and an application over it
+
+# postgres N: one with the runtime's tables and N runs of three events.
+postgres() {
+    MIX_ENV=test elixir -r "$HERE/test/support/postgres.ex" "$HERE/test/guides/postgres/server.exs" /srv/pg "$1" >"$WORK/pg.log" 2>&1 &
+    pids+=($!)
+    soon test -e /srv/pg.port || { cat "$WORK/pg.log"; return 1; }
+    MY_APP_PG_PORT=$(cat /srv/pg.port)
+    export MY_APP_PG_PORT
+}
+# repo: the application in this folder gets a Repo, and appends in its transactions; README says what is after the commit.
+repo() {
+    cp "$HERE/test/support/postgres.ex" "$HERE/test/guides/postgres"/{repo,runs}.ex lib/
+    block "after the commit of an append" README.md >"$WORK/insert" && sed -i "/# AFTER THE COMMIT/r $WORK/insert" lib/runs.ex
+    sed -i 's/extra_applications: \[:logger/&, :p1_pgsql/' mix.exs
+    sed -i '/{MyApp.Worker, arg}/a MyApp.Repo,' lib/my_app/application.ex
+}
+
+# ---- an image that runs
+
+image=$HERE/test/guides/image last=/srv/image/last
+in_image() { "$image" run $last "$1"; }
+# from_page NAME [PAGE]: as follow, in the image.
+from_page() { block "$@" >"$WORK/follow" && in_image "$(cat "$WORK/follow")"; }
+# start_image: what its CMD says, with the variables of IMAGE_ENV.
+start_image() { "$image" run $last "exec $("$image" cmd $last)" >"$WORK/app.log" 2>&1 & pids+=($!); }
+well() { from_page "is it well?" docs/guides/releases.md | grep -x :ok; }
