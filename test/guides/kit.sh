@@ -14,7 +14,7 @@ page() { all_used; PAGE=$1; : >"$WORK/used"; }
 block() {
     local page=${2:-$PAGE}
     "$HERE/test/guides/block" "$HERE/$page" "$1" >"$WORK/block" || return 1
-    [ "$page" != "$PAGE" ] || head -1 "$WORK/block" | sed -E 's,^(#|//|%%) ,,' >>"$WORK/used"
+    [ "$page" != "$PAGE" ] || head -1 "$WORK/block" | sed -E 's,^(#|//|%%|--) ,,' >>"$WORK/used"
     cat "$WORK/block"
 }
 # follow NAME [PAGE]: run it, a shell's.
