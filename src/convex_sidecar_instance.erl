@@ -253,9 +253,11 @@ word(Id) ->
         nomatch -> io_lib:format("~0tp", [unicode:characters_to_list(Id)])
     end.
 
-%% @doc One line for the log, with the instance's name and the event as metadata.
+%% @doc One line for the log, with the instance's name and the event as metadata. It is made here: to Elixir's
+%% Logger ~0tp means a line for each element.
 -spec log(logger:level(), binary(), io:format(), [term()], name()) -> ok.
 log(Level, Event, Format, Args, Name) ->
-    logger:log(Level, "~ts instance=~ts " ++ Format, [Event, Name | Args], #{
+    Line = fun(All) -> {"~ts", [io_lib:format("~ts instance=~ts " ++ Format, All)]} end,
+    logger:log(Level, Line, [Event, Name | Args], #{
         domain => [convex_sidecar], event => Event, instance => Name
     }).

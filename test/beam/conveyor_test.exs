@@ -278,8 +278,14 @@ defmodule ConvexSidecar.ConveyorTest do
     mark(name, log, "0")
     wait_until(fn -> sizes(fake) == [1] end)
     for id <- ~w(a b c), do: mark(name, log, id)
-    FakeSidecar.wake(fake, {:ok, [{:ok, %{reason: nil}}]})
-    settle(name)
+
+    said =
+      ExUnit.CaptureLog.capture_log(fn ->
+        FakeSidecar.wake(fake, {:ok, [{:ok, %{reason: nil}}]})
+        settle(name)
+      end)
+
+    assert said =~ ~s(kind=run_summary id=b reason={invalid,<<"x">>,<<"y">>}\n)
     assert_received {:done, :run_summary, "b", {:error, {:invalid, "x", "y"}}}
     assert_received {:log, :error, %{event: "conveyor.refused", instance: ^name}, _}
     assert sizes(fake) == [1, 3]
