@@ -1,14 +1,14 @@
 // run.mjs: do the tests notice wrong code?  Small changes, one at a time, each judged by the tests that belong to
-// the file: make mutants COUNT=400 SEED=1 [ONLY=c_src/outbox] [JOBS=2] [LIMIT_S=120]
+// the file: make mutants COUNT=400 SEED=1 [ONLY=c_src/outbox] [JOBS=2] [LIMIT_S=120]      (README.md says more)
 //
-// A mutant is one change of one line (kinds.mjs).  It is *killed* when a test of its file fails or takes too long,
-// *survived* when all pass; what does not compile is replaced by another.  equivalent.txt lists, with a reason,
-// changes that change nothing one could test.  Tests belong to files by tests.mjs.  Each job works in a copy of the
-// tree of its own (build/mutants/N), where the C code is a shared library, so that a mutant costs one compilation
-// and one link.  A test that fails without any change ends the run: it would kill everything.
+// A mutant is one change of one line (kinds.mjs).  It is *killed* when a test of its file fails or takes four times
+// as long as without it, *survived* when all pass; what does not compile is replaced by another.  equivalent.txt
+// lists, with a reason, changes that change nothing one could test.  Tests belong to files by tests.mjs.  Each job
+// works in a copy of HEAD of its own (build/mutants/N), where the C code is a shared library, so that a mutant costs
+// one compilation and one link.  A test that fails without any change ends the run: it would kill everything.
 
 import { execFileSync, spawn } from "node:child_process";
-import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { sitesOf } from "./kinds.mjs";
@@ -19,6 +19,7 @@ const WORK = join(ROOT, "build/mutants");
 const number = (name, fallback) => Number(process.env[name] || fallback);
 const COUNT = number("COUNT", 400), SEED = number("SEED", 1), JOBS = number("JOBS", 2), LIMIT_MS = 1000 * number("LIMIT_S", 120);
 const ONLY = process.env.ONLY ?? "";
+const LIBRARY = "build/shared/libsidecar.so";
 
 // mulberry32: the same SEED draws the same mutants from the same tree
 let state = SEED >>> 0;
@@ -54,56 +55,66 @@ const git = (...args) => execFileSync("git", args, { cwd: ROOT, encoding: "utf8"
 // ---- a tree of its own a job ---------------------------------------------------------------------
 
 class Tree {
-  constructor(n) { this.dir = join(WORK, String(n)); this.n = n; }
+  constructor(n) { this.dir = join(WORK, String(n)); }
 
+  // A tree of HEAD, built and with its tests' programs.
   async prepare() {
     if (!existsSync(this.dir)) execFileSync("git", ["clone", "-q", ROOT, this.dir]);
     execFileSync("git", ["-C", this.dir, "fetch", "-q", "origin"]);
     execFileSync("git", ["-C", this.dir, "checkout", "-q", "-f", "--detach", git("rev-parse", "HEAD").trim()]);
     const modules = join(ROOT, "test/convex/node_modules");
-    if (existsSync(modules)) await run(this.dir, `[ -e test/convex/node_modules ] || cp -a '${modules}' test/convex/`, 60_000);
-    await this.must("make -s all build/dist_node MIX_ENV=test && make -f test/mutants/shared.mk all");
+    if (existsSync(modules)) await this.must(`[ -e test/convex/node_modules ] || cp -a '${modules}' test/convex/`);
+    await this.must(`make -s -j${JOBS} all build/dist_node MIX_ENV=test && make -s -j${JOBS} -f test/mutants/shared.mk all`);
+    const { out } = await this.must("make -s -f test/mutants/shared.mk commands");
+    [this.compile, this.link] = out.trim().split("\n");
+    await this.must(`cp ${LIBRARY} ${LIBRARY}.good`);
   }
 
   async must(command) {
-    const { ok, out } = await run(this.dir, command, 1_800_000);
-    if (!ok) throw new Error(`${this.dir}: "${command}" fails without any change:\n${out.slice(-3000)}`);
+    const said = await run(this.dir, command, 1_800_000);
+    if (!said.ok) throw new Error(`${this.dir}: "${command}" fails without any change:\n${said.out.slice(-3000)}`);
+    return said;
   }
 
   write(file, text) { writeFileSync(join(this.dir, file), text); }
 
+  // The changed object stands in the place of the good one, which stays.
   build(file) {
-    if (file.endsWith(".c")) return "make -f test/mutants/shared.mk library";
-    if (/\.(erl|ex)$/.test(file)) return "MIX_ENV=test mix compile --no-deps-check";
-    return "true";
+    if (!file.endsWith(".c")) return /\.(erl|ex)$/.test(file) ? "SIDECAR_PREBUILT=1 MIX_ENV=test mix compile --no-deps-check" : "true";
+    const object = `build/shared/${file.slice(6, -2)}.o`;
+    const link = this.link.split(" ").map((word) => (word === object ? "build/shared/mutant.o" : word)).join(" ");
+    return `${this.compile} -c -o build/shared/mutant.o ${file} && ${link} -o ${LIBRARY}.new && mv -f ${LIBRARY}.new ${LIBRARY}`;
   }
 
-  // "killed", "survived" or "invalid"
+  async restore(file) {
+    this.write(file, texts.get(file));
+    if (file.endsWith(".c")) await this.must(`cp ${LIBRARY}.good ${LIBRARY}.new && mv -f ${LIBRARY}.new ${LIBRARY}`);
+  }
+
+  // {verdict: "killed", "survived" or "invalid", by}
   async judge(site) {
-    const original = readFileSync(join(ROOT, site.file), "utf8");
-    const lines = original.split("\n");
+    const lines = texts.get(site.file).split("\n");
     lines[site.line] = site.text;
     this.write(site.file, lines.join("\n"));
     try {
       const built = await run(this.dir, this.build(site.file), LIMIT_MS);
       if (!built.ok) return { verdict: "invalid" };
       for (const test of testsOf(site.file, this.dir)) {
-        const { ok, late } = await run(this.dir, test, LIMIT_MS);
+        const { ok, late } = await run(this.dir, test, limits.get(test));
         if (!ok) return { verdict: "killed", by: late ? `${test} (too long)` : test };
       }
       return { verdict: "survived" };
     } finally {
-      this.write(site.file, original);
-      if (site.file.endsWith(".c")) await run(this.dir, this.build(site.file), LIMIT_MS);
+      await this.restore(site.file);
     }
   }
 
-  // What the tests say without a change.
-  async unchanged(tests) {
-    for (const test of tests) {
-      const { ok, late, out } = await run(this.dir, test, LIMIT_MS);
-      if (!ok) throw new Error(`"${test}" ${late ? "takes longer than LIMIT_S" : "fails"} without any change:\n${out.slice(-2000)}`);
-    }
+  // How long the test may take, by how long it takes without a change; it has to pass.
+  async unchanged(test) {
+    const began = Date.now();
+    const { ok, late, out } = await run(this.dir, test, LIMIT_MS);
+    if (!ok) throw new Error(`"${test}" ${late ? "takes longer than LIMIT_S" : "fails"} without any change:\n${out.slice(-2000)}`);
+    limits.set(test, Math.max(10_000, 4 * (Date.now() - began)));
   }
 }
 
@@ -126,14 +137,15 @@ const changed = git("status", "--porcelain", "--", "c_src", "src", "lib", "priv/
 if (changed) { console.error(`mutants: commit first; the copies are made of HEAD:\n${changed}`); process.exit(2); }
 
 const known = equivalents();
-const sites = shuffled(files(ROOT).filter((f) => f.startsWith(ONLY)).flatMap((file) =>
-  sitesOf(file, readFileSync(join(ROOT, file), "utf8")).map((site) => ({ file, ...site }))));
+const texts = new Map(files(ROOT).filter((f) => f.startsWith(ONLY)).map((file) => [file, readFileSync(join(ROOT, file), "utf8")]));
+const sites = shuffled([...texts].flatMap(([file, text]) => sitesOf(file, text).map((site) => ({ file, ...site }))));
+const limits = new Map(); // test -> ms
 mkdirSync(WORK, { recursive: true });
 const trees = Array.from({ length: JOBS }, (_, n) => new Tree(n + 1));
 console.log(`${sites.length} places where one line can be changed; ${Math.min(COUNT, sites.length)} of them, SEED=${SEED}`);
 for (const tree of trees) await tree.prepare();
 
-const tally = {}, survivors = [];
+const tally = {};
 let judged = 0, next = 0;
 const count = (file, what) => { const t = (tally[folderOf(file)] ??= { killed: 0, survived: 0, equivalent: 0 }); t[what]++; };
 const checked = new Map(); // test -> promise: it passes without any change
@@ -146,16 +158,15 @@ async function work(tree) {
     judged++;
     if (known.has(key)) { count(site.file, "equivalent"); continue; }
     for (const test of testsOf(site.file, tree.dir)) {
-      if (!checked.has(test)) checked.set(test, tree.unchanged([test]));
+      if (!checked.has(test)) checked.set(test, tree.unchanged(test));
       await checked.get(test);
     }
-    const { verdict } = await tree.judge(site);
+    const { verdict, by } = await tree.judge(site);
     if (verdict === "invalid") { judged--; continue; }
     count(site.file, verdict);
-    if (verdict === "survived") {
-      survivors.push(site);
-      console.log(`survived ${site.file}:${site.line + 1} (${site.kind})\n  - ${site.was.trim()}\n  + ${site.text.trim()}`);
-    }
+    const what = `${site.file}:${site.line + 1} (${site.kind})`;
+    if (verdict === "survived") console.log(`survived ${what}\n  - ${site.was.trim()}\n  + ${site.text.trim()}`);
+    else if (process.env.V) console.log(`killed ${what} by ${by}`);
   }
 }
 await Promise.all(trees.map(work));
