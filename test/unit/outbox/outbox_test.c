@@ -4,6 +4,7 @@
 #include "ground/clock.h"
 #include "ground/metrics.h"
 #include "ground/time_text.h"
+#include "outbox/waiting.h"
 #include "store/crash_mark.h"
 #include "store/record.h"
 #include "store/store.h"
@@ -450,6 +451,22 @@ TEST(a_version_replaced_while_in_flight_leaves_the_newer_one)
     house_close(&h);
 }
 
+TEST(a_late_verdict_on_an_older_version_leaves_what_was_confirmed_since)
+{
+    struct house h = house_open();
+
+    do_put(h.o, A, 1, 1);
+    struct settlement *first = kit_send(h.o, A);
+    do_put(h.o, A, 2, 2);
+    kit_done(h.o, A);
+    kit_settle(h.o, first);
+    struct checkpoint cp = do_look(h.o, A);
+    ck_assert(cp.has_delivered && !cp.has_pending);
+    ck_assert_int_eq(cp.delivered.seq, 2);
+    ck_assert_int_eq(cp.delivered.hash[0], 2);
+    house_close(&h);
+}
+
 TEST(a_late_verdict_on_an_older_version_leaves_the_newer_letter)
 {
     struct house h = house_open();
@@ -726,6 +743,28 @@ TEST(held_intents_have_deadlines_and_end_with_the_outbox)
     ck_assert_int_eq(kit_wait(&other), ERR_DRAINING);
 }
 
+/* Of each sort one more than there is room for is answered busy, and what is held stays held. */
+TEST(only_so_many_may_be_held)
+{
+    struct house h = house_open();
+    struct op *held = base_alloc(WAITING_MAX * sizeof *held);
+    struct op more = {.fn = fn_put_and_hold, .id = A, .seq = 2, .until_us = soon_us(60000)};
+    struct op flush = {.fn = fn_flush, .until_us = soon_us(60000)};
+
+    do_put(h.o, A, 1, 1);
+    for (size_t i = 0; i < WAITING_MAX; i++) {
+        held[i] = (struct op){.fn = fn_hold, .id = A, .until_us = soon_us(60000)};
+        ck_assert_int_eq(kit_submit(h.o, &held[i]), ERR_OK);
+    }
+    ck_assert_int_eq(kit_do(h.o, &more), ERR_BUSY);
+    ck_assert_int_eq(kit_do(h.o, &flush), ERR_BUSY);
+    kit_done(h.o, A);
+    for (size_t i = 0; i < WAITING_MAX; i++)
+        ck_assert_int_eq(kit_wait(&held[i]), ERR_OK);
+    house_close(&h);
+    free(held);
+}
+
 TEST(a_flush_waits_for_what_was_pending_and_not_longer)
 {
     struct house h = house_open();
@@ -972,6 +1011,30 @@ TEST(a_damaged_checkpoint_is_made_again_by_a_settlement)
         /* It is in doubt: the same once more is written; what is dead heals by itself. */
         check_decision(do_put(h.o, A, 5, 1), !dead, false, dead ? DECIDE_DEAD : DECIDE_NO_REASON,
                        dead ? 0 : 5);
+        house_close(&h);
+    }
+}
+
+/* Nobody knows what was sent, so only what waits can say whether the verdict is on it. */
+TEST(a_verdict_on_an_older_version_after_damage_leaves_the_newer_one_pending)
+{
+    for (int dead = 0; dead < 2; dead++) {
+        struct house h = house_open();
+
+        do_put(h.o, A, 5, 1);
+        struct settlement *s = kit_send(h.o, A);
+        uint64_t number = do_look(h.o, A).document;
+        do_put(h.o, A, 6, 2);
+        outbox_close(h.o);
+        damage(h.dir.path, STORE_CHECKPOINTS, key_of(&number), "garbage");
+        h.o = kit_outbox(h.dir.path);
+        s->dead = dead;
+        kit_settle(h.o, s);
+        ck_assert_uint_eq(kit_count_pending(h.o), 1);
+        kit_done(h.o, A);
+        struct checkpoint cp = do_look(h.o, A);
+        ck_assert(cp.has_delivered && !cp.has_pending && !cp.is_dead);
+        ck_assert_int_eq(cp.delivered.seq, 6);
         house_close(&h);
     }
 }
