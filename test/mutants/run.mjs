@@ -1,5 +1,5 @@
 // run.mjs: do the tests notice wrong code?  Small changes, one at a time, each judged by the tests that belong to
-// the file: make mutants COUNT=400 SEED=1 [ONLY=c_src/outbox] [JOBS=2] [LIMIT_S=120]      (README.md says more)
+// the file: make mutants COUNT=400 SEED=1 [ONLY=c_src/outbox] [JOBS=2] [LIMIT_S=300]      (README.md says more)
 //
 // A mutant is one change of one line (kinds.mjs).  It is *killed* when a test of its file fails or takes four times
 // as long as without it, *survived* when all pass; what does not compile is replaced by another.  equivalent.txt
@@ -17,7 +17,7 @@ import { files, testsOf } from "./tests.mjs";
 const ROOT = resolve(dirname(fileURLToPath(import.meta.url)), "../..");
 const WORK = join(ROOT, "build/mutants");
 const number = (name, fallback) => Number(process.env[name] || fallback);
-const COUNT = number("COUNT", 400), SEED = number("SEED", 1), JOBS = number("JOBS", 2), LIMIT_MS = 1000 * number("LIMIT_S", 120);
+const COUNT = number("COUNT", 400), SEED = number("SEED", 1), JOBS = number("JOBS", 2), LIMIT_MS = 1000 * number("LIMIT_S", 300);
 const ONLY = process.env.ONLY ?? "";
 const LIBRARY = "build/shared/libsidecar.so";
 

@@ -23,15 +23,20 @@ const C = {
   projection: { units: ["outbox/decide"], beam: ["protocol"] },
   store: { units: ["store_tools/store_check", "outbox/outbox", "outbox/outbox_model"] },
   outbox: { units: ["delivery/dispatch"], beam: ["protocol"] },
-  delivery: { units: [], sim: 300, beam: ["delivery"] },
-  convex: { units: [], beam: ["tls"] },
+  delivery: { units: [], sim: 300, beam: ["protocol", "faults"] },
+  convex: { units: [], beam: ["tls", "protocol"] },
   sink: { units: ["delivery/dispatch"] },
   audit: { units: [], beam: ["audit"] },
   intake: { units: [], beam: ["protocol"] },
   dist: { units: [], beam: ["dist"] },
   status: { units: [], beam: ["protocol"] },
-  sidecar: { units: [], beam: ["faults"] },
+  sidecar: { units: [], beam: ["protocol", "faults"] },
+  cli: { units: [], beam: ["protocol", "operate"] },
+  config: { units: [], beam: ["protocol"] },
+  ground: { units: ["status/exposition", "store/record"], beam: ["protocol"] },
 };
+// Beside those of its folder: for a command, the tests that use it.
+const C_FILES = { cli_audit: ["audit"], cli_rebuild: ["rebuild"], cli_import: ["rebuild"] };
 const ERLANG = {
   convex_sidecar_conveyor: ["beam/conveyor", "vm"], convex_sidecar_marks: ["beam/conveyor", "vm"], convex_sidecar_batch: ["beam/conveyor", "vm"],
   convex_sidecar_port: ["beam/port"], convex_sidecar_watch: ["beam/watch"], convex_sidecar_config: ["beam/config"],
@@ -54,5 +59,5 @@ export function testsOf(file, tree) {
   const first = own.filter((u) => basename(u) === name), rest = own.filter((u) => basename(u) !== name);
   return [...new Set([...first, ...rest, ...(more.units ?? [])])].map((u) => `build/shared/${u}_test`)
     .concat(more.sim ? [`build/shared/sim ${more.sim}`] : [])
-    .concat(exs(...(more.beam ?? [])));
+    .concat(exs(...(more.beam ?? []), ...(C_FILES[name] ?? [])));
 }
