@@ -4,6 +4,8 @@
 
 #include "delivery/spacing.h"
 
+#include <malloc.h>
+
 TEST(a_document_is_due_one_interval_after_it_was_written)
 {
     struct spacing *s = spacing_new(50);
@@ -55,5 +57,23 @@ TEST(the_table_is_bounded_and_forgets_the_oldest)
     ck_assert_uint_eq(spacing_count(s), SPACING_MAX);
     ck_assert_int_eq(spacing_due_us(s, slice_str("d9"), SPACING_MAX + 10), SPACING_MAX + 10);
     ck_assert_int_eq(spacing_due_us(s, slice_str("d10"), SPACING_MAX + 10), 1000000010);
+    spacing_free(s);
+}
+
+/* (Under a sanitizer mallinfo2 knows nothing, and this says nothing.) */
+TEST(what_expired_is_used_again)
+{
+    struct spacing *s = spacing_new(10);
+    size_t before = 0;
+    char id[32];
+
+    for (int i = 0; i < 20000; i++) {
+        snprintf(id, sizeof id, "d%d", i);
+        spacing_wrote(s, slice_str(id), i);
+        if (i == 1000)
+            before = mallinfo2().uordblks;
+    }
+    ck_assert_uint_eq(spacing_count(s), 10);
+    ck_assert_uint_le(mallinfo2().uordblks, before + 1000);
     spacing_free(s);
 }

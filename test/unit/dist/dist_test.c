@@ -13,6 +13,7 @@
 
 #include "test.h"
 
+#include <dirent.h>
 #include <ei.h>
 #include <errno.h>
 #include <netinet/in.h>
@@ -498,6 +499,40 @@ TEST(a_caller_whose_connection_has_ended_is_gone)
     term_put_atom(&yes, "yes");
     dist_reply(kept, NULL, buf_view(&yes));
     buf_free(&yes);
+    stop(d);
+}
+
+static int count_fds(void)
+{
+    DIR *d = opendir("/proc/self/fd");
+    int n = 0;
+
+    ck_assert_ptr_nonnull(d);
+    while (readdir(d) != NULL)
+        n++;
+    closedir(d);
+    return n;
+}
+
+/* Each caller holds its connection until it is answered, and not longer. */
+TEST(callers_that_came_and_went_leave_no_descriptor)
+{
+    struct dist *d = start();
+    char srv[] = "srv";
+    int before = count_fds();
+
+    for (int i = 0; i < 20; i++) {
+        struct twin t;
+        uint64_t peers = metric_get(METRIC_PEERS);
+        ck_assert_int_ge(dial(&t, d, "visitor", "secret"), 0);
+        ask(&t, srv, "hello");
+        ck_assert(answered(&t, "hello"));
+        ei_close_connection(t.fd);
+        wait_metric(METRIC_PEERS, peers);
+    }
+    for (int i = 0; i < 5000 && count_fds() > before; i++)
+        poll(NULL, 0, 1);
+    ck_assert_int_le(count_fds(), before);
     stop(d);
 }
 

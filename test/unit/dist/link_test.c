@@ -358,6 +358,85 @@ TEST(corked_answers_leave_at_uncork)
     rig_stop(&r);
 }
 
+/* A link nobody reads: its thread would send what is corked, were it on its way to sleep. */
+struct pair {
+    struct link *l;
+    int peer;
+};
+
+static struct pair pair_open(void)
+{
+    const struct link_options options = {1000, 4 * MEGA};
+    int s[2];
+
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, s), 0);
+    struct pair p = {link_new(s[0], &options), s[1]};
+    ck_assert_ptr_nonnull(p.l);
+    return p;
+}
+
+static void pair_close(struct pair *p)
+{
+    link_drop(p->l);
+    close(p->peer);
+}
+
+static void cork_one(struct pair *p, struct cork *cork, size_t size)
+{
+    struct buf *b = link_begin(p->l);
+
+    ck_assert_ptr_nonnull(b);
+    buf_reserve(b, size);
+    memset(b->data + b->len, 'y', size);
+    b->len += size;
+    link_end(p->l, cork);
+}
+
+/* Whether something came; what it was is thrown away. */
+static bool has_come(struct pair *p)
+{
+    uint8_t got[64];
+    bool any = false;
+
+    while (recv(p->peer, got, sizeof got, MSG_DONTWAIT) > 0)
+        any = true;
+    return any;
+}
+
+TEST(a_cork_holds_as_many_connections_as_it_has_places_for)
+{
+    static struct pair pairs[CORK_LINKS + 2];
+    struct cork cork = {0};
+
+    for (size_t i = 0; i < CORK_LINKS + 2; i++) {
+        pairs[i] = pair_open();
+        cork_one(&pairs[i], &cork, 5);
+    }
+    ck_assert_uint_eq(cork.count, CORK_LINKS);
+    for (size_t i = 0; i < CORK_LINKS + 2; i++)
+        ck_assert_int_eq(has_come(&pairs[i]), i >= CORK_LINKS);
+    cork_one(&pairs[CORK_LINKS - 1], &cork, 5); /* it has its place */
+    ck_assert(!has_come(&pairs[CORK_LINKS - 1]));
+    link_uncork(&cork);
+    for (size_t i = 0; i < CORK_LINKS; i++)
+        ck_assert(has_come(&pairs[i]));
+    for (size_t i = 0; i < CORK_LINKS + 2; i++)
+        pair_close(&pairs[i]);
+}
+
+TEST(a_cork_holds_back_so_many_bytes_of_a_connection_and_no_more)
+{
+    struct pair p = pair_open();
+    struct cork cork = {0};
+
+    cork_one(&p, &cork, 200000);
+    ck_assert(!has_come(&p));
+    cork_one(&p, &cork, 200000);
+    ck_assert(has_come(&p));
+    link_uncork(&cork);
+    pair_close(&p);
+}
+
 static bool answer(struct rig *r, size_t size)
 {
     struct buf *b = link_begin(r->l);
