@@ -525,6 +525,34 @@ TEST(a_refused_batch_is_halved_to_the_culprit)
     close_house(&h);
 }
 
+/* It is sent, refused and kept for as long as there is no room for its letter: not in a hot loop.
+ */
+TEST(what_the_outbox_keeps_for_want_of_room_for_letters_is_sent_at_a_distance)
+{
+    struct house h;
+
+    open_house(&h, 64, &usual);
+    h.outbox->letters_full = true;
+    fake_rule_set(h.sink, refuses_bad);
+    fake_outbox_put(h.outbox, "bad", 1);
+    for (int i = 0; i < 100; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "witness%d", i);
+        fake_outbox_put(h.outbox, id, 1);
+        live(&h, 100, 50);
+    }
+    unsigned calls = fake_calls(h.sink);
+    ck_assert_uint_ge(calls, 100 + 5);
+    ck_assert_uint_le(calls, 100 + 100);
+    ck_assert(!fake_outbox_look(h.outbox, "bad").dead);
+    ck_assert_uint_eq(fake_outbox_pending(h.outbox), 1);
+    h.outbox->letters_full = false;
+    live(&h, 5000, 50);
+    ck_assert(fake_outbox_look(h.outbox, "bad").dead);
+    ck_assert_uint_eq(fake_outbox_pending(h.outbox), 0);
+    close_house(&h);
+}
+
 TEST(verdicts_for_each_document_are_followed)
 {
     struct house h;

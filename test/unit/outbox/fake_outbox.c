@@ -60,6 +60,7 @@ struct outbox {
     unsigned functions;               /* what delivery told */
     int64_t well_us;                  /* the endpoint, or any kind, was well again; wall clock */
     unsigned order_faults;            /* a delivered seq that did not rise */
+    bool letters_full;                /* a document that dies stays pending */
     void (*on_work)(void *);
     void *on_work_arg;
 };
@@ -208,6 +209,8 @@ static void commit_one(struct outbox *o, struct settlement *s)
         return;
     }
 
+    if (s->dead && o->letters_full)
+        return;
     if (s->dead) {
         d->tries = d->dead && r != NULL && r->origin == ORIGIN_HEALED ? d->tries + 1 : 0;
         d->died_us = clock_wall_us();
