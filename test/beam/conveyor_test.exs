@@ -492,4 +492,78 @@ defmodule ConvexSidecar.ConveyorTest do
     assert_received {:done, _, "a", {:ok, %{reason: "idempotent"}}}
     assert length(sizes(fake)) == 3
   end
+
+  # Hands over as the test says.
+  defmodule Hands do
+    @moduledoc false
+    @behaviour :convex_sidecar_conveyor
+    @impl true
+    def window, do: 1
+    @impl true
+    def request({{_, id}, _}, _info), do: {:ok, %{request: id, last: 1, more: false, events: 1}}
+
+    @impl true
+    def hand_over(name, requests) do
+      send(:persistent_term.get({__MODULE__, name}), {:handed, requests, System.monotonic_time(:millisecond)})
+      :persistent_term.get({__MODULE__, name, :answer})
+    end
+
+    @impl true
+    def answer({:answer, ref, reply}, ref), do: {:reply, reply}
+    def answer(_message, _ref), do: :no
+  end
+
+  defp start_hands(answer, options \\ %{}) do
+    name = unique_name("hands")
+    info = :convex_sidecar_instance.open(name, %{dest: {:nobody, node()}, dirty_limit: 100, hint_limit: 100})
+    :convex_sidecar_instance.set_up(info, true)
+    :persistent_term.put({Hands, name}, self())
+    :persistent_term.put({Hands, name, :answer}, answer)
+    options = Map.merge(%{name: name, hand_over: Hands, batch_limit: 10, request_ms: :infinity}, options)
+    conveyor = start_supervised!(%{id: name, start: {:convex_sidecar_conveyor, :start_link, [options]}})
+
+    on_exit(fn ->
+      :convex_sidecar_instance.close(name)
+      for key <- [{Hands, name}, {Hands, name, :answer}], do: :persistent_term.erase(key)
+    end)
+
+    {name, conveyor}
+  end
+
+  test "a batch that could not be handed over is dirty again, and sent after pauses that double", %{log: log} do
+    {name, conveyor} = start_hands({:error, :noconnection})
+    mark(name, log, "a")
+    times = for _ <- 1..5, do: assert_receive({:handed, ["a"], at}, 5000) && at
+    pauses = Enum.zip_with(tl(times), times, &(&1 - &2))
+    # 50 to 5000 ms, each half as long or half as long again
+    for {pause, i} <- Enum.with_index(pauses), do: assert(pause >= 25 * 2 ** i, "#{inspect(pauses)}")
+    assert %{dirty: 1, in_flight: 0} = :convex_sidecar.backlog(name)
+    # When the sidecar is back it goes at once, and the pauses begin anew.
+    send(conveyor, {:convex_sidecar, :up})
+    assert_receive {:handed, ["a"], up}, 300
+    assert_receive {:handed, ["a"], next}, 300
+    assert next - up <= 150
+    :persistent_term.put({Hands, name, :answer}, {:ok, ref = make_ref()})
+    assert_receive {:handed, ["a"], _}, 5000
+    send(conveyor, {:answer, ref, {:ok, [:ok]}})
+    settle(name)
+    assert %{dirty: 0, in_flight: 0} = :convex_sidecar.backlog(name)
+  end
+
+  test "a log that is ill for several is not asked for all the others of the batch", %{log: log} do
+    {name, fake} = start_fake()
+    FakeSidecar.script(fake, [:silent])
+    for i <- 0..30, do: MemoryLog.add(log, "r#{i}", 1)
+    mark(name, log, "r0")
+    wait_until(fn -> sizes(fake) == [1] end)
+    MemoryLog.fail(log, :all, true)
+    for i <- 1..30, do: mark(name, log, "r#{i}")
+    FakeSidecar.wake(fake, {:ok, [{:ok, %{seq: 1, reason: nil}}]})
+    # Those that were not asked for are free to be taken when it is well.
+    wait_until(fn -> with(%{in_flight: later, dirty: dirty} <- :convex_sidecar.backlog(name), do: later in 3..9 and later + dirty == 30) end)
+
+    MemoryLog.fail(log, :all, false)
+    settle(name)
+    assert map_size(FakeSidecar.documents(fake)) == 31
+  end
 end

@@ -105,4 +105,69 @@ defmodule OpenAgentsRuntime.Convex.SidecarsTest do
     assert Sidecars.members() == [:x, :y]
     assert Sidecars.members(sidecar: :mine) == [:mine]
   end
+
+  # A member that is asked for its name changes the members: in the middle of the choice of an owner.
+  defmodule Meddler do
+    @moduledoc false
+    def member, do: {%{__struct__: __MODULE__}, node()}
+
+    # Called when it is inspected, which is how members are told apart.
+    def __struct__ do
+      case :persistent_term.get(__MODULE__, nil) do
+        nil -> :ok
+        members -> :persistent_term.erase(__MODULE__) && Sidecars.put(members, reproject: false)
+      end
+
+      raise "no struct"
+    end
+  end
+
+  defmodule MeddlingLog do
+    @moduledoc false
+    @behaviour OpenAgentsRuntime.Convex.EventLog
+    @impl true
+    def row(kind, id) do
+      with members when members != nil <- :persistent_term.get(__MODULE__, nil),
+           true <- :persistent_term.erase(__MODULE__),
+           do: Sidecars.put(members, reproject: false)
+
+      MemoryLog.row(kind, id)
+    end
+
+    @impl true
+    defdelegate events_after(kind, id, seq, limit), to: MemoryLog
+    @impl true
+    defdelegate ids(kind, after_id, limit), to: MemoryLog
+  end
+
+  test "members that change between the choice of an owner and the mark: the new owner has the mark", %{log: log} do
+    [{old, _}, {new, fake}] = pairs = start(2)
+    members = [old, Meddler.member()]
+    id = Enum.find(Stream.map(1..100, &"r#{&1}"), &(Sidecars.owner(members, "runtime/run_summary:#{&1}") == old))
+    MemoryLog.add(log, id, 1)
+    {:ok, _} = Sidecars.put(members, reproject: false)
+    :persistent_term.put(Meddler, [new])
+    :ok = Projector.project_run_async(id)
+    assert Sidecars.configured() == [new]
+    settle(pairs)
+    assert Map.keys(FakeSidecar.documents(fake)) == ["runtime/run_summary:#{id}"]
+  end
+
+  test "members that change while a call reads the log: the new owner has it as well", %{log: log} do
+    [{old, _}, {new, fake}] = pairs = start(2)
+    MemoryLog.add(log, "r", 1)
+    {:ok, _} = Sidecars.put([old], reproject: false)
+    :persistent_term.put(MeddlingLog, [new])
+    assert {:ok, %{write: "queued"}} = Projector.project_run("r", event_log: MeddlingLog)
+    assert Sidecars.configured() == [new]
+    settle(pairs)
+    assert Map.keys(FakeSidecar.documents(fake)) == ["runtime/run_summary:r"]
+  end
+
+  test "VMs that call the same sidecars by other instance names choose the same owners" do
+    there = for i <- 1..3, do: {:"sidecar#{i}", node()}
+    here = for {registered, _} <- there, do: start_instance(name: unique_name(), mode: :external, node: node(), registered_name: registered)
+    by_place = Map.new(Enum.zip(here, there))
+    for i <- 1..200, id = "runtime/run_summary:#{i}", do: assert(by_place[Sidecars.owner(here, id)] == Sidecars.owner(there, id))
+  end
 end
