@@ -564,6 +564,6 @@ defmodule ConvexSidecar.ConveyorTest do
 
     MemoryLog.fail(log, :all, false)
     settle(name)
-    assert map_size(FakeSidecar.documents(fake)) == 31
+    assert map_size(FakeSidecar.documents(fake)) == 30
   end
 end
