@@ -14,7 +14,7 @@
 -export([start_link/0, start_link/1, child_spec/1, stop/1, restart/1, await/2]).
 -export([project/5, project/6, upsert/4, upsert/5, batch/2, batch/3]).
 -export([project_async/4, project_all_async/3, settle/2, backlog/1]).
--export([health/1, checkpoint/2, clear/2, clear/3, status/1, status/2]).
+-export([health/1, state/1, checkpoint/2, clear/2, clear/3, status/1, status/2]).
 -export([flush/2, pause/1, resume/1, drain/1, drain/2, reload/1]).
 -export([audit/2, audit/3, audit_status/1, audit_cancel/1]).
 -export([dead_list/1, dead_list/2, dead_show/2, dead_retry/2, dead_drop/2]).
@@ -131,11 +131,17 @@ backlog(Name) -> convex_sidecar_marks:backlog(Name).
 
 %% ---- looking and steering
 
-%% @doc Whether requests reach the sidecar at this moment.  If not: why, and what to do about it.
+%% @doc Whether requests reach the sidecar, and it delivers or may soon.  If not: why, and what to do about it.
 %% Asks nobody, so it is good for a health check of the application.
 -spec health(convex_sidecar_instance:name()) ->
-    ok | {error, {not_started | not_connected | convex_sidecar_config:obstacle(), binary()}}.
+    ok
+    | {error, {not_started | not_connected | stopped | store_failing | convex_sidecar_config:obstacle(), binary()}}.
 health(Name) -> convex_sidecar_instance:health(Name).
+
+%% @doc How the sidecar, its endpoint, each kind that was ever ill, its mending and its store stand, as far as this VM
+%% has heard; asks nobody.  Empty: no instance of that name.
+-spec state(convex_sidecar_instance:name()) -> convex_sidecar_state:shown().
+state(Name) -> convex_sidecar_state:state(Name).
 
 -spec checkpoint(server(), binary()) -> {ok, map()} | {error, term()}.
 checkpoint(Server, DocumentId) -> call(Server, {checkpoint, DocumentId}, ?DEFAULT_MS).

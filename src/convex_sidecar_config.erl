@@ -41,7 +41,8 @@
     batch_limit := 1..10000,
     look_back_ms := non_neg_integer(),
     request_ms := pos_integer(),
-    sweep := undefined | module()
+    sweep := undefined | module(),
+    changed := undefined | module()
 }.
 
 %% What an option is for: one mode alone ignores it in the other, or refuses it with a sentence.
@@ -86,7 +87,10 @@ options_table() ->
         {request_ms, any, Milliseconds, {is, 10000}, "how long the asynchronous form waits for an answer"},
         {sweep, any, atom, {made, "none", fun none/2},
             "a module (behaviour `convex_sidecar_sweeper`) that says what is projected once more when a deployment was "
-            "wiped, restored or swapped; `OpenAgentsRuntime.Convex.Sidecar` has its own"}
+            "wiped, restored or swapped; `OpenAgentsRuntime.Convex.Sidecar` has its own"},
+        {changed, any, atom, {made, "none", fun none/2},
+            "a module (behaviour `convex_sidecar_state`) that is told of each change of state; "
+            "`OpenAgentsRuntime.Convex.Sidecar` makes telemetry of it"}
     ].
 
 %% @doc The options as a table in Markdown.

@@ -16,7 +16,7 @@
 
 -export([open/2, close/1, lookup/1, destination/1, set_node/2, set_up/2, is_up/1]).
 -export([health/1, with_tables/3, known_options/2, is_older/2]).
--export([watch_name/1, port_name/1, conveyor_name/1, sweeper_name/1, sup_name/1]).
+-export([state_name/1, watch_name/1, port_name/1, conveyor_name/1, sweeper_name/1, sup_name/1]).
 -export([hint/2, hint/3, remember/2, remember/4, forget/3]).
 -export([log/5, word/1]).
 
@@ -40,6 +40,8 @@
     %% An entity each: what is to be looked at again, and {{Mark, InTransaction}, Seen, Until, At}: what others than the conveyor want looked at; see convex_sidecar_looks.
     looks := ets:tid(),
     asked := ets:tid(),
+    %% {shown, Map}: how everything stands; see convex_sidecar_state.
+    state := ets:tid(),
     dirty_limit := pos_integer(),
     hint_limit := pos_integer()
 }.
@@ -69,9 +71,11 @@ open(Name, #{dest := Dest, dirty_limit := DirtyLimit, hint_limit := HintLimit}) 
         hints => ets:new(convex_sidecar_hints, [set | Concurrent]),
         looks => ets:new(convex_sidecar_looks, [set, public, {keypos, 2}]),
         asked => ets:new(convex_sidecar_asked, [set | Concurrent]),
+        state => ets:new(convex_sidecar_state, [set, public, {read_concurrency, true}]),
         dirty_limit => DirtyLimit,
         hint_limit => HintLimit
     },
+    ets:insert(maps:get(state, Info), {shown, #{}}),
     persistent_term:put({?MODULE, Name}, Info),
     Info.
 
@@ -111,24 +115,33 @@ set_node(Name, Node) ->
             persistent_term:put({?MODULE, Name}, Info#{dest := {Registered, Node}})
     end.
 
-%% @doc Whether requests reach the sidecar; if not, why, and a sentence that says what to do.
--spec health(name()) -> ok | {error, {not_started | not_connected | convex_sidecar_config:obstacle(), binary()}}.
+%% @doc Whether documents go their way, as far as this VM has heard; if not, why, and what to do.
+-spec health(name()) ->
+    ok | {error, {not_started | not_connected | stopped | store_failing | convex_sidecar_config:obstacle(), binary()}}.
 health(Name) ->
     case lookup(Name) of
-        {ok, Info} -> health_of(Info);
+        {ok, Info} -> health_of(Info, convex_sidecar_state:state(Name));
         error -> {error, {not_started, <<"no sidecar of this name was started; add it to a supervisor">>}}
     end.
 
-health_of(#{dest := {_, Node}} = Info) ->
+health_of(Info, Shown) ->
     case is_up(Info) orelse convex_sidecar_config:distribution() of
-        true ->
-            ok;
-        {_Why, _Text} = Obstacle ->
-            {error, Obstacle};
-        ok ->
-            Text = io_lib:format("no connection to ~ts yet; the log says why (sidecar.*, node.*)", [Node]),
-            {error, {not_connected, unicode:characters_to_binary(Text)}}
+        true -> health_of_delivery(Shown);
+        {_Why, _Text} = Obstacle -> {error, Obstacle};
+        ok -> {error, {not_connected, not_connected(Info, Shown)}}
     end.
+
+health_of_delivery(#{store := #{state := stopped} = Store}) -> {error, {store_failing, why_and_next(Store)}};
+health_of_delivery(#{endpoint := #{state := stopped} = Endpoint}) -> {error, {stopped, why_and_next(Endpoint)}};
+health_of_delivery(_) -> ok.
+
+not_connected(#{dest := {_, Node}}, #{sidecar := #{state := down} = Down}) ->
+    unicode:characters_to_binary(io_lib:format("no connection to ~ts: ~ts", [Node, why_and_next(Down)]));
+not_connected(#{dest := {_, Node}}, _) ->
+    unicode:characters_to_binary(io_lib:format("no connection to ~ts yet", [Node])).
+
+why_and_next(#{why := Why, next := <<>>}) -> Why;
+why_and_next(#{why := Why, next := Next}) -> <<Why/binary, "; next: ", Next/binary>>.
 
 %% @doc Note that the sidecar can (or cannot) be spoken to; only the watch does this.
 -spec set_up(info(), boolean()) -> ok.
@@ -175,6 +188,8 @@ is_older(_Name, _Reason) ->
 %% @doc The registered names of an instance's processes.
 -spec sup_name(name()) -> atom().
 sup_name(Name) -> suffixed(Name, "_sup").
+-spec state_name(name()) -> atom().
+state_name(Name) -> suffixed(Name, "_state").
 -spec watch_name(name()) -> atom().
 watch_name(Name) -> suffixed(Name, "_watch").
 -spec port_name(name()) -> atom().

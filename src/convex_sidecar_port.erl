@@ -48,6 +48,7 @@
 -define(LOOK_MS, 1000).
 -define(LINE_BYTES, 4096).
 -define(TAIL_LINES, 10).
+-define(STARTED_AGAIN, "see its last words; it is started again, for ever").
 
 -record(data, {
     %% fixed
@@ -143,7 +144,7 @@ waiting(Type, Event, Data) ->
 undistributed(enter, _Old, Data) ->
     case convex_sidecar_config:distribution() of
         {Why, Text} ->
-            log(warning, <<"sidecar.", (atom_to_binary(Why))/binary>>, "~ts", [Text], Data),
+            down(warning, <<"sidecar.", (atom_to_binary(Why))/binary>>, Text, "", Data),
             {keep_state, answer({error, Why}, Data), [{state_timeout, ?LOOK_MS, look}]};
         ok ->
             {keep_state_and_data, [{state_timeout, 0, look}]}
@@ -175,7 +176,7 @@ starting(info, {Port, {data, Line}}, #data{port = Port, options = #{start_ms := 
 starting(info, {Port, {exit_status, Status}}, #data{port = Port} = Data) ->
     exited(Status, Data);
 starting(state_timeout, not_ready, Data) ->
-    log(error, <<"sidecar.not_ready">>, "no ready line within start_ms~ts", [tail(Data)], Data),
+    down(error, <<"sidecar.not_ready">>, ["no ready line within start_ms", tail(Data)], ?STARTED_AGAIN, Data),
     signal("KILL", Data),
     {next_state, stopping, answer({error, not_ready}, Data#data{then = pause})};
 starting(Type, Event, Data) ->
@@ -191,13 +192,14 @@ running(info, {convex_sidecar, up}, #data{down_at = DownAt} = Data) ->
     Answered = answer({ok, #{gap_ms => now_ms() - DownAt}}, Data),
     {keep_state, Answered, [{state_timeout, infinity, not_connected}]};
 running(state_timeout, not_connected, Data) ->
-    log(warning, <<"sidecar.not_connected">>, "ready, but no connection to its node yet", [], Data),
+    Next = "see that epmd runs on this machine (`epmd -names`); it is tried again, for ever",
+    down(warning, <<"sidecar.not_connected">>, "ready, but no connection to its node yet", Next, Data),
     {keep_state, answer({error, not_connected}, Data)};
 running(info, {convex_sidecar, down}, Data) ->
     {keep_state, Data#data{down_at = now_ms()}};
 running(info, {convex_sidecar, silent}, Data) ->
-    log(error, <<"sidecar.frozen">>, "os_pid=~p takes connections and answers none~ts",
-        [Data#data.os_pid, tail(Data)], Data),
+    Why = io_lib:format("os_pid=~p takes connections and answers none~ts", [Data#data.os_pid, tail(Data)]),
+    down(error, <<"sidecar.frozen">>, Why, "nothing: it is killed and started again", Data),
     go_down(Data),
     signal("KILL", Data),
     {next_state, stopping, Data#data{then = pause}};
@@ -205,6 +207,7 @@ running(info, {Port, {exit_status, Status}}, #data{port = Port} = Data) ->
     exited(Status, Data);
 running({call, From}, restart, #data{restarts = Froms} = Data) ->
     go_down(Data),
+    down(info, <<"sidecar.restarting">>, "restart/1 was called", "", Data),
     signal("TERM", Data),
     {next_state, stopping, Data#data{restarts = [From | Froms], then = start, down_at = now_ms()}, [
         {{timeout, hurry}, ?RESTART_DRAIN_MS, again}
@@ -218,7 +221,7 @@ running(Type, Event, Data) ->
 stopping(enter, _Old, #data{options = #{drain_ms := Drain}}) ->
     {keep_state_and_data, [{state_timeout, Drain + ?KILL_AFTER_DRAIN_MS, still_there}]};
 stopping(info, {Port, {exit_status, Status}}, #data{port = Port} = Data) ->
-    log(info, <<"sidecar.ended">>, "~ts", [status(Status)], Data),
+    log(debug, <<"sidecar.ended">>, "~ts", [status(Status)], Data),
     {next_state, waiting, closed(Data)};
 stopping({timeout, hurry}, again, Data) ->
     signal("TERM", Data),
@@ -290,7 +293,8 @@ is_not_its("WATCHDOG_" ++ _) -> true;
 is_not_its(Key) -> Key =:= "NOTIFY_SOCKET".
 
 not_started(Reason, #data{options = #{program := Program}} = Data) ->
-    log(error, <<"sidecar.not_started">>, "program=~ts reason=~tp", [Program, Reason], Data),
+    Next = "see that the program is there and may be executed, and that the options are right; it is tried again, for ever",
+    down(error, <<"sidecar.not_started">>, io_lib:format("program=~ts reason=~tp", [Program, Reason]), Next, Data),
     {repeat_state, answer({error, {not_started, Reason}}, Data#data{then = pause})}.
 
 configuration(Sections, #data{node = Node, cookie = Cookie}) ->
@@ -334,10 +338,11 @@ ready(_Line, _Data) ->
 became_ready(Node, #data{node = Expected} = Data) ->
     case atom_to_binary(Expected) of
         Node ->
-            log(info, <<"sidecar.ready">>, "node=~ts os_pid=~p", [Node, Data#data.os_pid], Data),
+            log(debug, <<"sidecar.ready">>, "node=~ts os_pid=~p", [Node, Data#data.os_pid], Data),
             {next_state, running, Data};
         _Other ->
-            log(error, <<"sidecar.wrong_node">>, "node=~ts expected=~ts", [Node, Expected], Data),
+            Why = io_lib:format("node=~ts expected=~ts", [Node, Expected]),
+            down(error, <<"sidecar.wrong_node">>, Why, "see option `program`: it is not of this build", Data),
             signal("KILL", Data),
             {next_state, stopping, answer({error, wrong_node}, Data#data{then = pause})}
     end.
@@ -351,10 +356,10 @@ exited(Status, #data{ready_at = ReadyAt, options = #{backoff_min_ms := Min}} = D
     Steady = ReadyAt =/= undefined andalso now_ms() - ReadyAt >= ?STEADY_MS,
     case Status =:= 0 andalso ReadyAt =/= undefined of
         true ->
-            log(info, <<"sidecar.ended">>, "status=0", [], Data1),
+            down(info, <<"sidecar.ended">>, "status=0: it was told to end", "nothing: it is started again", Data1),
             {next_state, waiting, closed(Data1#data{then = start})};
         false ->
-            log(error, <<"sidecar.exited">>, "~ts~ts", [status(Status), tail(Data1)], Data1),
+            down(error, <<"sidecar.exited">>, [status(Status), tail(Data1)], ?STARTED_AGAIN, Data1),
             Data2 = answer({error, {exit_status, Status}}, Data1#data{then = pause}),
             Data3 =
                 case Steady of
@@ -407,7 +412,12 @@ said({eol, Bytes}, #data{name = Name, tail = Tail} = Data) ->
     Line = utf8(Bytes),
     {Level, Text} = level(Line),
     [Event | _] = binary:split(Text, <<" ">>),
-    logger:log(Level, "~ts", [Text], #{domain => [convex_sidecar], event => Event, instance => Name}),
+    Shown =
+        case convex_sidecar_state:is_told(Event) of
+            true -> debug;
+            false -> Level
+        end,
+    logger:log(Shown, "~ts", [Text], #{domain => [convex_sidecar], event => Event, instance => Name}),
     Data#data{tail = lists:sublist([Line | Tail], ?TAIL_LINES)}.
 
 level(<<"error ", Text/binary>>) -> {error, Text};
@@ -424,6 +434,10 @@ utf8(Bytes) ->
 
 tail(#data{tail = []}) -> "";
 tail(#data{tail = Tail}) -> ["; it said: " | lists:join(" | ", lists:reverse(Tail))].
+
+%% The line that says why the sidecar is not there.
+down(Level, Event, Why, Next, #data{name = Name}) ->
+    convex_sidecar_state:down(Name, Level, Event, {Why, Next}).
 
 log(Level, Event, Format, Args, #data{name = Name}) ->
     convex_sidecar_instance:log(Level, Event, Format, Args, Name).

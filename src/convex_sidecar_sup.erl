@@ -1,5 +1,6 @@
 %% convex_sidecar_sup - one instance: its tables, and the processes around them.
 %%
+%%   state      how the sidecar stands: keeps it, and says each change
 %%   watch      is the node there?  connects, publishes up and down
 %%   port       (managed mode) owns the operating-system process
 %%   conveyor   the asynchronous form: gathers, batches, sees to the answers
@@ -64,7 +65,8 @@ init(#{name := Name, mode := Mode, drain_ms := Drain} = Options) ->
     },
     Conveyor = Options#{hand_over => convex_sidecar_batch},
     Children =
-        [#{id => watch, start => {convex_sidecar_watch, start_link, [Options]}, shutdown => 2000}] ++
+        [#{id => state, start => {convex_sidecar_state, start_link, [Options]}}] ++
+            [#{id => watch, start => {convex_sidecar_watch, start_link, [Options]}, shutdown => 2000}] ++
             [Port || Mode =:= managed] ++
             [#{id => conveyor, start => {convex_sidecar_conveyor, start_link, [Conveyor]}, shutdown => 5000}] ++
             [#{id => sweeper, start => {convex_sidecar_sweeper, start_link, [Options]}} || maps:get(sweep, Options) =/= undefined],

@@ -111,7 +111,7 @@ start(Number, Why, #state{name = Name, module = Module} = State) ->
     Sweep = #sweep{
         number = Number, why = Why, sources = lists:usort([Source || {_, Source} <- Sources]), started_at = now_ms()
     },
-    log(warning, <<"sweep.started">>, Sweep, State),
+    log(debug, <<"sweep.started">>, Sweep, State),
     tell(started, Sweep, State),
     State#state.sweep =:= undefined andalso erlang:send_after(?LOOK_MS, self(), look),
     State#state{sweep = Sweep}.
@@ -126,7 +126,7 @@ look(#state{name = Name, sweep = #sweep{sources = Sources, looks = Looks} = Swee
     end.
 
 ended(#state{sweep = #sweep{number = Number} = Sweep, offer = Offer} = State) ->
-    log(info, <<"sweep.done">>, Sweep, State),
+    log(debug, <<"sweep.done">>, Sweep, State),
     tell(done, Sweep, State),
     Offer =/= undefined andalso convex_sidecar:abandon(Offer),
     Done = State#state{sweep = undefined, done = Number, offer = undefined},

@@ -133,9 +133,11 @@ up(enter, _Old, #data{info = Info, waiters = Waiters, min_ms = Min} = Data) ->
     tell(Data, up),
     Replies = [{reply, From, ok} || From <- maps:values(Waiters)],
     {keep_state, Data#data{waiters = #{}, pause_ms = Min, failures = 0, hanging = 0}, Replies};
-up(info, {nodedown, Node}, #data{node = Node} = Data) ->
+up(info, {nodedown, Node}, #data{node = Node, info = #{name := Name}} = Data) ->
     went_down(Data),
-    log(warning, <<"node.down">>, Data),
+    Why = io_lib:format("node=~ts: the connection has ended", [Node]),
+    Next = "nothing: it is made again; if it is not, see that the sidecar, its machine and its epmd run",
+    convex_sidecar_state:down(Name, warning, <<"node.down">>, {Why, Next}),
     {next_state, trying, Data};
 up({call, From}, {await, _}, _Data) ->
     {keep_state_and_data, [{reply, From, ok}]};
@@ -178,7 +180,7 @@ attempt(#data{node = Node} = Data) ->
 say(_Why, _Text, #data{said = true} = Data) ->
     Data;
 say(Why, Text, #data{info = #{name := Name}} = Data) ->
-    convex_sidecar_instance:log(warning, <<"node.", (atom_to_binary(Why))/binary>>, "~ts", [Text], Name),
+    convex_sidecar_state:down(Name, warning, <<"node.", (atom_to_binary(Why))/binary>>, {Text, ""}),
     Data#data{said = true}.
 
 %% The helper's exit reason is `normal' when there is a connection.
@@ -199,12 +201,15 @@ connect(Node, Cookie) ->
 
 attempted(normal, #data{node = Node} = Data) ->
     erlang:monitor_node(Node, true),
-    log(info, <<"node.up">>, Data),
     {next_state, up, Data};
 attempted(Why, #data{pause_ms = Pause, max_ms = Max, failures = N} = Data0) ->
     Data = hanging(Data0#data{pause_ms = min(Pause * 2, Max), failures = N + 1}),
-    N + 1 =:= ?FAILURES_SAID andalso log(warning, <<"node.unreachable">>, Why, Data),
+    N + 1 =:= ?FAILURES_SAID andalso say_unreachable(Why, Data),
     {keep_state, Data, [{state_timeout, Pause, again}]}.
+
+say_unreachable(Why, #data{info = #{name := Name}, node = Node}) ->
+    Next = "see that the sidecar runs, that epmd has its name, and that the cookie is right; it is tried again, for ever",
+    convex_sidecar_state:down(Name, warning, <<"node.unreachable">>, {io_lib:format("node=~ts why=~0tp", [Node, Why]), Next}).
 
 hanging(#data{helper_at = At, hanging = N} = Data) ->
     case now_ms() - At >= ?HANGING_MS of
@@ -230,7 +235,11 @@ went_down(#data{info = Info} = Data) ->
 
 %% Those who are not there yet look at the flag when they start.
 tell(#data{info = #{name := Name}}, What) ->
-    Receivers = [convex_sidecar_instance:port_name(Name), convex_sidecar_instance:conveyor_name(Name)],
+    Receivers = [
+        convex_sidecar_instance:state_name(Name),
+        convex_sidecar_instance:port_name(Name),
+        convex_sidecar_instance:conveyor_name(Name)
+    ],
     _ = [Pid ! {convex_sidecar, What} || R <- Receivers, Pid <- [whereis(R)], is_pid(Pid)],
     ok.
 
@@ -242,15 +251,5 @@ flush_nodedown(Node) ->
         {nodedown, Node} -> ok
     after 0 -> ok
     end.
-
-log(Level, Event, Data) -> log(Level, Event, none, Data).
-
-log(Level, Event, Why, #data{info = #{name := Name}, node = Node}) ->
-    Text =
-        case Why of
-            none -> "";
-            _ -> io_lib:format(" why=~0tp", [Why])
-        end,
-    convex_sidecar_instance:log(Level, Event, "node=~ts~ts", [Node, Text], Name).
 
 now_ms() -> erlang:monotonic_time(millisecond).

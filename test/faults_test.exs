@@ -381,7 +381,7 @@ defmodule FaultsTest do
       signal(c, "TERM")
       assert_receive {:log, :info, %{event: "sidecar.stopped"}, text}, 5000
       assert text =~ "pending=0"
-      assert_receive {:log, :info, %{event: "sidecar.ended"}, ended}, 5000
+      assert_receive {:log, _, %{event: "sidecar.ended"}, ended}, 5000
       assert ended =~ "status=0"
       assert standing(c) == ["t"]
     end

@@ -520,6 +520,18 @@ static bool take_status(struct control *c, struct dist_session *session, struct 
     return answer_with(c, session, caller, c->wires.status);
 }
 
+/* {changes, Seen} */
+static bool take_changes(struct control *c, struct dist_session *session, struct caller *caller,
+                         term words)
+{
+    int64_t seen;
+
+    if (c->wires.changes == NULL || !term_integer(term_element(words, 1), &seen))
+        return false;
+    c->wires.changes(c->wires.arg, session, caller, seen);
+    return true;
+}
+
 static bool take_peers(struct control *c, struct dist_session *session, struct caller *caller,
                        term words)
 {
@@ -558,12 +570,12 @@ static const struct word {
     uint32_t arity;
     bool (*take)(struct control *, struct dist_session *, struct caller *, term);
 } words_known[] = {
-    {"checkpoint", 2, take_checkpoint}, {"clear", 2, take_clear}, {"clear", 3, take_clear},
-    {"status", 0, take_status},         {"flush", 2, take_flush}, {"pause", 0, take_pause},
-    {"resume", 0, take_resume},         {"drain", 0, take_drain}, {"drain", 2, take_drain},
-    {"reload", 0, take_reload},         {"dead", 2, take_dead},   {"peers", 0, take_peers},
-    {"explain", 2, take_explain},       {"tap", 2, take_tap},     {"pending", 2, take_pending},
-    {"adopt", 2, take_adopt},
+    {"checkpoint", 2, take_checkpoint}, {"clear", 2, take_clear},     {"clear", 3, take_clear},
+    {"status", 0, take_status},         {"flush", 2, take_flush},     {"pause", 0, take_pause},
+    {"resume", 0, take_resume},         {"drain", 0, take_drain},     {"drain", 2, take_drain},
+    {"reload", 0, take_reload},         {"dead", 2, take_dead},       {"peers", 0, take_peers},
+    {"explain", 2, take_explain},       {"tap", 2, take_tap},         {"pending", 2, take_pending},
+    {"adopt", 2, take_adopt},           {"changes", 2, take_changes},
 };
 
 bool control_take(struct control *c, struct dist_session *session, struct caller *caller,

@@ -25,6 +25,9 @@ struct control_wires {
      * ${dry_run}: only say it. */
     void (*adopt)(void *arg, bool dry_run, char *text);
     struct sweeps *sweeps;
+    /* Answer as soon as the sidecar stands otherwise than when it had that number; takes ${caller}.
+     */
+    void (*changes)(void *arg, struct dist_session *session, struct caller *caller, int64_t seen);
     /* Append the status map as a term. */
     void (*status)(void *arg, struct buf *term);
     struct audit_wires audit;

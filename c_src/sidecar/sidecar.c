@@ -38,6 +38,7 @@
 #include "sidecar/sandbox.h"
 #include "sidecar/service.h"
 #include "sidecar/sinks.h"
+#include "status/changes.h"
 #include "status/history.h"
 #include "status/observe.h"
 #include "status/status.h"
@@ -58,6 +59,7 @@ struct sidecar {
     struct audit *audit;                 /* NULL: the sink cannot be read back */
     struct control *control;
     struct sweeps *sweeps;
+    struct changes *changes;
     struct intake *intake;
     struct dist *dist;
     struct control_socket *control_socket;
@@ -131,6 +133,12 @@ static void wire_adopt(void *arg, bool dry_run, char *text)
 static void wire_status(void *arg, struct buf *b)
 {
     status_put_term(&((struct sidecar *)arg)->status, b);
+}
+
+static void wire_changes(void *arg, struct dist_session *session, struct caller *caller,
+                         int64_t seen)
+{
+    changes_take(((struct sidecar *)arg)->changes, session, caller, seen);
 }
 
 static void wire_peers(void *arg, struct buf *b)
@@ -299,6 +307,7 @@ static void open_intake(struct sidecar *s)
         .reload = wire_reload,
         .adopt = wire_adopt,
         .sweeps = s->sweeps = sweeps_new(s->outbox),
+        .changes = wire_changes,
         .status = wire_status,
         .peers = wire_peers,
         .audit = {s->audit, audit_start, audit_cancel, audit_progress},
@@ -324,6 +333,7 @@ static void open_intake(struct sidecar *s)
                         .dispatch = s->dispatch,
                         .control = s->control,
                         .sweeps = s->sweeps};
+    s->changes = changes_new(&s->status);
 }
 
 static enum err open_dist(struct sidecar *s, struct fault *fault)
@@ -443,6 +453,7 @@ void sidecar_tick(struct sidecar *s)
     beats_tick(elapsed_ms < TICK_MAX_MS ? elapsed_ms : TICK_MAX_MS);
     history_tick(s->history, clock_mono_us(), clock_wall_us());
     sweeps_tick(s->sweeps, clock_mono_us());
+    changes_tick(s->changes);
 }
 
 void sidecar_put_sentence(const struct sidecar *s, struct buf *b)
@@ -490,6 +501,7 @@ uint64_t sidecar_close(struct sidecar *s, int64_t wait_ms)
     dist_close(s->dist);
     intake_close(s->intake);
     control_free(s->control);
+    changes_free(s->changes);
     sweeps_free(s->sweeps);
     audit_close(s->audit);
     outbox_close(s->outbox);

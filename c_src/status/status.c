@@ -286,6 +286,55 @@ void status_put_term(const struct status *s, struct buf *b)
     put_map(s, true, b);
 }
 
+/* ---- what a change of is told ---------------------------------------------------- */
+
+void status_stand(const struct status *s, struct status_stand *stand)
+{
+    struct dispatch_status d;
+    struct destination_known k;
+
+    dispatch_status(s->dispatch, &d);
+    outbox_destination(s->outbox, &k);
+    memset(stand, 0, sizeof *stand);
+    stand->endpoint = d.endpoint.state;
+    stand->is_well = outbox_is_well(s->outbox);
+    stand->is_mending = k.has_doubt;
+    for (size_t i = 0; i < d.kind_count; i++) {
+        memcpy(stand->kinds[i].name, d.kinds[i].name, strlen(d.kinds[i].name));
+        stand->kinds[i].state = d.kinds[i].scope.state;
+    }
+}
+
+static void put_mending(struct buf *b, const struct destination_known *k)
+{
+    term_put_atom(b, "mending");
+    if (!k->has_doubt) {
+        term_put_atom(b, "nil");
+        return;
+    }
+    term_put_map(b, 2);
+    put_text(b, "why", k->doubt_why);
+    put_time(b, "since", k->doubt_since_us);
+}
+
+void status_put_stand(const struct status *s, int64_t number, struct buf *b)
+{
+    struct dispatch_status d;
+    struct destination_known k;
+
+    dispatch_status(s->dispatch, &d);
+    outbox_destination(s->outbox, &k);
+    term_put_map(b, 8);
+    put_count(b, "number", number);
+    put_text(b, "state", dispatch_state_text(d.endpoint.state));
+    put_text(b, "why", d.endpoint.why);
+    put_text(b, "next", next_of(s, &d));
+    put_time(b, "since", d.endpoint.since_us);
+    put_flag(b, "store_ok", outbox_is_well(s->outbox));
+    put_kinds(b, &d);
+    put_mending(b, &k);
+}
+
 struct peer_list {
     struct buf items;
     uint32_t count;

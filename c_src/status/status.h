@@ -5,12 +5,11 @@
 
 #include "ground/base.h"
 #include "ground/buf.h"
+#include "delivery/dispatch.h"
 
 struct control;
-struct dispatch;
 struct dist;
 struct letters;
-struct outbox;
 struct sweeps;
 
 /* Where it is read from; sidecar fills it.  Everything is borrowed. */
@@ -31,6 +30,22 @@ struct status {
 
 /** status_put_term(s, b): The map of docs/PROTOCOL.md, as a term.  Any thread; waits for nobody. */
 void status_put_term(const struct status *s, struct buf *b);
+/* What a change of is told (changes.h).  Zeroed before it is filled, so compared as bytes. */
+struct status_stand {
+    enum dispatch_state endpoint;
+    bool is_well, is_mending; /* the store takes documents; what was confirmed is sent again */
+    struct {
+        char name[64];
+        enum dispatch_state state;
+    } kinds[DISPATCH_KINDS]; /* those that are not running */
+};
+
+/** status_stand(s, stand): How the sidecar stands.  Any thread; waits for nobody. */
+void status_stand(const struct status *s, struct status_stand *stand);
+/** status_put_stand(s, number, b): The same with its number and reasons, the map of {changes, N}.
+ */
+void status_put_stand(const struct status *s, int64_t number, struct buf *b);
+
 /** status_put_peers(s, b): The BEAM nodes that are connected, as a list of maps. */
 void status_put_peers(const struct status *s, struct buf *b);
 /** status_put_json(s, b): The same as a JSON object, for who has come by HTTP: ids of documents

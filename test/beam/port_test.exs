@@ -53,7 +53,7 @@ defmodule ConvexSidecar.PortTest do
   test "a program that says that it migrates its store has more than start_ms" do
     watch_log()
     {name, dir} = start_program(:migrating, start_ms: 250)
-    assert_receive {:log, :info, %{event: "sidecar.ready", instance: ^name}, _}, 5000
+    assert_receive {:log, :debug, %{event: "sidecar.ready", instance: ^name}, _}, 5000
     assert [_] = starts(dir)
     end_program(name)
   end

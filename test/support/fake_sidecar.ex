@@ -23,8 +23,14 @@ defmodule FakeSidecar do
   @doc "Answer the requests that were left silent, in order."
   def wake(fake, answer), do: GenServer.call(fake, {:fake, :wake, answer})
 
+  @doc "It stands so from now on: the map of `{changes, N}`, but for the number."
+  def change(fake, map) do
+    well = %{state: "running", why: "", next: "", since: "", store_ok: true, kinds: [], mending: nil}
+    GenServer.call(fake, {:fake, :change, Map.merge(well, map)})
+  end
+
   @impl true
-  def init(nil), do: {:ok, %{script: [], requests: [], documents: %{}, silent: []}}
+  def init(nil), do: {:ok, %{script: [], requests: [], documents: %{}, silent: [], waiting: [], stand: nil, number: 0}}
 
   @impl true
   def handle_call({:fake, :script, answers}, _from, state),
@@ -38,6 +44,15 @@ defmodule FakeSidecar do
   def handle_call({:fake, :wake, answer}, _from, state) do
     Enum.each(state.silent, &GenServer.reply(&1, answer))
     {:reply, length(state.silent), %{state | silent: []}}
+  end
+
+  # What the VM waits for is nobody's script: answered by change/2.
+  def handle_call({:changes, seen}, from, state) do
+    {:noreply, tell(%{state | waiting: [{seen, from} | state.waiting]})}
+  end
+
+  def handle_call({:fake, :change, map}, _from, state) do
+    {:reply, :ok, tell(%{state | stand: map, number: state.number + 1})}
   end
 
   def handle_call(request, from, state) do
@@ -56,6 +71,14 @@ defmodule FakeSidecar do
       reply ->
         {:reply, reply, state}
     end
+  end
+
+  defp tell(%{stand: nil} = state), do: state
+
+  defp tell(%{number: number, stand: stand} = state) do
+    {waiting, due} = Enum.split_with(state.waiting, fn {seen, _from} -> seen == number end)
+    for {_seen, from} <- due, do: GenServer.reply(from, {:ok, Map.put(stand, :number, number)})
+    %{state | waiting: waiting}
   end
 
   defp answer({:batch, requests}, state) do

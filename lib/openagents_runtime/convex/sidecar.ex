@@ -42,6 +42,7 @@ defmodule OpenAgentsRuntime.Convex.Sidecar do
     Projector,
     Sidecars,
     Sweep,
+    Telemetry,
     Testing
   }
 
@@ -75,6 +76,7 @@ defmodule OpenAgentsRuntime.Convex.Sidecar do
   defp start(opts, options) do
     {catch_up, options} = Map.pop(options, :catch_up, has_event_log?())
     options = if has_event_log?(), do: Map.put_new(options, :sweep, Sweep), else: options
+    options = Map.put_new(options, :changed, Telemetry)
 
     with :ok <- Kinds.check(),
          {:ok, pid} <- :convex_sidecar.start_link(options) do
@@ -110,16 +112,29 @@ defmodule OpenAgentsRuntime.Convex.Sidecar do
   def restart(opts \\ []), do: :convex_sidecar.restart(server(opts))
 
   @doc """
-  `:ok` when projections reach the sidecar; else why not, and a sentence that says what to do.
+  `:ok` when projections reach the sidecar, and it delivers or will by itself; else why not, and a sentence that says
+  what to do: `:stopped` and `:store_failing` want a person, the others are of the way to the sidecar.
   For a health check of the application: nobody is asked, so it costs nothing.
   """
   @spec health(keyword()) ::
           :ok
           | {:error,
-             {:not_started | :not_connected | :convex_sidecar_config.obstacle(), String.t()}}
+             {:not_started
+              | :not_connected
+              | :stopped
+              | :store_failing
+              | :convex_sidecar_config.obstacle(), String.t()}}
   def health(opts \\ []) do
     if Testing.mode() == :disabled, do: :convex_sidecar.health(server(opts)), else: :ok
   end
+
+  @doc """
+  How everything stands as far as this VM has heard (nobody is asked): `:sidecar`, `:endpoint`, `:mending`, `:store`, and
+  `{:kind, name}` of each kind that was ever ill, each with `state`, `why`, `next` and `since` (monotonic milliseconds).
+  Each change is a line of the log and a telemetry event (`OpenAgentsRuntime.Convex.Telemetry`).
+  """
+  @spec state(keyword()) :: :convex_sidecar_state.shown()
+  def state(opts \\ []), do: :convex_sidecar.state(server(opts))
 
   @doc "The sidecar's status map."
   @spec status(keyword()) :: {:ok, map()} | {:error, term()}

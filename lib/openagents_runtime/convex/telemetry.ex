@@ -1,6 +1,6 @@
 defmodule OpenAgentsRuntime.Convex.Telemetry do
   @moduledoc """
-  The four events that users of the runtime already watch, and one of the sidecar's own.
+  The four events that users of the runtime already watch, and two of the sidecar's own.
 
   | event (`[:openagents_runtime, :convex, :projection, _]`) | measurements | metadata |
   | --- | --- | --- |
@@ -9,6 +9,18 @@ defmodule OpenAgentsRuntime.Convex.Telemetry do
   | `:drift` | `count` | `projection, reason_class, document_id, entity_id` |
   | `:replay` | `count, duration_ms` | `scope, result, reason_class` |
   | `:sweep` (when Convex was found to be wiped, restored or another, and all is projected once more) | `count, duration_ms` | `instance, phase ("started", "done"), why` |
+  | `:state` (something stands otherwise than before) | `count, duration_ms` (in the state before) | `instance, scope, kind, state, was, why, next` |
+
+  `scope` of `:state` says what has changed; each change is one line of the log as well. `why` and `next` are sentences,
+  no tags.
+
+  | `scope` | `state`, `was` | |
+  | --- | --- | --- |
+  | `"sidecar"` | `"up"`, `"down"`, first `"starting"` | whether this VM reaches it |
+  | `"endpoint"` | `"running"`, `"waiting"`, `"stopped"`, `"paused"` | delivery to Convex; waiting passes by itself, stopped wants a person |
+  | `"kind"` | `"running"`, `"waiting"`, `"stopped"` | delivery of the kind in `kind` |
+  | `"mending"` | `"mending"`, `"running"` (done) | what was confirmed may be gone in Convex, and is sent again |
+  | `"store"` | `"running"`, `"stopped"` | its disk: nothing is taken while it fails |
 
   They go to the `telemetry` library when it is loaded, and to a handler when one is
   configured: a function of three arguments, or a module with `handle_event/4` (as a
@@ -20,6 +32,8 @@ defmodule OpenAgentsRuntime.Convex.Telemetry do
 
   For `Telemetry.Metrics`, `metrics/0` is the list of what these events measure; labels are of bounded variety.
   """
+
+  @behaviour :convex_sidecar_state
 
   alias OpenAgentsRuntime.Convex.Summary
 
@@ -71,7 +85,8 @@ defmodule OpenAgentsRuntime.Convex.Telemetry do
           {:counter, "write_failure.count", [tags: [:projection, :reason_class]]},
           {:counter, "drift.count", [tags: [:projection, :reason_class]]},
           {:counter, "replay.count", [tags: [:scope, :result, :reason_class]]},
-          {:distribution, "replay.duration_ms", [tags: [:scope, :result]] ++ times}
+          {:distribution, "replay.duration_ms", [tags: [:scope, :result]] ++ times},
+          {:counter, "state.count", [tags: [:instance, :scope, :kind, :state]]}
         ],
         do:
           apply(Telemetry.Metrics, type, ["openagents_runtime.convex.projection." <> name, options])
@@ -141,6 +156,24 @@ defmodule OpenAgentsRuntime.Convex.Telemetry do
       phase: to_string(phase),
       why: why
     })
+  end
+
+  @doc "The event of a change of state."
+  @impl :convex_sidecar_state
+  @spec changed(atom(), :convex_sidecar_state.change()) :: :ok
+  def changed(instance, %{duration_ms: duration_ms} = change) do
+    words = Map.take(change, [:kind, :why, :next])
+
+    execute(
+      @prefix ++ [:state],
+      %{count: 1, duration_ms: duration_ms},
+      Map.merge(words, %{
+        instance: instance,
+        scope: to_string(change.scope),
+        state: to_string(change.state),
+        was: to_string(change.was)
+      })
+    )
   end
 
   @doc """
