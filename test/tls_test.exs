@@ -51,7 +51,7 @@ defmodule TlsTest do
     wait_until(fn -> status(c).state == "waiting" and status(c)[:why] =~ why end, 10_000)
     assert %{state: "waiting", metrics: %{pending: 1, delivered_total: 0}} = status(c)
     refute_received {:tls_front, :request}
-    assert_received {:log, :warning, _, "dispatch.waiting" <> _}
+    assert_receive {:log, :warning, %{event: "delivery.waiting"}, _}, 5000
     c
   end
 

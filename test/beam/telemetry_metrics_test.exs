@@ -15,7 +15,7 @@ defmodule ConvexSidecar.TelemetryMetricsTest do
 
     list = Ours.metrics()
     events = for {_, name, _} <- list, uniq: true, do: name |> String.split(".") |> Enum.at(3)
-    assert Enum.sort(events) == ~w(drift replay write write_failure)
+    assert Enum.sort(events) == ~w(drift replay state write write_failure)
 
     assert Enum.all?(list, fn {_, name, o} ->
              name =~ ~r/^openagents_runtime\.convex\.projection\./ and o[:tags] -- [:document_id] == o[:tags]
