@@ -29,6 +29,7 @@
     mode := managed | external,
     %% undefined: this VM has no distribution yet, so a managed sidecar has no node name yet
     dest := {atom(), node() | undefined},
+    port := undefined | inet:port_number(),
     program := file:name_all(),
     config := fun(() -> sections()),
     cookie := undefined | fun(() -> atom()),
@@ -69,6 +70,9 @@ options_table() ->
         {store_dir, managed, path, {made, "`[store] dir`", fun none/2}, "the directory of the store"},
         {node, any, node, {made, "managed: `VM_convex@127.0.0.1`, after this VM; external: required", fun node/2},
             "the node of the sidecar"},
+        {port, {external, "is told by the program in managed mode; [node] port is the one it is to have"},
+            {integer, 1, 65535}, {made, "asked of epmd", fun none/2},
+            "where that node listens, for a VM with `-epmd_module convex_sidecar_epmd`, which needs no epmd"},
         {registered_name, any, atom, {is, convex_sidecar}, "the name that the sidecar has at its node"},
         {cookie, {external, "is made fresh in managed mode; leave it out"}, cookie,
             {made, "that of this VM", fun none/2}, "the cookie of the node, or a fun, so that it is not printed"},
@@ -222,7 +226,9 @@ own_part(Name) -> atom_to_list(Name).
 %% @doc Whether this VM can speak to a sidecar; if not, why, and what to do, for the log and for health/1.
 -spec distribution() -> ok | {obstacle(), binary()}.
 distribution() ->
-    distribution(is_alive(), protocol(), net_kernel:longnames(), init:get_argument(erl_epmd_port) =/= error).
+    distribution(is_alive(), protocol(), net_kernel:longnames(), has_one_port()).
+
+has_one_port() -> init:get_argument(erl_epmd_port) =/= error andalso not convex_sidecar_epmd:is_used().
 
 %% @private
 %% The same of any VM: whether it is distributed, -proto_dist, its names, whether it has -erl_epmd_port.
@@ -240,8 +246,8 @@ distribution(IsAlive, Protocol, LongNames, HasOnePort) ->
             "start it with --name app@HOST instead of --sname, or without -proto_dist inet6_tcp")};
         epmd -> {no_epmd, unanswered("this VM finds all nodes at one port, without epmd (-erl_epmd_port or ERL_DIST_PORT), "
             "and the sidecar, which is a node of its own, has another",
-            "start it without that, with an epmd (`epmd -address 127.0.0.1 -daemon`); "
-            "inet_dist_listen_min and inet_dist_listen_max of kernel fix the port as well")};
+            "start it with -epmd_module convex_sidecar_epmd as well, which knows the sidecar's port, or without that and with "
+            "an epmd (`epmd -address 127.0.0.1 -daemon`)")};
         other -> {other_distribution, unanswered(["this VM speaks ", Protocol, ", which the sidecar does not"],
             "start it without -proto_dist, or with inet_tcp or inet6_tcp")}
     end.

@@ -66,6 +66,8 @@
     pause_ms :: pos_integer(),
     down_at :: integer(),
     then = start :: start | pause,
+    %% why this VM cannot speak to the program, as it was said last
+    obstacle = none :: none | convex_sidecar_config:obstacle(),
     restarts = [] :: [gen_statem:from()]
 }).
 
@@ -142,17 +144,16 @@ waiting(Type, Event, Data) ->
 
 %% @private
 undistributed(enter, _Old, Data) ->
+    {keep_state, Data#data{obstacle = none}, [{state_timeout, 0, look}]};
+undistributed(state_timeout, look, #data{obstacle = Said} = Data) ->
     case convex_sidecar_config:distribution() of
+        ok ->
+            {next_state, waiting, Data#data{then = start}};
+        {Said, _Text} ->
+            {keep_state_and_data, [{state_timeout, ?LOOK_MS, look}]};
         {Why, Text} ->
             down(warning, <<"sidecar.", (atom_to_binary(Why))/binary>>, Text, "", Data),
-            {keep_state, answer({error, Why}, Data), [{state_timeout, ?LOOK_MS, look}]};
-        ok ->
-            {keep_state_and_data, [{state_timeout, 0, look}]}
-    end;
-undistributed(state_timeout, look, Data) ->
-    case convex_sidecar_config:distribution() of
-        ok -> {next_state, waiting, Data#data{then = start}};
-        {_Why, _Text} -> {keep_state_and_data, [{state_timeout, ?LOOK_MS, look}]}
+            {keep_state, answer({error, Why}, Data#data{obstacle = Why}), [{state_timeout, ?LOOK_MS, look}]}
     end;
 undistributed({call, From}, restart, Data) ->
     case convex_sidecar_config:distribution() of
@@ -169,7 +170,7 @@ starting(enter, _Old, #data{options = #{start_ms := StartMs}}) ->
     {keep_state_and_data, [{state_timeout, StartMs, not_ready}]};
 starting(info, {Port, {data, Line}}, #data{port = Port, options = #{start_ms := StartMs}} = Data) ->
     case ready(Line, Data) of
-        {ready, Node} -> became_ready(Node, Data);
+        {ready, Node, Listens} -> became_ready(Node, Listens, Data);
         migrating -> {keep_state_and_data, [{state_timeout, max(StartMs, ?MIGRATING_MS), not_ready}]};
         no -> {keep_state, said(Line, Data)}
     end;
@@ -298,7 +299,8 @@ not_started(Reason, #data{options = #{program := Program}} = Data) ->
     {repeat_state, answer({error, {not_started, Reason}}, Data#data{then = pause})}.
 
 configuration(Sections, #data{node = Node, cookie = Cookie}) ->
-    convex_sidecar_config:ini(Sections, [{node, name, Node}, {node, cookie, Cookie()}]).
+    Own = [{node, name, Node}, {node, cookie, Cookie()}] ++ [{node, epmd, off} || convex_sidecar_epmd:is_used()],
+    convex_sidecar_config:ini(Sections, Own).
 
 %% The sidecar is called after this VM, whose name may have come later than the options.
 with_node(#data{name = Name, node = undefined} = Data) ->
@@ -326,8 +328,8 @@ os_pid_of(Port) ->
     end.
 
 ready({eol, <<"ready ", Rest/binary>>}, _Data) ->
-    case re:run(Rest, "node=(\\S+)", [{capture, all_but_first, binary}]) of
-        {match, [Node]} -> {ready, Node};
+    case re:run(Rest, "node=(\\S+) port=([0-9]+)", [{capture, all_but_first, binary}]) of
+        {match, [Node, Port]} -> {ready, Node, binary_to_integer(Port)};
         nomatch -> no
     end;
 ready({eol, <<"migrating ", _/binary>>}, _Data) ->
@@ -335,9 +337,10 @@ ready({eol, <<"migrating ", _/binary>>}, _Data) ->
 ready(_Line, _Data) ->
     no.
 
-became_ready(Node, #data{node = Expected} = Data) ->
+became_ready(Node, Port, #data{node = Expected} = Data) ->
     case atom_to_binary(Expected) of
         Node ->
+            convex_sidecar_epmd:put(Expected, Port),
             log(debug, <<"sidecar.ready">>, "node=~ts os_pid=~p", [Node, Data#data.os_pid], Data),
             {next_state, running, Data};
         _Other ->

@@ -52,8 +52,8 @@
     helper_at = 0 :: integer(),
     failures = 0 :: non_neg_integer(),
     hanging = 0 :: non_neg_integer(),
-    %% it was said that this VM has no distribution
-    said = false :: boolean(),
+    %% why this VM cannot speak to the sidecar, as it was said last
+    said = none :: none | convex_sidecar_config:obstacle(),
     waiters = #{} :: #{reference() => gen_statem:from()}
 }).
 
@@ -95,6 +95,7 @@ init(#{name := Name, mode := Mode, dest := {_, Node}} = Options) ->
         cookie = Cookie
     },
     convex_sidecar_instance:set_up(Info, false),
+    _ = [convex_sidecar_epmd:put(Node, Port) || #{port := Port} <- [Options], Port =/= undefined],
     case Mode of
         external -> {ok, trying, Data};
         managed -> {ok, idle, Data}
@@ -173,15 +174,15 @@ any(_Type, _Event, _Data) ->
 %% This VM itself (tests, a sidecar written in Erlang) needs no distribution.
 attempt(#data{node = Node} = Data) ->
     case Node =:= node() orelse convex_sidecar_config:distribution() of
-        Good when Good =:= true; Good =:= ok -> attempt_now(Data#data{said = false});
+        Good when Good =:= true; Good =:= ok -> attempt_now(Data#data{said = none});
         {Why, Text} -> {keep_state, say(Why, Text, Data), [{state_timeout, ?LOOK_MS, again}]}
     end.
 
-say(_Why, _Text, #data{said = true} = Data) ->
+say(Why, _Text, #data{said = Why} = Data) ->
     Data;
 say(Why, Text, #data{info = #{name := Name}} = Data) ->
     convex_sidecar_state:down(Name, warning, <<"node.", (atom_to_binary(Why))/binary>>, {Text, ""}),
-    Data#data{said = true}.
+    Data#data{said = Why}.
 
 %% The helper's exit reason is `normal' when there is a connection.
 attempt_now(#data{node = Node, cookie = Cookie} = Data) ->

@@ -414,9 +414,9 @@ static bool is_atom_text(const char *text)
 /* Listen, be known to epmd, start accepting; what fails leaves the rest to dist_close. */
 static enum err go(struct dist *d, const struct dist_options *o, struct fault *fault)
 {
-    enum err e = node_open(o->node, o->cookie, o->listen_address, &d->node, fault);
+    enum err e = node_open(o->node, o->cookie, o->listen_address, o->port, &d->node, fault);
 
-    if (e == ERR_OK)
+    if (e == ERR_OK && !o->is_unpublished)
         e = publish_open(node_alive(d->node), node_port(d->node), &d->publish, fault);
     if (e != ERR_OK)
         return e;

@@ -21,6 +21,8 @@ struct dist_options {
     const char *cookie;
     const char *listen_address;  /* IPv4; NULL: what the node's host resolves to if that is
                                     loopback, else 127.0.0.1 */
+    int port;                    /* to listen on; 0: any */
+    bool is_unpublished;         /* epmd is not told: who connects knows the port */
     const char *registered_name; /* "convex_sidecar" */
     const char *allow_nodes;  /* blank-separated node names or "*@host" patterns; NULL or "": all */
     size_t max_message_bytes; /* a larger message is drained and answered with an error */

@@ -137,8 +137,10 @@ enum err epmd_register(const char *alive, int port, int *fd, struct fault *fault
     int at = epmd_port(), s = connect_to(at, deadline_ms);
 
     if (s < 0)
-        return fault_fail(fault, ERR_SYSTEM, NULL, "no epmd at 127.0.0.1:%d: %s", at,
-                          strerror(errno));
+        return fault_fail(fault, ERR_SYSTEM, NULL,
+                          "no epmd at 127.0.0.1:%d: %s; start one (epmd -daemon), or say [node] "
+                          "epmd = off where BEAM nodes are told the port",
+                          at, strerror(errno));
     int result = request(s, alive, port) ? answer(s, deadline_ms) : -1;
     if (result == 0) {
         *fd = s;

@@ -85,8 +85,10 @@ static int wire_listen(void *ctx, void *addr, int *len, int backlog)
 {
     struct wire *w = ctx;
     socklen_t size = (socklen_t)*len;
+    int on = 1; /* a port that was given is free again at once when its process has ended */
 
-    if (bind(w->fd, addr, size) != 0 || listen(w->fd, backlog) != 0 ||
+    if (setsockopt(w->fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
+        bind(w->fd, addr, size) != 0 || listen(w->fd, backlog) != 0 ||
         getsockname(w->fd, addr, &size) != 0)
         return w->error = errno;
     *len = (int)size;
@@ -310,8 +312,8 @@ static void introduce(struct node *n, const char *name, const char *cookie, stru
     POST(n->self_len < PID_BYTES);
 }
 
-enum err node_open(const char *name, const char *cookie, const char *address, struct node **n,
-                   struct fault *fault)
+enum err node_open(const char *name, const char *cookie, const char *address, int port,
+                   struct node **n, struct fault *fault)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     struct in_addr a;
@@ -326,8 +328,10 @@ enum err node_open(const char *name, const char *cookie, const char *address, st
     struct node *new = base_alloc(sizeof *new);
     inet_ntop(AF_INET, &a, text, sizeof text);
     introduce(new, name, cookie, &a);
+    new->port = port;
     if (ei_xlisten(&new->ei, &a, &new->port, BACKLOG) < 0) {
-        fault_say(fault, NULL, "cannot listen on %s: %s", text, strerror(new->listener.error));
+        fault_say(fault, NULL, "cannot listen on %s, port %d: %s", text, port,
+                  strerror(new->listener.error));
         node_close(new);
         return ERR_SYSTEM;
     }

@@ -14,15 +14,16 @@ struct node; /* opaque */
 #define NODE_NAME_MAX 257 /* bytes of a peer's name with its terminator; ours is shorter */
 
 /**
- * node_open(name, cookie, address, n, fault):
- * Become the node ${name} and listen on a port of the kernel's choice.  ${address}: IPv4; NULL or
+ * node_open(name, cookie, address, port, n, fault):
+ * Become the node ${name} and listen on ${port}; 0: one of the kernel's choice.  ${address}: IPv4;
+ * NULL or
  * "": what the name's host resolves to if that is loopback, else 127.0.0.1.
  * ERR_INVALID: a bad name, cookie or address; ERR_SYSTEM: cannot listen; ${fault}->why says which.
  * The process's limit of open files becomes the highest it may be, at most 65536 (ei allocates
  * by it).
  */
-enum err node_open(const char *name, const char *cookie, const char *address, struct node **n,
-                   struct fault *fault) MUST_CHECK;
+enum err node_open(const char *name, const char *cookie, const char *address, int port,
+                   struct node **n, struct fault *fault) MUST_CHECK;
 
 /** node_close(n): Stop listening; the cookie is wiped.  NULL is harmless. */
 void node_close(struct node *n);

@@ -65,17 +65,17 @@ void publish_close(struct publish *p)
 
 bool publish_stands(const struct publish *p)
 {
-    return p->stands;
+    return p == NULL || p->stands;
 }
 
 int publish_fd(const struct publish *p)
 {
-    return p->fd;
+    return p != NULL ? p->fd : -1;
 }
 
 int64_t publish_due_ms(const struct publish *p)
 {
-    return p->due_ms;
+    return p != NULL ? p->due_ms : INT64_MAX;
 }
 
 /* Whether epmd's end is closed; one that goes on talking is no epmd, and as good as gone. */

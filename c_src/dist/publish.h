@@ -15,7 +15,8 @@ enum err publish_open(const char *alive, int port, struct publish **p,
 /** publish_close(p): Take the name back.  NULL is harmless. */
 void publish_close(struct publish *p);
 
-/** publish_stands(p): Whether epmd has the name at present.  Any thread. */
+/** publish_stands(p): Whether epmd has the name at present.  Any thread.  NULL, here and below:
+ * nobody is to be told, and that stands. */
 bool publish_stands(const struct publish *p);
 /** publish_fd(p): To be polled for reading; -1 while epmd is gone. */
 int publish_fd(const struct publish *p);

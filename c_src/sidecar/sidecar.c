@@ -342,6 +342,8 @@ static enum err open_dist(struct sidecar *s, struct fault *fault)
     const struct dist_options options = {.node = c->node_name,
                                          .cookie = c->node_cookie,
                                          .listen_address = text_or_null(c->node_listen_address),
+                                         .port = (int)c->node_port,
+                                         .is_unpublished = !c->node_epmd,
                                          .registered_name = c->node_registered_name,
                                          .allow_nodes = c->node_allow_nodes,
                                          .max_message_bytes = (size_t)c->node_max_message_bytes,

@@ -71,9 +71,10 @@ defmodule ConvexSidecar.NoDistributionTest do
   end
 
   # What speaks otherwise: each works, or one line says what to do and nothing else happens.
-  defp speaking(args) do
-    children = [{DiskEventLog, dir: tmp_dir()}, {Sidecar, store_dir: Path.join(tmp_dir(), "store")}]
-    vm = Vm.start(dynamic: :later, args: args, env: [convex_event_log: DiskEventLog], children: children)
+  defp speaking(args, options \\ []) do
+    children = [{DiskEventLog, dir: tmp_dir()}, {Sidecar, options[:sidecar] || [store_dir: Path.join(tmp_dir(), "store")]}]
+    options = Keyword.merge([dynamic: :later], Keyword.delete(options, :sidecar))
+    vm = Vm.start([args: args, env: [convex_event_log: DiskEventLog], children: children] ++ options)
     assert Vm.call(vm, Vm, :append, [["r"], 2]) == :ok
     vm
   end
@@ -99,9 +100,96 @@ defmodule ConvexSidecar.NoDistributionTest do
     Vm.distribute(vm)
     assert server(vm, :await, [2500]) == {:error, :unavailable}
     assert {:error, {:no_epmd, text}} = Vm.call(vm, Sidecar, :health, [])
-    assert text =~ "without epmd" and text =~ "start it without that"
+    assert text =~ "without epmd" and text =~ "-epmd_module convex_sidecar_epmd"
     assert Vm.call(vm, Sidecar, :restart, []) == {:error, :no_epmd}
     assert Vm.call(vm, OpenAgentsRuntime.Convex, :health, []) == {:error, {:no_epmd, text}}
+  end
+
+  # The application stands, one line says why, and no program was started.
+  defp stands_with(vm, obstacle) do
+    assert {:error, {^obstacle, text}} = Vm.call(vm, OpenAgentsRuntime.Convex, :health, [])
+    wait_until(fn -> Vm.logged(vm, "sidecar.#{obstacle}") != [] end)
+    assert server(vm, :await, [1500]) == {:error, :unavailable}
+    assert [{:warning, line}] = Vm.logged(vm, "sidecar.#{obstacle}")
+    assert line =~ text
+    assert Vm.call(vm, Projector, :project_run_async, ["r"]) == :ok
+    assert Vm.call(vm, :convex_sidecar_port, :os_pid, [:convex_sidecar]) == :undefined
+    assert is_pid(Vm.call(vm, Process, :whereis, [:convex_sidecar_sup]))
+  end
+
+  test "short names: works" do
+    vm = speaking([])
+    {:ok, _} = Vm.call(vm, :net_kernel, :start, [[:"short_#{unique()}_#{System.pid()}", :shortnames]])
+    assert server(vm, :await, [10_000]) == :ok
+    assert {:ok, %{node: node}} = Vm.call(vm, Sidecar, :status, [])
+    assert node =~ "_convex@localhost"
+  end
+
+  test "TLS distribution is not spoken, and one line says so" do
+    vm = speaking([~c"-proto_dist", ~c"inet_tls"])
+    Vm.distribute(vm)
+    stands_with(vm, :tls_distribution)
+  end
+
+  test "short names over IPv6 lead to no sidecar, and one line says so" do
+    vm = speaking([~c"-proto_dist", ~c"inet6_tcp"])
+
+    case Vm.call(vm, :net_kernel, :start, [[:"short6_#{unique()}_#{System.pid()}", :shortnames]]) do
+      {:ok, _} -> stands_with(vm, :short_names_over_ipv6)
+      {:error, _} -> IO.puts("    not shown here: this machine's name has no IPv6 address")
+    end
+  end
+
+  @own_epmd [~c"-epmd_module", ~c"convex_sidecar_epmd", ~c"-pa"]
+
+  # Nobody listens where epmd would be.
+  defp no_epmd, do: free_port()
+
+  defp free_port do
+    {:ok, socket} = :gen_tcp.listen(0, ip: {127, 0, 0, 1})
+    {:ok, port} = :inet.port(socket)
+    :ok = :gen_tcp.close(socket)
+    port
+  end
+
+  defp ebin, do: :convex_sidecar |> Application.app_dir("ebin") |> String.to_charlist()
+
+  test "no epmd: -epmd_module convex_sidecar_epmd finds the sidecar, with and without a port for all nodes" do
+    for more <- [[], [~c"-erl_epmd_port", Integer.to_charlist(free_port())]] do
+      vm = speaking(@own_epmd ++ [ebin() | more], epmd: no_epmd(), dynamic: false)
+      assert server(vm, :await, [10_000]) == :ok
+      assert server(vm, :settle, [10_000]) == :ok
+      assert {:ok, %{seq: 2}} = server(vm, :checkpoint, ["runtime/run_summary:r"])
+      # Another process has another port.
+      assert {:ok, _} = Vm.call(vm, Sidecar, :restart, [])
+      assert Vm.call(vm, Sidecar, :health, []) == :ok
+      assert Vm.logged(vm, "sidecar.exited") == []
+      Vm.kill(vm)
+    end
+  end
+
+  test "no epmd, external: [node] port and epmd = off there, port here" do
+    port = free_port()
+    node = :"without_#{unique()}_#{System.pid()}@127.0.0.1"
+    program = Application.app_dir(:convex_sidecar, "priv/convex_sidecar")
+    child = Port.open({:spawn_executable, program}, [:binary, :exit_status, line: 1000, args: ["run", "--managed"]])
+    section = [name: node, cookie: Node.get_cookie(), port: port, epmd: :off]
+    Port.command(child, :convex_sidecar_config.ini([node: section, store: [dir: Path.join(tmp_dir(), "store")]], []))
+    assert_receive {^child, {:data, {:eol, "ready " <> ready}}}, 10_000
+    assert ready =~ "node=#{node} port=#{port} "
+
+    sidecar = [mode: :external, node: node, port: port]
+    vm = speaking(@own_epmd ++ [ebin()], epmd: no_epmd(), dynamic: false, sidecar: sidecar)
+    assert server(vm, :await, [10_000]) == :ok
+    assert server(vm, :settle, [10_000]) == :ok
+    assert {:ok, %{published: true, metrics: %{pending: _}}} = Vm.call(vm, Sidecar, :status, [])
+    Port.close(child)
+  end
+
+  test "no epmd and nothing else: the VM gets no name, and the application stands" do
+    vm = speaking([], epmd: no_epmd())
+    assert {:error, _} = Vm.call(vm, :net_kernel, :start, [[vm.node, :longnames]])
+    stands_with(vm, :no_distribution)
   end
 
   test "what a VM speaks: it works, or a sentence says what to do" do

@@ -83,7 +83,7 @@ static struct node *node(void)
 
     if (n == NULL) {
         log_open(LOG_ERROR);
-        PRE(node_open("fuzz@127.0.0.1", "cookie", "127.0.0.1", &n, &fault) == ERR_OK);
+        PRE(node_open("fuzz@127.0.0.1", "cookie", "127.0.0.1", 0, &n, &fault) == ERR_OK);
     }
     return n;
 }

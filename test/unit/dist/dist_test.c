@@ -657,3 +657,35 @@ TEST(closing_does_not_wait_for_a_silent_handshake)
     ck_assert_int_lt(clock_mono_ms() - start_ms, 2000);
     close(fd);
 }
+
+/* Without an epmd: who connects knows the port, which may be given, and given again. */
+TEST(a_node_that_nobody_is_told_of_needs_no_epmd)
+{
+    struct dist_options options = {.node = NODE,
+                                   .cookie = "secret",
+                                   .is_unpublished = true,
+                                   .registered_name = "srv",
+                                   .max_message_bytes = 1 << 20,
+                                   .max_unsent_bytes = 1 << 20,
+                                   .max_peers = 8};
+    const struct dist_handler handler = {NULL, on_call, on_cast, on_gathered, on_left};
+    struct dist *d = NULL, *other = NULL;
+    struct fault fault;
+    struct twin t;
+
+    ck_assert_msg(dist_open(&options, &handler, &d, &fault) == ERR_OK, "%s", fault.why);
+    ck_assert(dist_is_published(d));
+    for (int i = 0; i < 2; i++) {
+        ck_assert_int_ge(dial(&t, d, "one", "secret"), 0);
+        ask(&t, "srv", "hello");
+        ck_assert(answered(&t, "hello"));
+        options.port = dist_port(d);
+        ck_assert_int_eq(dist_open(&options, &handler, &other, &fault), ERR_SYSTEM);
+        ck_assert_ptr_nonnull(strstr(fault.why, "cannot listen on 127.0.0.1, port "));
+        dist_close(d);
+        close(t.fd);
+        ck_assert_msg(dist_open(&options, &handler, &d, &fault) == ERR_OK, "%s", fault.why);
+        ck_assert_int_eq(dist_port(d), options.port);
+    }
+    dist_close(d);
+}
