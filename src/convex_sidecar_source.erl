@@ -69,6 +69,8 @@
     {all | more, [convex_sidecar:entity_id()]}.
 -optional_callbacks([options/1, done/5, many/1, rows/3, events_of/4, in_transaction/1, changed_since/4]).
 
+%% Between two lines of the log.
+-define(FAILED_EVERY_MS, 10000).
 -define(PAGE, 5000).
 %% Beside the columns of a row: by what its versions are ordered, where the source knows.
 -define(VERSION, '$version').
@@ -258,11 +260,31 @@ tell({{Kind, Id}, {Module, Arg}}, Outcome, Ms, Name) ->
         Class:Reason -> failed(Class, Reason, Kind, Id, Name)
     end.
 
-%% @doc Say that a callback of the source raised.
+%% @doc Say that a callback of the source raised: one line in ten seconds, with how many there were that no line
+%% was written for. An event log that is ill is ill for every entity that waits.
 -spec failed(error | exit | throw, term(), convex_sidecar:kind(), binary(), convex_sidecar_instance:name()) -> ok.
 failed(Class, Reason, Kind, Id, Name) ->
-    Args = [Kind, convex_sidecar_instance:word(Id), Class, Reason],
-    convex_sidecar_instance:log(error, <<"conveyor.source_failed">>, "kind=~ts id=~ts ~ts:~0tp", Args, Name).
+    case unsaid(Name) of
+        held_back ->
+            ok;
+        Unsaid ->
+            Args = [Kind, convex_sidecar_instance:word(Id), Unsaid, Class, Reason],
+            Format = "kind=~ts id=~ts held_back=~b ~ts:~0tp",
+            convex_sidecar_instance:log(error, <<"conveyor.source_failed">>, Format, Args, Name)
+    end.
+
+unsaid(Name) ->
+    Now = erlang:monotonic_time(millisecond),
+    convex_sidecar_instance:with_tables(Name, 0, fun(#{state := Table}) ->
+        case ets:lookup(Table, source_failed) of
+            [{_, Until, _}] when Now < Until ->
+                _ = ets:update_counter(Table, source_failed, {3, 1}),
+                held_back;
+            Before ->
+                ets:insert(Table, {source_failed, Now + ?FAILED_EVERY_MS, 0}),
+                lists:sum([Count || {_, _, Count} <- Before])
+        end
+    end).
 
 %% @doc Project an entity and wait for the answer to its last page.  `Options' as for
 %% convex_sidecar:project/6.  What fails because the sidecar is away, busy or ill is left to

@@ -66,12 +66,23 @@ static void drop_gone(struct changes *c)
     c->count = left;
 }
 
+static bool is_same(const struct status_stand *a, const struct status_stand *b)
+{
+    bool same =
+        a->endpoint == b->endpoint && a->is_well == b->is_well && a->is_mending == b->is_mending;
+
+    for (size_t i = 0; same && i < DISPATCH_KINDS; i++)
+        same = a->kinds[i].state == b->kinds[i].state &&
+               strcmp(a->kinds[i].name, b->kinds[i].name) == 0;
+    return same;
+}
+
 static void look(struct changes *c)
 {
     struct status_stand stand;
 
     status_stand(c->status, &stand);
-    if (c->number > 0 && memcmp(&stand, &c->now, sizeof stand) == 0)
+    if (c->number > 0 && is_same(&stand, &c->now))
         return;
     c->now = stand;
     c->number++;

@@ -402,6 +402,10 @@ defmodule ConvexSidecar.ConveyorTest do
     assert :convex_sidecar.project_all_async(name, :run_summary, log) == :ok
     assert_receive {:log, :error, %{event: "conveyor.source_failed", instance: ^name}, _}, 5000
     wait_until(fn -> :convex_sidecar.backlog(name) == %{dirty: 0, in_flight: 0, sweeps: 1} end)
+    # It is asked again and again, and said once in ten seconds.
+    tried = MemoryLog.failures(log)
+    wait_until(fn -> MemoryLog.failures(log) > tried end)
+    refute_received {:log, :error, %{event: "conveyor.source_failed", instance: ^name}, _}
     MemoryLog.fail(log, :all, false)
     settle(name)
     assert map_size(FakeSidecar.documents(fake)) == 10

@@ -176,9 +176,9 @@ defmodule Bench.Versions do
       :ok = :convex_sidecar.project_async(s.name, @kind, id, {Stamped, table})
     end
 
+    # The table stays: what was appended is looked at again.
     :ok = :convex_sidecar.settle(s.name, 60_000)
     flush(s)
-    :ets.delete(table)
   end
 
   # ---- inside: doing nothing
@@ -186,7 +186,8 @@ defmodule Bench.Versions do
   @doc "Processor time a second of this VM and of the sidecar, us, and the sidecar's own memory, MB."
   def idle(s, ms) do
     flush(s)
-    Process.sleep(500)
+    # What was appended last is looked at again after 2 s.
+    Process.sleep(3000)
     {vm, sidecar} = {vm_cpu_ns(), cpu_ns(s.pid)}
     Process.sleep(ms)
     {vm, sidecar} = {(vm_cpu_ns() - vm) / ms, (cpu_ns(s.pid) - sidecar) / ms}

@@ -41,6 +41,9 @@ defmodule MemoryLog do
   @doc "Make reads of this id (or of everything, `:all`) raise, or not."
   def fail({_, {table, _}}, id, fails?), do: :ets.insert(table, {{:fail, id}, fails?})
 
+  @doc "How many reads have raised."
+  def failures({_, {table, _}}), do: :ets.lookup_element(table, :failures, 2)
+
   @doc "Another event stands in the place of one, as after a transaction that rolled back."
   def replace({_, {table, _}}, id, seq, type),
     do: :ets.update_element(table, {:event, :run_summary, id, seq}, {2, event(seq, type)})
@@ -97,7 +100,9 @@ defmodule MemoryLog do
   defp last, do: :persistent_term.get(__MODULE__)
 
   defp maybe_fail(table, id) do
-    for {_, true} <- :ets.lookup(table, {:fail, id}) ++ :ets.lookup(table, {:fail, :all}),
-        do: raise("the event log is ill")
+    for {_, true} <- :ets.lookup(table, {:fail, id}) ++ :ets.lookup(table, {:fail, :all}) do
+      :ets.update_counter(table, :failures, 1, {:failures, 0})
+      raise "the event log is ill"
+    end
   end
 end
