@@ -215,6 +215,14 @@ defmodule ConvexSidecar.NoDistributionTest do
     end
   end
 
+  # As a release reads sys.config, of an application that is not called :openagents_runtime.
+  test "the configuration in a file of the VM counts, whatever the application is called" do
+    dir = tmp_dir()
+    File.write!(Path.join(dir, "sys.config"), "[{openagents_runtime, [{convex_event_log, 'Elixir.FromFile'}]}].")
+    vm = Vm.start(dynamic: :later, args: [~c"-config", to_charlist(Path.join(dir, "sys"))])
+    assert Vm.call(vm, Application, :get_env, [:openagents_runtime, :convex_event_log]) == FromFile
+  end
+
   test "health/1 of what is not there, and of what cannot be reached" do
     assert {:error, {:not_started, "no sidecar of this name" <> _}} = Sidecar.health(sidecar: unique_name())
     name = start_instance(name: unique_name(), mode: :external, node: :"nobody@127.0.0.1")

@@ -9,12 +9,22 @@ defmodule OpenAgentsRuntime.Convex.Application do
   @impl true
   def start(_type, _args) do
     with :ok <- OwnModules.check() do
+      read_configuration()
       SinkCheckpoints.open()
 
       Supervisor.start_link([SinkQueue],
         strategy: :one_for_one,
         name: OpenAgentsRuntime.Convex.Supervisor
       )
+    end
+  end
+
+  # A release hands the configuration of an application out when that is loaded, and an application of another name has
+  # no :openagents_runtime to load.
+  defp read_configuration do
+    if :code.where_is_file('openagents_runtime.app') == :non_existing do
+      words = [vsn: '1', modules: [], registered: [], applications: [:kernel, :stdlib]]
+      :application.load({:application, :openagents_runtime, words})
     end
   end
 
