@@ -120,3 +120,17 @@ from_page() { block "$@" >"$WORK/follow" && in_image "$(cat "$WORK/follow")"; }
 # start_image: what its CMD says, with the variables of IMAGE_ENV.
 start_image() { "$image" run $last "exec $("$image" cmd $last)" >"$WORK/app.log" 2>&1 & pids+=($!); }
 well() { from_page "is it well?" docs/guides/releases.md | grep -x :ok; }
+
+# ---- what pages quote
+
+# quoted HEADING [N]: the Nth fence without a language in the section that begins so.
+quoted() {
+    awk -v heading="$1" -v wanted="${2:-1}" '
+        /^```/ && !fence { fence = 1; plain = $0 == "```"; if (inside && plain) n++; next }
+        /^```/ { fence = 0; next }
+        /^## / && !fence { inside = index($0, heading) == 4 }
+        inside && fence && plain && n == wanted { print; some = 1 }
+        END { exit !some }' "$HERE/$PAGE"
+}
+# as_quoted HEADING [N]: what the last command said has each of these lines, or a longer one.
+as_quoted() { local line; quoted "$@" >"$WORK/quoted" || return; while IFS= read -r line; do said "$line" || return; done <"$WORK/quoted"; }
