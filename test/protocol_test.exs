@@ -350,6 +350,16 @@ defmodule ProtocolTest do
       assert {:ok, [{:ok, %{seq: 1}}]} = ask(c, {:batch, [{:project, :run_summary, "fits", %{}, events(1..1), %{}}]})
     end
 
+    test "has at most 10,000 requests", c do
+      {:ok, %{metrics: %{requests_total: before, requests_refused_total: refused}}} = ask(c, :status)
+      assert {:error, :bad_request} = ask(c, {:batch, List.duplicate([], 10_001)})
+      assert {:ok, replies} = ask(c, {:batch, List.duplicate([], 10_000)})
+      assert length(replies) == 10_000
+      {:ok, %{metrics: %{requests_total: later, requests_refused_total: refused_later}}} = ask(c, :status)
+      # What is no batch is one refusal, and no request.
+      assert {later - before, refused_later - refused} == {10_000, 10_001}
+    end
+
     test "is one commit", c do
       {:ok, %{metrics: %{commits_total: before}}} = ask(c, :status)
       {:ok, :paused} = ask(c, :pause)

@@ -371,6 +371,25 @@ TEST(it_listens_on_loopback_only)
     stop(d);
 }
 
+/* Whatever the host is called: who wants more has to say the address. */
+TEST(a_host_that_is_no_address_is_listened_for_on_loopback)
+{
+    struct dist *d = NULL;
+    struct fault fault;
+
+    epmd_start();
+    ck_assert_msg(open_node("cside@some.host", "secret", NULL, &d, &fault) == ERR_OK, "%s",
+                  fault.why);
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons((uint16_t)dist_port(d))};
+    for (uint32_t i = 0; i < 2; i++) {
+        int fd = socket(AF_INET, SOCK_STREAM, 0);
+        a.sin_addr.s_addr = htonl(INADDR_LOOPBACK + i);
+        ck_assert_int_eq(connect(fd, (struct sockaddr *)&a, sizeof a) == 0, i == 0);
+        close(fd);
+    }
+    stop(d);
+}
+
 TEST(a_newer_connection_of_the_same_node_replaces_the_older)
 {
     struct dist *d = start();
@@ -628,6 +647,31 @@ TEST(a_beam_gets_in_beside_500_that_say_nothing)
 TEST(a_beam_gets_in_beside_200_that_say_too_little)
 {
     get_in_beside(200, 3);
+}
+
+/* Nothing, the beginning of a name, and a whole name with nothing after it: each has 7 s. */
+TEST(who_does_not_end_a_handshake_is_cut_off_at_the_deadline)
+{
+    static const char name[] = "\0\30N\0\0\0\17\337\7\377\275\0\0\0\1\0\11a@b.c.d.e";
+    const size_t said[] = {0, 3, sizeof name - 1};
+    struct dist *d = start();
+    int fds[3];
+
+    int64_t start_ms = clock_mono_ms();
+    for (int i = 0; i < 3; i++) {
+        fds[i] = knock(d);
+        ck_assert_int_eq(send(fds[i], name, said[i], MSG_NOSIGNAL), (ssize_t)said[i]);
+    }
+    for (int i = 0; i < 3; i++) {
+        char rest[100];
+        struct pollfd p = {fds[i], POLLIN, 0};
+        while (poll(&p, 1, 20000) == 1 && recv(fds[i], rest, sizeof rest, 0) > 0)
+            continue;
+        ck_assert_int_ge(clock_mono_ms() - start_ms, 6500);
+        ck_assert_int_lt(clock_mono_ms() - start_ms, 15000);
+        close(fds[i]);
+    }
+    stop(d);
 }
 
 TEST(who_says_nothing_longest_gives_way_when_all_places_are_taken)

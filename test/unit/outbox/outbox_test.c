@@ -93,6 +93,39 @@ TEST(a_new_document_is_kept_and_can_be_read)
     outbox_close(NULL);
 }
 
+/* Whether on_work was called, soon, as often as said since ${was}, which moves on. */
+static void check_works(int *was, int more)
+{
+    for (int i = 0; i < 5000 && atomic_load(&kit_works) < *was + more; i++)
+        usleep(1000);
+    ck_assert_int_eq(atomic_load(&kit_works), *was + more);
+    *was += more;
+}
+
+TEST(delivery_is_woken_by_each_round_that_brings_work_and_by_no_other)
+{
+    struct house h = house_open();
+
+    do_look(h.o, A);
+    int works = atomic_load(&kit_works);
+    do_look(h.o, A);
+    check_works(&works, 0);
+    do_put(h.o, A, 1, 1);
+    check_works(&works, 1);
+    do_put(h.o, A, 1, 1); /* the same */
+    do_look(h.o, A);
+    check_works(&works, 0);
+    kit_done(h.o, A); /* what is settled is looked up again */
+    check_works(&works, 1);
+    ck_assert_int_eq(do_simple(h.o, fn_clear, A), ERR_OK);
+    check_works(&works, 1);
+    kit_dead(h.o, A, "refused");
+    check_works(&works, 1);
+    do_look(h.o, A);
+    check_works(&works, 0);
+    house_close(&h);
+}
+
 TEST(the_decision_table_holds_for_pending_and_delivered)
 {
     struct house h = house_open();
