@@ -174,7 +174,7 @@ static void print_row(term row, const struct table *t, FILE *out)
     for (size_t i = 0; i < t->count; i++) {
         if (row == NULL) {
             b.len = 0;
-            buf_slice(&b, t->columns[i]);
+            put_plain(&b, t->columns[i]);
         } else {
             put_cell(&b, row, t->columns[i]);
         }

@@ -261,6 +261,13 @@ TEST(what_a_terminal_would_obey_is_escaped_everywhere)
     put_ok(&b);
     term_put_tuple(&b, 0);
     assert_printed(&b, true, true, "\"(a tuple that cannot be shown)\"\n");
+    put_ok(&b); /* the head of a table, which is of the rows' own keys */
+    term_put_list(&b, 1);
+    term_put_map(&b, 1);
+    term_put_text(&b, "ki\xee\x1b");
+    term_put_integer(&b, 7);
+    term_put_nil(&b);
+    assert_printed(&b, false, true, "ki\\xee\\x1b\n7\n");
 }
 
 /* A list nobody has named columns for shows its own: the kinds of a status, the peers. */
