@@ -1,39 +1,36 @@
 /*
- * store.c - six tables in one LMDB environment.
+ * store.c - six tables in one LMDB environment, and the thread that writes.
  *
  * The happy path: take DIR/lock, open DIR/data.mdb, then for each transaction
  * begin, get and put, commit.  A commit is LMDB's default, durable one: pages are
  * written beside the old ones, fdatasync, then the meta page with O_DSYNC; a crash
- * at any instant leaves the last committed state.  Views read that state in
- * place, without copies and without locks while they are active.
+ * at any instant leaves the last committed state.  Threads that only read have views
+ * of that state (store_view.c).
  *
  * What can go wrong:
  *   no space, i/o error   the transaction is aborted and says why; nothing else
  *   the meta page failed  LMDB declares the environment broken (MDB_PANIC): it is
  *                         closed and opened again by the next begin
- *   the file is damaged   LMDB trusts what it reads and would crash: it is probed
- *                         before (pages.c), and refused
+ *   the file is damaged   LMDB answers an error, or a key that cannot come next: the next
+ *                         start is told to copy what can be read (crash_mark.c), and
+ *                         nothing is written any more; or it dies, with the same mark
  *   the map fills up      it is doubled at a begin, before it is full
  *   another process       refused by flock(2), with its pid
  * The map changes place only while no view is active (see `active`).
  *
- * One thread writes; views are on any thread.
+ * One thread.
  */
 
-#include "store/store.h"
+#include "store/store_inside.h"
 
 #include "ground/log.h"
 #include "store/crash_mark.h"
 #include "store/format.h"
-#include "store/readers.h"
 #include "store/record.h"
 #include "store/store_dir.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <lmdb.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <sys/statvfs.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -41,52 +38,7 @@
 #define FULL_BYTES    ((uint64_t)1 << 20) /* a disk with less room is full */
 #define COUNTED_PAGES 8192                /* 32 MiB */
 
-struct store {
-    /* fixed after open */
-    char *dir;
-    unsigned format;       /* whose tables it has */
-    unsigned flags;        /* of mdb_env_open */
-    int lock_fd;           /* -1: of a copy, which its owner holds */
-    unsigned newer;        /* the format, where a newer sidecar made it */
-    atomic_bool is_marked; /* as damaged, for the next start; nothing is written any more */
-    /* the writing thread's */
-    MDB_txn *txn;
-    MDB_cursor *cursors[STORE_TABLE_COUNT]; /* of txn, opened when needed */
-    struct readers readers;
-    char why[256];
-    /* changed by the writing thread, under lock, while no view is active */
-    MDB_env *env;   /* NULL: broken, to be opened again */
-    bool is_broken; /* it is to be closed as soon as no view is active; none becomes so */
-    MDB_dbi dbi[STORE_TABLE_COUNT];
-    size_t map_bytes;
-    /* under lock */
-    pthread_mutex_t lock;
-    struct store_view *views;
-    size_t active; /* views between first use and release */
-};
-
-struct store_view {
-    struct store *store;
-    enum store_table table;
-    struct store_view *prev, *next; /* under store->lock */
-    /* the reading thread's; the store's while not active */
-    MDB_txn *txn;
-    MDB_cursor *cursor;
-    bool active;
-};
-
-static MDB_val val_of(struct slice s)
-{
-    return (MDB_val){.mv_size = s.len, .mv_data = (void *)s.data};
-}
-
-static struct slice slice_val(MDB_val v)
-{
-    return slice_of(v.mv_data, v.mv_size);
-}
-
-/* What LMDB says of a file that is not what it has written. */
-static bool is_damage(int rc)
+bool store_is_damage(int rc)
 {
     return rc == MDB_CORRUPTED || rc == MDB_PAGE_NOTFOUND || rc == MDB_INVALID ||
            rc == MDB_CURSOR_FULL || rc == MDB_PAGE_FULL;
@@ -113,7 +65,7 @@ static const char *reason(const char *dir, int rc)
 
 static enum err answer(struct store *s, int rc)
 {
-    if (is_damage(rc))
+    if (store_is_damage(rc))
         store_mark_damaged(s, mdb_strerror(rc));
     if (rc == 0)
         return ERR_OK;
@@ -130,14 +82,14 @@ static enum err answer(struct store *s, int rc)
 /* The format's record, before anything is written: a newer sidecar's store is left alone. */
 static int check_format(struct store *s, MDB_txn *txn)
 {
-    MDB_val key = val_of(slice_str("format")), value;
+    MDB_val key = store_val(slice_str("format")), value;
     struct fault ignored;
     unsigned format;
     int rc = mdb_dbi_open(txn, store_table_name(STORE_META), 0, &s->dbi[STORE_META]);
 
     if (rc == 0)
         rc = mdb_get(txn, s->dbi[STORE_META], &key, &value);
-    if (rc == 0 && format_parse(slice_val(value), &format, &ignored) == ERR_OK &&
+    if (rc == 0 && format_parse(store_slice(value), &format, &ignored) == ERR_OK &&
         format > STORE_FORMAT) {
         s->newer = format;
         return MDB_VERSION_MISMATCH;
@@ -150,7 +102,7 @@ static int check_ours(struct store *s, MDB_txn *txn, bool *is_new)
 {
     MDB_dbi root;
     MDB_stat st;
-    MDB_val key = val_of(slice_str(store_table_name(STORE_META))), value;
+    MDB_val key = store_val(slice_str(store_table_name(STORE_META))), value;
     int rc = mdb_dbi_open(txn, NULL, 0, &root);
 
     if (rc == 0)
@@ -287,7 +239,7 @@ enum err store_open(const char *dir, uint64_t map_bytes, struct store **out, str
         goto err2;
     }
     /* The last two: a first page that speaks of pages without end. */
-    if (is_damage(rc) || rc == ENOMEM || rc == MDB_MAP_RESIZED) {
+    if (store_is_damage(rc) || rc == ENOMEM || rc == MDB_MAP_RESIZED) {
         store_mark_damaged(s, mdb_strerror(rc));
         fault_fail(
             fault, ERR_STORE, dir,
@@ -362,15 +314,6 @@ const char *store_why(const struct store *s)
 
 /* ---- transactions --------------------------------------------------------- */
 
-static void forget_view(struct store_view *v)
-{
-    if (v->cursor != NULL)
-        mdb_cursor_close(v->cursor);
-    mdb_txn_abort(v->txn);
-    v->cursor = NULL;
-    v->txn = NULL;
-}
-
 /* Close a broken environment; views take new transactions when they are used again. */
 static void close_broken(struct store *s)
 {
@@ -378,7 +321,7 @@ static void close_broken(struct store *s)
     s->is_broken = true;
     if (s->active == 0 && s->env != NULL) {
         for (struct store_view *v = s->views; v != NULL; v = v->next)
-            forget_view(v);
+            store_view_forget(v);
         mdb_env_close(s->env);
         s->env = NULL;
     }
@@ -481,12 +424,12 @@ void store_abort(struct store *s)
 /* In all of these ${key} is a number, or an id that gate.c or round_is_id has let in. */
 enum err store_get(struct store *s, enum store_table t, struct slice key, struct slice *value)
 {
-    MDB_val k = val_of(key), v;
+    MDB_val k = store_val(key), v;
 
     PRE(s->txn != NULL && key.len > 0 && key.len <= STORE_MAX_KEY);
     int rc = mdb_get(s->txn, s->dbi[t], &k, &v);
     if (rc == 0)
-        *value = slice_val(v);
+        *value = store_slice(v);
     return answer(s, rc);
 }
 
@@ -513,24 +456,23 @@ static bool is_onward(bool is_numbered, struct slice key, bool behind, struct sl
     return behind ? order > 0 : order >= 0;
 }
 
-static int give(bool is_numbered, struct slice key, bool behind, MDB_val k, MDB_val v,
-                struct slice *found, struct slice *value)
+int store_cursor_give(bool is_numbered, struct slice key, bool behind, MDB_val k, MDB_val v,
+                      struct slice *found, struct slice *value)
 {
-    *found = slice_val(k);
-    *value = slice_val(v);
+    *found = store_slice(k);
+    *value = store_slice(v);
     return is_onward(is_numbered, key, behind, *found) ? 0 : MDB_CORRUPTED;
 }
 
-/* Stands on the first key at or (${behind}) after ${key}. */
-static int seek(MDB_cursor *cursor, bool is_numbered, struct slice key, bool behind,
-                struct slice *found, struct slice *value)
+int store_cursor_seek(MDB_cursor *cursor, bool is_numbered, struct slice key, bool behind,
+                      struct slice *found, struct slice *value)
 {
-    MDB_val k = val_of(key), v;
+    MDB_val k = store_val(key), v;
     int rc = mdb_cursor_get(cursor, &k, &v, key.len == 0 ? MDB_FIRST : MDB_SET_RANGE);
 
-    if (rc == 0 && behind && slice_eq(slice_val(k), key))
+    if (rc == 0 && behind && slice_eq(store_slice(k), key))
         rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT);
-    return rc == 0 ? give(is_numbered, key, behind, k, v, found, value) : rc;
+    return rc == 0 ? store_cursor_give(is_numbered, key, behind, k, v, found, value) : rc;
 }
 
 enum err store_seek(struct store *s, enum store_table t, struct slice key, bool behind,
@@ -542,14 +484,15 @@ enum err store_seek(struct store *s, enum store_table t, struct slice key, bool 
     if (s->cursors[t] == NULL)
         rc = mdb_cursor_open(s->txn, s->dbi[t], &s->cursors[t]);
     if (rc == 0)
-        rc = seek(s->cursors[t], store_table_is_numbered(t, s->format), key, behind, found, value);
+        rc = store_cursor_seek(s->cursors[t], store_table_is_numbered(t, s->format), key, behind,
+                               found, value);
     return answer(s, rc);
 }
 
 static enum err put(struct store *s, enum store_table t, struct slice key, struct slice value,
                     unsigned flags)
 {
-    MDB_val k = val_of(key), v = val_of(value);
+    MDB_val k = store_val(key), v = store_val(value);
 
     PRE(s->txn != NULL && key.len > 0 && key.len <= STORE_MAX_KEY);
     int rc = mdb_put(s->txn, s->dbi[t], &k, &v, flags);
@@ -569,7 +512,7 @@ enum err store_append(struct store *s, enum store_table t, struct slice key, str
 
 enum err store_del(struct store *s, enum store_table t, struct slice key)
 {
-    MDB_val k = val_of(key);
+    MDB_val k = store_val(key);
 
     PRE(s->txn != NULL && key.len > 0 && key.len <= STORE_MAX_KEY);
     return answer(s, mdb_del(s->txn, s->dbi[t], &k, NULL));
@@ -584,125 +527,4 @@ enum err store_count(struct store *s, enum store_table t, uint64_t *count)
     if (rc == 0)
         *count = st.ms_entries;
     return answer(s, rc);
-}
-
-/* ---- views ---------------------------------------------------------------- */
-
-struct store_view *store_view_open(struct store *s, enum store_table t)
-{
-    struct store_view *v = base_alloc(sizeof *v);
-
-    v->store = s;
-    v->table = t;
-    pthread_mutex_lock(&s->lock);
-    v->next = s->views;
-    if (v->next != NULL)
-        v->next->prev = v;
-    s->views = v;
-    pthread_mutex_unlock(&s->lock);
-    return v;
-}
-
-void store_view_close(struct store_view *v)
-{
-    if (v == NULL)
-        return;
-    store_view_release(v);
-    struct store *s = v->store;
-    pthread_mutex_lock(&s->lock);
-    if (v->txn != NULL)
-        forget_view(v);
-    *(v->prev != NULL ? &v->prev->next : &s->views) = v->next;
-    if (v->next != NULL)
-        v->next->prev = v->prev;
-    pthread_mutex_unlock(&s->lock);
-    free(v);
-}
-
-void store_view_release(struct store_view *v)
-{
-    if (!v->active)
-        return;
-    mdb_txn_reset(v->txn);
-    v->active = false;
-    pthread_mutex_lock(&v->store->lock);
-    v->store->active--;
-    pthread_mutex_unlock(&v->store->lock);
-}
-
-/* Under lock.  Take up the transaction again, or a first one. */
-static int renew(struct store_view *v)
-{
-    struct store *s = v->store;
-    int rc;
-
-    if (s->env == NULL || s->is_broken)
-        return MDB_PANIC;
-    if (v->txn != NULL) {
-        rc = mdb_txn_renew(v->txn);
-        if (rc == 0)
-            rc = mdb_cursor_renew(v->txn, v->cursor);
-    } else {
-        rc = mdb_txn_begin(s->env, NULL, MDB_RDONLY, &v->txn);
-        if (rc == 0)
-            rc = mdb_cursor_open(v->txn, s->dbi[v->table], &v->cursor);
-    }
-    if (rc != 0 && v->txn != NULL)
-        forget_view(v);
-    return rc;
-}
-
-static int activate(struct store_view *v)
-{
-    if (v->active)
-        return 0;
-    pthread_mutex_lock(&v->store->lock);
-    int rc = renew(v);
-    if (rc == 0) {
-        v->active = true;
-        v->store->active++;
-    }
-    pthread_mutex_unlock(&v->store->lock);
-    return rc;
-}
-
-static enum err view_answer(struct store_view *v, int rc)
-{
-    if (is_damage(rc))
-        store_mark_damaged(v->store, mdb_strerror(rc));
-    return rc == 0 ? ERR_OK : rc == MDB_NOTFOUND ? ERR_NOT_FOUND : ERR_STORE;
-}
-
-enum err store_view_get(struct store_view *v, struct slice key, struct slice *value)
-{
-    MDB_val k = val_of(key), found;
-
-    PRE(key.len > 0 && key.len <= STORE_MAX_KEY);
-    int rc = activate(v);
-    if (rc == 0)
-        rc = mdb_get(v->txn, v->store->dbi[v->table], &k, &found);
-    if (rc == 0)
-        *value = slice_val(found);
-    return view_answer(v, rc);
-}
-
-enum err store_view_seek(struct store_view *v, struct slice key, bool behind, struct slice *found,
-                         struct slice *value)
-{
-    bool is_numbered = store_table_is_numbered(v->table, v->store->format);
-    MDB_val k, at;
-
-    PRE(key.len <= STORE_MAX_KEY);
-    int rc = activate(v);
-    if (rc != 0)
-        return view_answer(v, rc);
-    /* The next one after the last one found: a step instead of a search. */
-    if (behind && mdb_cursor_get(v->cursor, &k, &at, MDB_GET_CURRENT) == 0 &&
-        slice_eq(slice_val(k), key)) {
-        rc = mdb_cursor_get(v->cursor, &k, &at, MDB_NEXT);
-        if (rc == 0)
-            rc = give(is_numbered, key, behind, k, at, found, value);
-        return view_answer(v, rc);
-    }
-    return view_answer(v, seek(v->cursor, is_numbered, key, behind, found, value));
 }
