@@ -101,6 +101,22 @@ defmodule VmTest do
       assert first == "ours"
     end
 
+    test "no thread of a managed one can gain anything: seccomp, no new privileges, no capability" do
+      name = managed()
+      {:ok, _} = project(name, "r")
+      assert {:ok, %{sandbox: sandbox}} = :convex_sidecar.status(name)
+      tasks = "/proc/#{os_pid(name)}/task"
+      threads = for tid <- File.ls!(tasks), do: File.read!("#{tasks}/#{tid}/status")
+      assert length(threads) > 4
+
+      for status <- threads do
+        assert status =~ ~r/^NoNewPrivs:\t1$/m
+        assert status =~ ~r/^CapEff:\t0{16}$/m and status =~ ~r/^CapPrm:\t0{16}$/m
+        # "partial" where a kernel, or another sandbox around us, does not let it.
+        if sandbox =~ "seccomp", do: assert(status =~ ~r/^Seccomp:\t2$/m)
+      end
+    end
+
     test "several instances side by side, each with its own; two on one store are told" do
       [a, b] = [managed(), managed()]
       {:ok, _} = project(a, "r", 3)
