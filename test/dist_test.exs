@@ -128,7 +128,7 @@ defmodule DistTest do
     cn = start_c_node(c)
 
     silent =
-      for _ <- 1..40 do
+      for _ <- 1..500 do
         {:ok, s} = :gen_tcp.connect({127, 0, 0, 1}, cn.tcp_port, [])
         s
       end

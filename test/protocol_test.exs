@@ -342,11 +342,13 @@ defmodule ProtocolTest do
 
     test "is refused whole while too many refusals wait for the rest of their batches", c do
       {:ok, :paused} = ask(c, :pause)
+      {:ok, %{pid: pid}} = ask(c, :status)
       document = {:project, :run_summary, "waits", %{}, events(1..1), %{ack: :written, deadline_ms: 60_000}}
       batch = {:batch, [document | List.duplicate([], 9_999)]}
       ids = for _ <- 1..40, do: :gen_server.send_request(c.server, batch)
       assert {:reply, {:ok, [{:error, :busy}, {:error, _} | _]}} = :gen_server.wait_response(List.last(ids), 10_000)
       assert :timeout = :gen_server.wait_response(hd(ids), 0)
+      assert own_memory_mb(pid) < 200
       assert {:ok, [{:ok, %{seq: 1}}]} = ask(c, {:batch, [{:project, :run_summary, "fits", %{}, events(1..1), %{}}]})
     end
 
