@@ -295,7 +295,7 @@ is_not_its(Key) -> Key =:= "NOTIFY_SOCKET".
 
 not_started(Reason, #data{options = #{program := Program}} = Data) ->
     Next = "see that the program is there and may be executed, and that the options are right; it is tried again, for ever",
-    down(error, <<"sidecar.not_started">>, io_lib:format("program=~ts reason=~tp", [Program, Reason]), Next, Data),
+    down(error, <<"sidecar.not_started">>, io_lib:format("program=~ts reason=~0tp", [Program, Reason]), Next, Data),
     {repeat_state, answer({error, {not_started, Reason}}, Data#data{then = pause})}.
 
 configuration(Sections, #data{node = Node, cookie = Cookie}) ->

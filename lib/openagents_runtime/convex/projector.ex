@@ -291,11 +291,13 @@ defmodule OpenAgentsRuntime.Convex.Projector do
     # The members changed meanwhile: what the old owner could not take is the new one's.
     if owner(kind, id, opts) != server, do: mark(kind, id, opts)
 
-    case answer do
-      {:ok, result} -> {:ok, result(result)}
-      {:error, reason} -> {:error, error(kind, reason)}
-    end
+    with {:ok, result} <- in_runtimes_words(kind, answer), do: {:ok, result(result)}
   end
+
+  @doc false
+  # The sidecar's answer with the errors of this module, for both forms.
+  def in_runtimes_words(kind, {:error, reason}), do: {:error, error(kind, reason)}
+  def in_runtimes_words(_kind, answer), do: answer
 
   defp rebuild(server, kind, id, request, opts) do
     clear = if opts[:clear], do: Summary.document_id(kind, id), else: :undefined

@@ -10,7 +10,7 @@ defmodule OpenAgentsRuntime.Convex.Source do
   """
   @behaviour :convex_sidecar_source
 
-  alias OpenAgentsRuntime.Convex.{BigNumbers, EventLog, Sidecars, Summary, Telemetry}
+  alias OpenAgentsRuntime.Convex.{BigNumbers, EventLog, Projector, Sidecars, Summary, Telemetry}
 
   @doc """
   The source that reads `log` for one of several sidecars. `:configured` members are looked up
@@ -107,7 +107,7 @@ defmodule OpenAgentsRuntime.Convex.Source do
   def done(_kind, _id, {:error, :not_found}, _duration_ms, _arg), do: :ok
 
   def done(kind, id, outcome, duration_ms, _arg) do
-    Telemetry.projected(kind, id, outcome, duration_ms)
+    Telemetry.projected(kind, id, Projector.in_runtimes_words(kind, outcome), duration_ms)
   end
 
   defp mine?(kind, id, member, members) do
