@@ -107,6 +107,7 @@ defmodule OthersideTest do
 
   test "wiped while it runs: the next answer shows it, and all is sent again", c do
     watch_telemetry()
+    watch_log()
     start(c)
     populate(c, 40)
     Standin.wipe(c.standin)
@@ -116,6 +117,12 @@ defmodule OthersideTest do
     assert_receive {:telemetry, :sweep, _, %{phase: "started", why: why}}, 5000
     assert why =~ "deployment"
     assert_receive {:telemetry, :sweep, _, %{phase: "done"}}, 5000
+    # Each VM hears that it is mended, whoever sweeps: one line and one event each.
+    assert_receive {:telemetry, :state, _, %{scope: "mending", state: "mending", why: ^why, next: "nothing" <> _}}, 5000
+    assert_receive {:telemetry, :state, _, %{scope: "mending", state: "running", was: "mending"}}, 5000
+    assert_receive {:log, :warning, %{event: "delivery.mending"}, _}
+    assert_receive {:log, :info, %{event: "delivery.mended"}, _}
+    refute_received {:telemetry, :state, _, %{scope: "mending"}}
   end
 
   test "another deployment at base_url", c do
