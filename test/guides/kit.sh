@@ -52,9 +52,9 @@ must() { check "$@" || exit 1; }
 said() { local t; for t; do grep -qF -- "$t" "$said" || { echo "\"$t\" was not said:"; cat "$said"; return 1; }; done; }
 # times N TEXT: so many lines have it.
 times() { [ "$(grep -cF -- "$2" "$said")" = "$1" ] || { echo "not $1 times \"$2\":"; cat "$said"; return 1; }; }
-# soon COMMAND...: it ends with 0 within 20 s.
-soon() { local until=$((SECONDS + 20)); until "$@" 2>&1; do [ $SECONDS -lt $until ] || return 1; sleep 0.2; done; }
-end() { local status=$?; [ $status != 0 ] || all_used; stop_all; epmd -kill >/dev/null 2>&1; exit $status; }
+# soon COMMAND...: it ends with 0 within a minute.
+soon() { local until=$((SECONDS + 60)); until "$@" 2>&1; do [ $SECONDS -lt $until ] || return 1; sleep 0.2; done; }
+end() { local status=$?; [ $status != 0 ] || all_used; stop_all; epmd -kill >/dev/null 2>&1; rm -rf "$HERE/test/convex/${STANDIN_BUILD:-.build/none}"; exit $status; }
 
 # ---- what runs meanwhile
 
