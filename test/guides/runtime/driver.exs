@@ -7,6 +7,8 @@ defmodule Driver do
   """
   # What changes without an event, and after everybody has stopped looking, is found within a minute.
   @right_within_ms 95_000
+  # Beyond 2^53 it is Convex's int64.
+  @metadata ~S|replace(w.metadata::text, '10000000000000000', '{"$integer": "AADBb/KGIwA="}')::jsonb|
   @time ~S|'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'|
 
   def main do
@@ -215,7 +217,7 @@ defmodule Driver do
       SELECT 'runtime/codex_worker_summary:' || w.worker_id, w.latest_seq, e.n, jsonb_build_object(
         'document_id', 'runtime/codex_worker_summary:' || w.worker_id, 'kind', 'codex_worker_summary', 'worker_id', w.worker_id,
         'status', w.status, 'owner_user_id', w.owner_user_id, 'owner_guest_scope', w.owner_guest_scope,
-        'workspace_ref', w.workspace_ref, 'codex_home_ref', w.codex_home_ref, 'adapter', w.adapter, 'metadata', w.metadata,
+        'workspace_ref', w.workspace_ref, 'codex_home_ref', w.codex_home_ref, 'adapter', w.adapter, 'metadata', #{@metadata},
         'started_at', to_char(w.started_at, #{@time}), 'stopped_at', to_char(w.stopped_at, #{@time}),
         'last_heartbeat_at', to_char(w.last_heartbeat_at, #{@time}), 'updated_at', to_char(w.updated_at, #{@time}),
         'projection_version', 'convex_summary_v1', 'event_count', e.n, 'latest_seq', w.latest_seq,
