@@ -4,6 +4,10 @@ FNR == 1 {
     name = FILENAME; sub(/.*\//, "", name); sub(/\./, "_", name)
     print "static const char " name "[] ="
 }
-# In a replacement four backslashes are one.
-{ gsub(/\\/, "\\\\\\\\"); gsub(/"/, "\\\\\""); print "    \"" $0 "\\n\"" }
+# By hand: what backslashes in a replacement mean, each awk says for itself (Debian 13's is not Debian 12's).
+{
+    line = ""
+    for (i = 1; i <= length($0); i++) { c = substr($0, i, 1); line = line (c == "\\" || c == "\"" ? "\\" : "") c }
+    print "    \"" line "\\n\""
+}
 END { print "    ;" }
