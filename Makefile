@@ -15,6 +15,7 @@
 # make mutants    small changes of the code, each against its tests: COUNT=400 SEED=1 (ONLY=c_src/outbox)
 # make otherside  wiped, restored, swapped under DOCUMENTS=50000: how soon it is said, and right again
 # make check      folder plan, links, format, clang-tidy (SAN=address|undefined|thread: the unit tests with it as well)
+# make reproducible   the same sources, built in two folders, give the same bytes
 # make power      a recorded trace of writes and syncs, the power cut in it at random (IMAGES=600 SEED=1)
 # make fuzz-store stores damaged in every way: checked, started, delivered, repaired (MUTANTS=3000 FROM=1)
 # make fuzz       every decoder and door under libFuzzer, 60 s each (SECONDS=n, ONLY="term door")
@@ -38,37 +39,45 @@ say      = $(if $(V),,@printf '  %-5s %s\n' $(1) $(2))
 ifdef OTP_ROOT
 export PATH := $(OTP_ROOT)/bin:$(PATH)
 endif
+# For another machine: CC, AR, PKG_CONFIG and EI (the folder of its erl_interface) are its own (CONTRIBUTING.md).
+PKG_CONFIG ?= pkg-config
 # With PATH spelled out: make 4.3 exports to recipes, not to $(shell).
+ifndef EI
 EI      := $(shell PATH='$(PATH)' erl -noshell -eval 'io:put_chars(code:lib_dir(erl_interface)), halt().' 2>/dev/null)
+endif
 EI_DIRS := $(wildcard $(EI) $(EI)/../../usr)
 PKGS    := lmdb libcurl jansson libmicrohttpd libcrypto inih libseccomp
 # Its headers alone: what writes msgpack is inline.  msgpack-c is called msgpack before its version 6.
-MSGPACK := $(shell pkg-config --exists msgpack-c 2>/dev/null && echo msgpack-c || echo msgpack)
+MSGPACK := $(shell $(PKG_CONFIG) --exists msgpack-c 2>/dev/null && echo msgpack-c || echo msgpack)
 
-CC      ?= gcc
+ifeq ($(origin CC),default)
+CC      := gcc
+endif
 WARN    := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes
 CFLAGS  ?= -O2 -g
 # gcc 12 and clang 16 have it; what is read before it was written reads as 0.
 AUTO    := $(if $(SAN),,$(shell $(CC) -ftrivial-auto-var-init=zero -fsyntax-only -xc /dev/null 2>/dev/null && echo -ftrivial-auto-var-init=zero))
 HARDEN  := $(if $(SAN),,-D_FORTIFY_SOURCE=3) $(AUTO) -fstack-protector-strong -fstack-clash-protection -fPIE \
-           $(if $(filter x86_64 i%86,$(shell uname -m)),-fcf-protection)
+           $(if $(filter x86_64-% i%86-%,$(shell $(CC) -dumpmachine 2>/dev/null)),-fcf-protection)
 SANFLAG := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=undefined)
 CPPALL  := -D_GNU_SOURCE -DSIDECAR_VERSION='"$(VERSION)"' -Ic_src -I$(BUILD) \
-           $(EI_DIRS:%=-isystem %/include) $(shell pkg-config --cflags-only-I $(PKGS) $(MSGPACK) 2>/dev/null)
-CALL     = $(CC) -std=c11 $(CFLAGS) $(WARN) $(HARDEN) $(SANFLAG) $(CPPALL) -pthread
-LIBS    := $(LDFLAGS) -pie -Wl,-z,relro,-z,now $(EI_DIRS:%=-L%/lib) -lei $(shell pkg-config --libs $(PKGS) 2>/dev/null) -lm
+           $(EI_DIRS:%=-isystem %/include) $(shell $(PKG_CONFIG) --cflags-only-I $(PKGS) $(MSGPACK) 2>/dev/null)
+# Whatever the folder is called, the same bytes come of the same sources (tools/check-reproducible).
+SAME    := '-ffile-prefix-map=$(CURDIR)=.'
+CALL     = $(CC) -std=c11 $(SAME) $(CFLAGS) $(WARN) $(HARDEN) $(SANFLAG) $(CPPALL) -pthread
+LIBS    := $(LDFLAGS) -pie -Wl,-z,relro,-z,now $(EI_DIRS:%=-L%/lib) -lei $(shell $(PKG_CONFIG) --libs $(PKGS) 2>/dev/null) -lm
 
 # What a reading thread makes, the store thread frees: mimalloc is made for that, glibc's arenas make them wait
 # for each other.  `make MALLOC=` (and any SAN) does with the C library's.
 MALLOC  ?= mimalloc
 PROGRAM_LIBS := $(if $(SAN),,$(MALLOC:%=-Wl,--no-as-needed -l%)) $(LIBS)
 
-SOURCES := $(wildcard c_src/*.c c_src/*/*.c)
+SOURCES := $(sort $(wildcard c_src/*.c c_src/*/*.c))
 OBJECTS := $(SOURCES:c_src/%.c=$(BUILD)/%.o)
 TESTS   := $(patsubst test/unit/%.c,$(BUILD)/%,$(wildcard test/unit/*/*_test.c))
 
 .PHONY: all c install erl kinds setup clean help hooks compile_commands.json unit-programs fuzz-programs bench-programs torture-program
-.PHONY: test demo check plan format unit tidy fuzz fuzz-store fuzz-live power torture sim soak systemd scale bench neighbours mutants upgrade runtime-shape otherside guides guides-runtime
+.PHONY: test demo check plan format unit tidy fuzz fuzz-store fuzz-live power torture sim soak systemd scale bench neighbours mutants upgrade runtime-shape otherside guides guides-runtime reproducible
 all: c erl
 c: $(PROGRAM)
 erl: c
@@ -77,11 +86,12 @@ erl: c
 $(PROGRAM): $(OBJECTS)
 	$(call say,LD,$@)
 	$(Q)mkdir -p $(@D) && $(CALL) -o $@.new $^ $(PROGRAM_LIBS) && mv -f $@.new $@
-# Which OTP's ei and whose allocator it is built with: another OTP_ROOT or MALLOC builds anew.
-$(shell mkdir -p $(BUILD) && echo '$(EI) $(MALLOC)' | cmp -s - $(BUILD)/ei || echo '$(EI) $(MALLOC)' >$(BUILD)/ei)
+# Which OTP's ei, whose allocator and which compiler it is built with: other ones build anew.
+WITH    := $(EI) $(MALLOC) $(CC)
+$(shell mkdir -p $(BUILD) && echo '$(WITH)' | cmp -s - $(BUILD)/ei || echo '$(WITH)' >$(BUILD)/ei)
 # What is missing is named before the first compilation, all of it at once.
 $(BUILD)/needs: tools/needs $(BUILD)/ei
-	$(Q)CC='$(firstword $(CC))' CPPFLAGS='$(filter -I% -isystem /%,$(CPPALL))' MALLOC='$(MALLOC)' tools/needs && touch $@
+	$(Q)CC='$(CC)' PKG_CONFIG='$(PKG_CONFIG)' CPPFLAGS='$(filter -I% -isystem /%,$(CPPALL))' LDFLAGS='$(filter -L%,$(LIBS))' MALLOC='$(MALLOC)' tools/needs && touch $@
 $(BUILD)/%.o: c_src/%.c Makefile src/convex_sidecar.app.src $(BUILD)/ei | $(BUILD)/needs
 	$(call say,CC,$<)
 	$(Q)mkdir -p $(@D) && $(CALL) -MMD -MP -c -o $@ $<
@@ -97,10 +107,10 @@ $(BUILD)/status/page.inc: $(PAGE) tools/page.awk
 kinds:
 	$(Q)awk -v to=ts -f tools/kinds.awk priv/kinds.ini >priv/convex/kinds.ts.new && mv -f priv/convex/kinds.ts.new priv/convex/kinds.ts
 $(BUILD)/sidecar.a: $(filter-out $(BUILD)/main.o,$(OBJECTS))
-	$(Q)rm -f $@ && ar rcs $@ $^
+	$(Q)rm -f $@ && $(AR) rcs $@ $^
 $(BUILD)/%_test: test/unit/%_test.c test/unit/test.h $(wildcard test/unit/*/fake_*.c test/sim/*.[ch]) $(BUILD)/sidecar.a
 	$(call say,CC,$<)
-	$(Q)mkdir -p $(@D) && $(CALL) -Itest/unit -Wno-conversion -MMD -MP -o $@ $< $(BUILD)/sidecar.a $(shell pkg-config --libs check) $(LIBS)
+	$(Q)mkdir -p $(@D) && $(CALL) -Itest/unit -Wno-conversion -MMD -MP -o $@ $< $(BUILD)/sidecar.a $(shell $(PKG_CONFIG) --libs check) $(LIBS)
 # Delivery against scripts: make sim SEEDS=10000 FROM=1
 $(BUILD)/sim: test/sim/main.c $(wildcard test/sim/*.[ch] test/unit/*/fake_*.c) $(BUILD)/sidecar.a
 	$(call say,CC,$<)
@@ -191,6 +201,7 @@ otherside: ; $(Q)tools/setup && $(MAKE) -s all MIX_ENV=prod && DOCUMENTS=$(or $(
 
 check:
 	$(Q)tools/setup --check && $(MAKE) -s plan format $(if $(SAN),unit) tidy
+reproducible: ; $(Q)tools/check-reproducible
 plan:
 	$(Q)tools/check-plan arrows && tools/check-links && tools/check-package && tools/check-monitoring
 format:
