@@ -109,10 +109,12 @@ class Tree {
     }
   }
 
-  // How long the test may take, by how long it takes without a change; it has to pass.
-  async unchanged(test) {
+  // How long the test may take, by how long it takes without a change.  One of three tries has to pass: a machine
+  // that is busy may fail one.
+  async unchanged(test, tries = 3) {
     const began = Date.now();
     const { ok, late, out } = await run(this.dir, test, LIMIT_MS);
+    if (!ok && tries > 1) return this.unchanged(test, tries - 1);
     if (!ok) throw new Error(`"${test}" ${late ? "takes longer than LIMIT_S" : "fails"} without any change:\n${out.slice(-2000)}`);
     limits.set(test, Math.max(10_000, 4 * (Date.now() - began)));
   }

@@ -38,11 +38,15 @@ const C = {
 // Beside those of its folder: for a command, the tests that use it.
 const C_FILES = { cli_audit: ["audit"], cli_rebuild: ["rebuild"], cli_import: ["rebuild"] };
 const ERLANG = {
-  convex_sidecar_conveyor: ["beam/conveyor", "vm"], convex_sidecar_marks: ["beam/conveyor", "vm"], convex_sidecar_batch: ["beam/conveyor", "vm"],
+  convex_sidecar_marks: ["beam/marks", "beam/conveyor", "beam/conveyor_model"],
+  convex_sidecar_conveyor: ["beam/conveyor", "beam/conveyor_model"], convex_sidecar_batch: ["beam/conveyor"],
+  convex_sidecar_looks: ["beam/looks", "beam/conveyor", "beam/conveyor_model"],
+  convex_sidecar_source: ["beam/projector", "beam/conveyor", "beam/conveyor_model"],
+  convex_sidecar_instance: ["beam/conveyor", "beam/client"], convex_sidecar_sweeper: ["beam/conveyor", "beam/reprojection"],
   convex_sidecar_port: ["beam/port"], convex_sidecar_watch: ["beam/watch"], convex_sidecar_config: ["beam/config"],
 };
 const ELIXIR = {
-  projector: ["beam/projector", "vm"], sink_queue: ["beam/sink_queue"], sidecars: ["beam/sidecars"], sidecar: ["beam/sidecar", "beam/config"],
+  projector: ["beam/projector", "beam/sidecars"], sink_queue: ["beam/sink_queue"], sidecars: ["beam/sidecars"], sidecar: ["beam/sidecar", "beam/config"],
   reprojection: ["beam/reprojection", "rebuild"], sql_event_log: ["beam/sql_event_log", "sql_log"], disk_event_log: ["beam/disk_event_log"],
   testing: ["beam/testing"], kinds: ["beam/kinds"], canonical_json: ["canonical"], audit: ["audit"], rebuild_state: ["rebuild"],
   own_modules: ["beam/own_modules"], telemetry: ["beam/telemetry_metrics"], preflight: ["preflight"],
@@ -52,8 +56,8 @@ const ELIXIR = {
 export function testsOf(file, tree) {
   const name = basename(file).replace(/\.\w+$/, "");
   if (file.endsWith(".ts")) return [node("functions"), "cd test/convex && node deploy.mjs"];
-  if (file.endsWith(".erl")) return exs(...(ERLANG[name] ?? ["beam/client", "vm"]));
-  if (file.endsWith(".ex")) return exs(...(ELIXIR[name] ?? ["beam/projector", "beam/sidecar", "vm"]));
+  if (file.endsWith(".erl")) return exs(...(ERLANG[name] ?? ["beam/client", "beam/sidecar"]));
+  if (file.endsWith(".ex")) return exs(...(ELIXIR[name] ?? ["beam/projector", "beam/sidecar"]));
   const folder = basename(dirname(file)), more = C[folder] ?? {};
   const own = existsSync(join(tree, "test/unit", folder)) ? readdirSync(join(tree, "test/unit", folder)).filter((f) => f.endsWith("_test.c")).map((f) => `${folder}/${f.slice(0, -7)}`) : [];
   const first = own.filter((u) => basename(u) === name), rest = own.filter((u) => basename(u) !== name);
