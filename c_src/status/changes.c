@@ -84,7 +84,7 @@ static void look(struct changes *c)
     status_stand(c->status, &stand);
     if (c->number > 0 && is_same(&stand, &c->now))
         return;
-    memcpy(&c->now, &stand, sizeof stand);
+    c->now = stand;
     c->number++;
     for (size_t i = 0; i < c->count; i++)
         answer(c, NULL, c->waiting[i]);

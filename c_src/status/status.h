@@ -30,11 +30,10 @@ struct status {
 
 /** status_put_term(s, b): The map of docs/PROTOCOL.md, as a term.  Any thread; waits for nobody. */
 void status_put_term(const struct status *s, struct buf *b);
-/* What a change of is told (changes.h).  It has no padding and no unset bytes: compared as bytes.
- */
+/* What a change of is told (changes.h). */
 struct status_stand {
     enum dispatch_state endpoint;
-    uint32_t is_well, is_mending; /* the store takes documents; what was confirmed is sent again */
+    bool is_well, is_mending; /* the store takes documents; what was confirmed is sent again */
     struct {
         char name[64];
         enum dispatch_state state;
