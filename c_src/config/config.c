@@ -26,6 +26,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ini.h>
+#include <inttypes.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -393,6 +394,8 @@ static void print_kind(const struct kind *k, FILE *out)
     for (size_t i = 0; i < k->field_count; i++)
         fprintf(out, " %s%s", k->fields[i].name, k->fields[i].is_map ? ":map" : "");
     fputc('\n', out);
+    if (k->min_interval_ms >= 0)
+        fprintf(out, "min_interval_ms = %" PRId64 "\n", k->min_interval_ms);
 }
 
 void config_print(const struct config *c, FILE *out)
@@ -437,16 +440,19 @@ void config_print_reference(FILE *out)
             if (strcmp(options[i].section, sections[s].name) == 0)
                 print_reference_of(&options[i], out);
     }
-    fputs("\n; A kind of document of your own; those that check-config prints without this section "
-          "are built in.\n"
-          "; A field is a column of the row; NAME:map becomes {} when it is absent.\n"
-          ";[kind.invoice_summary]\n"
-          ";prefix = runtime/invoice_summary:\n"
-          ";entity = invoice\n"
-          ";id_field = invoice_id\n"
-          ";mutation = runtime:upsertInvoiceSummary\n"
-          ";fields = status amount metadata:map\n",
-          out);
+    fputs(
+        "\n; A kind of document of your own; those that check-config prints without this section "
+        "are built in.\n"
+        "; A field is a column of the row; NAME:map becomes {} when it is absent.\n"
+        "; min_interval_ms may stand alone, under a built-in kind, too: delivery's for this kind.\n"
+        ";[kind.invoice_summary]\n"
+        ";prefix = runtime/invoice_summary:\n"
+        ";entity = invoice\n"
+        ";id_field = invoice_id\n"
+        ";mutation = runtime:upsertInvoiceSummary\n"
+        ";fields = status amount metadata:map\n"
+        ";min_interval_ms = 1000\n",
+        out);
 }
 
 /* What ${print} prints of ${o}, as roff. */
@@ -503,6 +509,8 @@ void config_print_man(FILE *out)
         ".SS [kind.NAME]\n"
         "A kind of document of your own, with prefix, entity, id_field, mutation and fields, like "
         "those that are built in (kinds.ini beside the sample of this file).\n"
+        "A kind, a built-in one too, may have a min_interval_ms in place of that of [delivery]: "
+        "0 to 60000 between two writes of one of its documents.\n"
         ".SH SEE ALSO\n.BR convex_sidecar (1)\n",
         out);
 }

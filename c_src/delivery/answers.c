@@ -161,7 +161,8 @@ static void note(struct delivery *d, struct entry *e, const struct verdict *v)
 static int64_t spaced(struct delivery *d, const struct entry *e, int64_t due_us)
 {
     const struct settlement *s = e->settlement;
-    int64_t spaced_us = spacing_due_us(d->spacing, slice_of(s->id, s->id_len), d->now_us);
+    int64_t spaced_us =
+        spacing_due_us(d->kinds[e->kind].spacing, slice_of(s->id, s->id_len), d->now_us);
 
     return due_us > spaced_us ? due_us : spaced_us;
 }
@@ -626,7 +627,7 @@ static void look_again(struct delivery *d, struct entry *e)
         delivery_forget(d, e);
     } else if (document.version.revision != e->revision) {
         load_meet_newer(d, e);
-        delivery_postpone(d, e, spacing_due_us(d->spacing, document.id, d->now_us));
+        delivery_postpone(d, e, spacing_due_us(d->kinds[e->kind].spacing, document.id, d->now_us));
     } else { /* the outbox kept it: not now, then */
         delivery_postpone(
             d, e, d->now_us + 1000 * pace_backoff_ms(&d->scopes.backoff, e->attempts, &d->random));

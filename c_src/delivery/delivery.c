@@ -52,7 +52,7 @@ struct delivery *delivery_open(struct outbox *o, struct sink *sink,
     d->is_single = sink->max_documents == 1;
     d->random = ~seed;
     pace_init(&d->pace, &pace);
-    d->spacing = spacing_new(1000 * options->min_interval_ms);
+    d->kinds[DELIVERY_KINDS_MAX].spacing = spacing_new(1000 * options->min_interval_ms);
     d->known = known_new();
     cursors_init(&d->cursors, outbox_reader_open(o));
     peer_init(&d->peer, o, sink, options->address != NULL ? options->address : "",
@@ -79,11 +79,12 @@ void delivery_close(struct delivery *d)
         free(d->unsettled);
         d->unsettled = next;
     }
-    for (size_t i = 0; i < d->kind_count; i++)
+    for (size_t i = 0; i <= DELIVERY_KINDS_MAX; i++) {
         free(d->kinds[i].name);
+        spacing_free(d->kinds[i].spacing);
+    }
     agenda_free(&d->agenda);
     known_free(d->known);
-    spacing_free(d->spacing);
     outbox_reader_close(d->cursors.reader);
     free(d);
 }
@@ -101,6 +102,13 @@ static bool is_named(const struct kind_slot *k, struct slice name)
     return k->name_len == name.len && memcmp(k->name, name.data, name.len) == 0;
 }
 
+static int64_t interval_us(const struct dispatch_options *o, struct slice kind)
+{
+    int64_t own_ms = o->interval_ms != NULL ? o->interval_ms(o->interval_arg, kind) : -1;
+
+    return 1000 * (own_ms >= 0 ? own_ms : o->min_interval_ms);
+}
+
 struct kind_slot *delivery_kind(struct delivery *d, struct slice name)
 {
     if (d->kind_last < d->kind_count && is_named(&d->kinds[d->kind_last], name))
@@ -115,6 +123,7 @@ struct kind_slot *delivery_kind(struct delivery *d, struct slice name)
     struct kind_slot *k = &d->kinds[d->kind_count++];
     k->name = base_strndup(name.data, name.len);
     k->name_len = name.len;
+    k->spacing = spacing_new(interval_us(&d->options, name));
     return k;
 }
 

@@ -23,6 +23,7 @@ struct kind_slot {
     char *name; /* NULL: all others */
     size_t name_len;
     struct scope scope;
+    struct spacing *spacing; /* of its documents: kinds have intervals of their own */
     struct entries troubled;
     bool is_full;           /* of troubled ones: no more are taken */
     bool is_quiet;          /* nothing in troubled may be sent before: */
@@ -91,7 +92,6 @@ struct delivery {
     bool is_held; /* nothing is sent before the destination is adopted */
     struct pace pace;
     struct peer peer;
-    struct spacing *spacing;
     struct scope endpoint;
     uint64_t endpoint_accepted_heard; /* the last ordinal given when it last accepted something */
     struct kind_slot kinds[DELIVERY_KINDS_MAX + 1];

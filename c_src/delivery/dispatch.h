@@ -12,6 +12,9 @@ struct dispatch; /* opaque */
 struct dispatch_options {
     unsigned max_in_flight;  /* calls at most; the adaptive limit stays at or below */
     int64_t min_interval_ms; /* between two writes of one document */
+    /* the same of a kind, -1: as all; NULL: no kind has one of its own */
+    int64_t (*interval_ms)(const void *arg, struct slice kind);
+    const void *interval_arg;
     int64_t backoff_min_ms, backoff_max_ms;
     int64_t probe_ms; /* between trials while stopped, at most */
     /* of the destination: where it is ("": nowhere that could change), how often its mark is

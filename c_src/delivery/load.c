@@ -138,7 +138,7 @@ static bool put(struct call *c, struct entry *e, const struct pending *document)
     e->settlement->attempts = e->attempts;
     c->bytes += document->json.len;
     entries_append(&c->entries, e);
-    spacing_wrote(d->spacing, document->id, d->now_us);
+    spacing_wrote(k->spacing, document->id, d->now_us);
     return true;
 }
 
@@ -200,7 +200,7 @@ static struct entry *meet(struct delivery *d, const struct pending *document)
     e = know(d, k, document);
     if (!is_let_out(d, e, document))
         return NULL;
-    int64_t due_us = spacing_due_us(d->spacing, document->id, d->now_us);
+    int64_t due_us = spacing_due_us(k->spacing, document->id, d->now_us);
     due_us = due_us > e->due_us ? due_us : e->due_us;
     if (e->trouble.state != TROUBLE_NONE)
         delivery_trouble(d, e, due_us);
@@ -279,7 +279,7 @@ static struct call *load_alone(struct delivery *d, struct entry *e)
 
     if (!read_again(d, e, &document))
         return NULL;
-    int64_t due_us = spacing_due_us(d->spacing, document.id, d->now_us);
+    int64_t due_us = spacing_due_us(d->kinds[e->kind].spacing, document.id, d->now_us);
     if (due_us > d->now_us) {
         delivery_trouble(d, e, due_us);
         return NULL;

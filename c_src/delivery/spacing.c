@@ -2,9 +2,9 @@
  * spacing.c - when a document was last written, for as long as that matters.
  *
  * A hash table (uthash) of document ids, each with the time before which it
- * must not be written again.  The interval is the same for all, so entries in
- * the order of their making are also in the order of their expiry; uthash keeps
- * that order, and every use drops what has expired at the front.
+ * must not be written again.  The interval is the same for all in a table (each
+ * kind has its own), so entries in the order of their making are also in the order of their expiry;
+ * uthash keeps that order, and every use drops what has expired at the front.
  *
  * Ids are kept as 64-bit hashes (FNV-1a).  Two ids that share one are spaced
  * like a single document: later than they could be, never wrong.

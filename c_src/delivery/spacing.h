@@ -8,9 +8,10 @@
 #include "ground/base.h"
 
 /*
- * A document is written at most once in an interval: this table knows which ones were written
- * within the last.  It is bounded: beyond SPACING_MAX documents in one interval the oldest is
- * forgotten, which lets that document go earlier than it should, and harms nothing else.
+ * A document is written at most once in the interval of its kind: a table for each kind knows which
+ * ones were written within the last.  It is bounded: beyond SPACING_MAX documents in one interval
+ * the oldest is forgotten, which lets that document go earlier than it should, and harms nothing
+ * else.
  */
 #define SPACING_MAX 262144
 

@@ -23,6 +23,7 @@
 #define MAX_NAME        63  /* of a kind, an entity, a column */
 #define MAX_PREFIX      100 /* with the longest entity id still an LMDB key (511 bytes) */
 #define MAX_MUTATION    256
+#define MAX_INTERVAL_MS 60000 /* as delivery.min_interval_ms */
 #define MAX_FIELDS_TEXT ((MAX_NAME + sizeof ":map ") * KIND_MAX_FIELDS * 2)
 
 struct kinds {
@@ -142,6 +143,7 @@ static struct kind *find_or_add(struct kinds *k, const char *name)
         return kind;
     kind = base_alloc(sizeof *kind);
     kind->name = base_strndup(name, strlen(name));
+    kind->min_interval_ms = -1;
     k->list[k->count++] = kind;
     return kind;
 }
@@ -269,6 +271,19 @@ static enum err set_fields(struct kinds *k, const char *name, const char *value,
     return ERR_OK;
 }
 
+static enum err set_interval(struct kinds *k, const char *name, const char *value,
+                             struct fault *fault)
+{
+    char *end;
+    long ms = *value >= '0' && *value <= '9' ? strtol(value, &end, 10) : -1;
+
+    if (ms < 0 || *end != '\0' || ms > MAX_INTERVAL_MS)
+        return refuse(fault, name, "min_interval_ms", "\"%.80s\" is no number from 0 to %d", value,
+                      MAX_INTERVAL_MS);
+    find_or_add(k, name)->min_interval_ms = ms;
+    return ERR_OK;
+}
+
 /* Where the text ${key} of ${kind} is kept; NULL when there is no such key. */
 static char **text_of(struct kind *kind, const char *key)
 {
@@ -293,7 +308,7 @@ static const char *text_fault(const char *key, const char *value)
                                              : "1 to 63 letters, digits and _, no digit first";
     if (strcmp(key, "mutation") == 0)
         return is_mutation(value) ? NULL : "a Convex path like \"runtime:upsertRunSummary\"";
-    return "no such option; there are prefix, entity, id_field, mutation, fields";
+    return "no such option; there are prefix, entity, id_field, mutation, fields, min_interval_ms";
 }
 
 enum err kinds_set(struct kinds *k, const char *name, const char *key, const char *value,
@@ -310,6 +325,8 @@ enum err kinds_set(struct kinds *k, const char *name, const char *key, const cha
         return refuse(fault, name, key, "more than %d kinds", MAX_KINDS);
     if (strcmp(key, "fields") == 0)
         return set_fields(k, name, value, fault);
+    if (strcmp(key, "min_interval_ms") == 0)
+        return set_interval(k, name, value, fault);
 
     const char *why = text_fault(key, value);
     if (why != NULL)

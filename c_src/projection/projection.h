@@ -26,6 +26,7 @@ struct kind {
     char *entity;   /* "run": runtime_source.entity */
     char *id_field; /* "run_id": the name of the entity's id in document and runtime_source */
     char *mutation; /* "runtime:upsertRunSummary": for one document a call */
+    int64_t min_interval_ms; /* between two writes of one document; -1: as delivery has it */
     struct kind_field fields[KIND_MAX_FIELDS];
     size_t field_count;
     struct kind_slot *slots; /* the document's keys in canonical order; made by kinds_finish */
@@ -40,8 +41,8 @@ void kinds_free(struct kinds *k);
 
 /**
  * kinds_set(k, name, key, value, fault):
- * Set ${key} (prefix, entity, id_field, mutation, fields) of kind ${name}, making
- * the kind when it is new.  `fields` is a blank-separated list of column names,
+ * Set ${key} (prefix, entity, id_field, mutation, fields, min_interval_ms) of kind ${name},
+ * making the kind when it is new.  `fields` is a blank-separated list of column names,
  * `name:map` for one that defaults to {}.  ERR_INVALID: ${fault} says why.
  */
 enum err kinds_set(struct kinds *k, const char *name, const char *key, const char *value,

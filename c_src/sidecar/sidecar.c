@@ -272,6 +272,13 @@ static enum err open_outbox(struct sidecar *s, struct fault *fault)
     return outbox_open(&options, &s->outbox, fault);
 }
 
+static int64_t interval_of_kind(const void *kinds, struct slice name)
+{
+    const struct kind *kind = kinds_find(kinds, name);
+
+    return kind != NULL ? kind->min_interval_ms : -1;
+}
+
 static enum err open_delivery(struct sidecar *s, struct fault *fault)
 {
     const struct config *c = s->config;
@@ -279,6 +286,8 @@ static enum err open_delivery(struct sidecar *s, struct fault *fault)
     const struct dispatch_options options = {
         .max_in_flight = (unsigned)c->delivery_max_in_flight,
         .min_interval_ms = c->delivery_min_interval_ms,
+        .interval_ms = interval_of_kind,
+        .interval_arg = c->kinds,
         .backoff_min_ms = c->delivery_backoff_min_ms,
         .backoff_max_ms = c->delivery_backoff_max_ms,
         .probe_ms = c->delivery_probe_ms,

@@ -50,6 +50,11 @@ defmodule OpenAgentsRuntime.Convex.KindsTest do
       assert Sidecar.options([]).config.()["kind.invoice_summary"] == section
     end
 
+    configure(:convex_kinds, codex_worker_summary: [min_interval_ms: 1000])
+    assert Sidecar.options([]).config.()["kind.codex_worker_summary"] == %{"min_interval_ms" => "1000"}
+    assert Kinds.all() == built_in
+    configure(:convex_kinds, invoice_summary: @invoice)
+
     configure(:convex_projection_sink, HttpSink)
     configure(:convex_http_sink, base_url: "http://x", invoice_summary_mutation_path: "own:invoices")
     config = Sidecar.options([]).config.()
@@ -66,6 +71,8 @@ defmodule OpenAgentsRuntime.Convex.KindsTest do
           {[_control: @invoice], "_control: names that begin with _"},
           {[invoice: Keyword.delete(@invoice, :prefix)], "invoice: has no prefix"},
           {[invoice: @invoice ++ [prefx: "x:"]], "invoice: prefx is no key of a kind"},
+          {[invoice: [min_interval_ms: 60_001] ++ @invoice], "invoice: min_interval_ms must be a number from 0 to 60000, is 60001"},
+          {[run_summary: [min_interval_ms: "1s"]], ~s(run_summary: min_interval_ms must be a number from 0 to 60000, is "1s")},
           {[invoice: Keyword.put(@invoice, :fields, ~w(a b))], "invoice: fields must be text"},
           {[invoice: Keyword.put(@invoice, :fields, "a b:int")], ~s(fields: "b:int" is neither)},
           {[run_summary: [fields: "a 1b"]], ~s(run_summary: fields: "1b" is no name)}

@@ -23,11 +23,13 @@ defmodule OpenAgentsRuntime.Convex.Kinds do
   | `id_field` | the name of the entity's id, in rows and documents |
   | `mutation` | the function that writes one document; called only where `[sink] batch_mutation` is empty |
   | `fields` | the columns of the row that the document copies; `name:map` becomes `{}` when it is absent |
+  | `min_interval_ms` | optional, 0 to 60,000: between two writes of one document to Convex, in place of `[delivery] min_interval_ms` |
 
   From this one place it reaches a managed sidecar (as its section `[kind.invoice_summary]`) and all of
   this VM: `Projector.project/3` and `project_async/3`, the look at everything after a start, rebuilds,
   audit and repair, export, `Sidecars`, `DiskEventLog`, the mix tasks. The event log is then asked
-  for that kind too. An entry of the name of one of the runtime's kinds changes the keys it gives. An
+  for that kind too. An entry of the name of one of the runtime's kinds changes the keys it gives
+  (`codex_worker_summary: [min_interval_ms: 1000]`: heartbeats are written once a second). An
   external sidecar needs the same section in its own file.
 
   A bad entry is an `ArgumentError` that says what is wrong, and keeps
@@ -47,7 +49,9 @@ defmodule OpenAgentsRuntime.Convex.Kinds do
           columns: [atom() | String.t()]
         }
 
-  @keys ~w(prefix entity id_field mutation fields)
+  @required ~w(prefix entity id_field mutation fields)
+  @keys @required ++ ~w(min_interval_ms)
+  @max_interval_ms 60_000
   @name ~r/\A[A-Za-z_][A-Za-z0-9_]{0,62}\z/
 
   # [{kind, %{key => value}}] of priv/kinds.ini, whose lines tools/kinds.awk has checked for C.
@@ -135,7 +139,7 @@ defmodule OpenAgentsRuntime.Convex.Kinds do
   end
 
   defp kind(name, keys) do
-    for key <- @keys, not is_map_key(keys, key), do: bad(name, "has no #{key}")
+    for key <- @required, not is_map_key(keys, key), do: bad(name, "has no #{key}")
     fields = for word <- String.split(keys["fields"]), do: field(name, word)
     id_field = String.to_atom(keys["id_field"])
     atoms = [id_field, :latest_seq | for({column, _map?} <- fields, do: column)]
@@ -185,6 +189,13 @@ defmodule OpenAgentsRuntime.Convex.Kinds do
     given = if is_map(given), do: Map.to_list(given), else: given
     named? = &match?({name, _} when is_atom(name) or is_binary(name), &1)
     if is_list(given) and Enum.all?(given, named?), do: given, else: raise(ArgumentError, wanted)
+  end
+
+  defp text(name, "min_interval_ms" = key, value) do
+    case Integer.parse(to_string(value)) do
+      {ms, ""} when ms in 0..@max_interval_ms -> {key, Integer.to_string(ms)}
+      _ -> bad(name, "#{key} must be a number from 0 to #{@max_interval_ms}, is #{inspect(value)}")
+    end
   end
 
   defp text(name, key, value) do

@@ -319,6 +319,37 @@ TEST(one_document_is_written_once_in_an_interval_and_its_last_version_is_not_los
     close_house(&h);
 }
 
+static int64_t slow_beats(const void *beat_ms, struct slice kind)
+{
+    return slice_is(kind, "beat") ? *(const int64_t *)beat_ms : -1;
+}
+
+TEST(a_kind_has_an_interval_of_its_own)
+{
+    struct house h;
+    const int64_t begun_us = fake_now_us, beat_ms = 1000;
+    struct dispatch_options options = usual;
+
+    options.interval_ms = slow_beats;
+    options.interval_arg = &beat_ms;
+    open_house(&h, 1, &options);
+    for (int64_t seq = 1; seq <= 2; seq++) {
+        fake_outbox_put(h.outbox, "beat:a", seq);
+        fake_outbox_put(h.outbox, "run:b", seq);
+        UNTIL(fake_outbox_look(h.outbox, "run:b").delivered_seq == seq);
+        if (seq == 1)
+            UNTIL(fake_outbox_pending(h.outbox) == 0);
+        fake_advance(h.sink, seq == 1 ? 50 : 949);
+    }
+    rest(&h);
+    ck_assert_int_eq(fake_outbox_look(h.outbox, "beat:a").delivered_seq, 1);
+    fake_advance(h.sink, 1);
+    UNTIL(fake_outbox_pending(h.outbox) == 0);
+    ck_assert_int_eq(fake_outbox_look(h.outbox, "beat:a").delivered_seq, 2);
+    ck_assert_int_eq(h.sink->times_us[h.sink->calls - 1], begun_us + 1000000);
+    close_house(&h);
+}
+
 TEST(a_version_kept_while_an_older_one_is_in_flight_follows_it)
 {
     struct house h;

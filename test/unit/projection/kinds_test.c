@@ -115,6 +115,25 @@ TEST(configured_kind_is_laid_out_in_canonical_order)
     kinds_free(k);
 }
 
+TEST(a_kind_may_have_an_interval_of_its_own)
+{
+    struct kinds *k = with_job();
+    struct fault fault;
+
+    set(k, "run_summary", "min_interval_ms", "60000");
+    set(k, "job", "min_interval_ms", "0");
+    refused(k, "job", "min_interval_ms", "60001", "kind.job.min_interval_ms");
+    refused(k, "job", "min_interval_ms", "-1", "kind.job.min_interval_ms");
+    refused(k, "job", "min_interval_ms", "", "kind.job.min_interval_ms");
+    refused(k, "job", "min_interval_ms", "1s", "kind.job.min_interval_ms");
+    refused(k, "job", "min_interval_ms", "99999999999999999999", "kind.job.min_interval_ms");
+    ck_assert_int_eq(kinds_finish(k, &fault), ERR_OK);
+    ck_assert_int_eq(kinds_find(k, slice_str("run_summary"))->min_interval_ms, 60000);
+    ck_assert_int_eq(kinds_find(k, slice_str("job"))->min_interval_ms, 0);
+    ck_assert_int_eq(kinds_find(k, slice_str("codex_worker_summary"))->min_interval_ms, -1);
+    kinds_free(k);
+}
+
 TEST(id_field_may_stand_first_or_last)
 {
     struct fault fault;
