@@ -366,6 +366,9 @@ defmodule AuditTest do
     assert {:ok, %{findings: [], checked: 6}} = Audit.audit(:all)
     {:ok, %{metrics: metrics}} = :convex_sidecar.status(c.name)
     assert %{audit_checked: 6, audit_findings: 0} = metrics
+    tamper(c, @run <> "r1", ~s({"summary":{"status":"x"}}))
+    assert {:ok, %{findings: [_], checked: 6}} = Audit.audit(:all)
+    assert {:ok, %{metrics: %{audit_checked: 6, audit_findings: 1}}} = :convex_sidecar.status(c.name)
   end
 
   test "Ctrl-C ends an audit of the command line; its report says where to go on", c do

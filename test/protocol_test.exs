@@ -346,7 +346,10 @@ defmodule ProtocolTest do
       document = {:project, :run_summary, "waits", %{}, events(1..1), %{ack: :written, deadline_ms: 60_000}}
       batch = {:batch, [document | List.duplicate([], 9_999)]}
       ids = for _ <- 1..40, do: :gen_server.send_request(c.server, batch)
-      assert {:reply, {:ok, [{:error, :busy}, {:error, _} | _]}} = :gen_server.wait_response(List.last(ids), 10_000)
+      {:ok, %{metrics: %{requests_busy_total: before}}} = ask(c, :status)
+      assert {:reply, {:ok, [{:error, :busy}, {:error, _} | _] = replies}} = :gen_server.wait_response(List.last(ids), 10_000)
+      # The other requests of the batch were bad, and are counted as that.
+      assert Enum.count(replies, &(&1 == {:error, :busy})) >= 1 and before > 0
       assert :timeout = :gen_server.wait_response(hd(ids), 0)
       assert own_memory_mb(pid) < 200
       assert {:ok, [{:ok, %{seq: 1}}]} = ask(c, {:batch, [{:project, :run_summary, "fits", %{}, events(1..1), %{}}]})
@@ -360,6 +363,17 @@ defmodule ProtocolTest do
       {:ok, %{metrics: %{requests_total: later, requests_refused_total: refused_later}}} = ask(c, :status)
       # What is no batch is one refusal, and no request.
       assert {later - before, refused_later - refused} == {10_000, 10_001}
+    end
+
+    # projections_total
+    test "what was decided is counted by kind and reason", c do
+      {:ok, %{metrics: %{requests_total: requests, skipped_total: skipped}}} = ask(c, :status)
+      for seq <- [1, 2, 2, 2], do: {:ok, _} = project(c, "counted", events(1..seq))
+      {:ok, _} = ask(c, {:project, :codex_worker_summary, "counted", %{"status" => "running"}, events(1..1), %{}})
+      {:ok, %{by_kind: kinds, metrics: metrics}} = ask(c, :status)
+      assert Enum.find(kinds, &(&1.kind == "run_summary")) == %{kind: "run_summary", taken: 4, skipped: 2}
+      assert Enum.find(kinds, &(&1.kind == "codex_worker_summary")).taken == 1
+      assert {metrics.requests_total - requests, metrics.skipped_total - skipped} == {5, 2}
     end
 
     test "is one commit", c do

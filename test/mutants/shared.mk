@@ -22,11 +22,12 @@ $(DIR)/libsidecar.so: $(SHARED)
 	@$(LINK) -o $@
 commands: export COMMANDS = $(COMPILE)
 commands: ; @printf '%s\n' "$$COMMANDS" '$(LINK)'
-$(DIR)/%_test: test/unit/%_test.c $(DIR)/libsidecar.so
-	@mkdir -p $(@D) && $(CALL) -w -Itest/unit -o $@ $< $(shell pkg-config --libs check) $(LINKED)
-$(DIR)/sim: test/sim/main.c $(DIR)/libsidecar.so
-	@$(CALL) -w -Itest/unit -o $@ $< $(LINKED)
+# The programs are the same whatever is in the library.
+$(DIR)/%_test: test/unit/%_test.c | $(DIR)/libsidecar.so
+	@mkdir -p $(@D) && $(CALL) -w -MMD -MP -Itest/unit -o $@ $< $(shell pkg-config --libs check) $(LINKED)
+$(DIR)/sim: test/sim/main.c | $(DIR)/libsidecar.so
+	@$(CALL) -w -MMD -MP -Itest/unit -o $@ $< $(LINKED)
 # The sidecar as the BEAM's tests start it.
 $(DIR)/convex_sidecar: c_src/main.c $(DIR)/libsidecar.so
 	@$(CALL) -w -o $@ $< $(LINKED) && cp $@ priv/convex_sidecar
--include $(SHARED:.o=.d)
+-include $(SHARED:.o=.d) $(addsuffix .d,$(PROGRAMS))

@@ -212,6 +212,82 @@ TEST(sends_at_once_and_settles)
     close_house(&h);
 }
 
+static uint64_t count_calls_timed(uint64_t *sum_us)
+{
+    struct metric_pile p;
+    uint64_t n = 0;
+
+    metric_pile_get(HISTOGRAM_CALL_TIME, &p);
+    for (size_t i = 0; i <= METRIC_BUCKET_COUNT; i++)
+        n += p.count[i];
+    *sum_us = p.sum_us;
+    return n;
+}
+
+/* One call of three, which is done; one that comes to nothing, and what is sent again. */
+TEST(calls_and_what_became_of_them_are_counted)
+{
+    struct house h;
+    uint64_t calls = metric_get(METRIC_CALLS), delivered = metric_get(METRIC_DELIVERED);
+    uint64_t retried = metric_get(METRIC_RETRIED), sum_us, sum_later_us;
+    uint64_t done = metric_labelled_get(LABELLED_VERDICTS, 0, VERDICT_DONE);
+    uint64_t again = metric_labelled_get(LABELLED_VERDICTS, 0, VERDICT_AGAIN);
+    uint64_t timed = count_calls_timed(&sum_us);
+
+    open_house(&h, 64, &usual);
+    put_many(&h, "d", 3);
+    UNTIL(fake_outbox_pending(h.outbox) == 0);
+    rest(&h);
+    ck_assert_uint_eq(metric_get(METRIC_CALLS), calls + 1);
+    ck_assert_uint_eq(metric_get(METRIC_DELIVERED), delivered + 3);
+    ck_assert_uint_eq(metric_get(METRIC_RETRIED), retried);
+    ck_assert_uint_eq(metric_labelled_get(LABELLED_VERDICTS, 0, VERDICT_DONE), done + 3);
+    ck_assert_uint_eq(count_calls_timed(&sum_later_us), timed + 1);
+    fake_rule_set(h.sink, says_again);
+    fake_outbox_put(h.outbox, "e", 1);
+    UNTIL(fake_calls(h.sink) == 2);
+    rest(&h);
+    ck_assert_uint_eq(metric_labelled_get(LABELLED_VERDICTS, 0, VERDICT_AGAIN), again + 1);
+    fake_rule_set(h.sink, always_done);
+    live(&h, 5000, 50);
+    ck_assert_uint_eq(fake_outbox_pending(h.outbox), 0);
+    ck_assert_uint_ge(fake_calls(h.sink), 3);
+    ck_assert_uint_eq(metric_get(METRIC_DELIVERED), delivered + 4);
+    ck_assert_uint_eq(metric_get(METRIC_RETRIED), retried + fake_calls(h.sink) - 2);
+    ck_assert_uint_eq(metric_labelled_get(LABELLED_VERDICTS, 0, VERDICT_DONE), done + 4);
+    close_house(&h);
+}
+
+TEST(what_is_under_way_and_allowed_is_shown)
+{
+    struct house h;
+
+    open_house(&h, 64, &usual);
+    fake_rule_set(h.sink, left_in_flight);
+    fake_outbox_put(h.outbox, "a", 1);
+    UNTIL(fake_calls(h.sink) == 1);
+    rest(&h);
+    ck_assert_uint_eq(metric_get(METRIC_IN_FLIGHT), 1);
+    ck_assert_uint_eq(metric_get(METRIC_CONCURRENCY_LIMIT), status(&h).limit);
+    ck_assert_uint_ge(metric_get(METRIC_CONCURRENCY_LIMIT), 1);
+    ck_assert_uint_eq(metric_get(METRIC_PAUSED), 0);
+    dispatch_pause(h.dispatch);
+    rest(&h);
+    ck_assert_uint_eq(metric_get(METRIC_PAUSED), 1);
+    dispatch_resume(h.dispatch);
+    fake_rule_set(h.sink, always_done);
+    pthread_mutex_lock(&h.sink->lock);
+    h.sink->in_flight->verdict.kind = VERDICT_DONE;
+    h.sink->in_flight->is_ready = true;
+    pthread_mutex_unlock(&h.sink->lock);
+    fake_poke(h.sink);
+    UNTIL(fake_outbox_pending(h.outbox) == 0);
+    rest(&h);
+    ck_assert_uint_eq(metric_get(METRIC_IN_FLIGHT), 0);
+    ck_assert_uint_eq(metric_get(METRIC_PAUSED), 0);
+    close_house(&h);
+}
+
 TEST(what_waits_goes_in_full_batches)
 {
     struct house h;

@@ -478,6 +478,25 @@ TEST(answers_of_a_session_leave_when_it_is_sent)
     stop(d);
 }
 
+TEST(messages_and_their_bytes_are_counted)
+{
+    struct dist *d = start();
+    struct twin t;
+    char srv[] = "srv";
+
+    ck_assert_int_ge(dial(&t, d, "counter", "secret"), 0);
+    ask(&t, srv, "hello");
+    ck_assert(answered(&t, "hello"));
+    uint64_t messages = metric_get(METRIC_MESSAGES), bytes = metric_get(METRIC_RECEIVED_BYTES);
+    ask_with_tag(&t, srv, "hello", 1000);
+    ck_assert(answered(&t, "hello"));
+    ck_assert_uint_eq(metric_get(METRIC_MESSAGES), messages + 1);
+    ck_assert_uint_ge(metric_get(METRIC_RECEIVED_BYTES), bytes + 1000);
+    ck_assert_uint_le(metric_get(METRIC_RECEIVED_BYTES), bytes + 1300);
+    ei_close_connection(t.fd);
+    stop(d);
+}
+
 TEST(a_tag_that_no_gen_makes_is_not_kept)
 {
     struct dist *d = start();

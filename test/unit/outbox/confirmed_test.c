@@ -90,4 +90,16 @@ TEST(what_is_committed_is_counted)
     metric_pile_get(HISTOGRAM_KEPT_TO_CONFIRMED, &after);
     ck_assert_uint_eq(total(&after) - total(&before), 1);
     ck_assert_uint_eq(metric_get(METRIC_LAST_CONFIRMED), 7);
+
+    /* One more, whose event was appended 3 s before, and one after that by another clock. */
+    uint64_t early = metric_get(METRIC_CONFIRMED_EARLY);
+    t = (struct round_tally){0};
+    metric_pile_get(HISTOGRAM_APPEND_TO_CONFIRMED, &before);
+    note(&t, "\"2026-02-19T20:00:00.000000Z\"", APPENDED + SECOND, APPENDED + 3 * SECOND);
+    note(&t, "\"2026-02-19T20:00:00.000000Z\"", APPENDED - 2 * SECOND, APPENDED - SECOND);
+    confirmed_count(&t, 8 * SECOND);
+    metric_pile_get(HISTOGRAM_APPEND_TO_CONFIRMED, &after);
+    ck_assert_uint_eq(total(&after) - total(&before), 1);
+    ck_assert_uint_eq(after.sum_us - before.sum_us, 3 * SECOND);
+    ck_assert_uint_eq(metric_get(METRIC_CONFIRMED_EARLY), early + 1);
 }

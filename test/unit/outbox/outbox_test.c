@@ -239,6 +239,40 @@ TEST(restart_finds_everything_again)
     house_close(&h);
 }
 
+static uint64_t count_observed(enum metric_histogram h)
+{
+    struct metric_pile p;
+    uint64_t n = 0;
+
+    metric_pile_get(h, &p);
+    for (size_t i = 0; i <= METRIC_BUCKET_COUNT; i++)
+        n += p.count[i];
+    return n;
+}
+
+TEST(the_store_s_own_metrics)
+{
+    struct house h = house_open();
+
+    do_look(h.o, A);
+    uint64_t commits = metric_get(METRIC_COMMITS), timed = count_observed(HISTOGRAM_COMMIT_TIME);
+    do_put(h.o, A, 1, 1);
+    do_put(h.o, B, 1, 1);
+    do_look(h.o, A);
+    ck_assert_uint_eq(metric_get(METRIC_COMMITS), commits + 2);
+    ck_assert_uint_eq(count_observed(HISTOGRAM_COMMIT_TIME), timed + 2);
+    ck_assert_uint_eq(metric_get(METRIC_STORE_LIMIT_BYTES), 1 << 20);
+    for (int i = 0; i < 10000 && metric_get(METRIC_OLDEST_PENDING_SECONDS) != 1; i++)
+        usleep(1000);
+    ck_assert_uint_eq(metric_get(METRIC_OLDEST_PENDING_SECONDS), 1);
+    kit_done(h.o, A);
+    kit_done(h.o, B);
+    for (int i = 0; i < 10000 && metric_get(METRIC_OLDEST_PENDING_SECONDS) != 0; i++)
+        usleep(1000);
+    ck_assert_uint_eq(metric_get(METRIC_OLDEST_PENDING_SECONDS), 0);
+    house_close(&h);
+}
+
 TEST(the_limit_holds_for_what_is_new)
 {
     struct house h = house_open();
@@ -1017,6 +1051,7 @@ TEST(a_damaged_checkpoint_is_moved_and_made_again_by_a_put)
     ck_assert_uint_eq(do_look(h.o, A).document, number);
     kit_done(h.o, A);
     ck_assert_int_eq(do_look(h.o, A).delivered.seq, 3);
+    ck_assert_uint_eq(metric_get(METRIC_RECORDS_DAMAGED), 1);
     ck_assert_uint_eq(metric_get(METRIC_QUARANTINED), 1);
     outbox_close(h.o);
     ck_assert_uint_eq(number_in_quarantine(h.dir.path), 1);
@@ -1229,7 +1264,12 @@ TEST(a_doubt_holds_for_a_range_of_marks)
     struct fault fault;
 
     for (size_t i = 0; i < 4; i++) {
-        do_put(h.o, cases[i].id, 5, 1);
+        struct op put = {.fn = fn_put,
+                         .id = cases[i].id,
+                         .seq = 5,
+                         .hash = 1,
+                         .fold = i == 2 ? "from an event log" : NULL};
+        ck_assert_int_eq(kit_do(h.o, &put), ERR_OK);
         struct settlement *done = kit_send(h.o, cases[i].id);
         done->mark = cases[i].mark;
         kit_settle(h.o, done);
@@ -1244,6 +1284,10 @@ TEST(a_doubt_holds_for_a_range_of_marks)
     store_close(s);
     buf_free(&value);
     h.o = kit_outbox(h.dir.path);
+    for (int i = 0; i < 5000 && metric_get(METRIC_DOUBTFUL_UNLOGGED) == 0; i++)
+        usleep(1000);
+    ck_assert_uint_eq(metric_get(METRIC_DOUBTFUL), 1);
+    ck_assert_uint_eq(metric_get(METRIC_DOUBTFUL_UNLOGGED), 1);
     for (size_t i = 0; i < 4; i++)
         ck_assert_int_eq(do_put(h.o, cases[i].id, 5, 1).write, !cases[i].stands);
     house_close(&h);
