@@ -64,6 +64,37 @@ defmodule ConvexSidecar.BesideTest do
     assert_raise Mix.Error, ~r/the audit failed: .*(file|read)/, fn -> capture_io(:stderr, fn -> Audit.run([]) end) end
   end
 
+  test "an external sidecar: the task's own VM speaks to it, too; --node has it done in the running one" do
+    wait_until(fn -> RunningNode.find([]) == {:ok, nil} end)
+    file = Path.join(tmp_dir(), "documents.jsonl")
+    node = start_external([], type: :file, file: file)
+    external = [mode: :external, node: node, cookie: Node.get_cookie()]
+    # The database that both VMs read.
+    log = MemoryLog.new()
+    for id <- ~w(a b), do: MemoryLog.add(log, id, 2)
+    env = [convex_event_log: Vm.SharedLog, shared_log: node()]
+    vm = Vm.start(env: env, children: [{Sidecar, external}])
+    :ok = Vm.call(vm, :convex_sidecar, :await, [:convex_sidecar, 10_000])
+    :ok = Vm.call(vm, :convex_sidecar, :settle, [:convex_sidecar, 10_000])
+    flush(vm)
+    assert written(file, "a") == 1
+    run = fn args -> capture_io(fn -> capture_io(:stderr, fn -> Reproject.run(args) end) end) end
+
+    # No sidecar's name stands beside that VM's in epmd: the task starts the application, which is this VM here.
+    assert RunningNode.find([]) == {:ok, nil}
+    configure(:convex_event_log, MemoryLog)
+    start_supervised!({Sidecar, [catch_up: false] ++ external})
+    on_exit(fn -> :convex_sidecar_instance.close(:convex_sidecar) end)
+    :ok = :convex_sidecar.await(:convex_sidecar, 10_000)
+    assert run.(["--run-id", "a"]) =~ "write=queued"
+    flush(vm)
+    assert written(file, "a") == 2
+    assert run.(["--all", "--dry-run", "--node", to_string(vm.node)]) =~ "same: 2"
+    assert run.(["--run-id", "b", "--node", to_string(vm.node)]) =~ "write=queued"
+    flush(vm)
+    assert written(file, "b") == 2
+  end
+
   test "a rebuild there is cancelled by who asked for it, and when who asked ends" do
     {vm, _file} = vm(for i <- 1..300, do: "r#{i}")
     call = fn client -> RunningNode.call(vm.node, Reprojection, :rebuild_all_for, [client, [max_concurrency: 1, results: :failed]]) end

@@ -170,20 +170,12 @@ defmodule ConvexSidecar.NoDistributionTest do
 
   test "no epmd, external: [node] port and epmd = off there, port here" do
     port = free_port()
-    node = :"without_#{unique()}_#{System.pid()}@127.0.0.1"
-    program = Application.app_dir(:convex_sidecar, "priv/convex_sidecar")
-    child = Port.open({:spawn_executable, program}, [:binary, :exit_status, line: 1000, args: ["run", "--managed"]])
-    section = [name: node, cookie: Node.get_cookie(), port: port, epmd: :off]
-    Port.command(child, :convex_sidecar_config.ini([node: section, store: [dir: Path.join(tmp_dir(), "store")]], []))
-    assert_receive {^child, {:data, {:eol, "ready " <> ready}}}, 10_000
-    assert ready =~ "node=#{node} port=#{port} "
-
+    node = start_external(port: port, epmd: :off)
     sidecar = [mode: :external, node: node, port: port]
     vm = speaking(@own_epmd ++ [ebin()], epmd: no_epmd(), dynamic: false, sidecar: sidecar)
     assert server(vm, :await, [10_000]) == :ok
     assert server(vm, :settle, [10_000]) == :ok
     assert {:ok, %{published: true, metrics: %{pending: _}}} = Vm.call(vm, Sidecar, :status, [])
-    Port.close(child)
   end
 
   test "no epmd and nothing else: the VM gets no name, and the application stands" do

@@ -123,6 +123,28 @@ defmodule SidecarCase do
     {name, dir}
   end
 
+  @doc """
+  The real program, run by nobody's VM; gives its node. `node` and `sink` are keys of those sections. It ends with the
+  calling process.
+  """
+  def start_external(node_keys \\ [], sink \\ [type: :noop]) do
+    node = :"external_#{unique()}_#{System.pid()}@127.0.0.1"
+    program = Application.app_dir(:convex_sidecar, "priv/convex_sidecar")
+    child = Port.open({:spawn_executable, program}, [:binary, :exit_status, line: 1000, args: ["run", "--managed"]])
+    keys = [name: node, cookie: Node.get_cookie()] ++ node_keys
+    sections = [node: keys, sink: sink, store: [dir: Path.join(tmp_dir(), "store")]]
+    Port.command(child, :convex_sidecar_config.ini(sections, []))
+    ready = "ready node=#{node} "
+
+    receive do
+      {^child, {:data, {:eol, line}}} -> true = String.starts_with?(line, ready)
+    after
+      10_000 -> raise ExUnit.AssertionError, "the program is not ready"
+    end
+
+    node
+  end
+
   @doc "The misbehaving program."
   def fake_program, do: Path.expand("fake_program", __DIR__)
 
