@@ -21,6 +21,12 @@ defmodule ConvexSidecar.BesideTest do
   end
 
   defp flush(vm), do: {:ok, %{pending: 0}} = Vm.call(vm, :convex_sidecar, :flush, [:convex_sidecar, 20_000])
+  # What was just projected is looked at twice more: until then a row that changes is projected by itself.
+  defp looked_at(vm) do
+    {:ok, %{looks: looks}} = Vm.call(vm, :convex_sidecar_instance, :lookup, [:convex_sidecar])
+    wait_until(fn -> Vm.call(vm, :ets, :info, [looks, :size]) == 0 end, 20_000)
+  end
+
   defp written(file, id), do: length(String.split(File.read!(file), ~s(document_id":"runtime/run_summary:#{id}","seq))) - 1
 
   test "the running node is found by epmd; a name that leads nowhere, and several, are told" do
@@ -40,6 +46,7 @@ defmodule ConvexSidecar.BesideTest do
 
   test "mix runtime.convex.reproject is done there: one, all, and in the dry form nothing" do
     {vm, file} = vm(~w(a b c))
+    looked_at(vm)
     before = File.read!(file)
     :ok = Vm.call(vm, DiskEventLog, :update_row, [:run_summary, "b", %{status: "failed"}])
     :ok = Vm.call(vm, DiskEventLog, :create_run, ["new", %{status: "running"}])
