@@ -124,13 +124,13 @@ said_held(State) -> State.
 
 %% What is down already, and is found to be so once more, is a line, and no change.
 went_down({Level, Event, Why, Next}, #state{info = #{name := Name}} = State) ->
-    log(Level, Event, words(Why, Next), Name),
-    changed(sidecar, down, text(Why), text(Next), State).
+    Say = fun(_Was) -> log(Level, Event, words(Why, Next), Name) end,
+    changed(sidecar, down, text(Why), text(Next), Say, State).
 
 came_up(#state{info = #{name := Name}} = State) ->
     {ok, #{dest := {_, Node}}} = convex_sidecar_instance:lookup(Name),
-    _ = was(sidecar, State) =/= up andalso log(info, <<"node.up">>, io_lib:format("node=~ts", [Node]), Name),
-    changed(sidecar, up, <<>>, <<>>, State).
+    Say = fun(Was) -> Was =/= up andalso log(info, <<"node.up">>, io_lib:format("node=~ts", [Node]), Name) end,
+    changed(sidecar, up, <<>>, <<>>, Say, State).
 
 words(Why, "") -> Why;
 words(Why, Next) -> [Why, "; next: ", Next].
@@ -179,13 +179,12 @@ heard(#{state := Endpoint, why := Why, next := Next, store_ok := IsWell, kinds :
     maps:fold(fun(Scope, {S, W, N}, State) -> hear(Scope, S, W, N, State) end, State3, maps:from_list(Well ++ Ill)).
 
 hear(Scope, Is, Why, Next, #state{info = #{name := Name}} = State) ->
-    Was = was(Scope, State),
-    Was =/= Is andalso
-        begin
-            Words = [of_kind(Scope, Is), Was, Why, Next],
+    Say = fun(Was) ->
+        Words = [of_kind(Scope, Is), Was, Why, Next],
+        Was =/= Is andalso
             log(level(Is), event(Scope, Is), io_lib:format("~tswas=~ts why=\"~ts\" next=\"~ts\"", Words), Name)
-        end,
-    changed(Scope, Is, Why, Next, State).
+    end,
+    changed(Scope, Is, Why, Next, Say, State).
 
 as_state(<<"running">>) -> running;
 as_state(<<"stopped">>) -> stopped;
@@ -209,19 +208,15 @@ level(_) -> info.
 
 %% ---- a change
 
-was(Scope, #state{shown = Shown}) ->
-    case Shown of
-        #{Scope := #{state := Was}} -> Was;
-        #{} -> running
-    end.
-
-changed(Scope, Is, Why, Next, #state{shown = Shown} = State) ->
+%% What is said stands in the table already.
+changed(Scope, Is, Why, Next, Say, #state{shown = Shown} = State) ->
     Now = now_ms(),
-    Was = was(Scope, State),
-    Since = maps:get(since, maps:get(Scope, Shown, #{}), Now),
+    #{state := Was, since := Since} = maps:get(Scope, Shown, #{state => running, since => Now}),
     Standing = #{state => Is, why => Why, next => Next, since => if Was =:= Is -> Since; true -> Now end},
+    Showing = show(Shown#{Scope => Standing}, State),
+    _ = Say(Was),
     _ = Was =/= Is andalso tell(Scope, Was, Standing, Now - Since, State),
-    show(Shown#{Scope => Standing}, State).
+    Showing.
 
 show(Shown, #state{info = #{state := Table}} = State) ->
     ets:insert(Table, {shown, Shown}),

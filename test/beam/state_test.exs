@@ -143,13 +143,48 @@ defmodule ConvexSidecar.StateTest do
       assert [{"sidecar.restarting", :info, _}, {"node.up", :info, _}] = lines
     end
 
+    defp row(id), do: %{run_id: id, thread_id: "t", status: "running", owner_guest_scope: "g"}
+    defp project(name, id), do: {:ok, %{write: "queued"}} = :convex_sidecar.project(name, :run_summary, id, row(id), [])
+
+    test "a wrong key, Convex away and made anew: each is heard", %{name: name, store: store} do
+      standin = Standin.start()
+      dir = tmp_dir()
+      file = Path.join(dir, "key")
+      File.write!(file, "wrong|key\n")
+      File.chmod!(file, 0o600)
+      sink = [type: :http, base_url: standin.url, admin_key_file: file]
+      config = [sink: sink, delivery: [backoff_min_ms: 50, backoff_max_ms: 200]]
+      start_supervised!({Sidecar, name: name, store_dir: store, config: config, catch_up: false})
+      on_exit(fn -> :convex_sidecar_instance.close(name) end)
+      assert :convex_sidecar.await(name, 10_000) == :ok
+      project(name, "r")
+      assert {[_up, {"delivery.stopped", :error, line}], [_, %{scope: "endpoint", state: "stopped"} = told]} = changes(2)
+      assert told.why =~ "key" and told.next != "" and line =~ told.why and line =~ told.next
+      assert {:error, {:stopped, text}} = Sidecar.health(sidecar: name)
+      assert text == told.why <> "; next: " <> told.next
+
+      File.write!(file, standin.admin_key <> "\n")
+      {:ok, :reloaded} = :convex_sidecar.reload(name)
+      assert {[{"delivery.running", :info, _}], [%{state: "running", was: "stopped"}]} = changes(1)
+      assert Sidecar.health(sidecar: name) == :ok
+
+      Standin.stop(standin)
+      project(name, "s")
+      assert {[{"delivery.waiting", :warning, _}], [%{state: "waiting", why: why}]} = changes(1)
+      assert why != ""
+      assert Sidecar.health(sidecar: name) == :ok
+      Standin.start_again(standin)
+      # It is empty: what was confirmed there is sent again.
+      assert {lines, _} = changes(2)
+      assert Enum.sort(for {event, _, _} <- lines, do: event) == ~w(delivery.mending delivery.running)
+    end
+
     test "paused and resumed; Convex that is not there", %{name: name, store: store} do
       config = [sink: [type: :http, base_url: "http://127.0.0.1:1", admin_key: "deployment|01"]]
       start_supervised!({Sidecar, name: name, store_dir: store, config: config, catch_up: false})
       on_exit(fn -> :convex_sidecar_instance.close(name) end)
       assert :convex_sidecar.await(name, 10_000) == :ok
-      row = %{run_id: "r", thread_id: "t", status: "running", owner_guest_scope: "g"}
-      assert {:ok, %{write: "queued"}} = :convex_sidecar.project(name, :run_summary, "r", row, [])
+      project(name, "r")
       assert {[{"node.up", _, _}, {"delivery.waiting", :warning, line}], [_up, waiting]} = changes(2)
       assert line =~ "next="
       assert %{scope: "endpoint", state: "waiting", was: "running"} = waiting
