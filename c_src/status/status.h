@@ -30,7 +30,7 @@ struct status {
 
 /** status_put_term(s, b): The map of docs/PROTOCOL.md, as a term.  Any thread; waits for nobody. */
 void status_put_term(const struct status *s, struct buf *b);
-/* What a change of is told (changes.h). */
+/* What a change of is told (changes.h); without its reasons, which alone are no change. */
 struct status_stand {
     enum dispatch_state endpoint;
     bool is_well, is_mending; /* the store takes documents; what was confirmed is sent again */
