@@ -20,10 +20,8 @@ defmodule ConvexSidecar.MixProject do
       elixirc_options: [warnings_as_errors: own_build?(Mix.env())],
       erlc_options: [:debug_info] ++ if(own_build?(Mix.env()), do: [:warnings_as_errors], else: []),
       test_paths: ["test"],
-      # The tests' PostgreSQL driver, of Debian, found when it is wanted (test/support/postgres.ex).
-      xref: [exclude: [:pgsql, :pgsql_proto]],
       deps: []
-    ]
+    ] ++ unknown(Mix.env(), Version.match?(System.version(), "< 1.19.0"))
   end
 
   def application do
@@ -38,6 +36,10 @@ defmodule ConvexSidecar.MixProject do
   # 1.15 on hides applications that are not named.
   defp only_for(:test), do: [:inets, :ssl]
   defp only_for(_env), do: []
+
+  # The tests' PostgreSQL driver, of Debian, found when it is wanted; from 1.19 on the modules that use it say so.
+  defp unknown(:test, true), do: [xref: [exclude: [:pgsql]]]
+  defp unknown(_env, _older), do: []
 
   # A dependency is compiled in :prod, with whatever warnings a newer Elixir or OTP has for it.
   defp own_build?(env), do: env == :test

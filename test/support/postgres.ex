@@ -5,6 +5,8 @@ defmodule Postgres do
   speaks TCP alone: `relay/1` is a port of loopback that leads to the socket.
   """
   use GenServer
+  # Debian's, found when it is wanted.
+  @compile {:no_warn_undefined, :pgsql}
 
   @doc "Start one in `dir`, which has to be new; gives it back with what `query!/3` wants."
   def start_link(dir), do: GenServer.start_link(__MODULE__, dir)

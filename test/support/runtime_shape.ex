@@ -3,6 +3,7 @@ defmodule RuntimeShape do
   The real runtime in small: its tables in a PostgreSQL, appends as it makes them, one VM of several. Runs inside
   that VM; test/runtime_shape_test.exs is the world around it.
   """
+  @compile {:no_warn_undefined, :pgsql}
   alias OpenAgentsRuntime.Convex.{Projector, Sidecar}
 
   defmodule Log do

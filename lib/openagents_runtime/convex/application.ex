@@ -22,8 +22,8 @@ defmodule OpenAgentsRuntime.Convex.Application do
   # A release hands the configuration of an application out when that is loaded, and an application of another name has
   # no :openagents_runtime to load.
   defp read_configuration do
-    if :code.where_is_file('openagents_runtime.app') == :non_existing do
-      words = [vsn: '1', modules: [], registered: [], applications: [:kernel, :stdlib]]
+    if :code.where_is_file(~c"openagents_runtime.app") == :non_existing do
+      words = [vsn: ~c"1", modules: [], registered: [], applications: [:kernel, :stdlib]]
       :application.load({:application, :openagents_runtime, words})
     end
   end
