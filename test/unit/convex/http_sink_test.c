@@ -3,6 +3,7 @@
 #include "test.h"
 
 #include "convex/fake_http.c"
+#include "ground/fake_log.c"
 #include "convex/http_sink.h"
 #include "projection/projection.h"
 
@@ -544,4 +545,22 @@ TEST(options_are_checked_and_named)
     sink->ops->wait(sink, -1, 0);
     ck_assert_uint_eq(fake_http.waits, 1);
     close_all(sink);
+}
+
+static int warnings_of(bool is_clear, const char *key)
+{
+    struct http_sink_options options = batch_options();
+    int before = fake_log_lines[LOG_WARNING];
+
+    options.admin_key = key;
+    fake_http.is_in_the_clear = is_clear;
+    close_all(open_with(&options));
+    return fake_log_lines[LOG_WARNING] - before;
+}
+
+TEST(a_key_that_others_on_the_way_can_read_is_warned_about)
+{
+    ck_assert_int_eq(warnings_of(true, "name|0123"), 1);
+    ck_assert_int_eq(warnings_of(false, "name|0123"), 0);
+    ck_assert_int_eq(warnings_of(true, NULL), 0);
 }

@@ -32,10 +32,19 @@
 static struct {
     int listener;
     atomic_int connection;
-    atomic_bool is_fickle; /* closes as soon as it has said yes */
+    atomic_bool is_fickle;    /* closes as soon as it has said yes */
+    atomic_bool is_talkative; /* goes on talking when it has said yes */
     atomic_uint registrations;
     pthread_t thread;
 } epmd;
+
+static void talk_until_it_hangs_up(int fd)
+{
+    char babble[4096] = "";
+
+    while (send(fd, babble, sizeof babble, MSG_NOSIGNAL) > 0)
+        ;
+}
 
 static void *epmd_run(void *arg)
 {
@@ -48,7 +57,9 @@ static void *epmd_run(void *arg)
         ck_assert(recv(fd, request, sizeof request, 0) > 0);
         ck_assert_int_eq(send(fd, "\x76\0\0\0\0\1", 6, MSG_NOSIGNAL), 6);
         epmd.registrations++;
-        if (epmd.is_fickle)
+        if (epmd.is_talkative)
+            talk_until_it_hangs_up(fd);
+        if (epmd.is_fickle || epmd.is_talkative)
             close(fd);
         else
             epmd.connection = fd;
@@ -609,9 +620,8 @@ TEST(epmd_is_registered_with_again)
     stop(d);
 }
 
-TEST(an_epmd_that_closes_at_once_is_not_stormed)
+static void check_it_is_asked_every_2_s(void)
 {
-    epmd.is_fickle = true;
     struct dist *d = start();
 
     for (int i = 0; i < 5000 && epmd.registrations < 2; i++)
@@ -622,6 +632,18 @@ TEST(an_epmd_that_closes_at_once_is_not_stormed)
     ck_assert_uint_eq(epmd.registrations, 3);
     ck_assert_int_gt(clock_mono_ms() - second_ms, 1500);
     stop(d);
+}
+
+TEST(an_epmd_that_closes_at_once_is_not_stormed)
+{
+    epmd.is_fickle = true;
+    check_it_is_asked_every_2_s();
+}
+
+TEST(an_epmd_that_goes_on_talking_is_hung_up_on)
+{
+    epmd.is_talkative = true;
+    check_it_is_asked_every_2_s();
 }
 
 static int knock(const struct dist *d)
