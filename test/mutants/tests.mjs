@@ -43,7 +43,7 @@ const ERLANG = {
   convex_sidecar_looks: ["beam/looks", "beam/conveyor", "beam/conveyor_model"],
   convex_sidecar_source: ["beam/projector", "beam/conveyor", "beam/conveyor_model"],
   convex_sidecar_instance: ["beam/conveyor", "beam/client"], convex_sidecar_sweeper: ["beam/conveyor", "beam/reprojection"],
-  convex_sidecar_port: ["beam/port"], convex_sidecar_watch: ["beam/watch"], convex_sidecar_config: ["beam/config"],
+  convex_sidecar_port: ["beam/watch_clock", "beam/port"], convex_sidecar_watch: ["beam/watch_clock", "beam/watch"], convex_sidecar_config: ["beam/config"],
 };
 const ELIXIR = {
   projector: ["beam/projector", "beam/sidecars"], sink_queue: ["beam/sink_queue"], sidecars: ["beam/sidecars"], sidecar: ["beam/sidecar", "beam/config"],

@@ -1,4 +1,4 @@
-/* temp_dir.h - a directory under /tmp that is gone after the test. */
+/* temp_dir.h - a directory under TMPDIR (/tmp) that is gone after the test. */
 
 #ifndef TEMP_DIR_H
 #define TEMP_DIR_H
@@ -14,8 +14,12 @@ struct temp_dir {
 
 static struct temp_dir temp_dir_make(void)
 {
-    struct temp_dir d = {"/tmp/convex_sidecar_test_XXXXXX"};
+    const char *where = getenv("TMPDIR");
+    struct temp_dir d;
 
+    int n = snprintf(d.path, sizeof d.path, "%s/convex_sidecar_test_XXXXXX",
+                     where != NULL ? where : "/tmp");
+    ck_assert_int_lt(n, (int)sizeof d.path);
     ck_assert_ptr_nonnull(mkdtemp(d.path));
     return d;
 }
