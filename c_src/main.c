@@ -260,6 +260,8 @@ int main(int argc, char **argv)
     if (!command_read(argc, argv, &k, &status))
         return status;
     harden_memory();
+    if (command_is(&k, "run"))
+        signal(SIGHUP, SIG_IGN); /* a reload before the configuration was read has nothing to do */
     struct config *c = config_new();
     if (configure(c, &k, &fault) == ERR_OK) {
         status = obey(c, &k);

@@ -240,6 +240,25 @@ defmodule FaultsTest do
       assert status(c).metrics.pending == 1
     end
 
+    test "a SIGHUP before the configuration was read does not end it" do
+      script = ~S"""
+      mkfifo "$2/in" && { "$1" run --managed <"$2/in" >"$2/out" 2>&1 & } && pid=$! && exec 3>"$2/in" || exit 99
+      tries=0
+      until grep -q '^SigIgn:.*[13579bdf]$' /proc/$pid/status; do
+        tries=$((tries + 1)); [ $tries -lt 1000 ] || { kill -9 $pid; exit 98; }
+        sleep 0.01
+      done
+      kill -HUP $pid
+      printf 'this is no configuration\n.\n' >&3
+      exec 3>&-
+      wait $pid
+      """
+
+      dir = tmp_dir()
+      {_, status} = System.cmd("sh", ["-c", script, "sh", Application.app_dir(:convex_sidecar, "priv/convex_sidecar"), dir])
+      assert {status, File.read!(Path.join(dir, "out")) =~ "config.invalid"} == {2, true}
+    end
+
     test "a key rotated in its file counts from SIGHUP on", c do
       file = Path.join(c.dir, "key")
       File.write!(file, "wrong|key\n")
