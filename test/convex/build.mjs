@@ -11,8 +11,8 @@ function patch(src) {
   // never touch import.meta.glob
   swap("specifiedModules ?? import.meta.glob(\"../../../convex/**/*.*s\")", "specifiedModules");
   // finished queries are forgotten (upstream keeps every result for ever)
-  swap("        if (results.length === 0) {\n            return { value: null, done: true };", "        if (results.length === 0) {\n            delete this._queryResults[queryId];\n            return { value: null, done: true };");
   swap("        if (results === undefined) {\n            throw new Error(\"Bad queryId\");", "        if (results === undefined) {\n            if (queryId < this._nextQueryId) return { value: null, done: true };\n            throw new Error(\"Bad queryId\");");
+  swap("        if (done) {\n            return { value: null, done: true };", "        if (done) {\n            delete this._queryResults[queryId];\n            return { value: null, done: true };");
   swap("case \"1.0/queryCleanup\": {\n                return", "case \"1.0/queryCleanup\": {\n                delete db._queryResults[args.queryId];\n                return");
   // equality-prefix hash index instead of a scan of every document per query
   swap("                fieldPathsToSortBy = fields;\n                validateIndexRangeExpression(source, fields);\n                this._iterateDocs(tableName, (doc) => {",
@@ -53,7 +53,7 @@ function patch(src) {
         }
     }
     _iterateDocs(tableName, callback) {`);
-  swap("            if (this._writes.length === 0) {\n                if (write === null) {", "            if (this._writes.length === 0) {\n                this._eqUpdate(_id, this._documents[_id], write);\n                if (write === null) {");
+  swap("            if (this._writes.length === 0) {\n                const tableName", "            if (this._writes.length === 0) {\n                globalThis.__standinWritten?.(tableNameFromId(_id), this._documents[_id] ?? null, write);\n                this._eqUpdate(_id, this._documents[_id], write);\n                const tableName");
   // sort by keys computed once per document
   swap("        results.sort((a, b) => {\n            const orderMultiplier = order === \"asc\" ? 1 : -1;\n            let v = 0;\n            for (const fp of fieldPathsToSortBy) {\n                v = compareValues(evaluateFieldPath(fp, a), evaluateFieldPath(fp, b));\n                if (v !== 0) {\n                    return v * orderMultiplier;\n                }\n            }\n            return v * orderMultiplier;\n        });",
        `        if (results.length > 1) {

@@ -110,7 +110,7 @@ eq("signed in all along", one.signedIn !== false, true);
 
 // ---- the bare protocol
 function raw() {
-  const ws = new WebSocket(`${info.url.replace("http", "ws")}/api/1.48.0/sync`), got = [];
+  const ws = new WebSocket(`${info.url.replace("http", "ws")}/api/1.49.0/sync`), got = [];
   const state = { ws, got, closed: null, send: (m) => ws.send(typeof m === "string" ? m : JSON.stringify(m)) };
   ws.on("message", (data) => got.push(JSON.parse(data.toString())));
   ws.on("close", (code) => { state.closed = code; });

@@ -43,13 +43,13 @@ const folder = mkdtempSync(join(tmpdir(), "check-node-"));
 const onNode = (version) =>
   node("-e", `Object.defineProperty(process, "versions", { value: { node: "${version}" } }); require(${JSON.stringify(join(folder, "check-node.cjs"))})`);
 cpSync(join(priv, "check-node.cjs"), join(folder, "check-node.cjs"));
-let seen = onNode("20.0.0");
+let seen = onNode("22.0.0");
 check("without the CLI npm ci is named", seen.status === 1 && seen.text.includes("npm ci"), seen.text);
 mkdirSync(join(folder, "node_modules/convex"), { recursive: true });
 writeFileSync(join(folder, "node_modules/convex/package.json"), JSON.stringify({ version: locked.version, engines: locked.engines }));
 seen = onNode("18.20.4");
 check("an old Node is told what is needed", seen.status === 1 && seen.text.startsWith(`convex ${locked.version} needs Node ${locked.engines.node}, this is 18.20.4.`), seen.text);
-seen = onNode("20.0.0");
+seen = onNode("22.0.0");
 check("the Node it needs passes", seen.status === 0 && seen.text === "", seen.text);
 rmSync(folder, { recursive: true });
 
