@@ -5,7 +5,7 @@
 import { ConvexError, v } from "convex/values";
 import type { Doc } from "./_generated/dataModel.js";
 import type { MutationCtx, QueryCtx } from "./_generated/server.js";
-import { canonical } from "./canonical.js";
+import { canonical, canonicalHash } from "./canonical.js";
 
 /** Who is there, for the sidecar: the deployment's id, and a mark for each store (docs/adr/0011). */
 export const SIDECAR = "_sidecar";
@@ -119,10 +119,32 @@ export const find = (ctx: Pick<QueryCtx, "db">, kind: string, document_id: strin
 
 type Content = { content_hash?: string; owner?: string; summary: any };
 
+/**
+ * A summary as it is kept. A hash that follows from the rest of it is left out, since each byte is written
+ * again at every change: null stands in its place.
+ */
+export async function lean(summary: any): Promise<any> {
+  const hash = summary.projection_hash;
+  return typeof hash === "string" && hash === (await canonicalHash(summary)) ? { ...summary, projection_hash: null } : summary;
+}
+
+/** A summary as it was written. */
+export async function whole(summary: any): Promise<any> {
+  return summary?.projection_hash === null ? { ...summary, projection_hash: await canonicalHash(summary) } : summary;
+}
+
+const FOLLOWS = "follows"; // from the content, whatever that is
+
 /** The hash that the writer promised: it stands in the summary, or beside it where that has none. */
-export function promised(row: Content): string | undefined {
+function promise(row: Content): string | undefined {
   const own = row.summary?.projection_hash;
-  return row.content_hash ?? (typeof own === "string" ? own : undefined);
+  return row.content_hash ?? (own === null ? FOLLOWS : typeof own === "string" ? own : undefined);
+}
+
+/** The same, in full. */
+export async function promised(row: Content): Promise<string | undefined> {
+  const hash = promise(row);
+  return hash === FOLLOWS ? canonicalHash(row.summary) : hash;
 }
 
 /** A summary as its hash sees it. */
@@ -138,7 +160,7 @@ function content(summary: any): string {
 function stands(row: Row, next: Content): boolean {
   const changed = changedAt(next.summary);
   if (changed !== null && changed !== row.updated_at_ms) return false; // a row of version 1, in the order of delivery
-  const [was, is] = [promised(row), promised(next)];
+  const [was, is] = [promise(row), promise(next)];
   if (was === undefined || is === undefined) return canonical(next.summary) === canonical(row.summary);
   return is === was && next.owner === row.owner && content(next.summary) === content(row.summary);
 }
@@ -175,7 +197,7 @@ function isOlder(next: { projected_at: string; summary: any }, row: Row): boolea
 }
 
 /** The row that `item` asks for, where `row` stands. */
-function rowOf(kind: string, item: Item, row: Row | null) {
+async function rowOf(kind: string, item: Item, row: Row | null) {
   const { document_id, summary } = item;
   const at = instant(item.projected_at ?? summary.projected_at, document_id);
   const hash = item.content_hash;
@@ -188,7 +210,7 @@ function rowOf(kind: string, item: Item, row: Row | null) {
     projected_at: at,
     ...(floor === undefined ? {} : { floor }),
     ...(hash === undefined || hash === summary.projection_hash ? {} : { content_hash: hash }),
-    summary,
+    summary: await lean(summary),
     ...(owner === undefined ? {} : { owner }),
     updated_at_ms: changedAt(summary) ?? (at === "" ? Date.now() : millis(at)),
   };
@@ -203,7 +225,7 @@ export async function apply(ctx: MutationCtx, kind: string, item: Item): Promise
   checkKind(kind, item.document_id);
   if (item.summary === undefined || item.summary === null) throw fault("BAD_SUMMARY", item.document_id);
   const row = await find(ctx, kind, item.document_id);
-  const next = rowOf(kind, item, row);
+  const next = await rowOf(kind, item, row);
   const { seq, projected_at: at } = next;
   if (row === null) {
     await ctx.db.insert("runtime_projections", next);

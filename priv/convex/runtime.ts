@@ -175,11 +175,14 @@ export const sweep = internalMutation({
 /** Pages of whole rows, for operators; tombstones (summary null) included. */
 export const listProjections = internalQuery({
   args: { kind: v.string(), paginationOpts: paginationOptsValidator },
-  handler: (ctx, { kind, paginationOpts: { numItems, ...opts } }) =>
-    ctx.db
+  handler: async (ctx, { kind, paginationOpts: { numItems, ...opts } }) => {
+    const rows = await ctx.db
       .query("runtime_projections")
       .withIndex("by_kind_document_id", (q) => q.eq("kind", kind))
-      .paginate({ ...opts, numItems: Math.min(numItems, PAGE_ROWS), maximumBytesRead: PAGE_BYTES }),
+      .paginate({ ...opts, numItems: Math.min(numItems, PAGE_ROWS), maximumBytesRead: PAGE_BYTES });
+    const page = await Promise.all(rows.page.map(async (row) => ({ ...row, summary: await guard.whole(row.summary) })));
+    return { ...rows, page };
+  },
 });
 
 /** One row, as the drift audit looks at it. */
@@ -187,7 +190,7 @@ async function digestOf(row: Doc<"runtime_projections">, verify: boolean) {
   const { document_id, seq, summary } = row;
   const at = row.floor !== undefined && row.floor > row.projected_at ? row.floor : row.projected_at;
   if (summary === null) return { document_id, seq, content_hash: null, removed: true, projected_at: at };
-  const content_hash = guard.promised(row) ?? null;
+  const content_hash = (await guard.promised(row)) ?? null;
   if (!verify) return { document_id, seq, content_hash };
   return { document_id, seq, content_hash, projected_at: at, actual_hash: await canonicalHash(summary), intact: guard.intact(row) };
 }

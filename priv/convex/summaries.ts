@@ -9,6 +9,7 @@
 import { ConvexError, v } from "convex/values";
 import { paginationOptsValidator } from "convex/server";
 import { query, type QueryCtx } from "./_generated/server.js";
+import { whole } from "./guard.js";
 import { CODEX_WORKER_SUMMARY, RUN_SUMMARY } from "./kinds.js";
 
 // All that is used of Node's types, so that @types/node is not needed.
@@ -43,7 +44,7 @@ export const getOwn = (kind: string) =>
         .query("runtime_projections")
         .withIndex("by_kind_document_id", (q) => q.eq("kind", kind).eq("document_id", document_id))
         .unique();
-      return row === null || row.summary === null || row.owner !== owner ? null : row.summary;
+      return row === null || row.summary === null || row.owner !== owner ? null : whole(row.summary);
     },
   });
 
@@ -59,7 +60,7 @@ export const listOwn = (kind: string) =>
         .withIndex("by_owner_kind_updated", (q) => q.eq("owner", owner).eq("kind", kind))
         .order("desc")
         .paginate(paginationOpts);
-      return { ...page, page: page.page.map((row) => row.summary) };
+      return { ...page, page: await Promise.all(page.page.map((row) => whole(row.summary))) };
     },
   });
 
