@@ -76,6 +76,9 @@ defmodule DeliveryTest do
              "runtime/codex_worker_summary:w1" =>
                expected(:codex_worker_summary, :worker_id, "w1", worker_row(), 1, event(1, "worker.started"))
            }
+
+    # and they are of the types that clients are told (priv/convex/kinds.ts)
+    assert Standin.misfits(c.standin) == "[]"
   end
 
   test("both kinds stand in Convex field for field (batches)", c, do: both_kinds_arrive(c))

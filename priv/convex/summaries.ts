@@ -6,11 +6,12 @@
  * token's claim `guest_scope`, when OPENAGENTS_JWT_ISSUER issued the token. Ids are that issuer's own:
  * the "42" of a second auth provider is somebody else, who owns nothing here.
  */
-import { ConvexError, v } from "convex/values";
-import { paginationOptsValidator } from "convex/server";
+import { ConvexError, type Validator, v } from "convex/values";
+import { paginationOptsValidator, paginationResultValidator } from "convex/server";
 import { query, type QueryCtx } from "./_generated/server.js";
+import { open } from "./documents.js";
 import { whole } from "./guard.js";
-import { CODEX_WORKER_SUMMARY, RUN_SUMMARY } from "./kinds.js";
+import { CODEX_WORKER_SUMMARY, RUN_SUMMARY, codexWorkerSummary, runSummary } from "./kinds.js";
 
 // All that is used of Node's types, so that @types/node is not needed.
 declare const process: { env: Record<string, string | undefined> };
@@ -33,11 +34,18 @@ async function reader(ctx: QueryCtx): Promise<string | null> {
   return identity.subject ? `user:${identity.subject}` : null;
 }
 
-/** The query of one document of a kind, or null: one that is not there and one that is somebody else's look alike. */
-export const getOwn = (kind: string) =>
+type Document = Validator<any, "required", any>;
+const anything: Validator<any, "required", any> = v.any();
+
+/**
+ * The query of one document of a kind, or null: one that is not there and one that is somebody else's look alike.
+ * `document` says what it looks like (`documentOf`), and so of what type it is for those who call.
+ */
+export const getOwn = <V extends Document = typeof anything>(kind: string, document: V = anything as V) =>
   query({
     args: { document_id: v.string() },
-    handler: async (ctx, { document_id }) => {
+    returns: v.union(open(document), v.null()),
+    handler: async (ctx, { document_id }): Promise<V["type"] | null> => {
       const owner = await reader(ctx);
       if (owner === null) return null;
       const row = await ctx.db
@@ -49,9 +57,10 @@ export const getOwn = (kind: string) =>
   });
 
 /** The query of the reader's own documents of a kind, the last changed first, page by page (usePaginatedQuery). */
-export const listOwn = (kind: string) =>
+export const listOwn = <V extends Document = typeof anything>(kind: string, document: V = anything as V) =>
   query({
     args: { paginationOpts: paginationOptsValidator },
+    returns: paginationResultValidator(open(document)),
     handler: async (ctx, { paginationOpts }) => {
       const owner = await reader(ctx);
       if (owner === null) return { page: [], isDone: true, continueCursor: "" };
@@ -60,12 +69,13 @@ export const listOwn = (kind: string) =>
         .withIndex("by_owner_kind_updated", (q) => q.eq("owner", owner).eq("kind", kind))
         .order("desc")
         .paginate(paginationOpts);
-      return { ...page, page: await Promise.all(page.page.map((row) => whole(row.summary))) };
+      const documents: V["type"][] = await Promise.all(page.page.map((row) => whole(row.summary)));
+      return { ...page, page: documents };
     },
   });
 
-export const getRun = getOwn(RUN_SUMMARY);
-export const listRuns = listOwn(RUN_SUMMARY);
+export const getRun = getOwn(RUN_SUMMARY, runSummary);
+export const listRuns = listOwn(RUN_SUMMARY, runSummary);
 
-export const getCodexWorker = getOwn(CODEX_WORKER_SUMMARY);
-export const listCodexWorkers = listOwn(CODEX_WORKER_SUMMARY);
+export const getCodexWorker = getOwn(CODEX_WORKER_SUMMARY, codexWorkerSummary);
+export const listCodexWorkers = listOwn(CODEX_WORKER_SUMMARY, codexWorkerSummary);

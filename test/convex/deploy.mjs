@@ -116,6 +116,9 @@ eq("both sides' auth providers", a.deployed.auth, [provider, { domain: "https://
 writeFileSync(join(app, "convex/wrong.ts"), `import { internal } from "./_generated/api.js";\nimport type { FunctionArgs } from "convex/server";\nconst args: FunctionArgs<typeof internal.runtime.upsertBatch> = { items: [{ kind: "run_summary", document_id: 5 }] };\nvoid args;\n`);
 seen = await run(app, a, cli, "deploy", ...typechecked);
 eq("the functions are typed for the app", [seen.status === 0, /wrong\.ts.*TS2322/s.test(seen.text)], [false, true]);
+writeFileSync(join(app, "convex/wrong.ts"), `import { api } from "./_generated/api.js";\nimport type { FunctionReturnType } from "convex/server";\nconst amount = (invoice: NonNullable<FunctionReturnType<typeof api.invoices.get>>): string => invoice.amount;\nvoid amount;\n`);
+seen = await run(app, a, cli, "deploy", ...typechecked);
+eq("and so are its documents", [seen.status === 0, /wrong\.ts.*TS2322.*'number'/s.test(seen.text)], [false, true]);
 rmSync(join(app, "convex/wrong.ts"));
 seen = await run(alone, a, "deploy.cjs", "deploy");
 eq("priv/ alone is not deployed over the app", [seen.status, /notes:add/.test(seen.text)], [1, true]);

@@ -108,6 +108,9 @@ defmodule Standin do
   def reset(standin), do: request(standin, :post, "reset", "")
   def config(standin, json), do: request(standin, :post, "config", json)
 
+  @doc "The documents that are not what kinds.ts says of their kind, as JSON."
+  def misfits(standin), do: request(standin, :get, "misfits", "")
+
   @doc "A token of the user whose id is `sub`."
   def token(standin, sub), do: standin |> request(:post, "jwt", ~s({"sub":"#{sub}"})) |> field("token")
 

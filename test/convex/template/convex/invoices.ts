@@ -1,5 +1,9 @@
 // A kind of the app's own (convex_kinds), which the sidecar writes and clients read as they do runs.
+import { v } from "convex/values";
+import { documentOf, map, text } from "convex-sidecar-functions/documents";
 import { getOwn, listOwn } from "convex-sidecar-functions/summaries";
 
-export const get = getOwn("invoice_summary");
-export const list = listOwn("invoice_summary");
+const invoice = documentOf("invoice_summary", "invoice_id", { status: text, amount: v.number(), metadata: map });
+
+export const get = getOwn("invoice_summary", invoice);
+export const list = listOwn("invoice_summary", invoice);
