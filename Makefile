@@ -3,6 +3,7 @@
 # make demo       the main job, end to end, on this machine (SINK=file: without Node; LOG=postgres; SERVE=1: a live page)
 # make bench      every row of docs/BENCH.md, in under ten minutes (ROW=name: one group of rows)
 # make neighbours  what one bad neighbour costs all others: p50 and p99 while each fault lasts (SAMPLES=2000 RUNS=3)
+# make subscriber  how old a change is at the POST and at a ConvexClient, quiet and at 500 updates/s (SECONDS=30)
 # make cost       the bytes of an update at Convex by part, functions of 0.1 and of today (RUN_ID=text)
 # make sim        delivery's judgement against scripts on a clock of their own (SEEDS=10000, FROM=seed)
 # make soak       steady load, a restart every 20 s; memory, descriptors and losses (MINUTES=30)
@@ -78,7 +79,7 @@ OBJECTS := $(SOURCES:c_src/%.c=$(BUILD)/%.o)
 TESTS   := $(patsubst test/unit/%.c,$(BUILD)/%,$(wildcard test/unit/*/*_test.c))
 
 .PHONY: all c install erl kinds setup clean help hooks compile_commands.json unit-programs fuzz-programs bench-programs torture-program
-.PHONY: test demo check plan format unit tidy fuzz fuzz-store fuzz-live power torture sim soak systemd scale bench neighbours cost mutants upgrade runtime-shape otherside guides guides-runtime reproducible
+.PHONY: test demo check plan format unit tidy fuzz fuzz-store fuzz-live power torture sim soak systemd scale bench neighbours subscriber cost mutants upgrade runtime-shape otherside guides guides-runtime reproducible
 all: c erl
 c: $(PROGRAM)
 erl: c
@@ -180,6 +181,8 @@ bench-programs: $(patsubst test/bench/%.c,$(BUILD)/bench/%,$(wildcard test/bench
 bench: ; $(Q)tools/setup && $(MAKE) -s all bench-programs build/0.1.1/priv/convex_sidecar MIX_ENV=prod && exec test/bench/run $(ROW)
 # What one bad neighbour costs all others (docs/BENCH.md), against the Convex stand-in.
 neighbours: ; $(Q)tools/setup && $(MAKE) -s all bench-programs MIX_ENV=prod && BENCH_SCRIPT=neighbours.exs exec tools/with-standin test/bench/run
+# From an append in the VM to the POST, and to the change that a ConvexClient sees (SECONDS=30 each).
+subscriber: ; $(Q)tools/setup && $(MAKE) -s all bench-programs MIX_ENV=prod && BENCH_SCRIPT=subscriber.exs exec tools/with-standin test/bench/run
 # The bytes of an update at Convex by part, and the updates a second that a deployment can take.
 cost: ; $(Q)tools/setup && exec tools/with-standin node test/convex/cost.mjs $(RUN_ID)
 # The release one upgrades from, in a folder of its own.
