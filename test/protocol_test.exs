@@ -559,6 +559,26 @@ defmodule ProtocolTest do
     end
   end
 
+  describe "who waits on a connection that ends" do
+    test "leaves the place to others", c do
+      {:ok, :paused} = ask(c, :pause)
+      {:ok, %{write: "queued"}} = project(c, "waits", events(1..1))
+      ids = for _ <- 1..16_385, do: :gen_server.send_request(c.server, {:flush, 86_400_000})
+      assert {:reply, {:error, :busy}} = :gen_server.wait_response(List.last(ids), 20_000)
+      assert {:error, :busy} = ask(c, {:flush, 100})
+      Node.disconnect(elem(c.server, 1))
+      wait_until(fn -> answer_of(fn -> ask(c, {:flush, 100}) end) == {:error, :timeout} end)
+      assert {:error, {:sink_write_failed, "timeout"}} = project(c, "w", events(1..1), %{ack: :written, deadline_ms: 100})
+    end
+  end
+
+  # What it answers; nil: there is no connection.
+  defp answer_of(fun) do
+    fun.()
+  catch
+    :exit, _ -> nil
+  end
+
   defp own_memory_mb(pid) do
     [_, kb] = Regex.run(~r/RssAnon:\s+(\d+)/, File.read!("/proc/#{pid}/status"))
     div(String.to_integer(kb), 1024)
