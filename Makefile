@@ -199,7 +199,7 @@ upgrade-programs: build/0.1.1/priv/convex_sidecar
 upgrade: build/0.1.1/priv/convex_sidecar
 	$(Q)tools/setup && $(MAKE) -s all build/bench/store_1 MIX_ENV=prod && exec test/upgrade/run
 guides: ; $(Q)tools/setup && $(MAKE) -s c && exec test/guides/run $(GUIDE)
-mutants: ; $(Q)tools/setup && exec node test/mutants/run.mjs
+mutants: ; $(Q)tools/setup && exec test/mutants/boxed node test/mutants/run.mjs
 systemd: ; $(Q)exec test/systemd/run $(TREE)
 soak: ; $(Q)tools/setup && $(MAKE) -s all MIX_ENV=prod && MINUTES=$(or $(MINUTES),30) exec test/soak/run
 scale: ; $(Q)tools/setup && $(MAKE) -s all MIX_ENV=prod && ENTITIES=$(or $(ENTITIES),20000) exec test/scale/rebuild
