@@ -2,9 +2,10 @@
 set -u
 unset MIX_ENV MIX_TARGET ERL_FLAGS ERL_LIBS ERL_EPMD_PORT
 export HOME=/srv/home LANG=C.UTF-8 ERL_CRASH_DUMP_SECONDS=0
-PAGE= guide=$(basename "$0") said=$WORK/said
+PAGE= guide=$(basename "$0") said=${WORK:-}/said
 trap end EXIT
-[ -n "${WORK:-}" ] || { echo "test/guides/run $guide"; exit 2; }
+# Scripts remove what they made in /srv and /var/lib: only where these are of a namespace of our own.
+{ [ -n "${WORK:-}" ] && mountpoint -q /srv && mountpoint -q /var/lib; } || { trap - EXIT; echo "test/guides/run $guide"; exit 2; }
 
 # ---- the page
 
@@ -54,7 +55,7 @@ said() { local t; for t; do grep -qF -- "$t" "$said" || { echo "\"$t\" was not s
 times() { [ "$(grep -cF -- "$2" "$said")" = "$1" ] || { echo "not $1 times \"$2\":"; cat "$said"; return 1; }; }
 # soon COMMAND...: it ends with 0 within a minute.
 soon() { local until=$((SECONDS + 60)); until "$@" 2>&1; do [ $SECONDS -lt $until ] || return 1; sleep 0.2; done; }
-end() { local status=$?; [ $status != 0 ] || all_used; stop_all; epmd -kill >/dev/null 2>&1; rm -rf "$HERE/test/convex/${STANDIN_BUILD:-.build/none}"; exit $status; }
+end() { local status=$?; [ $status != 0 ] || all_used; stop_all; epmd -kill >/dev/null 2>&1; rm -rf --one-file-system "$HERE/test/convex/${STANDIN_BUILD:-.build/none}"; exit $status; }
 
 # ---- what runs meanwhile
 
@@ -90,7 +91,7 @@ app_files() {
 }
 # The application that Installation ends with; this shell is in it.
 installed_app() {
-    library && rm -rf /srv/my_app && cd /srv && follow "a new application" docs/guides/installation.md && cd my_app && app_files
+    library && rm -rf --one-file-system /srv/my_app && cd /srv && follow "a new application" docs/guides/installation.md && cd my_app && app_files
 }
 
 # ---- a PostgreSQL, and an application over it
