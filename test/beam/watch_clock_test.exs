@@ -10,6 +10,9 @@ defmodule ConvexSidecar.WatchClockTest do
 
   @moduletag :capture_log
 
+  # What the process that keeps the state is told, and says, comes to the test.
+  defp hear_state(name), do: Process.register(self(), :convex_sidecar_instance.state_name(name))
+
   # ---- the watch
 
   # A node that nobody is: with the test's own, a helper would connect.
@@ -72,15 +75,14 @@ defmodule ConvexSidecar.WatchClockTest do
   end
 
   test "that nobody is there is said once, at the sixth failure" do
-    watch_log()
     w = watch()
-    name = w.name
+    hear_state(w.name)
     {_, data} = fail(w.data, 5)
-    refute_received {:log, :warning, %{event: "node.unreachable"}, _}
+    refute_received {:"$gen_cast", _}
     {_, data} = fail(data, 1)
-    assert_received {:log, :warning, %{event: "node.unreachable", instance: ^name}, _}
+    assert_received {:"$gen_cast", {:down, {:warning, "node.unreachable", _, _}}}
     fail(data, 10)
-    refute_received {:log, :warning, %{event: "node.unreachable"}, _}
+    refute_received {:"$gen_cast", _}
   end
 
   test "an attempt that hangs is ended after ten seconds; two in a row that hang say that the program is silent" do
@@ -149,6 +151,7 @@ defmodule ConvexSidecar.WatchClockTest do
   # ---- the port
 
   # Places in its record.
+  @name 1
   @port 4
   @os_pid 5
   @ready_at 7
@@ -230,8 +233,8 @@ defmodule ConvexSidecar.WatchClockTest do
   end
 
   test "of what it said the last ten lines are told when it ends" do
-    watch_log()
     {data, port} = port()
+    hear_state(elem(data, @name))
     data = put_elem(data, @port, port)
 
     data =
@@ -241,7 +244,8 @@ defmodule ConvexSidecar.WatchClockTest do
       end)
 
     {:next_state, :waiting, _} = ProgramPort.running(:info, {port, {:exit_status, 137}}, data)
-    assert_receive {:log, :error, %{event: "sidecar.exited"}, text}
+    assert_received {:"$gen_cast", {:down, {:error, "sidecar.exited", why, _}}}
+    text = IO.iodata_to_binary(why)
     assert text =~ "signal=9"
     assert text =~ "line.3 x" and text =~ "line.12 x"
     refute text =~ "line.2 x"
