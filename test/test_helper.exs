@@ -1,2 +1,3 @@
 SidecarCase.start_distribution()
-ExUnit.start(capture_log: true)
+# A condition that is waited for has time on a machine that is busy.
+ExUnit.start(capture_log: true, assert_receive_timeout: 5000)

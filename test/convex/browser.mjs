@@ -87,8 +87,14 @@ try {
   // ---- somebody else sees his own
   const mine = new Set((await page.$$eval("#runs .name", (all) => all.map((c) => c.title))));
   await page.selectOption("#who", "43");
-  await shows("user 43 sees runs", async () => (await rows()).length > 0 && (await page.$$("#workers .worker")).length === 0);
-  eq("and none of user 42", (await page.$$eval("#runs .name", (all) => all.map((c) => c.title))).filter((id) => mine.has(id)), []);
+  const titles = () => page.$$eval("#runs .name", (all) => all.map((c) => c.title));
+  await shows("user 43 sees runs, and none of user 42", async () => {
+    const shown = await titles();
+    return shown.length > 0 && !shown.some((id) => mine.has(id)) && (await page.$$("#workers .worker")).length === 0;
+  });
+  const before43 = await number("#events");
+  await shows("and goes on seeing none", async () => (await number("#events")) > before43 + 20);
+  eq("none of user 42", (await titles()).filter((id) => mine.has(id)), []);
   eq("nothing was asked from outside", [...page.asked], ["127.0.0.1"]);
   eq("no error in the browser", page.problems, []);
 } catch (e) {
