@@ -165,7 +165,7 @@ defmodule Torture.Faults do
   defp start(:epmd, _x, w, _), do: hurt(w, fn -> World.kill_epmd(w) end)
   defp start(:disconnect, _x, w, _), do: hurt(w, fn -> World.disconnect(w) end)
   defp start(:pause, _x, w, _), do: hurt(w, fn -> :convex_sidecar.call(w.name, :pause, 500) end)
-  defp start(:reload, _x, w, _), do: hurt(w, fn -> sidecar(w, "HUP") end)
+  defp start(:reload, _x, w, _), do: hurt(w, fn -> if listens_to_hup?(World.os_pid(w)), do: sidecar(w, "HUP") end)
 
   # An hour, a day or a second, back or forth of the right time.
   defp start(:clock, x, w, _) do
@@ -245,6 +245,14 @@ defmodule Torture.Faults do
 
   # Either: the sidecar may have moved meanwhile.
   defp thaw(w), do: hurt(w, fn -> for standin <- [w.standin, w.other], do: World.kill(standin.pid, "CONT") end)
+
+  # A program that has not come to its main function yet dies of a HUP, whatever it is.
+  defp listens_to_hup?(pid) do
+    case File.read("/proc/#{pid}/status") do
+      {:ok, status} -> status =~ ~r/^Sig(Blk|Ign):.*[13579bdf]$/m
+      {:error, _} -> false
+    end
+  end
 
   defp sidecar(w, signal), do: hurt(w, fn -> World.kill(World.os_pid(w), signal) end)
   defp standin(w, json), do: control(w, fn -> Standin.faults(w.standin, json) end)
