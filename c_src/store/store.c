@@ -71,8 +71,9 @@ static enum err answer(struct store *s, int rc)
         return ERR_OK;
     if (rc == MDB_NOTFOUND)
         return ERR_NOT_FOUND;
-    /* The first failure of a transaction is the reason, what follows from it is not. */
-    if (rc != MDB_BAD_TXN)
+    /* The first failure of a transaction, or of the meta page, is the reason; what follows from it
+     * is not. */
+    if (rc != MDB_BAD_TXN && !(rc == MDB_PANIC && s->why[0] != '\0'))
         snprintf(s->why, sizeof s->why, "%s", mdb_strerror(rc));
     return ERR_STORE;
 }

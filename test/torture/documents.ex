@@ -86,6 +86,7 @@ defmodule Torture.Log do
   the conveyor reads them.  Its last events may be rolled back, and others written in their place.
   """
   @behaviour :convex_sidecar_source
+  @behaviour :convex_sidecar_sweeper
 
   alias Torture.{Documents, Oracle}
 
@@ -98,6 +99,10 @@ defmodule Torture.Log do
   end
 
   def source, do: {__MODULE__, nil}
+
+  # Of a Convex that forgot, all of it is projected once more.
+  @impl :convex_sidecar_sweeper
+  def sources(_name), do: for(kind <- [:run_summary, :codex_worker_summary], do: {kind, source()})
 
   @doc "Append an event, which the oracle knows before anybody can read it."
   def append(entity) do

@@ -40,6 +40,7 @@ defmodule Torture.World do
       backoff_min_ms: 10,
       backoff_max_ms: 200,
       drain_ms: 2000,
+      sweep: Torture.Log,
       batch_limit: 64,
       request_ms: 2000
     ]
