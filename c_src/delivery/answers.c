@@ -73,7 +73,7 @@ static void accept_kind(struct delivery *d, struct kind_slot *k, uint64_t ordina
 }
 
 /* What stood there already, or stands under something newer, was not written: it says nothing of
- * whether one of its kind would be. */
+ * whether one of its kind would be.  Nor does a removal, which no schema looks at. */
 static bool is_witness(const struct verdict *v)
 {
     return v->outcome != OUTCOME_UNCHANGED && v->outcome != OUTCOME_STALE;
@@ -385,7 +385,7 @@ static void take_done(struct taking *t)
             k->done_in = t->call->ordinal;
             accept_kind(d, k, t->call->ordinal);
         }
-        if (is_witness(v))
+        if (is_witness(v) && e->settlement->sent.op != OUTBOX_REMOVE)
             witness(k, t->call->ordinal);
         entries_remove(&t->call->entries, e);
         settle(t, e, v);
