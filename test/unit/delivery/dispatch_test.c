@@ -892,6 +892,36 @@ TEST(what_was_sent_before_the_witness_was_accepted_kills_nobody)
     close_house(&h);
 }
 
+/* A schema that refuses all of a kind lets removals through. */
+TEST(a_removal_is_no_witness)
+{
+    struct house h;
+    char id[16];
+
+    open_house(&h, 1, &usual);
+    fake_outbox_put(h.outbox, "before", 1);
+    UNTIL(fake_outbox_pending(h.outbox) == 0);
+    fake_rule_set(h.sink, refuses_bad);
+    fake_outbox_put(h.outbox, "bad", 1);
+    UNTIL(status(&h).note_count == 1);
+    for (int i = 0; i < 20; i++) {
+        snprintf(id, sizeof id, "gone%d", i);
+        dispatch_pause(h.dispatch); /* so that it is a removal before it is met */
+        rest(&h);
+        fake_outbox_remove(h.outbox, id, 1);
+        dispatch_resume(h.dispatch);
+        UNTIL(fake_outbox_look(h.outbox, id).delivered_seq == 1);
+        live(&h, 1000, 100);
+    }
+    ck_assert(!fake_outbox_look(h.outbox, "bad").dead);
+    fake_outbox_put(h.outbox, "good", 1);
+    for (int i = 0; !fake_outbox_look(h.outbox, "bad").dead; i++) {
+        ck_assert_int_lt(i, 1000);
+        live(&h, 100, 50);
+    }
+    close_house(&h);
+}
+
 TEST(with_a_control_one_refused_document_alone_in_the_world_dies)
 {
     struct house h;

@@ -164,6 +164,22 @@ static void fake_outbox_keep(struct outbox *o, const char *id, int64_t seq,
         o->on_work(o->on_work_arg);
 }
 
+/* Keep the removal of ${id}. */
+__attribute__((unused)) static void fake_outbox_remove(struct outbox *o, const char *id,
+                                                       int64_t seq)
+{
+    void (*on_work)(void *) = o->on_work;
+
+    o->on_work = NULL; /* not before it is one */
+    fake_outbox_keep(o, id, seq, ORIGIN_LIVE);
+    o->on_work = on_work;
+    pthread_mutex_lock(&o->lock);
+    o->slots[lane_arrival(fake_document(o, id)->no) - 1]->op = OUTBOX_REMOVE;
+    pthread_mutex_unlock(&o->lock);
+    if (on_work != NULL)
+        on_work(o->on_work_arg);
+}
+
 static void fake_outbox_put(struct outbox *o, const char *id, int64_t seq)
 {
     fake_outbox_keep(o, id, seq, ORIGIN_LIVE);
