@@ -233,10 +233,10 @@ export async function apply(ctx: MutationCtx, kind: string, item: Item): Promise
   }
   const stale: Outcome = { outcome: "stale", seq: row.seq };
   if (at !== "" && row.floor !== undefined && at < row.floor) return stale;
-  if (row.summary !== null) {
-    // A reset is how an edited row is put right, so it may not pass for what it should be; a control
-    // is there to be written.
-    const same = kind !== CONTROL && seq === row.seq && stands(row, next);
+  // A control is there to be written, whatever its clock says: one that is not meets no schema.
+  if (row.summary !== null && kind !== CONTROL) {
+    // A reset is how an edited row is put right, so it may not pass for what it should be.
+    const same = seq === row.seq && stands(row, next);
     if (same && !(item.reset && !intact(row))) return { outcome: "unchanged", seq };
     if (item.reset && at < row.projected_at) return stale;
     if (!item.reset && seq < row.seq) return stale;

@@ -165,6 +165,7 @@ const controlled = async (s) => (await batch([controlItem(s)])).results[0].outco
 eq("controls in a batch", [await controlled(1), await controlled(2)], ["inserted", "updated"]);
 const { kind: _kind, ...asOne } = controlItem(3);
 eq("by the kind's own mutation", (await admin.mutation(ref("runtime:upsertRunSummary"), { ...asOne, control: true })).outcome, "updated");
+eq("one of an earlier time is written, too: the clock was put back", await controlled(1), "updated");
 eq("one row", (await standing("_control")).map((row) => [row.document_id, row.summary.kind]), [[store, "run_summary"]]);
 eq("among no documents", (await control("GET", "docs")).filter((row) => row.kind.startsWith("_")), []);
 
