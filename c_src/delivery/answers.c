@@ -590,6 +590,7 @@ void answers_take_control(void *arg, const struct verdict *verdict)
 
     if (verdict->kind == VERDICT_NONE) {
         d->no_control_until_us = d->now_us + CONTROL_NONE_US;
+        d->no_control_of = peer_functions(&d->peer);
         d->control_us = d->now_us - CONTROL_EVERY_US;
     } else if (verdict->kind == VERDICT_DONE) {
         d->control_us = d->now_us - CONTROL_EVERY_US; /* while they pass nobody waits for one */

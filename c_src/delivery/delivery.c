@@ -316,7 +316,7 @@ void delivery_send(struct delivery *d, struct call *c)
 
 bool delivery_may_control(const struct delivery *d)
 {
-    return d->now_us >= d->no_control_until_us;
+    return d->now_us >= d->no_control_until_us || d->no_control_of != peer_functions(&d->peer);
 }
 
 bool delivery_is_control_free(const struct delivery *d)

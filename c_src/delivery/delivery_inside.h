@@ -117,6 +117,7 @@ struct delivery {
 
     uint64_t control; /* the ordinal of the one under way; 0: none */
     int64_t control_us, no_control_until_us;
+    int no_control_of; /* the functions that had none: others may take one */
 
     int64_t now_us, wall_us;                                       /* of this step */
     int64_t endpoint_logged_us, kind_logged_us, refused_logged_us; /* log_limited's memory */

@@ -260,6 +260,11 @@ void peer_adopt(struct peer *p)
     p->is_adopted = p->held != WHOM_UNKNOWN;
 }
 
+int peer_functions(const struct peer *p)
+{
+    return p->told.functions;
+}
+
 uint64_t peer_mark(const struct peer *p)
 {
     return p->known.wanted;

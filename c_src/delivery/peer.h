@@ -61,6 +61,8 @@ bool peer_holds(const struct peer *p);
 const char *peer_why(const struct peer *p);
 /** peer_adopt(p): The destination is the one that is meant. */
 void peer_adopt(struct peer *p);
+/** peer_functions(p): Which functions answer: struct sink_peer. */
+int peer_functions(const struct peer *p);
 /** peer_mark(p): What is confirmed by a call that is sent now has at least this number. */
 uint64_t peer_mark(const struct peer *p);
 

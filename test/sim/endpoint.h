@@ -181,6 +181,7 @@ static void note_refusals(struct sim *s, const struct sink_call *c)
         if (kind != VERDICT_REFUSED || (!c->has_each && c->count > 1))
             continue;
         d->refusals++;
+        d->is_control_known = s->has_control && c->sent_us > s->known_us;
         d->refused[1] = d->refused[0];
         d->refused[0] = s->delivery->ordinal;
     }
@@ -292,9 +293,24 @@ static bool sim_add(struct sink_call *c, const struct pending *p)
     return true;
 }
 
+static bool knows_control(const struct sim *s)
+{
+    return s->has_control && sim_now_us >= s->known_us;
+}
+
+static void sim_peer(struct sink *sink, struct sink_peer *out)
+{
+    const struct sim *s = (struct sim *)sink;
+
+    *out = (struct sink_peer){.functions = sim_now_us < s->known_us ? 0
+                                           : s->has_control         ? 2
+                                                                    : 1,
+                              .mark = -1};
+}
+
 static bool sim_add_control(struct sink_call *c, struct slice kind)
 {
-    if (!c->sim->has_control || c->sim->is_single)
+    if (!knows_control(c->sim) || c->sim->is_single)
         return false;
     c->control = kind.data[1] - '0';
     return true;
@@ -320,7 +336,7 @@ static void sim_ask(struct sink *sink, enum sink_question question, struct slice
         told(arg, &done);
         return;
     }
-    if (!s->has_control) {
+    if (!knows_control(s)) {
         told(arg, &none);
         return;
     }

@@ -85,6 +85,7 @@ static void set_up(struct sim *s, bool is_single)
                                         .add_control = sim_add_control,
                                         .send = sim_send,
                                         .ask = sim_ask,
+                                        .peer = sim_peer,
                                         .reload = sim_reload,
                                         .wait = sim_wait,
                                         .close = sim_close};
@@ -143,6 +144,7 @@ static void draw(struct sim *s)
     s->lose_percent = chance(s, 4) == 0 ? 5 : 0;
     s->restart_us = chance(s, 4) == 0 ? s->begun_us + 1000 * (int64_t)chance(s, 30000) : INT64_MAX;
     s->is_dense = chance(s, 3) == 0;
+    s->known_us = s->begun_us + 1000 * (int64_t)chance(s, 1000);
     s->options.max_in_flight = chance(s, 2) ? 4 : 16;
     s->options.min_interval_ms = chance(s, 2) ? 0 : 50;
     draw_documents(s);

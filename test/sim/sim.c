@@ -63,7 +63,7 @@ static void check_document(struct sim *s, int i)
     /* with a control in the trial's own transaction no number of faults can; a refusal of the whole
      * call has no such control */
     if (s->refusing_faults < 2 ||
-        (s->has_control && !s->is_single && strcmp(kept->why, "rejected") == 0))
+        (d->is_control_known && !s->is_single && strcmp(kept->why, "rejected") == 0))
         sim_fail(s, "%s is healthy and dead", d->id);
     else
         s->excused++;
@@ -203,6 +203,7 @@ static void restart(struct sim *s)
 {
     sim_say(s, "restart");
     s->attached_us = 0;
+    s->known_us = sim_now_us + 1000 * (int64_t)(s->seed % 1000);
     delivery_end(s->delivery);
     sim_close(&s->sink);
     delivery_close(s->delivery);

@@ -48,6 +48,7 @@ struct sim_document {
     /* its version's refusals, the last and the one before: the last ordinal given when each came,
      * and what had been found bad by then */
     int64_t refused_seq;
+    bool is_control_known; /* when it was last refused alone: before it was sent */
     unsigned refusals;
     uint64_t refused[2], proven;
     unsigned failed_in; /* the last call of several with it that failed as a whole; 0: none */
@@ -93,6 +94,7 @@ struct sim {
     unsigned accepted_call;      /* the last one sent of those that brought an acceptance */
     unsigned calls, answers, restarts;
     int64_t restart_us, attached_us;
+    int64_t known_us; /* before, nobody has heard of a control: functions have not been asked yet */
     int64_t call_times_us[64]; /* of the last ones, a ring */
     int lose_percent;
     struct dispatch_options options;

@@ -853,6 +853,27 @@ TEST(one_refused_document_without_a_witness_waits_and_is_named)
     close_house(&h);
 }
 
+/* A sidecar that has just started knows of no control before the functions have said who they are.
+ */
+TEST(a_control_that_was_not_known_is_asked_for_once_other_functions_answer)
+{
+    struct house h;
+
+    open_house(&h, 1, &usual);
+    fake_learn(h.sink, 0, VERDICT_NONE);
+    fake_outbox_put(h.outbox, "before", 1);
+    UNTIL(fake_outbox_pending(h.outbox) == 0);
+    fake_rule_set(h.sink, refuses_bad);
+    fake_outbox_put(h.outbox, "bad", 1);
+    live(&h, 5000, 100); /* it waits for a witness, and there is none */
+    ck_assert(!fake_outbox_look(h.outbox, "bad").dead);
+    fake_learn(h.sink, 2, VERDICT_DONE);
+    live(&h, 5000, 100);
+    ck_assert_uint_ge(fake_controls(h.sink), 1);
+    ck_assert(fake_outbox_look(h.outbox, "bad").dead);
+    close_house(&h);
+}
+
 RULE(leaves_bad_in_flight)
 {
     return !holds(c, "bad") && say(overall, VERDICT_DONE, "");

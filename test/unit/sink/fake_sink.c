@@ -56,6 +56,7 @@ struct fake_sink {
     pthread_mutex_t lock;
     fake_rule *rule;
     struct verdict control; /* NONE: none is known */
+    int functions;
     struct sink_call *in_flight;
     unsigned in_flight_count, in_flight_most;
     unsigned calls, controls, attaches, reloads, closed;
@@ -191,6 +192,24 @@ static void fake_question(struct sink *base, enum sink_question question, struct
     told(arg, &v);
 }
 
+static void fake_peer(struct sink *base, struct sink_peer *out)
+{
+    struct fake_sink *s = (struct fake_sink *)base;
+
+    pthread_mutex_lock(&s->lock);
+    out->functions = s->functions;
+    pthread_mutex_unlock(&s->lock);
+}
+
+/* It was not known before what is deployed. */
+static void fake_learn(struct fake_sink *s, int functions, enum verdict_kind control)
+{
+    pthread_mutex_lock(&s->lock);
+    s->functions = functions;
+    s->control.kind = control;
+    pthread_mutex_unlock(&s->lock);
+}
+
 static enum err fake_reload(struct sink *base, struct fault *fault)
 {
     struct fake_sink *s = (struct fake_sink *)base;
@@ -280,6 +299,7 @@ static struct fake_sink *fake_sink_new(size_t max_documents)
                                         .add_control = fake_add_control,
                                         .ask = fake_question,
                                         .reload = fake_reload,
+                                        .peer = fake_peer,
                                         .wait = fake_wait,
                                         .close = fake_close};
     struct fake_sink *s = base_alloc(sizeof *s);
