@@ -119,11 +119,16 @@ export const find = (ctx: Pick<QueryCtx, "db">, kind: string, document_id: strin
 
 type Content = { content_hash?: string; owner?: string; summary: any };
 
+// All that is used of Node's types, so that @types/node is not needed.
+declare const process: { env: Record<string, string | undefined> };
+
 /**
- * A summary as it is kept. A hash that follows from the rest of it is left out, since each byte is written
- * again at every change: null stands in its place.
+ * A summary as it is kept: as it was written. Where OPENAGENTS_DERIVE_HASHES is 1, a hash that follows from the
+ * rest of it is left out, since each byte is written again at every change: null stands in its place. Functions of
+ * 0.1 do not know that null: this is for who does not go back to them.
  */
 export async function lean(summary: any): Promise<any> {
+  if (process.env.OPENAGENTS_DERIVE_HASHES !== "1") return summary;
   const hash = summary.projection_hash;
   return typeof hash === "string" && hash === (await canonicalHash(summary)) ? { ...summary, projection_hash: null } : summary;
 }

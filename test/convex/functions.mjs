@@ -184,17 +184,20 @@ const hashes = async (id) => { const row = (await standing("run_summary")).find(
 const once = (id, content_hash, projection_hash) => put({ kind: "run_summary", document_id: id, seq: 1, content_hash, summary: { projected_at: at(1), ...(projection_hash && { projection_hash }) } });
 await once("h1", "same", "same"), await once("h2", "beside"), await once("h3", "another", "own");
 eq("only where the summary does not have it", [await hashes("h1"), await hashes("h2"), await hashes("h3")], [[null, "same"], ["beside", null], ["another", "own"]]);
-// one that follows from the rest is kept as null, and read as it was written
+// one that follows from the rest is kept as it was written; or as null, where the deployment says so, and read as it was written
 const following = (s) => { const rest = { owner_user_id: 81, run_id: "f" }; const projection_hash = createHash("sha256").update(JSON.stringify(rest)).digest("hex"); return { owner_user_id: 81, projected_at: at(s), projection_hash, run_id: "f" }; };
 const follow = (s, content_hash) => put({ kind: "run_summary", document_id: "f", seq: 1, content_hash, summary: following(s) });
 const followHash = following(1).projection_hash;
-eq("a hash that follows", [await follow(1, followHash), await hashes("f")], ["inserted", [null, null]]);
-eq("again, with it beside and without", [await follow(2, followHash), await follow(3)], ["unchanged", "unchanged"]);
-eq("is read", await client(await token({ sub: "81" })).query(ref("summaries:getRun"), { document_id: "f" }), following(1));
-eq("and listed", (await client(await token({ sub: "81" })).query(ref("summaries:listRuns"), { paginationOpts: { numItems: 9, cursor: null } })).page.filter((r) => r.run_id === "f"), [following(1)]);
+eq("a hash that follows is kept, for functions of 0.1 to read", [await follow(1, followHash), await hashes("f")], ["inserted", [null, followHash]]);
+await control("POST", "config", { derive_hashes: true });
+eq("or derived, if the deployment says so", [await follow(2, followHash), await hashes("f")], ["updated", [null, null]]);
+eq("again, with it beside and without", [await follow(3, followHash), await follow(4)], ["unchanged", "unchanged"]);
+eq("is read", await client(await token({ sub: "81" })).query(ref("summaries:getRun"), { document_id: "f" }), following(2));
+eq("and listed", (await client(await token({ sub: "81" })).query(ref("summaries:listRuns"), { paginationOpts: { numItems: 9, cursor: null } })).page.filter((r) => r.run_id === "f"), [following(2)]);
 const [followed] = (await admin.query(ref("runtime:listDigests"), { kind: "run_summary", document_ids: ["f"], verify: true })).digests;
 eq("and told", [followed.content_hash, followed.actual_hash, followed.intact], [followHash, followHash, true]);
-eq("a hash that promises something else stays", [await put({ kind: "run_summary", document_id: "f", seq: 2, summary: { ...following(4), more: 1 } }), await hashes("f")], ["updated", [null, followHash]]);
+eq("a hash that promises something else stays", [await put({ kind: "run_summary", document_id: "f", seq: 2, summary: { ...following(5), more: 1 } }), await hashes("f")], ["updated", [null, followHash]]);
+await control("POST", "config", { derive_hashes: false });
 const told = (await admin.query(ref("runtime:listDigests"), { kind: "run_summary", document_ids: ["h1", "h2", "h3"] })).digests.map((d) => d.content_hash);
 eq("digests tell it all the same", told, ["same", "beside", "another"]);
 
