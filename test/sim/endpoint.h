@@ -63,6 +63,15 @@ static void by_fault(struct sink_call *c, const struct sim_fault *f)
         c->due_us = c->sent_us + 30 * SIM_SECOND;
 }
 
+static void note_meeting(struct sim_fault *f, const struct sink_call *c)
+{
+    int first = c->count == 1 ? 1 + c->documents[0] : -1;
+
+    f->first = f->first != 0 ? f->first : first;
+    if (f->met_us == 0 && (first < 0 || first != f->first))
+        f->met_us = sim_now_us;
+}
+
 static void write_document(struct sim *s, int i, int64_t seq)
 {
     if (seq <= s->documents[i].standing)
@@ -78,7 +87,7 @@ static bool judge_whole(struct sim *s, struct sink_call *c)
     int weight = 0;
 
     if (f != NULL) {
-        f->met_us = f->met_us > 0 ? f->met_us : sim_now_us;
+        note_meeting(f, c);
         by_fault(c, f);
         return true;
     }

@@ -34,7 +34,10 @@ struct sim_fault {
     int64_t lasts_us;
     bool by_nature; /* 401, 429: says that it is about the endpoint */
     bool has_begun;
-    int64_t met_us; /* the first call that met it; 0: none yet */
+    /* one document alone may be to blame: met once calls of two met it, or one of several, or a
+     * control */
+    int first; /* 1 + the document of the first call that met it; 0: none yet */
+    int64_t met_us;
 };
 
 struct sim_document {
