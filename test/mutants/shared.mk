@@ -1,6 +1,7 @@
 # The C code as one shared library, for `make mutants`: a changed file costs one compilation and one link.
 #   all      the library, the programs of the unit tests beside it, the sidecar
 #   library  the library alone
+#   anew/FOLDER/X_test   build/shared/anew.X_test, of a test that includes the file it tests
 #   commands two lines: how a file is compiled, and how the library is linked, both without -o
 # The tests' fakes stand in front of what the library exports, as they do before members of an archive.
 include Makefile
@@ -25,6 +26,8 @@ commands: ; @printf '%s\n' "$$COMMANDS" '$(LINK)'
 # The programs are the same whatever is in the library.
 $(DIR)/%_test: test/unit/%_test.c | $(DIR)/libsidecar.so
 	@mkdir -p $(@D) && $(CALL) -w -MMD -MP -Itest/unit -o $@ $< $(shell pkg-config --libs check) $(LINKED)
+# Only the test that includes the file it tests has to be made anew with it.
+anew/%: ; @$(CALL) -w -Itest/unit -o $(DIR)/anew.$(@F) test/unit/$*.c $(shell pkg-config --libs check) $(LINKED)
 $(DIR)/sim: test/sim/main.c | $(DIR)/libsidecar.so
 	@$(CALL) -w -MMD -MP -Itest/unit -o $@ $< $(LINKED)
 # The sidecar as the BEAM's tests start it.

@@ -1,6 +1,6 @@
 // tests.mjs: which files are changed, and which tests belong to each.
 
-import { existsSync, readdirSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 
 const TREES = [["c_src", ".c"], ["src", ".erl"], ["lib/openagents_runtime", ".ex"], ["priv/convex", ".ts"]];
@@ -52,6 +52,13 @@ const ELIXIR = {
   own_modules: ["beam/own_modules"], telemetry: ["beam/telemetry_metrics"], preflight: ["preflight"],
 };
 
+// A test that includes the file which is changed is made anew with it.
+function command(unit, file, tree) {
+  const source = join(tree, `test/unit/${unit}_test.c`);
+  const includes = existsSync(source) && readFileSync(source, "utf8").includes(`#include "${file.slice(6)}"`);
+  return includes ? `make -s -f test/mutants/shared.mk anew/${unit}_test && build/shared/anew.${basename(unit)}_test` : `build/shared/${unit}_test`;
+}
+
 // testsOf(file, tree): shell commands, quickest first; each fails when it notices.
 export function testsOf(file, tree) {
   const name = basename(file).replace(/\.\w+$/, "");
@@ -61,7 +68,7 @@ export function testsOf(file, tree) {
   const folder = basename(dirname(file)), more = C[folder] ?? {};
   const own = existsSync(join(tree, "test/unit", folder)) ? readdirSync(join(tree, "test/unit", folder)).filter((f) => f.endsWith("_test.c")).map((f) => `${folder}/${f.slice(0, -7)}`) : [];
   const first = own.filter((u) => basename(u) === name), rest = own.filter((u) => basename(u) !== name);
-  return [...new Set([...first, ...rest, ...(more.units ?? [])])].map((u) => `build/shared/${u}_test`)
+  return [...new Set([...first, ...rest, ...(more.units ?? [])])].map((u) => command(u, file, tree))
     .concat(more.sim ? [`build/shared/sim ${more.sim}`] : [])
     .concat(exs(...(more.beam ?? []), ...(C_FILES[name] ?? [])));
 }
