@@ -292,12 +292,11 @@ static struct call *call_new(struct http *h)
     return c;
 }
 
+/* An idle one: it has neither headers nor a body. */
 static void call_free(struct call *c)
 {
     curl_easy_cleanup(c->easy);
-    headers_release(c->headers);
     free(c->path);
-    free(c->body);
     buf_free(&c->answer);
     free(c);
 }
