@@ -364,7 +364,6 @@ static struct sink_call *control_call(struct http_sink *s, struct slice kind)
     const struct kind *one = http_sink_is_batch(s) ? NULL : kind_with_control(s, kind);
 
     if (one != NULL) {
-        c->path = one->mutation;
         c->number = functions_number(s->functions, one->mutation);
         body_put_single_control(&c->body, one->mutation, s->sink.us.id, slice_str(one->name),
                                 http_sink_control_time(s));

@@ -115,7 +115,6 @@ static bool add_to_batch(struct sink_call *c, const struct pending *p)
 
 static void put_single(struct sink_call *c, const char *path, const struct pending *p)
 {
-    c->path = path;
     c->number = functions_number(c->owner->functions, path);
     body_put_single(&c->body, path, p);
 }

@@ -58,7 +58,7 @@ struct http_sink {
 struct sink_call {
     struct http_sink *owner;
     struct buf body;
-    const char *path; /* borrowed: of the mutation */
+    const char *path; /* borrowed: of the batch mutation; NULL: one call a document */
     size_t count;
     size_t control_end; /* the control's in the body; 0: there is none */
     size_t items_end;   /* where the body has no number yet */

@@ -231,6 +231,7 @@ static char *body_of_two(struct sink *sink, size_t len, struct told *told)
     char *body = fake_http.calls[fake_http.count - 1].body;
     ck_assert_ptr_nonnull(strstr(body, ",\"summary\":{}}")); /* the first is whole either way */
     ck_assert_str_eq(body + strlen(body) - 4, "}]}}");
+    ck_assert_int_eq(strstr(strstr(body, "document_id") + 1, "document_id") != NULL, fits);
     return fits ? body : NULL;
 }
 
@@ -439,6 +440,65 @@ TEST(after_a_401_the_next_call_has_the_new_key)
     forget_keys();
 }
 
+TEST(a_key_that_cannot_be_read_again_is_warned_about_once_and_stays_in_use)
+{
+    struct pending p = upsert("d", 1, "{}");
+
+    write_key("old", 3, 0600);
+    struct http_sink_options o = file_options();
+    struct sink *sink = open_with(&o);
+    unlink(key_path);
+    for (unsigned i = 0; i < 2; i++) {
+        struct told *told = send_all(sink, &p, 1);
+        fake_http_answer(i, 401, "");
+        ck_assert_int_eq(fake_log_lines[LOG_WARNING], 1);
+        ck_assert_str_eq(fake_log_last,
+                         "http_sink.key_unreadable why=\"admin_key_file cannot be opened: No such "
+                         "file or directory\"");
+        ck_assert_str_eq(fake_http.authorization, "Convex old");
+        free(told);
+    }
+    close_all(sink);
+    o = batch_options(); /* a key given outright has no file */
+    sink = open_with(&o);
+    struct told *told = send_all(sink, &p, 1);
+    fake_http_answer(0, 401, "");
+    ck_assert_int_eq(fake_log_lines[LOG_WARNING], 1);
+    free(told);
+    close_all(sink);
+    forget_keys();
+}
+
+/* Convex does not know the key: of no other answer is that said, whatever was asked. */
+TEST(the_key_is_read_again_after_a_401_alone)
+{
+    static const long others[] = {0, 400, 403, 404, 503};
+    struct pending p = upsert("d", 1, "{}");
+
+    write_key("old", 3, 0600);
+    struct http_sink_options o = file_options();
+    struct sink *sink = open_with(&o);
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        struct told *told = send_all(sink, &p, 1);
+        fake_http_answer(fake_http.count - 1, others[i], "");
+        free(told);
+        struct fault fault;
+        ck_assert_int_eq(sink->ops->reload(sink, &fault), ERR_OK); /* reads it, and asks attach */
+        unsigned before = fake_http.authorizations;
+        sink->ops->wait(sink, -1, 0);
+        fake_http_answer(fake_http.count - 1, others[i], "");
+        ck_assert_uint_eq(fake_http.authorizations, before);
+        ck_assert_uint_eq(before, 2 + i);
+    }
+    write_key("new", 3, 0600);
+    ck_assert_str_eq(fake_http.authorization, "Convex old");
+    sink->ops->ask(sink, SINK_ATTACH, slice_str(""), on_told, &(enum verdict_kind){VERDICT_NONE});
+    fake_http_answer(fake_http.count - 1, 401, "");
+    ck_assert_str_eq(fake_http.authorization, "Convex new");
+    close_all(sink);
+    forget_keys();
+}
+
 TEST(a_bad_key_file_is_refused_without_showing_the_key)
 {
     static const struct {
@@ -537,6 +597,21 @@ TEST(options_are_checked_and_named)
     REFUSES(batch_bytes, 0, "batch_bytes");
     REFUSES(batch_bytes, 17 << 20, "batch_bytes");
 #undef REFUSES
+#define TAKES(field, value)                                                                        \
+    o = batch_options();                                                                           \
+    o.field = value;                                                                               \
+    close_all(open_with(&o))
+    TAKES(batch_documents, 1);
+    TAKES(batch_documents, 1024);
+    TAKES(batch_bytes, 1);
+    TAKES(batch_bytes, 16777216 + 2000);
+#undef TAKES
+    o = batch_options();
+    o.batch_bytes = 16777216 + 2001;
+    ck_assert_int_eq(http_sink_open(&o, &sink, &fault), ERR_INVALID);
+    o = single_options(); /* there they say nothing */
+    o.batch_documents = o.batch_bytes = 0;
+    close_all(open_with(&o));
     o = batch_options();
     sink = open_with(&o);
     ck_assert_ptr_eq(strstr(fake_http.extra_header, "Convex-Client: convex-sidecar-"),

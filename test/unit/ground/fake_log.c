@@ -1,17 +1,25 @@
 /*
- * fake_log.c - a log that says nothing and counts, for tests that make much go wrong.
+ * fake_log.c - a log that says nothing, counts, and keeps the last line that its thread wrote, for
+ * tests that make much go wrong.
  */
 
 #include "ground/log.h"
 
+#include <stdarg.h>
 #include <stdatomic.h>
 
 static atomic_int fake_log_lines[LOG_DEBUG + 1];
+static _Thread_local char fake_log_last[600]; /* "event key=value" */
 
 void log_event(enum log_level level, const char *event, const char *fmt, ...)
 {
-    (void)event;
-    (void)fmt;
+    va_list ap;
+    int len = snprintf(fake_log_last, sizeof fake_log_last, "%s%s", event, fmt ? " " : "");
+
+    va_start(ap, fmt);
+    if (fmt)
+        vsnprintf(fake_log_last + len, sizeof fake_log_last - (size_t)len, fmt, ap);
+    va_end(ap);
     atomic_fetch_add(&fake_log_lines[level], 1);
 }
 
