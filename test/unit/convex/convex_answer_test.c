@@ -6,6 +6,7 @@
  */
 
 #include "test.h"
+#include "edge.h"
 #include "manual.h"
 
 #include "convex/convex_answer.c"
@@ -376,7 +377,7 @@ TEST(each_outcome_is_a_verdict)
 
 static enum verdict_kind judged(const char *body, size_t len, enum convex_call call, size_t count)
 {
-    struct http_answer a = {.end = HTTP_ANSWERED, .status = 200, .body = slice_of(body, len)};
+    struct http_answer a = {.end = HTTP_ANSWERED, .status = 200, .body = edge_slice(body, len)};
     struct verdict overall, each[4];
 
     bool has_each = convex_answer_judge(&a, call, &overall, each, count);
