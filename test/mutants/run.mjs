@@ -41,12 +41,13 @@ function shuffled(list) {
 // What tests keep on a disk lies in memory here: thousands of synced commits would measure the disk.
 const QUICK = existsSync("/dev/shm") ? { TMPDIR: "/dev/shm" } : {};
 
-// Run a command in `cwd`; resolves to {ok, late, out}.  It is ended with all it has started.
+// Run a command in `cwd`; resolves to {ok, late, out}.  It is ended with all it has started: by session, since Check
+// gives each test a process group of its own.
 function run(cwd, command, limitMs) {
   return new Promise((done) => {
     const child = spawn("sh", ["-c", command], { cwd, detached: true, stdio: ["ignore", "pipe", "pipe"], env: { ...process.env, ...QUICK } });
     let out = "", late = false;
-    const end = () => { try { process.kill(-child.pid, "SIGKILL"); } catch { /* ended by itself */ } };
+    const end = () => { try { execFileSync("pkill", ["-KILL", "-s", String(child.pid)]); } catch { /* ended by itself */ } };
     const timer = setTimeout(() => { late = true; end(); }, limitMs);
     for (const stream of [child.stdout, child.stderr]) stream.on("data", (d) => { if (out.length < 100_000) out += d; });
     child.on("exit", (status) => { clearTimeout(timer); end(); done({ ok: status === 0 && !late, late, out }); });
