@@ -29,8 +29,8 @@ const LANGUAGES = {
     statement: /^\s+(?!return\b|goto\b|case\b|else\b|static\b|const\b|struct\b|enum\b|union\b)(?:\(void\))?[A-Za-z_][\w>.\-[\]]*(?:\(.*\)| (?:=|\+=|-=|\|=) [^{]*)?(?:\+\+)?;$/,
     without: ";",
     // what a dropped one does is seen by the sanitizers (make check SAN=address, SAN=thread), not by a test
-    kept: /^\s+(?:\w+_)?(?:free|mutex_lock|mutex_unlock|mutex_destroy|bzero)\(/,
-    skip: /\bPRE\(|log_event\(|log_quote\(|^\s*(?:#|\/\/|\/\*|\*)|fault_say|static_assert/,
+    kept: /^\s+(?:\w+_)?(?:free|free_all|decref|cleanup|mutex_lock|mutex_unlock|mutex_destroy|cond_destroy|bzero)\(/,
+    skip: /\bPRE\(|^\s*\(void\)\w+;$|log_event\(|log_quote\(|^\s*(?:#|\/\/|\/\*|\*)|fault_say|static_assert/,
   },
   erl: {
     kinds: [...COMMON, swap("=<", /=</g, "<"), swap("<", /(?<= )<(?![<=-])(?= )/g, "=<"), swap(">=", />=/g, ">"), swap(">", /(?<= )>(?![>=])(?= )/g, ">="),
