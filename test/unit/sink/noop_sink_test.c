@@ -31,6 +31,7 @@ TEST(a_call_is_done_at_once)
     for (size_t i = 0; i < s->max_documents; i++)
         ck_assert(s->ops->add(c, &p));
     ck_assert(!s->ops->add(c, &p));
+    ck_assert(!s->ops->add_control(c, slice_str("run_summary")));
     answers = 0;
     s->ops->send(c, answered, &got);
     ck_assert_uint_eq(answers, 1);
