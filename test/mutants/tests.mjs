@@ -1,39 +1,32 @@
-// tests.mjs: which files are changed, and which tests belong to each.
+// tests.mjs: which files are changed, and which tests belong to each change.
 
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync, readdirSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 
 const TREES = [["c_src", ".c"], ["src", ".erl"], ["lib/openagents_runtime", ".ex"], ["priv/convex", ".ts"]];
 // What is generated, what describes rather than does, what only a typechecker or a terminal reads.
 const LEFT_OUT = [/_generated/, /priv\/convex\/(kinds|auth\.config|validators)\.ts$/, /c_src\/main\.c$/];
 
+const walk = (root, dir) => readdirSync(join(root, dir), { withFileTypes: true }).flatMap((e) => (e.isDirectory() ? walk(root, `${dir}/${e.name}`) : [`${dir}/${e.name}`]));
+
 // files(root): every file that may be changed, sorted.
 export function files(root) {
-  const walk = (dir) => readdirSync(join(root, dir), { withFileTypes: true }).flatMap((e) => (e.isDirectory() ? walk(`${dir}/${e.name}`) : [`${dir}/${e.name}`]));
-  return TREES.flatMap(([dir, ext]) => walk(dir).filter((f) => f.endsWith(ext) && !LEFT_OUT.some((p) => p.test(f)))).sort();
+  return TREES.flatMap(([dir, ext]) => walk(root, dir).filter((f) => f.endsWith(ext) && !LEFT_OUT.some((p) => p.test(f)))).sort();
+}
+
+// programs(root): every program of tests of the C code, as a command.
+export function programs(root) {
+  return walk(root, "test/unit").filter((f) => f.endsWith("_test.c")).map((f) => f.replace("test/unit", "build/shared").slice(0, -2)).concat("build/shared/sim 300");
 }
 
 const exs = (...names) => names.map((n) => `ERL_EPMD_PORT=$(tools/free-port) SIDECAR_PREBUILT=1 MIX_ENV=test mix test --max-failures 1 test/${n}_test.exs`);
 const node = (name) => `tools/with-standin node test/convex/${name}.mjs`;
+export const isOfBeam = (test) => test.includes("mix test");
 
-// Beside the unit programs of its folder: programs of others that use it, then tests of the real program.
+// Tests of the real program, for what the programs of unit tests let live.
 const C = {
-  term: { units: ["term/term", "intake/arguments", "dist/message"] },
-  json: { units: ["projection/projection"] },
-  projection: { units: ["outbox/decide"], beam: ["protocol"] },
-  store: { units: ["store_tools/store_check", "outbox/outbox", "outbox/outbox_model"] },
-  outbox: { units: ["delivery/dispatch"], beam: ["protocol"] },
-  delivery: { units: [], sim: 300, beam: ["protocol", "faults"] },
-  convex: { units: [], beam: ["tls", "protocol"] },
-  sink: { units: ["delivery/dispatch"] },
-  audit: { units: [], beam: ["audit"] },
-  intake: { units: [], beam: ["protocol"] },
-  dist: { units: [], beam: ["dist"] },
-  status: { units: [], beam: ["protocol"] },
-  sidecar: { units: [], beam: ["protocol", "faults"] },
-  cli: { units: [], beam: ["protocol", "operate"] },
-  config: { units: [], beam: ["protocol"] },
-  ground: { units: ["status/exposition", "store/record"], beam: ["protocol"] },
+  projection: ["protocol"], outbox: ["protocol"], delivery: ["protocol", "faults"], convex: ["tls", "protocol"], audit: ["audit"], intake: ["protocol"], dist: ["dist"],
+  status: ["protocol"], sidecar: ["protocol", "faults"], cli: ["protocol", "operate"], config: ["protocol"], ground: ["protocol"],
 };
 // Beside those of its folder: for a command, the tests that use it.
 const C_FILES = { cli_audit: ["audit"], cli_rebuild: ["rebuild"], cli_import: ["rebuild"] };
@@ -52,23 +45,39 @@ const ELIXIR = {
   own_modules: ["beam/own_modules"], telemetry: ["beam/telemetry_metrics"], preflight: ["preflight"],
 };
 
-// A test that includes the file which is changed is made anew with it.
-function command(unit, file, tree) {
-  const source = join(tree, `test/unit/${unit}_test.c`);
-  const includes = existsSync(source) && readFileSync(source, "utf8").includes(`#include "${file.slice(6)}"`);
-  return includes ? `make -s -f test/mutants/shared.mk anew/${unit}_test && build/shared/anew.${basename(unit)}_test` : `build/shared/${unit}_test`;
+// entryOf(lines, entries, line): the first line of the function that the line belongs to; undefined outside of all.
+// entries: the first lines of the file's functions; all count from 1.
+function entryOf(lines, entries, line) {
+  const entry = Math.max(...entries.filter((e) => e <= line));
+  if (!(entry > 0)) return undefined;
+  const end = lines.findIndex((text, n) => n + 1 >= entry && /^}/.test(text)) + 1;
+  return line <= end ? entry : undefined;
 }
 
-// testsOf(file, tree): shell commands, quickest first; each fails when it notices.
-export function testsOf(file, tree) {
+// Does the test include the file, so that it has to be compiled anew with it?  By way of test/sim.c as well.
+function includes(tree, program, file) {
+  const source = program.replace("build/shared", "test/unit") + ".c";
+  return existsSync(join(tree, source)) && readFileSync(join(tree, source), "utf8").includes(`#include "${file.slice("c_src/".length)}"`);
+}
+
+// testsOf({file, line}, lines, tree, reached): shell commands, quickest first; each fails when it notices.
+// reached: test -> {ms, entered: {file: [line of a function's name]}, all: the same of every function there is};
+// a test that never enters the changed function is not asked.
+export function testsOf({ file, line }, lines, tree, reached) {
   const name = basename(file).replace(/\.\w+$/, "");
   if (file.endsWith(".ts")) return [node("functions"), "cd test/convex && node deploy.mjs"];
   if (file.endsWith(".erl")) return exs(...(ERLANG[name] ?? ["beam/client", "beam/sidecar"]));
   if (file.endsWith(".ex")) return exs(...(ELIXIR[name] ?? ["beam/projector", "beam/sidecar"]));
-  const folder = basename(dirname(file)), more = C[folder] ?? {};
-  const own = existsSync(join(tree, "test/unit", folder)) ? readdirSync(join(tree, "test/unit", folder)).filter((f) => f.endsWith("_test.c")).map((f) => `${folder}/${f.slice(0, -7)}`) : [];
-  const first = own.filter((u) => basename(u) === name), rest = own.filter((u) => basename(u) !== name);
-  return [...new Set([...first, ...rest, ...(more.units ?? [])])].map((u) => command(u, file, tree))
-    .concat(more.sim ? [`build/shared/sim ${more.sim}`] : [])
-    .concat(exs(...(more.beam ?? []), ...(C_FILES[name] ?? [])));
+  const entry = entryOf(lines, reached.functions[file] ?? [], line + 1);
+  const enters = (test) => {
+    const entered = reached.tests.get(test)?.entered;
+    return entered && (entry === undefined ? entered[file] !== undefined : entered[file]?.includes(entry));
+  };
+  const own = (test) => (basename(test) === `${name}_test` ? 0 : 1);
+  const units = programs(tree).filter((test) => enters(test) || includes(tree, test, file))
+    .sort((a, b) => own(a) - own(b) || reached.tests.get(a).ms - reached.tests.get(b).ms)
+    .map((test) => (includes(tree, test, file) ? `anew ${test}` : test));
+  // A test of the program whose program noted nothing (it clears the environment) is always asked.
+  const real = exs(...(C[basename(dirname(file))] ?? []), ...(C_FILES[name] ?? []));
+  return units.concat(process.env.UNITS ? [] : real.filter((test) => !reached.tests.get(test)?.entered || enters(test)));
 }
