@@ -258,10 +258,9 @@ static void put_table(struct buf *out, term now, term before, double seconds,
     for (size_t i = 0; i < count; i++) {
         term held = kind_in(now, "kinds", rows[i].name);
         struct buf state = {0};
-        put_text(&state, held, "state", 8);
+        put_text(&state, held != NULL ? held : now, "state", 8);
         buf_printf(out, "  %8.1f/s %10.0f %10.0f  %-8.*s  ", rows[i].rate, rows[i].total,
-                   rows[i].skipped, held != NULL ? (int)state.len : 7,
-                   held != NULL ? (const char *)state.data : "running");
+                   rows[i].skipped, SLICE_ARG(buf_view(&state)));
         put_text(out, rows[i].map, "kind", 60);
         buf_byte(out, '\n');
         buf_free(&state);

@@ -80,7 +80,7 @@ static const struct state {
                           "the plan; it is tried again by itself, reload tries at once",
                           "deploy its mutation, or a schema and a validator that take it; it is "
                           "tried again by itself, resume tries at once"},
-    [DISPATCH_PAUSED] = {"paused", "resume", "resume"},
+    [DISPATCH_PAUSED] = {"paused", "resume sends what waits", "resume sends what waits"},
 };
 
 const char *dispatch_state_text(enum dispatch_state s)

@@ -87,6 +87,7 @@ struct outbox {
     bool closing;
     struct destination_known destination;
     struct doubtful_count doubtful_count;
+    char why_ill[OUTBOX_WHY_BYTES]; /* of the last round that failed */
     /* the store thread's */
     struct round round;
     struct waiting *waiting;
@@ -386,6 +387,9 @@ static void succeed(struct outbox *o, struct work *w)
 static void set_ill(struct outbox *o, const char *why)
 {
     metric_add(METRIC_STORE_FAILURES, 1);
+    pthread_mutex_lock(&o->lock);
+    snprintf(o->why_ill, sizeof o->why_ill, "%s", *why ? why : "its log says why");
+    pthread_mutex_unlock(&o->lock);
     o->is_well = false;
     metric_set(METRIC_STORE_OK, 0);
     if (log_limited(&o->failure_logged_us, LOG_PERIOD_MS))
@@ -666,6 +670,13 @@ err0:
 bool outbox_is_well(const struct outbox *o)
 {
     return o->is_well;
+}
+
+void outbox_why_ill(struct outbox *o, char why[OUTBOX_WHY_BYTES])
+{
+    pthread_mutex_lock(&o->lock);
+    snprintf(why, OUTBOX_WHY_BYTES, "%s", o->is_well ? "" : o->why_ill);
+    pthread_mutex_unlock(&o->lock);
 }
 
 uint64_t outbox_pending(const struct outbox *o)

@@ -64,6 +64,9 @@ enum err outbox_open(const struct outbox_options *options, struct outbox **o,
  * last one that was.  Any thread; they wait for nobody.
  */
 bool outbox_is_well(const struct outbox *o);
+/** outbox_why_ill(o, why): Why the last round was not committed; "" when it was.  Any thread. */
+#define OUTBOX_WHY_BYTES 200
+void outbox_why_ill(struct outbox *o, char why[OUTBOX_WHY_BYTES]);
 uint64_t outbox_pending(const struct outbox *o);
 uint64_t outbox_checkpoints(const struct outbox *o);
 

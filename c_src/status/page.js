@@ -13,12 +13,14 @@
     for (const [k, v] of Object.entries(attributes)) e.setAttribute(k, v);
     return e;
   };
-  // `words` of the command line stand out.
+  // `words` of the command line stand out; a sidecar's own sentences name two of them bare.
+  const worded = (text) => text.split("`").map((part, i) => (i % 2 ? make("code", "", part) : document.createTextNode(part)));
   const putWords = (id, text) => {
     const e = $(id);
-    if (e.textContent !== text.replaceAll("`", "")) e.replaceChildren(...text.split("`").map((part, i) => (i % 2 ? make("code", "", part) : document.createTextNode(part))));
+    if (e.textContent !== text.replaceAll("`", "")) e.replaceChildren(...worded(text));
     e.hidden = text === "";
   };
+  const asTyped = (text) => (text.includes("`") ? text : text.replace(/(^|[,;:] )(resume|reload)(?= |$)/g, "$1`convex_sidecar $2`"));
   const put = (id, text) => { const e = $(id); if (e.textContent !== text) e.textContent = text; e.hidden = text === ""; };
 
   // ---- how numbers read
@@ -43,7 +45,8 @@
     const m = s.metrics;
     if (!s.store_ok) return "The store fails: nothing new is taken, and callers are told so.";
     const since = `since ${when(s.since)}`;
-    const waits = m.pending ? `${plural(m.pending, "document waits", "documents wait")}, the oldest for ${m.oldest_pending_age_seconds ? time(m.oldest_pending_age_seconds) : "less than a second"}` : "";
+    const waits = !m.pending ? "" : s.state === "running" && !m.oldest_pending_age_seconds ? plural(m.pending, "document is on its way", "documents are on their way")
+      : `${plural(m.pending, "document waits", "documents wait")}, the oldest for ${m.oldest_pending_age_seconds ? time(m.oldest_pending_age_seconds) : "under 1 s"}`;
     if (s.draining) return `Draining ${since}: nothing new is taken. ${waits ? waits + "." : "All is delivered."}`;
     if (s.state === "running") {
       if (!m.kept_total && !m.pending && !m.checkpoints) return `Running ${since}: no document has come yet.`;
@@ -105,13 +108,14 @@
     most = left ? Math.max(most, left) : 0;
     $("mended").hidden = !left;
     $("mended").value = most ? (most - left) / most : 0;
-    putWords("next", held?.next || todo(s));
+    putWords("next", asTyped(held?.next || todo(s)));
     tile("pending", count(m.pending), m.pending ? `oldest ${m.oldest_pending_age_seconds ? time(m.oldest_pending_age_seconds) : "under 1 s"}` : "nothing waits", m.oldest_pending_age_seconds >= 60 ? "wait" : "");
     tile("kept a second", rate(risen(s, "kept_total", seconds)), `${count(m.kept_total)} since the start`);
     tile("delivered a second", rate(risen(s, "delivered_total", seconds)), `${count(m.delivered_total)} since the start`);
-    tile("call to Convex", time(s.times.call_seconds.p50), s.times.call_seconds.p99 ? `p99 ${time(s.times.call_seconds.p99)}` : "none yet");
-    tile("kept to confirmed", time(s.times.kept_to_confirmed_seconds.p50), s.times.kept_to_confirmed_seconds.p99 ? `p99 ${time(s.times.kept_to_confirmed_seconds.p99)}` : "none yet");
-    tile("append to confirmed", time(s.times.append_to_confirmed_seconds.p50), s.times.append_to_confirmed_seconds.p99 ? `p99 ${time(s.times.append_to_confirmed_seconds.p99)}` : "none yet");
+    for (const [name, key] of [["call to Convex", "call_seconds"], ["kept to confirmed", "kept_to_confirmed_seconds"], ["append to confirmed", "append_to_confirmed_seconds"]]) {
+      const { p50, p99 } = s.times[key];
+      tile(name, time(p50), p99 ? `median; p99 ${time(p99)}` : "none yet");
+    }
     tile("dead letters", count(m.dead_letters), m.dead_letters ? "refused by Convex" : "none refused", m.dead_letters ? "bad" : "");
     const used = (m.pending_bytes + m.dead_letter_bytes) / m.store_limit_bytes;
     tile("room used", used > 0.005 ? `${Math.round(100 * used)} %` : used > 0 ? "under 1 %" : "0 %", `of ${bytes(m.store_limit_bytes)} in the store`, used > 0.8 ? "wait" : "");
@@ -125,8 +129,21 @@
       ["Audit", m.audit_checked ? `${plural(m.audit_checked, "document", "documents")} compared, ${m.audit_findings ? `${count(m.audit_findings)} differ` : "none differs"}` : "none since the start"],
       ["Version", `${s.version}, process ${s.pid}, started ${when(s.started_at)}`],
     ]);
+    showKinds(s, seconds);
     showTroubled(s);
     last = { ...s, at: now };
+  }
+  // ---- what came of each kind, the busiest first
+  function showKinds(s, seconds) {
+    const was = (kind) => (last && last.started_at === s.started_at && last.by_kind.find((k) => k.kind === kind)?.taken) || 0;
+    const rows = s.by_kind.map((k) => ({ ...k, state: s.kinds.find((held) => held.kind === k.kind)?.state ?? s.state, rate: last && seconds > 0 ? Math.max(0, k.taken - was(k.kind)) / seconds : 0 }));
+    rows.sort((a, b) => b.rate - a.rate || b.taken - a.taken || (a.kind < b.kind ? -1 : 1));
+    $("kinds").hidden = !rows.length;
+    $("kinds").querySelector("tbody").replaceChildren(...rows.map((k) => {
+      const tr = make("tr");
+      tr.append(make("td", "", k.kind), make("td", { running: "", stopped: "bad" }[k.state] ?? "wait", k.state), make("td", "", rate(k.rate)), make("td", "", count(k.taken)), make("td", "", count(k.skipped)));
+      return tr;
+    }));
   }
   // ---- documents that are not delivered, with their reasons
   function showDocuments(id, list, rest) {
@@ -134,7 +151,9 @@
     section.hidden = list.length === 0 && rest === "";
     section.querySelector("ol").replaceChildren(...list.map((d, i) => {
       const li = make("li");
-      li.append(make("span", "id", d.document_id), make("span", "said", i && d.why === list[i - 1].why ? "the same" : d.why), make("span", "when", d.died_at ? `${when(d.died_at)}${d.next_try_at ? `, again ${when(d.next_try_at)}` : ""}` : ""));
+      const said = make("span", "said");
+      said.append(...worded(i && d.why === list[i - 1].why ? "the same" : d.why));
+      li.append(make("span", "id", d.document_id), said, make("span", "when", d.died_at ? `${when(d.died_at)}${d.next_try_at ? `, again ${when(d.next_try_at)}` : ""}` : ""));
       return li;
     }));
     put_(section.querySelector(".rest"), rest);
@@ -165,23 +184,36 @@
   // ---- the hour
   const W = 290, H = 112, HOUR = 3600;
   const charts = [
-    { id: "rates", title: "Documents a second", unit: rate, lines: [["delivered", "delivered"], ["kept", "kept"]], floor: 1 },
-    { id: "times", title: "Kept to confirmed", unit: time, lines: [["p99", "confirmed_p99"], ["p50", "confirmed_p50"]], floor: 0.01, gaps: true },
+    { id: "rates", title: "Documents a second", unit: rate, lines: [["delivered", "delivered"], ["kept", "kept"]], floor: 1, area: true },
+    { id: "times", title: "Kept to confirmed", unit: time, lines: [["p99", "confirmed_p99"], ["p50", "confirmed_p50"]], decades: true, gaps: true },
     { id: "waiting", title: "Waiting", unit: count, lines: [["pending", "pending"], ["dead letters", "dead"]], floor: 4, area: true },
   ];
   const nice = (v) => { const p = 10 ** Math.floor(Math.log10(v)); return [1, 1.5, 2, 3, 4, 5, 6, 8, 10].map((k) => k * p).find((k) => k >= v * 0.999); };
+  /** From where to where the chart reaches, its lines, and the share of the height that a value has. */
+  function scale(c, values) {
+    if (!c.decades) {
+      const top = nice(Math.max(c.floor, ...values));
+      return { ticks: [0, top / 2, top], share: (v) => v / top };
+    }
+    const seen = values.filter((v) => v > 0), least = seen.length ? Math.min(...seen) : 0.01;
+    const from = Math.floor(Math.log10(least)), to = Math.max(from + 2, Math.ceil(Math.log10(Math.max(...seen, least)))), step = to - from > 4 ? 2 : 1;
+    const ticks = [];
+    for (let e = from; e <= to; e += step) ticks.push(10 ** e);
+    return { ticks, share: (v) => Math.max(0, (Math.log10(v) - from) / (to - from)) };
+  }
   let hour = null, cursor = null;
 
   function draw(c) {
     const figure = $(c.id), { at, samples, step_s: step } = hour, end = samples.length ? samples.at(-1)[0] : 0;
     const x = (t) => W - ((end - t) / HOUR) * W;
     const values = c.lines.map(([, key]) => samples.map((r) => r[at[key]]));
-    const top = nice(Math.max(c.floor, ...values.flat()));
-    const y = (v) => H - (v / top) * H;
+    const { ticks, share } = scale(c, values.flat());
+    const y = (v) => H - share(v) * H;
     const i = cursor === null ? samples.length - 1 : Math.min(Math.max(cursor, 0), samples.length - 1);
     const caption = make("figcaption");
     caption.append(make("b", "", c.title));
     c.lines.forEach(([name], k) => caption.append(make("span", `key ${k ? "two" : ""}`, `${name} ${samples.length ? c.unit(values[k][i]) : "–"}`)));
+    if (samples.some((r) => r[at.stopped])) caption.firstChild.append(make("span", "key halted", "stood still"));
     if (cursor !== null && samples.length) caption.append(make("span", "at", clock(new Date(samples[i][0] * 1000), true)));
     if (samples.length < 2) {
       figure.replaceChildren(caption, make("p", "empty", `The hour fills from now on: a point every ${step} s.`));
@@ -189,9 +221,9 @@
     }
     const picture = svg("svg", { viewBox: `-44 -8 ${W + 52} ${H + 28}`, "aria-hidden": "true" });
     const label = (text, px, py, anchor) => { const t = svg("text", { x: px, y: py, "text-anchor": anchor }); t.textContent = text; return t; };
-    for (const share of [0, 0.5, 1]) {
-      picture.append(svg("line", { class: "grid", x1: 0, x2: W, y1: y(top * share), y2: y(top * share) }));
-      picture.append(label(share ? c.unit(top * share) : "0", -6, y(top * share) + 4, "end"));
+    for (const v of ticks) {
+      picture.append(svg("line", { class: "grid", x1: 0, x2: W, y1: y(v), y2: y(v) }));
+      picture.append(label(v ? c.unit(v) : "0", -6, y(v) + 4, "end"));
     }
     for (const minutes of [60, 40, 20]) picture.append(label(`${minutes} min`, x(end - minutes * 60), H + 16, minutes === 60 ? "start" : "middle"));
     picture.append(label("now", W, H + 16, "end"));
@@ -221,8 +253,8 @@
     figure.addEventListener("pointermove", (e) => {
       const box = figure.querySelector("svg")?.getBoundingClientRect();
       if (!box || !hour.samples.length) return;
-      const scale = Math.min(box.width / (W + 52), box.height / (H + 28));
-      const px = (e.clientX - box.left - (box.width - (W + 52) * scale) / 2) / scale - 44;
+      const zoom = Math.min(box.width / (W + 52), box.height / (H + 28));
+      const px = (e.clientX - box.left - (box.width - (W + 52) * zoom) / 2) / zoom - 44;
       const t = hour.samples.at(-1)[0] - ((W - px) / W) * HOUR;
       let best = 0;
       hour.samples.forEach((r, n) => { if (Math.abs(r[0] - t) < Math.abs(hour.samples[best][0] - t)) best = n; });
@@ -265,7 +297,12 @@
       put("link", heard ? `no answer since ${clock(heard, true)}; asking again` : `no answer; asking again`);
       $("link").className = "away";
       put("badge", "? no answer");
-      document.documentElement.className = "";
+      document.documentElement.className = "away";
+      if (path !== "/status") return;
+      put("what", heard ? `No answer since ${clock(heard, true)}: below is what it said last.` : "No answer yet.");
+      put("why", "");
+      putWords("next", "see whether it runs: `systemctl status convex_sidecar`, or the log of the VM that manages it");
+      $("mended").hidden = true;
     }
   }
   let turn = 0;

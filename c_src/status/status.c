@@ -129,6 +129,14 @@ static const char *next_of(const struct status *s, const struct dispatch_status 
     return *d->next ? d->next : dispatch_next_text(d->endpoint.state);
 }
 
+/* Why the endpoint is not running, or the store takes nothing, which is the graver. */
+static const char *why_of(const struct status *s, const struct dispatch_status *d,
+                          char ill[OUTBOX_WHY_BYTES])
+{
+    outbox_why_ill(s->outbox, ill);
+    return *ill ? ill : d->endpoint.why;
+}
+
 static void put_next_at(struct buf *b, int64_t us)
 {
     if (us > 0)
@@ -176,15 +184,16 @@ static void put_documents(struct buf *b, const struct dispatch_status *d, bool w
 void status_put_sentence(const struct status *s, struct buf *b)
 {
     struct dispatch_status d;
-    char since[32];
+    char since[32], ill[OUTBOX_WHY_BYTES];
 
     dispatch_status(s->dispatch, &d);
     time_text_put(d.endpoint.since_us, since);
     buf_printf(b, "%s since %.19sZ", dispatch_state_text(d.endpoint.state), since);
     if (d.endpoint.why[0] != '\0')
         buf_printf(b, ": %s", d.endpoint.why);
-    if (!outbox_is_well(s->outbox))
-        buf_str(b, "; the store fails: nothing is taken");
+    outbox_why_ill(s->outbox, ill);
+    if (*ill)
+        buf_printf(b, "; the store fails, nothing is taken: %s", ill);
     if (*next_of(s, &d))
         buf_printf(b, "; next: %s", next_of(s, &d));
     buf_printf(b, "; %llu pending, %llu dead letters, sink %s",
@@ -247,25 +256,26 @@ static void put_destination(const struct status *s, struct buf *b, bool with_ids
 static void put_map(const struct status *s, bool with_ids, struct buf *b)
 {
     struct dispatch_status d;
+    char ill[OUTBOX_WHY_BYTES];
 
     dispatch_status(s->dispatch, &d);
     term_put_map(b, 30);
-    put_destination(s, b, with_ids);
-    put_next_at(b, d.endpoint.next_us);
-    put_kinds(b, &d);
-    put_documents(b, &d, with_ids);
-    put_count(b, "documents_alone", d.troubled);
-    put_count(b, "documents_searched", d.sought);
-    put_count(b, "calls_overdue", d.overdue);
     put_text(b, "node", s->node);
     put_text(b, "version", SIDECAR_VERSION);
     term_put_atom(b, "pid");
     term_put_integer(b, getpid());
     put_time(b, "started_at", s->started_us);
     put_text(b, "state", dispatch_state_text(d.endpoint.state));
-    put_text(b, "why", d.endpoint.why);
-    put_text(b, "next", next_of(s, &d));
     put_time(b, "since", d.endpoint.since_us);
+    put_text(b, "why", why_of(s, &d, ill));
+    put_text(b, "next", next_of(s, &d));
+    put_next_at(b, d.endpoint.next_us);
+    put_kinds(b, &d);
+    put_documents(b, &d, with_ids);
+    put_count(b, "documents_alone", d.troubled);
+    put_count(b, "documents_searched", d.sought);
+    put_count(b, "calls_overdue", d.overdue);
+    put_destination(s, b, with_ids);
     put_text(b, "sink", s->sink);
     put_text(b, "base_url", s->base_url);
     put_flag(b, "batching", s->batch_mutation[0] != '\0');
@@ -321,13 +331,14 @@ void status_put_stand(const struct status *s, int64_t number, struct buf *b)
 {
     struct dispatch_status d;
     struct destination_known k;
+    char ill[OUTBOX_WHY_BYTES];
 
     dispatch_status(s->dispatch, &d);
     outbox_destination(s->outbox, &k);
     term_put_map(b, 8);
     put_count(b, "number", number);
     put_text(b, "state", dispatch_state_text(d.endpoint.state));
-    put_text(b, "why", d.endpoint.why);
+    put_text(b, "why", why_of(s, &d, ill));
     put_text(b, "next", next_of(s, &d));
     put_time(b, "since", d.endpoint.since_us);
     put_flag(b, "store_ok", outbox_is_well(s->outbox));
@@ -425,16 +436,18 @@ static bool is_held_up(const struct dispatch_scope *endpoint)
 bool status_is_ready(const struct status *s, struct buf *why)
 {
     struct dispatch_status d;
+    char ill[OUTBOX_WHY_BYTES];
 
     dispatch_status(s->dispatch, &d);
-    if (!outbox_is_well(s->outbox))
-        buf_str(why, "the store fails: nothing is taken\n");
+    outbox_why_ill(s->outbox, ill);
+    if (*ill)
+        buf_printf(why, "the store fails, nothing is taken: %s\n", ill);
     if (control_is_draining(s->control))
         buf_str(why, "draining: nothing new is taken\n");
     if (s->dist == NULL || !dist_is_published(s->dist))
         buf_str(why, "epmd does not have the node's name: BEAM nodes cannot connect\n");
     if (is_held_up(&d.endpoint))
-        buf_printf(why, "delivery is %s: %s; next: %s\n", dispatch_state_text(d.endpoint.state),
-                   d.endpoint.why, next_of(s, &d));
+        buf_printf(why, "delivery is %s%s%s; next: %s\n", dispatch_state_text(d.endpoint.state),
+                   *d.endpoint.why ? ": " : "", d.endpoint.why, next_of(s, &d));
     return why->len == 0;
 }

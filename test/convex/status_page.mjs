@@ -59,14 +59,16 @@ async function clean() {
   rmSync(dir, { recursive: true, force: true });
 }
 
-/** An hour that looks like one: for the pictures, as a test does not wait so long. */
-function hour(step) {
+/** An hour that looks like one and ends as ${metrics} say: for the pictures, as a test does not wait so long. */
+function hour(step, metrics) {
   const now = Math.floor(Date.now() / 1000), columns = ["t", "kept", "delivered", "calls", "refused", "pending", "oldest", "dead", "call_p50", "call_p99", "confirmed_p50", "confirmed_p99", "stopped"];
   const samples = Array.from({ length: 360 }, (_, i) => {
     const wave = 30 + 14 * Math.sin(i / 23) + 6 * Math.sin(i / 5.3) + 3 * Math.sin(i * 12.9898), out = i > 180 && i < 205;
     const after = i >= 205 && i < 222;
-    return [now - (359 - i) * step, wave, out ? 0 : after ? wave * 2.4 : wave, wave / 9, 0, out ? (i - 180) * wave * 8 : after ? (222 - i) * 290 : 3 + Math.abs(Math.sin(i)) * 6, 0, i > 260 ? 2 : 0, 0.012, 0.04, out ? 0 : 0.021 + 0.004 * Math.sin(i / 9), out ? 0 : after ? 9 : 0.07 + 0.03 * Math.abs(Math.sin(i / 7)), out ? 1 : 0];
+    return [now - (359 - i) * step, wave, out ? 0 : after ? wave * 2.4 : wave, wave / 9, 0, out ? (i - 180) * wave * 8 : after ? (222 - i) * 290 : 3 + Math.abs(Math.sin(i)) * 6, 0, 0, 0.012, 0.04, out ? 0 : 0.021 + 0.004 * Math.sin(i / 9), out ? 0 : after ? 0.1 + (9 * (222 - i)) / 17 : 0.07 + 0.02 * Math.sin(i / 7), out ? 1 : 0];
   });
+  samples.at(-1)[columns.indexOf("pending")] = metrics.pending;
+  samples.at(-1)[columns.indexOf("dead")] = metrics.dead_letters;
   return { step_s: step, columns, samples };
 }
 
@@ -85,7 +87,10 @@ try {
     page.on("pageerror", (e) => problems.push(e.message));
     page.on("request", (r) => went.add(r.url().replace(/^(http:\/\/127\.0\.0\.1):\d+/, "$1")));
     if (process.env.PICTURES) await page.route("**/history", async (route) => {
-      try { await route.fulfill({ json: { ...hour(10), log: (await (await route.fetch()).json()).log } }); } catch { await route.abort().catch(() => {}); }
+      try {
+        const [real, { metrics }] = await Promise.all([route.fetch().then((r) => r.json()), route.fetch({ url: `${url}/status` }).then((r) => r.json())]);
+        await route.fulfill({ json: metrics.kept_total || !metrics.store_ok ? { ...hour(10, metrics), log: real.log } : real });
+      } catch { await route.abort().catch(() => {}); }
     });
     await page.goto(url);
     return page;
@@ -95,11 +100,11 @@ try {
   const value = (name) => page.locator("#tiles li", { has: page.locator(".name", { hasText: new RegExp(`^${name}$`) }) }).locator(".value").textContent();
   const fact = (name) => page.$$eval("#list dt", (all, wanted) => all.find((e) => e.textContent === wanted)?.nextElementSibling.textContent, name);
   const shows = async (name, f, ms = 20000) => { const ok = await until(f, ms); eq(`${name}${ok ? "" : `; the page says ${(await page.innerText("body")).replace(/\s+/g, " ")}`}`, ok, true); };
-  // Down to the charts; the rest is the same in each.
-  const picture = async (name, of = page) => {
+  // Down to the kinds, or all of it; the rest is the same in each.
+  const picture = async (name, of = page, last = "#kinds") => {
     if (!process.env.PICTURES) return;
     await of.evaluate(() => document.activeElement?.blur());
-    const { bottom, width } = await of.evaluate(() => ({ bottom: document.querySelector("#charts").getBoundingClientRect().bottom + window.scrollY, width: document.documentElement.clientWidth }));
+    const { bottom, width } = await of.evaluate((last) => ({ bottom: Math.max(...["#charts", last].map((id) => document.querySelector(id).getBoundingClientRect().bottom)) + window.scrollY, width: document.documentElement.clientWidth }), last);
     await of.screenshot({ path: join(process.env.PICTURES, `${name}.png`), fullPage: true, clip: { x: 0, y: 0, width, height: Math.ceil(bottom) + 12 } });
   };
   const mood = (name) => page.$eval("html", (e, n) => e.classList.contains(n), name);
@@ -113,13 +118,15 @@ try {
   await shows("running: all is delivered", async () => /: all that was kept is delivered\.$/.test(await text("#what")) && (await value("pending")) === "0");
   await shows("the times are there", async () => / (ms|s)$/.test(await value("call to Convex")) && / (ms|s)$/.test(await value("append to confirmed")));
   await shows("the log's last lines", async () => (await page.$$("#log li")).length > 0 && /sidecar\.ready/.test(await text("#log")));
-  if (!process.env.PICTURES) await shows("the hour begins", async () => (await page.$$("#rates svg path")).length === 2, 40000);
+  await shows("the hour begins", async () => (await page.$$("#rates svg .one, #rates svg .two")).length === 2, 40000);
   await page.locator("#rates").focus();
   await page.keyboard.press("ArrowLeft");
   await shows("by keyboard through the hour", async () => (await page.$$("#rates svg .cursor")).length === 1);
   await page.keyboard.press("Escape");
   await shows("and out of it", async () => (await page.$$("#rates svg .cursor")).length === 0);
-  await picture("running");
+  await shows("its kind, with how many came", async () => (await page.$$eval("#kinds tbody tr", (rows) => rows.map((r) => [...r.cells].map((c) => c.textContent).join(" ")))).some((row) => /^run_summary running [\d.]+ 40 0$/.test(row)));
+  if (process.env.PICTURES) for (let i = 0; i < 40; i++) { feed(3); if (i % 4 === 0) feedWorkers(2); await new Promise((r) => setTimeout(r, 150)); } // for numbers that look like some
+  await picture("running", page, "footer");
   const dark = await open({ colorScheme: "dark" }), phone = await open({ viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true });
   for (const [name, other] of [["dark", dark], ["phone", phone]]) {
     await other.waitForFunction(() => document.querySelectorAll("#tiles li").length === 8 && document.querySelector("#charts figcaption"));
@@ -130,7 +137,7 @@ try {
 
   await control("POST", "faults", { kind: "html502", times: 0 });
   feed(3);
-  await shows("waiting: why, and that it tries again", async () => (await mood("wait")) && /^Waiting since .* documents wait/.test(await text("#what")) && /502/.test(await text("#why")) && /tried again/.test(await text("#next")));
+  await shows("waiting: why, and that it tries again", async () => (await mood("wait")) && /^Waiting since .* documents wait/.test(await text("#what")) && (await page.$$("#kinds td.wait")).length >= 1 && /502/.test(await text("#why")) && /tried again/.test(await text("#next")));
   await picture("waiting");
   await control("DELETE", "faults");
   words("resume");
@@ -138,7 +145,7 @@ try {
 
   await control("POST", "faults", { kind: "not_deployed", match: { kind: "codex_worker_summary" }, times: 0 });
   feedWorkers(3);
-  await shows("a kind is stopped: which, why, next, and the others go on", async () => (await mood("bad")) && (await text("#badge")).includes("kind stopped") && /^Running since .*codex_worker_summary is stopped/.test(await text("#what")) && /^codex_worker_summary: .*not find/i.test(await text("#why")) && (await text("#next")).length > 10, 60000);
+  await shows("a kind is stopped: which, why, next, and the others go on", async () => (await mood("bad")) && (await text("#badge")).includes("kind stopped") && (await text("#kinds td.bad")) === "stopped" && /^Running since .*codex_worker_summary is stopped/.test(await text("#what")) && /^codex_worker_summary: .*not find/i.test(await text("#why")) && (await text("#next")).length > 10, 60000);
   feed(2);
   await shows("another kind's documents are delivered beside it", async () => (await value("pending")) === "3");
   await picture("kind");
@@ -168,7 +175,7 @@ try {
 
   words("pause");
   feed(2);
-  await shows("paused", async () => (await text("#badge")).includes("paused") && /resume/.test(await text("#next")));
+  await shows("paused", async () => (await text("#badge")).includes("paused") && (await text("#next code")) === "convex_sidecar resume");
   await picture("paused");
   words("resume");
   spawn(sidecarProgram, ["drain", "2000", "--store", store], { env: environment, stdio: "ignore" });
@@ -185,7 +192,7 @@ try {
   await shows("mended", async () => (await mood("good")) && (await value("pending")) === "0");
 
   await end("SIGKILL");
-  await shows("gone: it says so, since when", async () => /^no answer since .*; asking again$/.test(await text("#link")));
+  await shows("gone: it says so, since when, and where to look", async () => /^no answer since .*; asking again$/.test(await text("#link")) && /^No answer since .*: below is what it said last\.$/.test(await text("#what")) && /systemctl status/.test(await text("#next")));
   await picture("gone");
   const gone = problems.splice(0).filter((p) => !/ERR_CONNECTION_REFUSED|Failed to load resource/.test(p));
   eq("no script failed, no policy was broken", gone, []);
@@ -212,7 +219,7 @@ try {
   await page.goto(url);
   const filling = setInterval(() => { spawn(sidecarProgram, ["rebuild", "--from", join(dir, "big.jsonl"), "--store", store, "--timeout", "3"], { env: environment, stdio: "ignore" }); }, 1500);
   writeFileSync(join(dir, "big.jsonl"), Array.from({ length: 300 }, (_, i) => JSON.stringify({ kind: "run_summary", id: `big_${i}`, row: { status: "x".repeat(3000) }, events: [{ seq: 1, event_type: "t", inserted_at: null }] })).join("\n"));
-  await shows("a full disk: red, and what to do", async () => (await mood("bad")) && /^The store fails/.test(await text("#what")) && /room/.test(await text("#next")), 40000);
+  await shows("a full disk: red, and what to do", async () => (await mood("bad")) && /^The store fails/.test(await text("#what")) && /too large/.test(await text("#why")) && /room/.test(await text("#next")), 40000);
   clearInterval(filling);
   await picture("full");
   eq("no other problem", problems.filter((p) => !/Failed to load resource|ERR_/.test(p)), []);

@@ -77,14 +77,16 @@ TEST(no_terminal_obeys_what_a_sidecar_says)
     buf_free(&text);
 }
 
-/* A status with two kinds, of which "b" is stopped. */
+/* A status with two kinds, of which "b" is stopped, and the other waits like everything. */
 static term kinds_of(struct buf *b, int64_t of_a, int64_t of_b)
 {
     struct fault fault = {0};
     term t;
 
     term_put_version(b);
-    term_put_map(b, 2);
+    term_put_map(b, 3);
+    term_put_atom(b, "state");
+    term_put_text(b, "waiting");
     term_put_atom(b, "by_kind");
     term_put_list(b, 2);
     for (int i = 0; i < 2; i++) {
@@ -113,10 +115,10 @@ TEST(kinds_are_sorted_as_asked)
 {
     struct buf a = {0}, b = {0}, text = {0};
     term before = kinds_of(&a, 10, 500), now = kinds_of(&b, 30, 510);
-    static const char first[] = "      10.0/s         30          5  running   a\n"
+    static const char first[] = "      10.0/s         30          5  waiting   a\n"
                                 "       5.0/s        510          0  stopped   b\n";
     static const char last[] = "       5.0/s        510          0  stopped   b\n"
-                               "      10.0/s         30          5  running   a\n";
+                               "      10.0/s         30          5  waiting   a\n";
     static const char *const wanted[] = {[CLI_TOP_BY_RATE] = first,
                                          [CLI_TOP_BY_TOTAL] = last,
                                          [CLI_TOP_BY_SKIPPED] = first,

@@ -1411,8 +1411,11 @@ TEST(a_full_disk_refuses_with_the_reason_and_passes)
     struct house h = house_open();
     struct rlimit old, small;
     struct op big = {.fn = fn_put, .id = A, .seq = 1, .json_len = 900000};
+    char why[OUTBOX_WHY_BYTES];
 
     do_put(h.o, B, 1, 1);
+    outbox_why_ill(h.o, why);
+    ck_assert_str_eq(why, "");
     struct settlement *s = kit_send(h.o, B);
     ck_assert_int_eq(getrlimit(RLIMIT_FSIZE, &old), 0);
     small = old;
@@ -1423,11 +1426,15 @@ TEST(a_full_disk_refuses_with_the_reason_and_passes)
     ck_assert_str_ne(big.why, "");
     ck_assert_uint_eq(metric_get(METRIC_STORE_OK), 0);
     ck_assert(!outbox_is_well(h.o));
+    outbox_why_ill(h.o, why);
+    ck_assert_str_eq(why, big.why);
     ck_assert_uint_eq(outbox_pending(h.o), 1); /* what the last good round has left */
     ck_assert_uint_ge(metric_get(METRIC_STORE_FAILURES), 1);
     ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &old), 0);
     while (!outbox_is_well(h.o)) /* by itself: nobody asks for anything */
         usleep(1000);
+    outbox_why_ill(h.o, why);
+    ck_assert_str_eq(why, "");
     kit_settle(h.o, s);
     ck_assert_int_eq(kit_do(h.o, &big), ERR_OK);
     ck_assert(do_look(h.o, B).has_delivered);
