@@ -177,9 +177,8 @@ async function noteReached() {
   const old = existsSync(notes) ? JSON.parse(readFileSync(notes, "utf8")) : [];
   reached.tests = new Map(old.filter(([test, { of }]) => (!test.startsWith("build/") || existsSync(join(trees[0].dir, test.split(" ")[0]))) && of === noteOf(trees[0], test)));
   const missing = programs(ROOT).filter((test) => !reached.tests.has(test));
-  const share = async (tree) => { for (let test; (test = missing.shift());) reached.tests.set(test, await tree.unchanged(test)); };
+  const share = async (tree) => { for (let test; (test = missing.shift()); keep()) reached.tests.set(test, await tree.unchanged(test)); };
   await Promise.all(trees.map(share));
-  keep();
 }
 
 // ---- what is known -------------------------------------------------------------------------------
