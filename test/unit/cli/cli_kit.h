@@ -39,7 +39,7 @@ struct kit_sidecar {
     const char *const *answers;
     int calls;        /* so far */
     const char *last; /* request, in: */
-    char asked[KIT_SCREEN];
+    char asked[1 << 22];
 };
 
 static void kit_put(FILE *f, term t)
@@ -172,7 +172,8 @@ static struct kit_sidecar *kit_sidecar(const char *const *answers)
 /* Compare what it was asked. */
 static void kit_asked(struct kit_sidecar *k, const char *wanted)
 {
-    ck_assert_str_eq(k->asked, wanted);
+    if (wanted != k->asked)
+        ck_assert_str_eq(k->asked, wanted);
     k->asked[0] = '\0';
     k->calls = 0;
 }
