@@ -15,7 +15,7 @@ import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node
 import { dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { sitesOf } from "./kinds.mjs";
-import { files, isOfBeam, programs, testsOf } from "./tests.mjs";
+import { casesOf, files, isOfBeam, programs, testsOf } from "./tests.mjs";
 
 const ROOT = resolve(dirname(fileURLToPath(import.meta.url)), "../..");
 const WORK = join(ROOT, "build/mutants");
@@ -45,7 +45,7 @@ function shuffled(list) {
 // What tests keep on a disk lies in memory here: thousands of synced commits would measure the disk.
 const QUICK = existsSync("/dev/shm") ? { TMPDIR: "/dev/shm" } : {};
 const running = new Set();
-// By session: Check gives each test a process group of its own.
+// Check gives each test a process group of its own; all are of the session.
 const end = (child) => { try { execFileSync("pkill", ["-KILL", "-s", String(child.pid)]); } catch { /* ended by itself */ } };
 for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => { running.forEach(end); process.exit(130); });
 
@@ -98,7 +98,7 @@ class Tree {
 
   // "anew P" is a program that includes the file it tests: it is compiled before it is run.
   async test(test, limitMs, env) {
-    if (test.startsWith("build/")) return run(this.dir, test, limitMs, env);
+    if (/^(TEST_NAME=\w+ )?build\//.test(test)) return run(this.dir, test, limitMs, env);
     if (test.startsWith("anew ")) return run(this.dir, `${this.program} -o build/shared/anew ${test.slice(5).replace("build/shared", "test/unit")}.c ${this.link} && build/shared/anew`, limitMs + 60_000, env);
     await this.other();
     return run(this.dir, test, limitMs, env);
@@ -166,18 +166,28 @@ function symbolsOf(tree) {
 }
 
 // What was noted of a test is kept (reached.json) until the code of C or the test changes.
-const notes = join(WORK, "reached.json");
+const notes = join(WORK, "reached.json"), SLOW_MS = 2000;
 const reached = { tests: new Map(), functions: {} };
 const keep = () => writeFileSync(notes, JSON.stringify([...reached.tests]));
+const programOf = (test) => test.match(/build\/shared\/\S+/)?.[0] ?? ".";
 const sha = (tree, file) => createHash("sha1").update(readFileSync(join(tree.dir, file))).digest("hex");
 const TESTS_OF_BEAM = ["src", "lib", "test/beam", "test/support"].map((dir) => git("rev-parse", `HEAD:${dir}`).trim()).join(" ");
-const noteOf = (tree, test) => `${sha(tree, "build/shared/libsidecar.so")} ${test.startsWith("build/") ? sha(tree, test.split(" ")[0]) : TESTS_OF_BEAM}`;
+const noteOf = (tree, test) => `${sha(tree, "build/shared/libsidecar.so")} ${isOfBeam(test) ? TESTS_OF_BEAM : test.includes("build/shared") ? sha(tree, programOf(test)) : ""}`;
 
 async function noteReached() {
   const old = existsSync(notes) ? JSON.parse(readFileSync(notes, "utf8")) : [];
-  reached.tests = new Map(old.filter(([test, { of }]) => (!test.startsWith("build/") || existsSync(join(trees[0].dir, test.split(" ")[0]))) && of === noteOf(trees[0], test)));
+  reached.tests = new Map(old.filter(([test, { of }]) => (isOfBeam(test) || existsSync(join(trees[0].dir, programOf(test)))) && of === noteOf(trees[0], test)));
   const missing = programs(ROOT).filter((test) => !reached.tests.has(test));
-  const share = async (tree) => { for (let test; (test = missing.shift()); keep()) reached.tests.set(test, await tree.unchanged(test)); };
+  if (missing.length > 0) console.log(`${missing.length} programs of tests have to be looked at first`);
+  const share = async (tree) => {
+    for (let test; (test = missing.shift()); keep()) {
+      const note = await tree.unchanged(test);
+      // Of a slow one, each test by itself.
+      const names = note.ms > SLOW_MS ? casesOf(ROOT, test) : [];
+      for (const name of names) reached.tests.set(name, await tree.unchanged(name));
+      reached.tests.set(test, { ...note, cases: names.length > 1 ? names : undefined });
+    }
+  };
   await Promise.all(trees.map(share));
 }
 

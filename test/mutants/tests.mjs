@@ -19,6 +19,12 @@ export function programs(root) {
   return walk(root, "test/unit").filter((f) => f.endsWith("_test.c")).map((f) => f.replace("test/unit", "build/shared").slice(0, -2)).concat("build/shared/sim 300");
 }
 
+// casesOf(root, program): each test of the program by itself.
+export function casesOf(root, program) {
+  const source = join(root, program.replace("build/shared", "test/unit") + ".c");
+  return existsSync(source) ? [...readFileSync(source, "utf8").matchAll(/^TEST\((\w+)\)/gm)].map(([, name]) => `TEST_NAME=${name} ${program}`) : [];
+}
+
 const exs = (...names) => names.map((n) => `ERL_EPMD_PORT=$(tools/free-port) SIDECAR_PREBUILT=1 MIX_ENV=test mix test --max-failures 1 test/${n}_test.exs`);
 const node = (name) => `tools/with-standin node test/convex/${name}.mjs`;
 export const isOfBeam = (test) => test.includes("mix test");
@@ -74,7 +80,7 @@ export function testsOf({ file, line }, lines, tree, reached) {
     return entered && (entry === undefined ? entered[file] !== undefined : entered[file]?.includes(entry));
   };
   const own = (test) => (basename(test) === `${name}_test` ? 0 : 1);
-  const units = programs(tree).filter((test) => enters(test) || includes(tree, test, file))
+  const units = programs(tree).flatMap((test) => (includes(tree, test, file) ? test : reached.tests.get(test)?.cases ?? test)).filter((test) => enters(test) || includes(tree, test, file))
     .sort((a, b) => own(a) - own(b) || reached.tests.get(a).ms - reached.tests.get(b).ms)
     .map((test) => (includes(tree, test, file) ? `anew ${test}` : test));
   // A test of the program whose program noted nothing (it clears the environment) is always asked.
