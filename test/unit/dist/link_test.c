@@ -13,13 +13,49 @@
 #include "beat_kit.h"
 
 #include <errno.h>
+#include <malloc.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #define MEGA 1048576
+
+/* ---- a clock that jumps, and a socket that fails ----------------------------------------------
+ */
+
+static _Atomic int64_t jumped_ms;
+static atomic_int
+    next_error; /* of the next recv with MSG_DONTWAIT by another thread than the test's */
+static pthread_t test_thread;
+
+int64_t clock_mono_us(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000 + jumped_ms * 1000;
+}
+
+int64_t clock_wall_us(void)
+{
+    return clock_mono_us();
+}
+
+ssize_t recv(int fd, void *data, size_t len, int flags)
+{
+    int error = pthread_equal(pthread_self(), test_thread) ? 0 : atomic_exchange(&next_error, 0);
+
+    if (error != 0) {
+        errno = error;
+        return -1;
+    }
+    return recvfrom(fd, data, len, flags, NULL, NULL);
+}
 
 struct rig {
     struct link *l;
@@ -88,6 +124,7 @@ static void rig_start(struct rig *r, size_t max_message, size_t max_unsent)
     const struct link_options options = {max_message, max_unsent};
     int s[2];
 
+    test_thread = pthread_self();
     ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, s), 0);
     r->peer = s[1];
     r->l = link_new(s[0], &options);
@@ -563,4 +600,270 @@ TEST(a_reading_thread_that_a_handler_holds_up_stands_still)
     pthread_mutex_unlock(&r.lock);
     beat_kit_moves();
     rig_stop(&r);
+}
+
+/* ---- bounds -----------------------------------------------------------------------------------
+ */
+
+TEST(a_message_of_just_the_limit_is_handed_over)
+{
+    struct rig r = {0};
+
+    rig_start(&r, 8, MEGA);
+    say(&r,
+        "\0\0\0\x08"
+        "01234567"
+        "\0\0\0\x09"
+        "012345678",
+        12 + 13);
+    wait_handed(&r, 8 + 9);
+    check_seen(&r, "[01234567]<9:01>");
+    rig_stop(&r);
+}
+
+TEST(a_cork_holds_back_262144_bytes_and_not_one_more)
+{
+    for (size_t more = 0; more <= 1; more++) {
+        struct pair p = pair_open();
+        struct cork cork = {0};
+        cork_one(&p, &cork, 262144 - 4 + more);
+        ck_assert_int_eq(has_come(&p), more);
+        link_uncork(&cork);
+        ck_assert_int_eq(has_come(&p), !more);
+        pair_close(&p);
+    }
+}
+
+/* Answers that nobody reads, until ${unsent} bytes of them are left with us. */
+static void leave_unsent(struct pair *p, size_t unsent)
+{
+    while (link_unsent(p->l) == 0)
+        cork_one(p, NULL, 1);
+    ck_assert_uint_lt(link_unsent(p->l) + 4, unsent);
+    cork_one(p, NULL, unsent - link_unsent(p->l) - 4);
+    ck_assert_uint_eq(link_unsent(p->l), unsent);
+}
+
+TEST(so_many_bytes_may_be_unread_before_an_answer_and_not_one_more)
+{
+    for (size_t more = 0; more <= 1; more++) {
+        struct pair p = pair_open(); /* 4 MiB */
+        leave_unsent(&p, 4 * MEGA + more);
+        ck_assert(!link_is_gone(p.l));
+        cork_one(&p, NULL, 10);
+        ck_assert_int_eq(link_is_gone(p.l), more);
+        ck_assert_uint_eq(link_unsent(p.l), more ? 0 : 4 * MEGA + 14);
+        if (more)
+            ck_assert_ptr_null(link_begin(p.l));
+        pair_close(&p);
+    }
+}
+
+/* ---- who holds it, and how it ends ------------------------------------------------------------
+ */
+
+TEST(who_waits_for_an_answer_holds_it)
+{
+    struct pair p = pair_open();
+
+    ck_assert(!link_is_waited_for(p.l));
+    struct link *held = link_hold(p.l);
+    ck_assert_ptr_eq(held, p.l);
+    ck_assert(link_is_waited_for(p.l));
+    link_drop(held);
+    ck_assert(!link_is_waited_for(p.l) && !link_is_gone(p.l));
+    link_shutdown(p.l, "over");
+    ck_assert(link_is_gone(p.l));
+    pair_close(&p);
+}
+
+static const char *ended_by(int error)
+{
+    struct rig r = {0};
+
+    rig_start(&r, 1000, MEGA);
+    next_error = error;
+    say(&r, "\0\0\0\1x", 5);
+    char byte;
+    while (error != EINTR && recv(r.peer, &byte, 1, 0) > 0)
+        ;
+    if (error == EINTR)
+        wait_handed(&r, 1);
+    return rig_stop(&r);
+}
+
+TEST(each_error_of_the_socket_has_its_words)
+{
+    ck_assert_str_eq(ended_by(ECONNRESET), "reset by the peer");
+    ck_assert_str_eq(ended_by(EPIPE), "reset by the peer");
+    ck_assert_str_eq(ended_by(ETIMEDOUT), "the peer's machine does not answer");
+    ck_assert_str_eq(ended_by(EIO), "the connection failed");
+    ck_assert_str_eq(ended_by(EINTR), "closed by the peer"); /* it went on */
+}
+
+TEST(a_peer_that_closes_with_answers_unread_resets)
+{
+    struct rig r = {0};
+
+    rig_start(&r, 1000, MEGA);
+    ck_assert(answer(&r, 5));
+    ck_assert_str_eq(rig_stop(&r), "reset by the peer");
+}
+
+TEST(one_that_has_ended_stands_still_no_more)
+{
+    struct rig r = {0};
+    char who[BEAT_NAME];
+
+    rig_start(&r, 1000, MEGA);
+    rig_stop(&r);
+    for (int i = 0; i < 2 * BEAT_STUCK_MS / 1000; i++) {
+        beats_tick(1000);
+        ck_assert_msg(beats_are_well(who), "%s", who);
+    }
+}
+
+/* ---- a sign of life while a long message comes -------------------------------------------------
+ */
+
+/* Begin a message of 100 bytes, and more of it each time. */
+static void say_part(struct rig *r, size_t bytes)
+{
+    char zeros[100] = {0};
+
+    say(r, zeros, bytes);
+}
+
+static uint32_t hear_head(struct rig *r)
+{
+    uint8_t head[4];
+
+    hear(r, head, 4);
+    return be32(head);
+}
+
+TEST(a_peer_that_sends_for_long_hears_from_us_each_second)
+{
+    struct rig r = {.echo = true, .quiet = true};
+    char back[100];
+
+    rig_start(&r, 1000, MEGA);
+    say(&r, "\0\0\0\x64", 4);
+    jumped_ms += 1000;
+    say_part(&r, 30);
+    ck_assert_uint_eq(hear_head(&r), 0);
+    say_part(&r, 30); /* within the second: nothing, the answer is the next that comes */
+    jumped_ms += 900;
+    say_part(&r, 40);
+    ck_assert_uint_eq(hear_head(&r), 100);
+    hear(&r, back, 100);
+    jumped_ms += 950; /* since the answer it is not a second either */
+    say(&r, "\0\0\0\x64", 4);
+    say_part(&r, 50);
+    say_part(&r, 50);
+    ck_assert_uint_eq(hear_head(&r), 100);
+    hear(&r, back, 100);
+    jumped_ms += 5000; /* nothing is on its way: silence is no fault */
+    say(&r, "\0\0\0\1x", 5);
+    ck_assert_uint_eq(hear_head(&r), 1);
+    hear(&r, back, 1);
+    rig_stop(&r);
+}
+
+TEST(a_peer_whose_message_is_drained_hears_from_us_too)
+{
+    struct rig r = {0};
+    struct buf stream = {0};
+
+    rig_start(&r, 10, MEGA);
+    buf_be32(&stream, LINK_HEAD_BYTES + 100);
+    buf_reserve(&stream, LINK_HEAD_BYTES);
+    memset(stream.data + 4, 'x', LINK_HEAD_BYTES);
+    say(&r, stream.data, 4 + LINK_HEAD_BYTES);
+    wait_handed(&r, LINK_HEAD_BYTES);
+    jumped_ms += 1000;
+    say_part(&r, 20);
+    ck_assert_uint_eq(hear_head(&r), 0);
+    buf_free(&stream);
+    rig_stop(&r);
+}
+
+/* ---- what it keeps -----------------------------------------------------------------------------
+ */
+
+static size_t bytes_in_use(void)
+{
+    struct mallinfo2 m = mallinfo2();
+
+    return m.uordblks + m.hblkhd;
+}
+
+/* Both buffers grew with one large message; after small ones they are small again. */
+TEST(a_buffer_that_grew_is_given_back)
+{
+    struct rig r = {.echo = true, .quiet = true};
+    size_t size = 6 * MEGA;
+    uint8_t *large = base_alloc(4 + size), *back = base_alloc(4 + size);
+
+    rig_start(&r, 16 * MEGA, 32 * MEGA);
+    size_t before = bytes_in_use();
+    large[1] = (uint8_t)(size >> 16);
+    for (int i = 0; i < 2; i++) {
+        say(&r, large, 4 + size);
+        hear(&r, back, 4 + size);
+        for (int small = 0; small < 2; small++) {
+            say(&r, "\0\0\0\1z", 5);
+            hear(&r, back, 5);
+        }
+        ck_assert_uint_lt(bytes_in_use(), before + MEGA);
+    }
+    free(large);
+    free(back);
+    rig_stop(&r);
+}
+
+/* ---- TCP ---------------------------------------------------------------------------------------
+ */
+
+static int tcp_pair(int s[2])
+{
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof a;
+    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    ck_assert_int_eq(bind(listener, (struct sockaddr *)&a, sizeof a), 0);
+    ck_assert_int_eq(listen(listener, 1), 0);
+    ck_assert_int_eq(getsockname(listener, (struct sockaddr *)&a, &len), 0);
+    s[1] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    ck_assert_int_eq(connect(s[1], (struct sockaddr *)&a, sizeof a), 0);
+    s[0] = accept(listener, NULL, NULL);
+    ck_assert_int_ge(s[0], 0);
+    return close(listener);
+}
+
+static int option_of(int fd, int level, int name)
+{
+    int value = -1;
+    socklen_t len = sizeof value;
+
+    ck_assert_int_eq(getsockopt(fd, level, name, &value, &len), 0);
+    return value;
+}
+
+TEST(a_connection_is_not_delayed_and_a_dead_machine_is_found)
+{
+    const struct link_options options = {1000, MEGA};
+    int s[2];
+
+    tcp_pair(s);
+    struct link *l = link_new(s[0], &options);
+    ck_assert_int_ne(option_of(s[0], IPPROTO_TCP, TCP_NODELAY), 0);
+    ck_assert_int_ne(option_of(s[0], SOL_SOCKET, SO_KEEPALIVE), 0);
+    ck_assert_int_eq(option_of(s[0], IPPROTO_TCP, TCP_KEEPIDLE), 60);
+    ck_assert_int_eq(option_of(s[0], IPPROTO_TCP, TCP_KEEPINTVL), 15);
+    ck_assert_int_eq(option_of(s[0], IPPROTO_TCP, TCP_KEEPCNT), 4);
+    link_drop(l); /* closes it */
+    char byte;
+    ck_assert_int_eq(recv(s[1], &byte, 1, 0), 0);
+    close(s[1]);
 }
