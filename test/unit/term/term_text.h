@@ -78,4 +78,32 @@ static term term_of(struct buf *b, const char *text)
     return t;
 }
 
+/* Append ${t} in the same words; what has none of its own is <type>. */
+static inline void term_text_show(struct buf *out, term t)
+{
+    enum term_type type = term_type(t);
+    uint32_t count = term_arity(t) * (type == TERM_MAP ? 2 : 1);
+    int64_t number;
+
+    if (term_integer(t, &number)) {
+        buf_printf(out, "%lld", (long long)number);
+    } else if (type == TERM_FLOAT) {
+        buf_printf(out, "%.3f", term_float(t));
+    } else if (type == TERM_ATOM) {
+        buf_slice(out, term_text(t));
+    } else if (type == TERM_BINARY) {
+        buf_printf(out, "'%.*s'", SLICE_ARG(term_text(t)));
+    } else if (type == TERM_TUPLE || type == TERM_LIST || type == TERM_MAP || type == TERM_NIL) {
+        buf_byte(out, type == TERM_TUPLE ? '(' : type == TERM_MAP ? '{' : '[');
+        term at = count > 0 ? term_items(t) : NULL;
+        for (uint32_t i = 0; i < count; i++, at = term_next(at)) {
+            buf_str(out, i == 0 ? "" : type == TERM_MAP && i % 2 == 1 ? ": " : ", ");
+            term_text_show(out, at);
+        }
+        buf_byte(out, type == TERM_TUPLE ? ')' : type == TERM_MAP ? '}' : ']');
+    } else {
+        buf_printf(out, "<%s>", term_type_name(type));
+    }
+}
+
 #endif
