@@ -157,7 +157,7 @@ static enum err put_dead(struct buf *b, struct round *r, struct slice id)
     answer_key_text(b, "why", dead.why);
     key_time(b, "died_at", dead.died_at_us);
     answer_key_integer(b, "attempts", dead.attempts);
-    key_time(b, "next_try_at", dead.next_try_us);
+    key_time(b, "next_try_at", round_dead_next_us(r, &dead)); /* nil: not by itself */
     return ERR_OK;
 }
 
