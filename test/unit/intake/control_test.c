@@ -5,8 +5,7 @@
 #include "ground/fake_log.c"
 #include "intake/intake_kit.h"
 
-/* ---- what lies outside
- * ----------------------------------------------------------------------------- */
+/* ---- what lies outside ---- */
 
 static struct {
     char done[200];
@@ -130,8 +129,7 @@ static void begin(void)
     kit_begin(&w, 1 << 24);
 }
 
-/* ---- what is no word
- * --------------------------------------------------------------------------------- */
+/* ---- what is no word ---- */
 
 TEST(what_is_no_word_is_a_bad_request)
 {
@@ -178,8 +176,7 @@ TEST(what_is_no_word_is_a_bad_request)
     kit_end();
 }
 
-/* ---- at once
- * -------------------------------------------------------------------------------------------- */
+/* ---- at once ---- */
 
 TEST(words_that_are_done_at_once)
 {
@@ -228,8 +225,7 @@ TEST(a_drain_refuses_what_comes_until_resume)
     kit_end();
 }
 
-/* ---- checkpoint
- * -------------------------------------------------------------------------------------------- */
+/* ---- checkpoint ---- */
 
 #define ZEROS32 "0000000000000000000000000000000000000000000000000000000000000000"
 
@@ -274,9 +270,7 @@ TEST(what_is_known_of_a_document)
     kit_end();
 }
 
-/* ---- clear
- * -----------------------------------------------------------------------------------------------------
- */
+/* ---- clear ---- */
 
 TEST(one_document_is_cleared)
 {
@@ -357,9 +351,7 @@ TEST(what_is_dead_is_cleared_too)
     kit_end();
 }
 
-/* ---- dead letters
- * -------------------------------------------------------------------------------------------------
- */
+/* ---- dead letters ---- */
 
 #define DEAD(id, seq)                                                                              \
     "{document_id: '" RUN id "', kind: 'run_summary', seq: " seq                                   \
@@ -410,9 +402,7 @@ TEST(all_dead_letters_go_in_portions)
     kit_end();
 }
 
-/* ---- explain
- * --------------------------------------------------------------------------------------------------------
- */
+/* ---- explain ---- */
 
 #define HELD(id, state) "(ok, {document_id: '" RUN id "', kind: 'run_summary', state: '" state "', "
 #define NOTHING                                                                                    \
@@ -524,9 +514,7 @@ TEST(where_a_dead_document_is)
     kit_end();
 }
 
-/* ---- pending
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- pending ---- */
 
 #define ROW(id, kind, seq, rest)                                                                   \
     "{document_id: '" id "', kind: '" kind "', op: 'upsert', seq: " seq ", kept_at: '" T0 "',"     \

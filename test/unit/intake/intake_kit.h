@@ -1,161 +1,26 @@
 /*
  * intake_kit.h - words as dist would bring them, and what they are answered, as text.
  *
- * An intake, a control and a real outbox; dist's functions stand below.  Everything that is asked
- * is a text of term_text.h, and so is every answer.
+ * An intake, a control and a real outbox, with fake_dist.c.
  */
 
 #ifndef INTAKE_KIT_H
 #define INTAKE_KIT_H
 
-#include "dist/dist.h"
-#include "ground/clock.h"
 #include "ground/time_text.h"
 #include "intake/control.h"
 #include "intake/intake.h"
 #include "intake/sweeps.h"
+#include "intake/wall.h"
 
+#include "dist/fake_dist.c"
 #include "outbox/outbox_kit.h"
 #include "temp_dir.h"
-#include "term/term_text.h"
-
-#include <time.h>
 
 #define RUN    "runtime/run_summary:"
 #define WORKER "runtime/codex_worker_summary:"
-#define T0     "2026-02-19T20:00:00.000000Z"
-#define T0_US  INT64_C(1771531200000000)
 
-/* ---- a wall clock that a test sets --------------------------------------------------------------
- */
-
-static _Atomic int64_t kit_wall_us = T0_US;
-
-int64_t clock_wall_us(void)
-{
-    return kit_wall_us;
-}
-
-int64_t clock_mono_us(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
-}
-
-/* ---- dist: callers that are answered once -------------------------------------------------------
- */
-
-#define KIT_CALLERS 2000
-
-struct caller {
-    char *answer; /* heap, once it came */
-    char *parts;  /* heap: those that came, a blank after each */
-    unsigned answers;
-    atomic_bool is_gone;
-    bool takes_parts;
-    atomic_size_t unsent;
-};
-
-struct dist_session {
-    void *gathered;
-};
-
-static struct caller kit_callers[KIT_CALLERS];
-static size_t kit_caller_count;
-static struct dist_session kit_session, kit_answers;
-static pthread_mutex_t kit_told_lock = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t kit_told = PTHREAD_COND_INITIALIZER;
-
-static char *kit_text_of(struct slice bytes)
-{
-    struct buf b = {0};
-    size_t used;
-    struct fault fault;
-
-    ck_assert_msg(term_check_some(bytes, 1, &used, &fault) == ERR_OK, "%s", fault.why);
-    ck_assert_uint_eq(used, bytes.len);
-    term_text_show(&b, bytes.data);
-    buf_byte(&b, '\0');
-    return (char *)b.data;
-}
-
-void dist_reply(struct caller *c, struct dist_session *session, struct slice answer)
-{
-    (void)session;
-    pthread_mutex_lock(&kit_told_lock);
-    ck_assert_uint_eq(c->answers, 0);
-    c->answer = kit_text_of(answer);
-    c->answers++;
-    pthread_cond_broadcast(&kit_told);
-    pthread_mutex_unlock(&kit_told_lock);
-}
-
-bool dist_part(struct caller *c, struct slice part)
-{
-    struct buf all = {0};
-
-    if (!c->takes_parts || c->is_gone)
-        return false;
-    char *text = kit_text_of(part);
-    pthread_mutex_lock(&kit_told_lock);
-    buf_printf(&all, "%s%s ", c->parts ? c->parts : "", text);
-    buf_byte(&all, '\0');
-    free(c->parts);
-    c->parts = (char *)all.data;
-    pthread_cond_broadcast(&kit_told);
-    pthread_mutex_unlock(&kit_told_lock);
-    free(text);
-    return true;
-}
-
-bool dist_caller_is_gone(const struct caller *c)
-{
-    return c->is_gone;
-}
-
-size_t dist_caller_unsent(const struct caller *c)
-{
-    return c->unsent;
-}
-
-void **dist_session_gathered(struct dist_session *s)
-{
-    return &s->gathered;
-}
-
-static struct caller *kit_caller(void)
-{
-    ck_assert_uint_lt(kit_caller_count, KIT_CALLERS);
-    return &kit_callers[kit_caller_count++];
-}
-
-/* What ${c} was answered; NULL: nothing yet. */
-static inline const char *kit_answer_now(struct caller *c)
-{
-    pthread_mutex_lock(&kit_told_lock);
-    const char *answer = c->answer;
-    pthread_mutex_unlock(&kit_told_lock);
-    return answer;
-}
-
-static const char *kit_answer(struct caller *c)
-{
-    struct timespec until;
-
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += 20;
-    pthread_mutex_lock(&kit_told_lock);
-    while (c->answer == NULL)
-        ck_assert_msg(pthread_cond_timedwait(&kit_told, &kit_told_lock, &until) == 0,
-                      "nothing was answered");
-    pthread_mutex_unlock(&kit_told_lock);
-    return c->answer;
-}
-
-/* ---- the scene
- * ----------------------------------------------------------------------------------- */
+/* ---- the scene ---- */
 
 static struct {
     struct temp_dir dir;
@@ -194,17 +59,10 @@ static inline void kit_end(void)
     control_free(kit.control);
     kinds_free(kit.kinds);
     temp_dir_remove(&kit.dir);
-    for (size_t i = 0; i < kit_caller_count; i++) {
-        ck_assert_uint_eq(kit_callers[i].answers, 1); /* each just once */
-        free(kit_callers[i].answer);
-        free(kit_callers[i].parts);
-    }
-    kit_caller_count = 0;
-    memset(kit_callers, 0, sizeof kit_callers);
+    fake_dist_reset();
 }
 
-/* ---- asking
- * ---------------------------------------------------------------------------------------- */
+/* ---- asking ---- */
 
 static inline void kit_call(struct caller *c, const char *request)
 {
