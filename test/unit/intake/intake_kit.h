@@ -30,6 +30,7 @@ static struct {
     struct control *control;
     struct intake *intake;
     struct dist_handler handler;
+    size_t queue_count; /* 0: many */
 } kit;
 
 static inline void kit_begin(const struct control_wires *wires, uint64_t limit_bytes)
@@ -39,8 +40,13 @@ static inline void kit_begin(const struct control_wires *wires, uint64_t limit_b
     kit.dir = temp_dir_make();
     kit.kinds = kinds_new();
     ck_assert_int_eq(kinds_finish(kit.kinds, &fault), ERR_OK);
-    ck_assert_msg(kit_open(kit.dir.path, limit_bytes, 1000, &kit.box, &fault) == ERR_OK, "%s",
-                  fault.why);
+    struct outbox_options box = {.dir = kit.dir.path,
+                                 .limit_bytes = limit_bytes,
+                                 .dead_limit = 1000,
+                                 .queue_count = kit.queue_count ? kit.queue_count : 100000,
+                                 .queue_bytes = 1 << 30,
+                                 .on_work = kit_on_work};
+    ck_assert_msg(outbox_open(&box, &kit.box, &fault) == ERR_OK, "%s", fault.why);
     kit.sweeps = sweeps_new(kit.box);
     struct control_wires w = *wires;
     w.sweeps = kit.sweeps;
