@@ -151,6 +151,147 @@ defmodule ConvexSidecar.MarksTest do
     refute Marks.has_any(c.name, source.(101))
   end
 
+  test "who begins anew is not woken for what the one before waited for", c do
+    Process.register(self(), :convex_sidecar_instance.conveyor_name(c.name))
+    assert Marks.doze(c.marks)
+    Marks.open(c.info)
+    mark(c, "a")
+    refute_received :wake
+  end
+
+  test "an entity that is marked again and again does not starve the others", c do
+    for id <- ~w(a b c d), do: mark(c, id)
+    {batch, [_, _] = first, [], marks} = Marks.take(2, c.marks)
+    assert ids(first) == ~w(a b)
+    marks = Marks.settle(batch, marks)
+    mark(c, "a")
+    {batch, second, [], marks} = Marks.take(2, marks)
+    assert ids(second) == ~w(c d)
+    {_, third, [], _} = Marks.take(2, Marks.settle(batch, marks))
+    assert ids(third) == ~w(a)
+  end
+
+  test "whether anything of a source is left: marked, on its way, waiting, or to be swept", c do
+    other = {MemoryLog, {:ets.new(:log, [:ordered_set, :public]), self()}}
+    left? = fn -> {Marks.has_any(c.name, c.log), Marks.has_any(c.name, other)} end
+    assert left?.() == {false, false}
+    mark(c, "a")
+    assert left?.() == {true, false}
+    {batch, [a], [], marks} = Marks.take(3, c.marks)
+    assert left?.() == {true, false}
+    marks = Marks.settle(batch, Marks.later(a, marks))
+    assert left?.() == {true, false}
+    {batch, [^a], [], marks} = Marks.take(3, Marks.later_again(marks))
+    marks = Marks.settle(batch, marks)
+    assert left?.() == {false, false}
+    :ok = Marks.mark_all(c.name, :run_summary, other)
+    assert left?.() == {false, true}
+    MemoryLog.fail(other, :all, true)
+    {batch, [], [], marks} = Marks.take(3, marks)
+    Marks.settle(batch, marks)
+    assert left?.() == {false, true}
+  end
+
+  test "an instance that is gone takes nothing, and has nothing left", c do
+    gone = unique_name("gone")
+    assert Marks.mark(gone, :run_summary, "a", c.log) == {:error, :unavailable}
+    assert Marks.mark_all(gone, :run_summary, c.log) == {:error, :unavailable}
+    refute Marks.has_any(gone, c.log)
+    assert Marks.backlog(gone) == %{dirty: 0, in_flight: 0, sweeps: 0}
+  end
+
+  test "a sweep says that it begins, how urgent that is, and that it is over", c do
+    watch_log()
+    name = c.name
+    add(c, ~w(a))
+    :ok = Marks.mark_all(name, :run_summary, c.log)
+    {["a"], marks} = drain(c.marks)
+    assert_received {:log, :info, %{event: "conveyor.sweep", instance: ^name}, _}
+    assert_received {:log, :info, %{event: "conveyor.swept", instance: ^name}, _}
+    Marks.sweep_again({:run_summary, c.log}, marks)
+    {["a"], _} = drain(marks)
+    assert_received {:log, :warning, %{event: "conveyor.sweep", instance: ^name}, _}
+  end
+
+  defmodule Changes do
+    @moduledoc "The log as one that can tell what has changed: what the test has put down for it."
+    @behaviour :convex_sidecar_source
+    @impl true
+    defdelegate row(kind, id, arg), to: MemoryLog
+    @impl true
+    defdelegate events_after(kind, id, seq, limit, arg), to: MemoryLog
+    @impl true
+    defdelegate ids(kind, after_id, limit, arg), to: MemoryLog
+
+    @impl true
+    def changed_since(:run_summary, since, 10_000, {_, test}) do
+      send(test, {:asked, System.system_time(:millisecond) - since})
+      Process.get(:changed) || raise "the event log is ill"
+    end
+  end
+
+  # The kind was swept, so what has changed of it may be asked for.
+  defp swept(c) do
+    source = {Changes, elem(c.log, 1)}
+    for log <- [source, c.log], do: :ok = Marks.mark_all(c.name, :run_summary, log)
+    {_, marks} = drain(c.marks)
+    {source, marks}
+  end
+
+  test "of what was swept and can tell, what has changed is looked at, and nothing else", c do
+    add(c, ~w(a b c))
+    watch_log()
+    :ok = Marks.sweep_changed(1000, c.marks)
+    refute Marks.has_work(c.marks)
+    {source, marks} = swept(c)
+    assert_received {:log, :info, %{event: "conveyor.sweep"}, _}
+    assert_received {:log, :info, %{event: "conveyor.sweep"}, _}
+    Process.put(:changed, {:all, ~w(a b)})
+    :ok = Marks.sweep_changed(1000, marks)
+    assert %{sweeps: 1} = Marks.backlog(c.name)
+    {batch, [], [{{:run_summary, "a"}, ^source}], marks} = Marks.take(1, marks)
+    assert {["b"], marks} = drain(Marks.settle(batch, marks))
+    refute Marks.has_work(marks)
+    assert Marks.backlog(c.name) == %{dirty: 0, in_flight: 0, sweeps: 0}
+    refute_received {:log, _, %{event: "conveyor.sweep"}, _}
+  end
+
+  test "of too much that has changed only what changed later is asked for, down to ten seconds", c do
+    {_, marks} = swept(c)
+    Process.put(:changed, {:more, ~w(a)})
+    :ok = Marks.sweep_changed(40_000, marks)
+    assert {["a"], _} = drain(marks)
+    assert for(_ <- 1..3, do: assert_received({:asked, ms}) && div(ms, 10_000)) == [4, 2, 1]
+    refute_received {:asked, _}
+  end
+
+  test "a log that cannot say what has changed is named, and asked the next time", c do
+    watch_log()
+    {_, marks} = swept(c)
+    :ok = Marks.sweep_changed(1000, marks)
+    assert {[], marks} = drain(marks)
+    name = c.name
+    assert_received {:log, :error, %{event: "conveyor.source_failed", instance: ^name}, _}
+    refute Marks.has_work(marks)
+    Process.put(:changed, {:all, ~w(a)})
+    :ok = Marks.sweep_changed(1000, marks)
+    assert {["a"], _} = drain(marks)
+  end
+
+  test "of a hundred sources what was swept is known, and no more" do
+    c = house()
+
+    marks =
+      for i <- 1..101, reduce: c.marks do
+        marks ->
+          :ok = Marks.mark_all(c.name, :run_summary, {Changes, {elem(elem(c.log, 1), 0), i}})
+          elem(drain(marks), 1)
+      end
+
+    :ok = Marks.sweep_changed(1000, marks)
+    assert %{sweeps: 100} = Marks.backlog(c.name)
+  end
+
   # ---- the model
 
   @all for i <- 1..9, do: "e#{i}"

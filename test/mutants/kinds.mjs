@@ -66,6 +66,9 @@ function codeMask(line, language, state) {
     } else if (language !== "erl" && language !== "ex" && line.startsWith("/*", i)) {
       state.block = true;
       mask[i] = false;
+    } else if (language === "erl" && (state.type || line.startsWith(" :: ", i))) {
+      mask.fill(false, i); // a type, which the typechecker alone reads
+      break;
     } else if ((language === "c" || language === "ts") && line.startsWith("//", i) || (language === "erl" && line[i] === "%") || (language === "ex" && line[i] === "#")) {
       mask.fill(false, i);
       break;
@@ -81,11 +84,13 @@ function codeMask(line, language, state) {
 export function sitesOf(file, text) {
   const language = file.split(".").pop();
   const { kinds, statement, without, kept, skip } = LANGUAGES[language];
-  const state = { block: false, heredoc: false };
+  const state = { block: false, heredoc: false, type: false };
   const found = [];
   text.split("\n").forEach((line, number) => {
     const quotes = language === "ex" ? line.split('"""').length - 1 : 0;
+    if (language === "erl" && /^-(?:type|opaque|spec|callback)\b/.test(line)) state.type = true;
     const mask = codeMask(line, language, state);
+    if (/\.\s*(?:%.*)?$/.test(line)) state.type = false;
     if (quotes === 1) state.heredoc = !state.heredoc;
     if (state.heredoc || quotes > 0 || skip.test(line)) return;
     const add = (kind, changed) => found.push({ line: number, was: line, text: changed, kind });
