@@ -6,7 +6,7 @@
  * with one commit (round.c); then every intent is settled: its caller hears that the
  * document is kept (E2).  While a commit is under way the next round gathers, so a
  * loaded outbox makes few, large commits and an idle one answers at once.  Verdicts
- * alone wait a little for a round to travel with.
+ * wait a little for company (verdicts.c).
  *
  * What can go wrong: begin, put or commit fails (no space, i/o error).  The round is
  * aborted as a whole; its intents are told ERR_STORE with the reason and nothing is
@@ -32,6 +32,7 @@
 #include "outbox/reader.h"
 #include "outbox/round_inside.h"
 #include "outbox/settle.h"
+#include "outbox/verdicts.h"
 #include "outbox/waiting.h"
 #include "store/format.h"
 #include "store/store.h"
@@ -47,13 +48,6 @@
 #define TICK_US           1000000 /* how often the age of the oldest document is shown anew */
 #define LOG_PERIOD_MS     1000
 /*
- * Verdicts are in no hurry: until they are on disk a crash would only send again what
- * Convex knows already.  So they wait this long for a round that intents make anyway, and
- * cost no commit of their own, unless somebody waits for them or there are many.
- */
-#define LINGER_US       10000
-#define LINGER_MAX_MANY 1024
-/*
  * Callers that were answered together come back one by one.  The round waits this long
  * for as many as the last one had: less than the commit it spares them.
  */
@@ -66,6 +60,7 @@ struct outbox {
     void *on_work_arg;
     void (*after_settled)(void *); /* or NULL */
     void *after_settled_arg;
+    bool is_hasty;
     struct store *store;
     struct damage *damage;
     struct kept_for kept_for;
@@ -79,11 +74,7 @@ struct outbox {
     struct intent *first, *last;
     size_t queued_count, queued_bytes;
     size_t wanted_count; /* intents the store thread sleeps for; 0: any */
-    struct settlement *settled_first, *settled_last;
-    size_t settled_count;    /* of them, since the last round took some */
-    int64_t settle_at_us;    /* when they make a round by themselves */
-    bool is_settling_urgent; /* somebody waits for verdicts; set by the store thread */
-    uint64_t tickets_given, tickets_settled;
+    struct verdicts *verdicts;
     bool closing;
     struct destination_known destination;
     struct doubtful_count doubtful_count;
@@ -102,11 +93,10 @@ struct outbox {
 /* What the store thread has taken from the queue for one round. */
 struct work {
     struct intent *intents;
-    struct settlement *settlements, *settlements_last;
-    uint64_t ticket; /* settled when the round is committed */
-    bool is_probe;   /* the store fails: ask it again, with or without work */
-    bool heals;      /* dead letters are due, or may be */
-    bool counts;     /* a portion of what may be doubtful is due */
+    struct verdicts_taken verdicts;
+    bool is_probe; /* the store fails: ask it again, with or without work */
+    bool heals;    /* dead letters are due, or may be */
+    bool counts;   /* a portion of what may be doubtful is due */
 };
 
 /* ---- the queue ------------------------------------------------------------ */
@@ -154,24 +144,10 @@ void outbox_gone(struct outbox *o)
 
 uint64_t outbox_settle(struct outbox *o, struct settlement *first)
 {
-    struct settlement *last = first;
-    size_t count = 1;
+    uint64_t ticket;
 
-    for (; last->next != NULL; last = last->next)
-        count++;
     pthread_mutex_lock(&o->lock);
-    bool is_first = o->settled_first == NULL, was_many = o->settled_count >= LINGER_MAX_MANY;
-    if (is_first) {
-        o->settled_first = first;
-        o->settle_at_us = clock_mono_us() + LINGER_US;
-    } else {
-        o->settled_last->next = first;
-    }
-    o->settled_last = last;
-    o->settled_count += count;
-    uint64_t ticket = ++o->tickets_given;
-    bool is_many = !was_many && o->settled_count >= LINGER_MAX_MANY;
-    bool is_awaited = is_first || is_many || o->is_settling_urgent;
+    bool is_awaited = verdicts_add(o->verdicts, first, clock_mono_us(), clock_wall_us(), &ticket);
     pthread_mutex_unlock(&o->lock);
     if (is_awaited)
         pthread_cond_signal(&o->changed);
@@ -197,7 +173,7 @@ void outbox_well(struct outbox *o, struct slice kind)
 bool outbox_is_settled(struct outbox *o, uint64_t ticket)
 {
     pthread_mutex_lock(&o->lock);
-    bool settled = ticket <= o->tickets_settled;
+    bool settled = verdicts_is_done(o->verdicts, ticket);
     pthread_mutex_unlock(&o->lock);
     return settled;
 }
@@ -221,41 +197,55 @@ static struct intent *take_intents(struct outbox *o)
     return first;
 }
 
-/* Under lock. */
-static void take(struct outbox *o, struct work *w)
+/* Under lock.  When the verdicts that are queued are written. */
+static int64_t settle_us(const struct outbox *o)
 {
-    w->intents = take_intents(o);
-    w->settlements = o->settled_first;
-    w->settlements_last = o->settled_last;
-    w->ticket = o->tickets_given;
-    w->is_probe = !o->is_well;
-    w->heals = clock_mono_us() >= heal_due_us(o->heal);
-    w->counts = clock_mono_us() >= doubtful_due_us(o->doubtful);
-    o->settled_first = o->settled_last = NULL;
-    o->settled_count = 0;
+    int64_t at_us = verdicts_due_us(o->verdicts);
+
+    if (o->closing && at_us != INT64_MAX)
+        return 0;
+    return at_us > o->retry_at_us ? at_us : o->retry_at_us;
 }
 
-static void give_back_settlements(struct outbox *o, struct work *w)
+/* Under lock. */
+static void take(struct outbox *o, struct work *w, int64_t now_us)
 {
-    if (w->settlements == NULL)
-        return;
-    pthread_mutex_lock(&o->lock);
-    w->settlements_last->next = o->settled_first;
-    if (o->settled_first == NULL)
-        o->settled_last = w->settlements_last;
-    o->settled_first = w->settlements;
-    pthread_mutex_unlock(&o->lock);
+    w->intents = take_intents(o);
+    if (now_us >= settle_us(o))
+        w->verdicts = verdicts_take(o->verdicts);
+    w->is_probe = !o->is_well;
+    w->heals = now_us >= heal_due_us(o->heal);
+    w->counts = now_us >= doubtful_due_us(o->doubtful);
 }
 
 /* ---- one round ------------------------------------------------------------ */
+
+static enum err settle_all(struct round *r, const struct work *w)
+{
+    enum err e = ERR_OK;
+
+    for (struct settlement *s = w->verdicts.first; e == ERR_OK && s != NULL; s = s->next)
+        e = settle_apply(r, s);
+    return e;
+}
+
+/* A version that is kept in this round follows one whose verdict is queued. */
+static enum err settle_now(struct outbox *o, struct work *w)
+{
+    if (w->verdicts.first != NULL)
+        return ERR_OK; /* the verdict came in the meantime */
+    pthread_mutex_lock(&o->lock);
+    w->verdicts = verdicts_take(o->verdicts);
+    pthread_mutex_unlock(&o->lock);
+    return settle_all(&o->round, w);
+}
 
 static enum err apply_all(struct outbox *o, struct work *w)
 {
     struct round *r = &o->round;
     enum err e = round_begin(r, WAITING_MAX - waiting_count(o->waiting), !o->is_well);
 
-    for (struct settlement *s = w->settlements; e == ERR_OK && s != NULL; s = s->next)
-        e = settle_apply(r, s);
+    e = e == ERR_OK ? settle_all(r, w) : e;
     for (struct intent *i = w->intents; e == ERR_OK && i != NULL; i = i->next) {
         i->held_no = 0;
         beat();
@@ -263,6 +253,8 @@ static enum err apply_all(struct outbox *o, struct work *w)
         if (r->failed)
             e = ERR_STORE;
     }
+    if (e == ERR_OK && r->tally.meets_verdict)
+        e = settle_now(o, w);
     if (e == ERR_OK && w->heals)
         e = heal_walk(o->heal, r);
     return e == ERR_OK && w->counts ? doubtful_walk(o->doubtful, r) : e;
@@ -374,9 +366,9 @@ static void succeed(struct outbox *o, struct work *w)
     if (recovered && log_limited(&o->recovery_logged_us, LOG_PERIOD_MS))
         log_event(LOG_INFO, "outbox.store_recovered", "%s", "");
     pthread_mutex_lock(&o->lock);
-    o->tickets_settled = w->ticket;
+    verdicts_done(o->verdicts, &w->verdicts);
     pthread_mutex_unlock(&o->lock);
-    settle_settlements(o, w->settlements);
+    settle_settlements(o, w->verdicts.first);
     waiting_release(o->waiting);
     settle_intents(o, w->intents, NULL);
     send_answers(o); /* before delivery wakes */
@@ -405,7 +397,9 @@ static void fail(struct outbox *o, struct work *w)
 
     round_abort(&o->round);
     set_ill(o, why);
-    give_back_settlements(o, w);
+    pthread_mutex_lock(&o->lock);
+    verdicts_give_back(o->verdicts, &w->verdicts);
+    pthread_mutex_unlock(&o->lock);
     settle_intents(o, w->intents, why);
 }
 
@@ -428,15 +422,6 @@ static struct timespec timespec_of(int64_t us)
     return (struct timespec){.tv_sec = us / 1000000, .tv_nsec = us % 1000000 * 1000};
 }
 
-/* Under lock.  When the verdicts that are queued make a round, though no intent does. */
-static int64_t settle_us(const struct outbox *o)
-{
-    bool lingers = !o->is_settling_urgent && o->settled_count < LINGER_MAX_MANY;
-    int64_t at_us = lingers ? o->settle_at_us : 0;
-
-    return at_us > o->retry_at_us ? at_us : o->retry_at_us;
-}
-
 /* When a walk through the store is due: dead letters, what is doubtful. */
 static int64_t walk_us(const struct outbox *o)
 {
@@ -450,14 +435,12 @@ static bool has_work(struct outbox *o, int64_t now_us)
 {
     if (o->first != NULL)
         return true;
-    if (o->settled_first != NULL && o->closing)
-        return true;
     /* A failing store is asked again even when nobody wants anything, to know when it is well. */
     if (!o->is_well && !o->closing && now_us >= o->retry_at_us)
         return true;
     if (!o->closing && o->is_well && now_us >= walk_us(o))
         return true;
-    return o->settled_first != NULL && now_us >= settle_us(o);
+    return now_us >= settle_us(o);
 }
 
 /* Under lock.  When the thread has to look again though nobody called. */
@@ -465,7 +448,7 @@ static int64_t wake_us(const struct outbox *o)
 {
     int64_t at_us = waiting_due_us(o->waiting);
 
-    if (o->settled_first != NULL && settle_us(o) < at_us)
+    if (settle_us(o) < at_us)
         at_us = settle_us(o);
     if (!o->is_well && o->retry_at_us < at_us)
         at_us = o->retry_at_us;
@@ -494,12 +477,23 @@ static void gather(struct outbox *o)
     o->round_count = o->queued_count;
 }
 
+/* In a store that is filling up, what is delivered makes room. */
+static enum verdicts_wanted who_waits(const struct outbox *o)
+{
+    const struct counters *c = &o->round.counters;
+
+    if (o->is_hasty || waiting_for_one(o->waiting) ||
+        c->pending_bytes + c->dead_bytes > o->round.limit_bytes / 2)
+        return VERDICTS_EACH;
+    return waiting_count(o->waiting) > 0 ? VERDICTS_ALL : VERDICTS_NOBODY;
+}
+
 /* Wait for work, a deadline or the end; false: the end, and nothing is left. */
 static bool wait_for_work(struct outbox *o, struct work *w)
 {
     *w = (struct work){0};
     pthread_mutex_lock(&o->lock);
-    o->is_settling_urgent = waiting_count(o->waiting) > 0;
+    verdicts_want(o->verdicts, who_waits(o), o->pending);
     heal_take_news(o->heal, &o->round);
     int64_t now_us = clock_mono_us();
     while (!has_work(o, now_us) && !o->closing && now_us < wake_us(o)) {
@@ -513,7 +507,7 @@ static bool wait_for_work(struct outbox *o, struct work *w)
     gather(o);
     bool is_due = has_work(o, now_us);
     if (is_due)
-        take(o, w);
+        take(o, w, clock_mono_us());
     bool goes_on = is_due || !o->closing;
     pthread_mutex_unlock(&o->lock);
     return goes_on;
@@ -536,14 +530,9 @@ static void tick(struct outbox *o)
 static void drop_settlements(struct outbox *o)
 {
     pthread_mutex_lock(&o->lock);
-    struct settlement *s = o->closing ? o->settled_first : NULL;
     if (o->closing)
-        o->settled_first = o->settled_last = NULL;
+        verdicts_drop(o->verdicts);
     pthread_mutex_unlock(&o->lock);
-    for (struct settlement *next; s != NULL; s = next) {
-        next = s->next;
-        settlement_free(s);
-    }
 }
 
 static void *run(void *arg)
@@ -554,7 +543,7 @@ static void *run(void *arg)
     thread_give_signal_stack(); /* LMDB may die of a damaged file (crash_mark.c) */
     beat_begin("store");
     while (wait_for_work(o, &w)) {
-        if (w.intents != NULL || w.settlements != NULL || w.is_probe || w.heals || w.counts)
+        if (w.intents != NULL || w.verdicts.first != NULL || w.is_probe || w.heals || w.counts)
             do_round(o, &w);
         if (!o->is_well)
             drop_settlements(o);
@@ -650,7 +639,10 @@ enum err outbox_open(const struct outbox_options *options, struct outbox **out, 
     o->on_work_arg = options->on_work_arg;
     o->after_settled = options->after_settled;
     o->after_settled_arg = options->after_settled_arg;
+    o->is_hasty = options->is_hasty;
     o->waiting = waiting_new();
+    o->verdicts = verdicts_new();
+    o->round.verdicts = o->verdicts;
     start_thread(o);
     *out = o;
     return ERR_OK;
@@ -743,10 +735,10 @@ void outbox_close(struct outbox *o)
     if (o == NULL)
         return;
     outbox_stop(o);
-    drop_settlements(o); /* those that came after the end */
     pthread_cond_destroy(&o->changed);
     pthread_mutex_destroy(&o->lock);
     waiting_free(o->waiting);
+    verdicts_free(o->verdicts); /* and those that came after the end */
     heal_free(o->heal);
     doubtful_free(o->doubtful);
     round_free(&o->round);

@@ -48,6 +48,7 @@ struct outbox_options {
         void *); /* called on the store thread when it has settled those that it
                     could, so that their answers leave together; NULL: not wanted */
     void *after_settled_arg;
+    bool is_hasty; /* verdicts do not wait for company: for tests */
 };
 
 /**

@@ -15,6 +15,7 @@
 struct damage;
 struct intent;
 struct store;
+struct verdicts;
 
 /* What a round did; counted in metrics when it is committed. */
 struct round_tally {
@@ -22,7 +23,8 @@ struct round_tally {
     uint64_t contradicted; /* answers that speak against what was believed to stand in Convex */
     uint64_t confirmed, confirmed_early; /* early: before their last event, by another clock */
     bool brought_work;                   /* something for the delivery side */
-    uint64_t moved_no; /* the lowest that came into the live lane from bulk; 0: none */
+    bool meets_verdict; /* a version is kept whose document may have a verdict that is queued */
+    uint64_t moved_no;  /* the lowest that came into the live lane from bulk; 0: none */
     uint64_t mended_logged, mended_unlogged; /* doubtful ones that were confirmed (doubtful.h) */
     int64_t healing;                         /* healings that began, less those that are over */
     struct {
@@ -46,7 +48,8 @@ struct round_peer {
 struct round {
     /* fixed after open */
     struct store *store;
-    struct damage *damage; /* what readers could not read; borrowed */
+    struct damage *damage;           /* what readers could not read; borrowed */
+    const struct verdicts *verdicts; /* borrowed; NULL in the first rounds */
     uint64_t limit_bytes, dead_limit;
     int64_t damaged_logged_us, dead_full_logged_us,
         contradicted_logged_us; /* log_limited's memory */

@@ -16,6 +16,7 @@
 #include "outbox/lanes.h"
 #include "outbox/round.h"
 #include "outbox/round_inside.h"
+#include "outbox/verdicts.h"
 #include "projection/gate.h"
 #include "store/store.h"
 
@@ -252,6 +253,7 @@ enum err round_keep(struct round *r, struct pending *p, struct checkpoint_record
     c->pending_kept_at_us = p->kept_at_us;
     c->pending_origin = p->origin;
     r->tally.brought_work = true;
+    r->tally.meets_verdict |= !is_new && verdicts_has(r->verdicts, c->cp.document);
 
     /* ${p} may borrow the store: both records are made before the first is written. */
     bool is_first = make_checkpoint(r, p->id, c);

@@ -160,7 +160,7 @@ static enum err settle_done(struct round *r, const struct settlement *s, bool is
                             struct checkpoint_record *c)
 {
     if (is_newest)
-        confirmed_note(&r->tally, c, r->now_us);
+        confirmed_note(&r->tally, c, s->answered_us);
     look_for_contradiction(r, s, is_newest, c);
     enum err e = is_newest ? round_unkeep(r, c) : ERR_OK;
 

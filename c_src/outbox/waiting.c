@@ -63,6 +63,11 @@ size_t waiting_count(const struct waiting *w)
     return w->count;
 }
 
+bool waiting_for_one(const struct waiting *w)
+{
+    return w->lines != NULL;
+}
+
 static void push(struct line *l, struct intent *i)
 {
     i->held_next = NULL;

@@ -17,6 +17,8 @@ struct waiting *waiting_new(void);
 void waiting_free(struct waiting *w);
 
 size_t waiting_count(const struct waiting *w);
+/** waiting_for_one(w): Whether one of them waits for one document, not for all. */
+bool waiting_for_one(const struct waiting *w);
 
 /**
  * waiting_hold(w, intent):

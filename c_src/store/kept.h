@@ -118,6 +118,7 @@ struct settlement {
     int64_t next_try_us;         /* wall clock */
     enum outbox_outcome outcome; /* of one that is not dead */
     uint64_t mark;               /* the number its call answered; 0: none */
+    int64_t answered_us;         /* wall clock; set when outbox_settle takes it */
     char *why;                   /* heap or NULL, terminated: why it is dead */
     char *answer;                /* heap or NULL, terminated: what the sink said, cut to 4 KiB */
     char texts[];                /* the id, and after it what kind and sent.version point to */

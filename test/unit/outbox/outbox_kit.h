@@ -57,6 +57,7 @@ static inline enum err kit_open(const char *dir, uint64_t limit_bytes, uint64_t 
                                      .dead_limit = dead_limit,
                                      .queue_count = 100000,
                                      .queue_bytes = 1 << 30,
+                                     .is_hasty = true,
                                      .on_work = kit_on_work};
     return outbox_open(&options, o, fault);
 }

@@ -1,0 +1,54 @@
+/* verdicts.h - verdicts on their way to disk, and when they are worth a round. */
+
+/* Private to outbox/. */
+
+#ifndef VERDICTS_H
+#define VERDICTS_H
+
+#include "ground/base.h"
+
+struct settlement;
+struct verdicts; /* opaque; under the outbox's lock, but for verdicts_has */
+
+/* Who waits for verdicts, which decides how long they may wait for company. */
+enum verdicts_wanted {
+    VERDICTS_NOBODY,
+    VERDICTS_ALL, /* somebody waits until nothing is pending */
+    VERDICTS_EACH /* somebody waits for one document */
+};
+
+struct verdicts *verdicts_new(void);
+/** verdicts_free(v): With those that are queued.  NULL is harmless.  verdicts_drop(v): these alone.
+ */
+void verdicts_free(struct verdicts *v);
+void verdicts_drop(struct verdicts *v);
+
+/** verdicts_add(v, first, now_us, wall_us, ticket): Queue the chain, under a new ${ticket}; the
+ * times are of both clocks.  Whether the store thread is to look again when they are due. */
+bool verdicts_add(struct verdicts *v, struct settlement *first, int64_t now_us, int64_t wall_us,
+                  uint64_t *ticket) MUST_CHECK;
+/** verdicts_want(v, wanted, pending): From now on; ${pending} documents are. */
+void verdicts_want(struct verdicts *v, enum verdicts_wanted wanted, uint64_t pending);
+/** verdicts_due_us(v): When those that are queued make a round, though no intent does; INT64_MAX:
+ * none is queued. */
+int64_t verdicts_due_us(const struct verdicts *v);
+
+/* A chain that was taken. */
+struct verdicts_taken {
+    struct settlement *first, *last;
+    uint64_t ticket; /* 0: none was taken */
+};
+
+/** verdicts_take(v): All of them; verdicts_give_back: their round failed, they are first again;
+ * verdicts_done: it is committed. */
+struct verdicts_taken verdicts_take(struct verdicts *v);
+void verdicts_give_back(struct verdicts *v, const struct verdicts_taken *t);
+void verdicts_done(struct verdicts *v, const struct verdicts_taken *t);
+/** verdicts_is_done(v, ticket): Whether that chain is on disk. */
+bool verdicts_is_done(const struct verdicts *v, uint64_t ticket);
+
+/** verdicts_has(v, document): Whether one of that document may be queued (it may say so of another
+ * one's).  Any thread. */
+bool verdicts_has(const struct verdicts *v, uint64_t document);
+
+#endif
