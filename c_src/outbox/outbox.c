@@ -20,6 +20,7 @@
 
 #include "outbox/outbox.h"
 
+#include "outbox/ahead.h"
 #include "ground/backoff.h"
 #include "ground/beat.h"
 #include "ground/clock.h"
@@ -535,6 +536,20 @@ static void drop_settlements(struct outbox *o)
     pthread_mutex_unlock(&o->lock);
 }
 
+/* What an older program should find, if that is the next to open the store. */
+static void name_all(struct outbox *o)
+{
+    if (ahead_count(o->round.ahead) == 0)
+        return;
+    enum err e = round_begin(&o->round, 0, false);
+    if (e == ERR_OK)
+        e = round_name_all(&o->round);
+    if (e == ERR_OK)
+        e = round_commit(&o->round);
+    if (e != ERR_OK)
+        round_abort(&o->round); /* they are found by the next start, as after a crash */
+}
+
 static void *run(void *arg)
 {
     struct outbox *o = arg;
@@ -549,6 +564,7 @@ static void *run(void *arg)
             drop_settlements(o);
         tick(o);
     }
+    name_all(o);
     waiting_drain(o->waiting);
     send_answers(o);
     beat_end();

@@ -22,6 +22,7 @@
  * Runs on the store thread only.
  */
 
+#include "outbox/ahead.h"
 #include "outbox/round.h"
 
 #include "ground/clock.h"
@@ -38,6 +39,8 @@ void round_init(struct round *r, struct store *s, struct damage *damage, uint64_
 {
     *r = (struct round){
         .store = s, .damage = damage, .limit_bytes = limit_bytes, .dead_limit = dead_limit};
+    r->ahead = ahead_new();
+    r->is_ahead_stale = true;
 }
 
 void round_free(struct round *r)
@@ -48,6 +51,8 @@ void round_free(struct round *r)
     buf_free(&r->retimed);
     buf_free(&r->loaded_id);
     buf_free(&r->loaded);
+    buf_free(&r->loaded_past);
+    ahead_free(r->ahead);
 }
 
 enum err round_check(struct round *r, enum err e)
@@ -116,6 +121,10 @@ enum err round_begin(struct round *r, size_t hold_room, bool must_write)
         e = read_counters(r);
     if (e == ERR_OK)
         e = read_doubt(r);
+    if (e == ERR_OK && r->is_ahead_stale)
+        e = round_read_ahead(r);
+    if (e == ERR_OK)
+        r->is_ahead_stale = false;
     return e == ERR_OK ? round_take_damage(r) : e;
 }
 
@@ -172,7 +181,9 @@ static void count_tally(const struct round *r)
 enum err round_commit(struct round *r)
 {
     PRE(!r->failed);
-    enum err e = r->changed ? write_counters(r) : ERR_OK;
+    enum err e = r->changed ? round_end_ahead(r) : ERR_OK;
+    if (e == ERR_OK && r->changed)
+        e = write_counters(r);
     if (e == ERR_OK)
         e = read_levels(r);
     int64_t begun_us = clock_mono_us();
@@ -188,6 +199,7 @@ enum err round_commit(struct round *r)
 void round_abort(struct round *r)
 {
     store_abort(r->store);
+    r->is_ahead_stale = true;
 }
 
 /* ---- what intents do ------------------------------------------------------ */

@@ -12,6 +12,7 @@
 #include "store/kept.h"
 #include "store/record.h"
 
+struct ahead;
 struct damage;
 struct intent;
 struct store;
@@ -50,6 +51,8 @@ struct round {
     struct store *store;
     struct damage *damage;           /* what readers could not read; borrowed */
     const struct verdicts *verdicts; /* borrowed; NULL in the first rounds */
+    struct ahead *ahead;             /* as committed, and what this round has done */
+    bool is_ahead_stale;             /* it is to be made again: a round has failed */
     uint64_t limit_bytes, dead_limit;
     int64_t damaged_logged_us, dead_full_logged_us,
         contradicted_logged_us; /* log_limited's memory */
@@ -75,6 +78,7 @@ struct round {
     bool is_loaded; /* nothing was written since */
     enum err loaded_err;
     struct buf loaded_id, loaded;
+    struct buf loaded_past;                  /* what a pending version says that is ahead */
     char loaded_version[RECORD_MAX_VERSION]; /* of what is pending */
     struct checkpoint_record loaded_record;
 };
@@ -145,6 +149,15 @@ enum err round_save(struct round *r, struct slice id, struct checkpoint_record *
  * replaces or a new one, and save ${c}.  ${p} may borrow the store.
  */
 enum err round_keep(struct round *r, struct pending *p, struct checkpoint_record *c) MUST_CHECK;
+/** round_may_be_ahead(r, p, c, is_new): Whether ${p}, with its number and for ${c}, needs no
+ * checkpoint (round_ahead.c).  round_read_ahead(r): Which ones are, by what is committed. */
+bool round_may_be_ahead(const struct round *r, const struct pending *p,
+                        const struct checkpoint_record *c, bool is_new);
+enum err round_read_ahead(struct round *r) MUST_CHECK;
+/** round_end_ahead(r): Before the counters are written.  round_name_all(r): None is ahead any more.
+ */
+enum err round_end_ahead(struct round *r) MUST_CHECK;
+enum err round_name_all(struct round *r) MUST_CHECK;
 /** round_unkeep(r, c): Take the pending version away; ${c} is changed, not saved. */
 enum err round_unkeep(struct round *r, struct checkpoint_record *c) MUST_CHECK;
 

@@ -13,6 +13,7 @@
  * Runs on the store thread only, inside a round.
  */
 
+#include "outbox/ahead.h"
 #include "outbox/lanes.h"
 #include "outbox/round.h"
 #include "outbox/round_inside.h"
@@ -88,6 +89,26 @@ enum err round_pending_at(struct round *r, uint64_t no, struct pending *p)
     return e;
 }
 
+/* A copy of ${s}, with what was loaded; it stays where it is, there is room. */
+static struct slice keep_past(struct round *r, struct slice s)
+{
+    size_t at = r->loaded_past.len;
+
+    buf_slice(&r->loaded_past, s);
+    return slice_of(r->loaded_past.data + at, s.len);
+}
+
+/* What ${p} says in the place of the checkpoint. */
+static void take_past(struct round *r, struct checkpoint_record *c, const struct pending *p)
+{
+    r->loaded_past.len = 0;
+    buf_reserve(&r->loaded_past, p->kind.len + p->fold.len + p->recent.len);
+    c->cp.kind = keep_past(r, p->kind);
+    c->cp.fold = keep_past(r, p->fold);
+    c->cp.recent = keep_past(r, p->recent);
+    c->cp.last_projected_us = p->version.projected_at_us;
+}
+
 /* The pending version that ${c} names; where there is none, it is lost, and ${c} says so. */
 static enum err load_pending(struct round *r, struct checkpoint_record *c)
 {
@@ -100,9 +121,12 @@ static enum err load_pending(struct round *r, struct checkpoint_record *c)
     if (e != ERR_OK || p.document != cp->document) {
         cp->has_pending = false;
         cp->pending_no = 0;
+        c->is_ahead = false;
         c->reset_revision = r->counters.next_revision;
         return ERR_OK;
     }
+    if (c->is_ahead)
+        take_past(r, c, &p);
     cp->pending = p.version;
     memcpy(r->loaded_version, p.version.version.data, p.version.version.len);
     cp->pending.version = slice_of(r->loaded_version, p.version.version.len);
@@ -110,6 +134,17 @@ static enum err load_pending(struct round *r, struct checkpoint_record *c)
     c->pending_kept_at_us = p.kept_at_us;
     c->pending_origin = p.origin;
     return ERR_OK;
+}
+
+static void find_ahead(const struct round *r, struct checkpoint_record *c)
+{
+    uint64_t no = c->cp.has_pending ? 0 : ahead_find(r->ahead, c->cp.document);
+
+    if (no == 0)
+        return;
+    c->cp.has_pending = true;
+    c->cp.pending_no = no;
+    c->is_ahead = true;
 }
 
 static enum err load(struct round *r, uint64_t document, struct slice id,
@@ -128,6 +163,10 @@ static enum err load(struct round *r, uint64_t document, struct slice id,
             e = fault_fail(&fault, ERR_STORE, "checkpoints", "it is of another document");
         if (e != ERR_OK)
             e = round_damaged(r, STORE_CHECKPOINTS, key, &fault);
+    }
+    if (e == ERR_OK) {
+        c->is_stored = true;
+        find_ahead(r, c);
     }
     if (e == ERR_OK && c->cp.has_pending)
         e = load_pending(r, c);
@@ -188,6 +227,7 @@ static enum err write_checkpoint(struct round *r, struct slice id, uint64_t docu
 {
     struct slice key = slice_of(&document, sizeof document);
 
+    ahead_drop(r->ahead, document);
     if (!is_first)
         return store_put(r->store, STORE_CHECKPOINTS, key, buf_view(&r->head));
     enum err e = store_append(r->store, STORE_CHECKPOINTS, key, buf_view(&r->head));
@@ -256,16 +296,21 @@ enum err round_keep(struct round *r, struct pending *p, struct checkpoint_record
     r->tally.meets_verdict |= !is_new && verdicts_has(r->verdicts, c->cp.document);
 
     /* ${p} may borrow the store: both records are made before the first is written. */
-    bool is_first = make_checkpoint(r, p->id, c);
+    p->is_ahead = round_may_be_ahead(r, p, c, is_new);
+    bool is_first = !p->is_ahead && make_checkpoint(r, p->id, c);
     p->document = c->cp.document;
+    p->fold = c->cp.fold;
+    p->recent = c->cp.recent;
     r->body.len = 0;
     record_put_pending(&r->body, p);
     if (moves)
         e = move_to_live(r, p);
     if (e == ERR_OK)
         e = write_pending(r, p->no, is_new);
-    if (e == ERR_OK)
+    if (e == ERR_OK && !p->is_ahead)
         e = write_checkpoint(r, p->id, p->document, is_first);
+    else if (e == ERR_OK && is_new)
+        ahead_add(r->ahead, p->document, p->no);
     return round_wrote(r, e);
 }
 

@@ -97,7 +97,7 @@ enum err format_destination(struct store *s, struct buf *value, struct destinati
 
 static enum err make_first(struct store *s)
 {
-    struct counters first = {1, 1, 1, 1, 0, 0, slice_str("")};
+    struct counters first = record_first_counters();
     struct destination d;
 
     be_unknown(&d);

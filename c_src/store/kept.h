@@ -91,7 +91,11 @@ struct pending {
     uint32_t attempts;   /* of a document that failed alone; 0: none worth keeping */
     int64_t next_try_us; /* wall clock; 0: at once */
     bool has_moved;      /* to the end of the live lane, which it does once */
-    struct slice tail;   /* optional members, record.h */
+    /* It stands for its checkpoint, as long as that has an earlier last_projected_us: with these.
+     */
+    bool is_ahead;
+    struct slice fold, recent;
+    struct slice tail; /* optional members, record.h */
 };
 
 /* What was done with a version that stands now, as the other side says. */

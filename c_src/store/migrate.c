@@ -221,7 +221,7 @@ static enum err copy(struct migration *m, const char *dir, struct survey *p, str
     if (e != ERR_OK)
         return e;
     migrate_step(2);
-    m->counters = (struct counters){1, 1, 1, 1, 0, 0, slice_str("")};
+    m->counters = record_first_counters();
     m->began_us = m->said_us = clock_mono_us();
     for (enum store_table t = STORE_META; t < STORE_TABLE_COUNT; t++)
         m->of += t == STORE_IDS ? 0 : survey_entries(p, t);

@@ -146,6 +146,11 @@ static void take_pending(struct migration *m, const struct survey_entry *e)
     }
     if (!is_newest(m, &p, &c))
         return;
+    if (p.is_ahead && p.version.projected_at_us > c.cp.last_projected_us) {
+        c.cp.kind = p.kind;
+        c.cp.fold = p.fold;
+        c.cp.last_projected_us = p.version.projected_at_us;
+    }
     /* Live ones keep their arrival; the others come after all of them. */
     p.no = p.no >= LANE_LIVE ? lane_arrival(p.no) : m->counters.next_no + p.no;
     c.cp.has_pending = true;

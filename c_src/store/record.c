@@ -41,6 +41,20 @@ static struct slice get_plain_tail(struct unpack *u)
 #define DESTINATION slice_str("destination")
 #define DOUBT       slice_str("doubt")
 
+enum { COUNTERS_AHEAD = 1, COUNTERS_KNOWN = 2 };
+
+static void put_counters_member(struct buf *out, unsigned key, const void *record)
+{
+    (void)key;
+    pack_uint(out, ((const struct counters *)record)->ahead_from);
+}
+
+static void take_counters_member(void *record, unsigned key, struct unpack *value)
+{
+    (void)key;
+    ((struct counters *)record)->ahead_from = unpack_uint_to(value, LANE_LIVE - 1);
+}
+
 void record_put_counters(struct buf *out, const struct counters *c)
 {
     size_t from = out->len;
@@ -52,7 +66,8 @@ void record_put_counters(struct buf *out, const struct counters *c)
     pack_uint(out, c->next_quarantine);
     pack_uint(out, c->pending_bytes);
     pack_uint(out, c->dead_bytes);
-    put_plain_tail(out, c->tail);
+    record_put_tail(out, c->tail, COUNTERS_KNOWN, c->ahead_from != 0 ? 1u << COUNTERS_AHEAD : 0u,
+                    put_counters_member, c);
     record_seal(out, from, STORE_META, COUNTERS);
 }
 
@@ -67,7 +82,8 @@ enum err record_get_counters(struct slice value, struct counters *c, struct faul
     c->next_quarantine = unpack_uint(&u);
     c->pending_bytes = unpack_uint(&u);
     c->dead_bytes = unpack_uint(&u);
-    c->tail = get_plain_tail(&u);
+    c->ahead_from = 0;
+    c->tail = record_get_tail(&u, COUNTERS_KNOWN, take_counters_member, c);
     if (c->next_no == 0 || c->next_document == 0 || c->next_revision == 0 ||
         c->next_quarantine == 0)
         unpack_spoil(&u, "counters begin at 1");
@@ -283,7 +299,14 @@ enum err record_get_checkpoint(struct slice key, struct slice value, struct chec
 
 /* ---- pending ---------------------------------------------------------------- */
 
-enum { PENDING_ATTEMPTS = 1, PENDING_NEXT_TRY = 2, PENDING_MOVED = 3, PENDING_KNOWN = 14 };
+enum {
+    PENDING_ATTEMPTS = 1,
+    PENDING_NEXT_TRY = 2,
+    PENDING_MOVED = 3,
+    PENDING_FOLD = 4,
+    PENDING_RECENT = 5,
+    PENDING_KNOWN = 62
+};
 
 static void put_pending_member(struct buf *out, unsigned key, const void *record)
 {
@@ -293,8 +316,10 @@ static void put_pending_member(struct buf *out, unsigned key, const void *record
         pack_uint(out, p->attempts);
     else if (key == PENDING_NEXT_TRY)
         pack_int(out, p->next_try_us);
-    else
+    else if (key == PENDING_MOVED)
         pack_bool(out, true);
+    else
+        pack_bin(out, key == PENDING_FOLD ? p->fold : p->recent);
 }
 
 static void take_pending_member(void *record, unsigned key, struct unpack *value)
@@ -305,8 +330,13 @@ static void take_pending_member(void *record, unsigned key, struct unpack *value
         p->attempts = (uint32_t)unpack_uint_to(value, UINT32_MAX);
     else if (key == PENDING_NEXT_TRY)
         p->next_try_us = unpack_int(value);
-    else
+    else if (key == PENDING_MOVED)
         p->has_moved = unpack_bool(value);
+    else if (key == PENDING_RECENT)
+        p->recent = unpack_bin_to(value, RECORD_MAX_RECENT);
+    else
+        p->fold = unpack_bin_to(value, RECORD_MAX_FOLD);
+    p->is_ahead = p->is_ahead || key == PENDING_FOLD;
 }
 
 void record_put_pending(struct buf *out, const struct pending *p)
@@ -325,7 +355,9 @@ void record_put_pending(struct buf *out, const struct pending *p)
     record_put_tail(out, p->tail, PENDING_KNOWN,
                     (p->attempts > 0 ? 1u << PENDING_ATTEMPTS : 0u) |
                         (p->next_try_us != 0 ? 1u << PENDING_NEXT_TRY : 0u) |
-                        (p->has_moved ? 1u << PENDING_MOVED : 0u),
+                        (p->has_moved ? 1u << PENDING_MOVED : 0u) |
+                        (p->is_ahead ? 1u << PENDING_FOLD : 0u) |
+                        (p->is_ahead && p->recent.len > 0 ? 1u << PENDING_RECENT : 0u),
                     put_pending_member, p);
     record_seal(out, from, STORE_PENDING, slice_of(&p->no, sizeof p->no));
 }

@@ -18,7 +18,7 @@
  *
  * meta         "format"       see format.c; without a checksum, as older programs read it
  *              "counters"     [next_no, next_document, next_revision, next_quarantine,
- *                              pending_bytes, dead_bytes, TAIL]
+ *                              pending_bytes, dead_bytes, TAIL]; 1 ahead_from
  *              "destination"  [sink, address, store_id, deployment, mark, mark_wanted,
  *                              raised_at_us, functions, TAIL]
  *              "doubt"        [from, to, since_us, why, swept, TAIL]; absent: nothing is doubtful
@@ -27,7 +27,7 @@
  *                           [VERSION, mark] or nil (delivered), fold, TAIL]
  *              1 row_version, 2 origin of what is delivered; 3 recent events of the fold
  * pending      no      ->  [number, id, kind, VERSION, kept_at_us, origin, json, TAIL]
- *              1 attempts, 2 next_try_us, 3 moved
+ *              1 attempts, 2 next_try_us, 3 moved; of one that is ahead: 4 fold, 5 recent events
  * dead         number  ->  [id, kind, VERSION, attempts, tries, died_at_us, next_try_us, why,
  *                           answer, json, TAIL]; 1 functions, 2 deployment it died under
  * quarantine   rising  ->  [table, key, value, why, at_us, TAIL]
@@ -62,7 +62,15 @@ struct counters {
     uint64_t next_no, next_document, next_revision, next_quarantine;
     uint64_t pending_bytes, dead_bytes; /* JSON kept */
     struct slice tail;
+    uint64_t ahead_from; /* no pending version that arrived before is ahead; 0: none is */
 };
+
+/** record_first_counters(): Those of an empty store. */
+static inline struct counters record_first_counters(void)
+{
+    return (struct counters){
+        .next_no = 1, .next_document = 1, .next_revision = 1, .next_quarantine = 1};
+}
 
 /* Where what was confirmed has gone. */
 struct destination {
@@ -99,6 +107,8 @@ struct checkpoint_record {
     uint64_t pending_bytes;
     int64_t pending_kept_at_us;
     enum outbox_origin pending_origin;
+    bool is_stored; /* there is a checkpoint */
+    bool is_ahead;  /* which does not know of the pending version: that one stands for it */
 };
 
 /* A record that could not be read, as it was. */

@@ -40,6 +40,12 @@ static void raise_last(struct checkpoint *cp, int64_t us)
         cp->last_projected_us = us;
 }
 
+/* Whether ${p} stands for ${cp}, which knows less. */
+static bool is_ahead_of(const struct pending *p, const struct checkpoint *cp)
+{
+    return p->is_ahead && p->version.projected_at_us > cp->last_projected_us;
+}
+
 static void set_link(struct checkpoint_record *c, const struct pending *p)
 {
     c->cp.has_pending = true;
@@ -97,6 +103,10 @@ static void add_pending(struct salvager *s, struct pending *p)
     s->report->checkpoints_made += is_known ? 0 : 1;
     put_pending(s, p);
     c.cp.kind = p->kind;
+    if (is_ahead_of(p, &c.cp)) {
+        c.cp.fold = p->fold;
+        c.cp.recent = p->recent;
+    }
     set_link(&c, p);
     c.reset_revision = p->version.reset ? p->version.revision : 0;
     salvage_save(s, p->id, &c);
@@ -167,6 +177,14 @@ static void agree(struct salvager *s, struct checkpoint_record *c, struct checkp
     salvage_put_numbered(s, STORE_PENDING, p.no);
 }
 
+/* Whether the pending version ${no}, in the new store, stands for ${cp}. */
+static bool is_behind(struct salvager *s, uint64_t no, const struct checkpoint *cp)
+{
+    struct pending p;
+
+    return salvage_has_pending(s, no, &p) && is_ahead_of(&p, cp);
+}
+
 /* ${c} as it was, laid over what its pending version has made (${made}). */
 static void merge(struct salvager *s, struct slice id, struct checkpoint_record *c,
                   const struct checkpoint_record *made)
@@ -178,12 +196,17 @@ static void merge(struct salvager *s, struct slice id, struct checkpoint_record 
         drop_pending(s, made); /* confirmed already */
     } else if (waits) {
         bool was_right = c->cp.has_pending && c->cp.pending_no == m->pending_no;
-        s->report->checkpoints_mended += was_right ? 0 : 1;
+        bool was_behind = is_behind(s, m->pending_no, &c->cp);
+        s->report->checkpoints_mended += was_right || was_behind ? 0 : 1;
         c->cp.has_pending = true;
         c->cp.pending_no = m->pending_no;
         c->cp.pending = m->pending;
         c->pending_bytes = made->pending_bytes;
         c->pending_kept_at_us = made->pending_kept_at_us;
+        if (was_behind) {
+            c->cp.fold = m->fold;
+            c->cp.recent = m->recent;
+        }
     }
     raise_last(&c->cp, m->last_projected_us);
     if (c->cp.has_pending)
@@ -318,7 +341,7 @@ static void take_lost_pending(struct salvager *s, struct pending *p)
     bool is_known = salvage_load(s, p->id, &c);
     salvage_note(&s->counters.next_no, lane_arrival(p->no));
     salvage_note(&s->counters.next_revision, p->version.revision);
-    if (!is_known) {
+    if (!is_known || is_ahead_of(p, &c.cp)) {
         add_pending(s, p);
     } else if (c.cp.pending_no == p->no &&
                p->version.projected_at_us == c.cp.last_projected_us) { /* not one it replaced */
@@ -497,7 +520,7 @@ enum err salvage(const char *dir, struct store *to, FILE *quarantine_file,
                          .say = say,
                          .arg = arg,
                          .report = report,
-                         .counters = {1, 1, 1, 1, 0, 0, slice_str("")}};
+                         .counters = record_first_counters()};
     const struct survey_visitor visitor = {&s, take_entry, take_damage};
     struct survey *p;
 

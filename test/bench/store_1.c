@@ -80,7 +80,7 @@ int main(int argc, char **argv)
 {
     struct store *s;
     struct fault fault = {0};
-    struct counters c = {1, 1, 1, 1, 0, 0, {0}};
+    struct counters c = record_first_counters();
     struct buf b = {0};
     struct stat st;
     char path[4200];

@@ -80,6 +80,8 @@ static void do_all(void)
     } while (kit_is_settled(&hold));
     kit_done(o, "c");
     ck_assert_int_eq(kit_wait(&hold), ERR_OK);
+    insist_put(o, "c", 2); /* ahead of its checkpoint */
+    insist_put(o, "c", 3);
     while (do_simple(o, fn_retry, "b") == ERR_STORE)
         continue; /* it may have been done when the store said it was not */
     insist_put(o, "b", 3);
@@ -88,15 +90,20 @@ static void do_all(void)
     outbox_close(o);
 
     o = insist_open();
-    struct op a = {.fn = fn_look, .id = "a"}, b = {.fn = fn_look, .id = "b"};
+    struct op a = {.fn = fn_look, .id = "a"}, b = {.fn = fn_look, .id = "b"},
+              c = {.fn = fn_look, .id = "c"};
     insist(o, &a);
     insist(o, &b);
+    insist(o, &c);
+    ck_assert(c.cp.has_pending && c.cp.pending.seq == 3 && c.cp.delivered.seq == 1);
+    ck_assert_str_eq(c.fold_found, "fold");
     ck_assert(a.cp.has_pending && a.cp.pending.op == OUTBOX_REMOVE && !a.cp.has_delivered);
     ck_assert(b.cp.has_pending && b.cp.pending.seq == 3 && b.cp.is_dead);
     ck_assert_str_eq(b.fold_found, "fold");
-    ck_assert_uint_eq(kit_count_pending(o), 2);
+    ck_assert_uint_eq(kit_count_pending(o), 3);
     kit_done(o, "a");
     kit_done(o, "b");
+    kit_done(o, "c");
     ck_assert_uint_eq(kit_count_pending(o), 0);
     insist(o, &b);
     ck_assert(!b.cp.is_dead);

@@ -103,7 +103,7 @@ static void put_document(struct old_store *o, int i)
 
 static void make_old(const char *dir, int documents)
 {
-    struct old_store o = {.counters = {1, 1, 1, 1, 0, 0, {0}}};
+    struct old_store o = {.counters = record_first_counters()};
     struct fault fault = {0};
     enum err e = store_open_copy(dir, 1, 1 << 28, &o.s, &fault);
 

@@ -45,7 +45,10 @@ static struct pending sample_pending(int64_t seq)
                             .origin = ORIGIN_CATCH_UP,
                             .attempts = 3,
                             .next_try_us = 1771531300000000,
-                            .has_moved = true};
+                            .has_moved = true,
+                            .is_ahead = true,
+                            .fold = slice_str("fold"),
+                            .recent = slice_str("recent")};
 }
 
 static struct checkpoint_record sample_checkpoint(void)
@@ -157,7 +160,9 @@ TEST(pending_reads_as_written)
         ck_assert_int_eq(read.origin, ORIGIN_CATCH_UP);
         ck_assert_uint_eq(read.attempts, 3);
         ck_assert_int_eq(read.next_try_us, 1771531300000000);
-        ck_assert(read.has_moved);
+        ck_assert(read.has_moved && read.is_ahead);
+        ck_assert_slice(read.fold, "fold");
+        ck_assert_slice(read.recent, "recent");
         buf_free(&out);
     }
 }
@@ -214,7 +219,7 @@ TEST(checkpoint_reads_as_written)
 TEST(dead_letter_and_counters_read_as_written)
 {
     struct dead_letter d = sample_dead(), read;
-    struct counters c = {1, 2, UINT64_MAX, 4, 300, 70000, slice_str("")}, counted;
+    struct counters c = {1, 2, UINT64_MAX, 4, 300, 70000, slice_str(""), 77}, counted;
     struct fault fault;
     struct buf out = {0};
 
@@ -239,6 +244,7 @@ TEST(dead_letter_and_counters_read_as_written)
     ck_assert_uint_eq(counted.next_quarantine, 4);
     ck_assert_uint_eq(counted.pending_bytes, 300);
     ck_assert_uint_eq(counted.dead_bytes, 70000);
+    ck_assert_uint_eq(counted.ahead_from, 77);
     buf_free(&out);
 }
 
@@ -326,7 +332,7 @@ static void write_any(int which, struct slice tail, struct buf *out)
     struct pending p = sample_pending(70000);
     struct checkpoint_record c = sample_checkpoint();
     struct dead_letter d = sample_dead();
-    struct counters n = {5, 6, 7, 8, 9, 10, tail};
+    struct counters n = {5, 6, 7, 8, 9, 10, tail, 0};
     struct destination destination = sample_destination();
     struct doubt doubt = sample_doubt();
     struct quarantined q = sample_quarantined();
@@ -505,7 +511,7 @@ TEST(format_1_reads_as_it_was_written)
     struct checkpoint_record c = sample_checkpoint(), read;
     struct pending p = sample_pending(5), pending;
     struct dead_letter d = sample_dead(), dead;
-    struct counters n = {5, 1, 6, 1, 7, 8, slice_str("")}, counted;
+    struct counters n = {5, 1, 6, 1, 7, 8, slice_str(""), 0}, counted;
     struct fault fault;
     struct buf out = {0};
 

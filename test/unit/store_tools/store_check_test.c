@@ -189,7 +189,7 @@ TEST(damaged_records_and_counters_are_found)
 {
     struct temp_dir d = temp_dir_make();
     struct buf value = {0};
-    struct counters c = {1, 1, 1, 1, 0, 0, slice_str("")};
+    struct counters c = record_first_counters();
     uint64_t no = 77;
 
     kit_make_store(d.path, 3);

@@ -1,0 +1,105 @@
+/*
+ * ahead.c - a table of documents whose checkpoint is behind.
+ *
+ * The happy path: a further version of a known document is kept, and what its checkpoint has to say
+ * of it stands in the pending record, which is written anyway, at the end of its table.  The
+ * checkpoint, on any page, is left as it is until the verdict changes it.  Meanwhile this table
+ * leads from the document to the version.
+ *
+ * After a crash the table is made again from the pending versions (round_ahead.c).
+ *
+ * Nothing can go wrong here.  Runs on the store thread only.
+ */
+
+#include "outbox/ahead.h"
+
+/* No memory is a crash everywhere (base.h). */
+#define uthash_malloc(bytes) base_alloc(bytes)
+#include <uthash.h>
+
+struct place {
+    uint64_t document, no;
+    UT_hash_handle hh;
+};
+
+struct ahead {
+    struct place *places; /* uthash by document, in the order they were added */
+};
+
+struct ahead *ahead_new(void)
+{
+    return base_alloc(sizeof(struct ahead));
+}
+
+static void drop(struct ahead *a, struct place *p)
+{
+    HASH_DEL(a->places, p);
+    free(p);
+}
+
+void ahead_clear(struct ahead *a)
+{
+    struct place *p, *next;
+
+    HASH_ITER(hh, a->places, p, next)
+    {
+        drop(a, p);
+    }
+}
+
+void ahead_free(struct ahead *a)
+{
+    if (a == NULL)
+        return;
+    ahead_clear(a);
+    free(a);
+}
+
+static struct place *find(const struct ahead *a, uint64_t document)
+{
+    struct place *p;
+
+    HASH_FIND(hh, a->places, &document, sizeof document, p);
+    return p;
+}
+
+void ahead_add(struct ahead *a, uint64_t document, uint64_t no)
+{
+    struct place *p = base_alloc(sizeof *p);
+
+    PRE(no != 0 && find(a, document) == NULL);
+    p->document = document;
+    p->no = no;
+    HASH_ADD(hh, a->places, document, sizeof document, p);
+}
+
+void ahead_drop(struct ahead *a, uint64_t document)
+{
+    struct place *p = find(a, document);
+
+    if (p != NULL)
+        drop(a, p);
+}
+
+void ahead_drop_oldest(struct ahead *a)
+{
+    PRE(a->places != NULL);
+    drop(a, a->places);
+}
+
+uint64_t ahead_find(const struct ahead *a, uint64_t document)
+{
+    const struct place *p = find(a, document);
+
+    return p != NULL ? p->no : 0;
+}
+
+size_t ahead_count(const struct ahead *a)
+{
+    return HASH_COUNT(a->places);
+}
+
+uint64_t ahead_oldest(const struct ahead *a)
+{
+    return a->places != NULL ? a->places->no : 0;
+}

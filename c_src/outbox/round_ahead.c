@@ -1,0 +1,127 @@
+/*
+ * round_ahead.c - pending versions that stand for their checkpoint, within a round.
+ *
+ * The happy path: a further version of a known document is ahead of its checkpoint: it carries the
+ * fold, and its projected_at_us is later than the checkpoint's last_projected_us.  So the
+ * checkpoint needs no page in the round that keeps the version.  The verdict writes it.
+ *
+ * Which ones are ahead is remembered (ahead.c); the counters say where the oldest is, so that after
+ * a crash only pending versions from there on are looked at.  One that waits long is named by its
+ * checkpoint after all, so that this is not far; at the end all are, so that an older program finds
+ * nothing new.
+ *
+ * What can go wrong: the round fails; what is remembered is made again from what is committed.  The
+ * pending version is damaged: as one that a checkpoint names (round_load.c), and the fold is as old
+ * as the checkpoint.
+ *
+ * Runs on the store thread only.
+ */
+
+#include "outbox/ahead.h"
+#include "outbox/lanes.h"
+#include "outbox/round.h"
+#include "outbox/round_inside.h"
+#include "store/store.h"
+
+#define PAST_MAX   2048  /* bytes that a pending version may carry for its checkpoint */
+#define SPAN_MAX   32768 /* arrivals, from the oldest one that is ahead to the last */
+#define NAMED_ONCE 256   /* in one round */
+
+bool round_may_be_ahead(const struct round *r, const struct pending *p,
+                        const struct checkpoint_record *c, bool is_new)
+{
+    bool has_room = is_new ? ahead_count(r->ahead) < AHEAD_MAX : c->is_ahead;
+
+    return c->is_stored && has_room && p->origin == ORIGIN_LIVE && p->no >= LANE_LIVE &&
+           p->version.op == OUTBOX_UPSERT && !p->version.reset && c->reset_revision == 0 &&
+           c->cp.fold.len + c->cp.recent.len <= PAST_MAX;
+}
+
+/* ---- after a crash ----------------------------------------------------------------- */
+
+/* Whether the checkpoint of ${p} is there, and does not know of it. */
+static enum err is_behind(struct round *r, const struct pending *p, bool *yes)
+{
+    struct slice key = slice_of(&p->document, sizeof p->document), value;
+    struct checkpoint_record c;
+    struct fault fault;
+    enum err e = round_check(r, store_get(r->store, STORE_CHECKPOINTS, key, &value));
+
+    *yes = e == ERR_OK && record_get_checkpoint(key, value, &c, &fault) == ERR_OK &&
+           slice_eq(c.id, p->id) && !c.cp.has_pending &&
+           p->version.projected_at_us > c.cp.last_projected_us;
+    return e == ERR_NOT_FOUND ? ERR_OK : e;
+}
+
+enum err round_read_ahead(struct round *r)
+{
+    uint64_t no = r->counters.ahead_from == 0 ? UINT64_MAX : LANE_LIVE | r->counters.ahead_from;
+    struct slice key = slice_of(&no, sizeof no), value;
+    bool is_after = false, is_ahead;
+
+    ahead_clear(r->ahead);
+    for (;;) {
+        struct pending p;
+        struct fault fault;
+        enum err e = store_seek(r->store, STORE_PENDING, key, is_after, &key, &value);
+        if (e != ERR_OK)
+            return e == ERR_NOT_FOUND ? ERR_OK : round_check(r, e);
+        no = lanes_no(key);
+        is_after = true;
+        is_ahead = record_get_pending(key, value, &p, &fault) == ERR_OK && p.is_ahead;
+        if (is_ahead)
+            e = is_behind(r, &p, &is_ahead);
+        if (e != ERR_OK)
+            return e;
+        if (is_ahead && ahead_find(r->ahead, p.document) == 0)
+            ahead_add(r->ahead, p.document, p.no);
+        key = slice_of(&no, sizeof no);
+    }
+}
+
+/* ---- named after all ----------------------------------------------------------------- */
+
+/* The checkpoint of the oldest is written. */
+static enum err name_oldest(struct round *r)
+{
+    struct checkpoint_record c;
+    struct pending p;
+    uint64_t no = ahead_oldest(r->ahead);
+    enum err e = round_pending_at(r, no, &p);
+
+    if (e == ERR_OK) {
+        e = round_load_numbered(r, p.document, p.id, &c);
+        if (e == ERR_OK)
+            e = round_save(r, c.id, &c);
+    }
+    if (!r->failed && ahead_oldest(r->ahead) == no)
+        ahead_drop_oldest(r->ahead); /* it is damaged, or its checkpoint is */
+    return r->failed ? ERR_STORE : ERR_OK;
+}
+
+static bool is_too_old(const struct round *r)
+{
+    uint64_t oldest = ahead_oldest(r->ahead);
+
+    return oldest != 0 && (lane_arrival(oldest) + SPAN_MAX < r->counters.next_no ||
+                           ahead_count(r->ahead) > AHEAD_MAX / 4 * 3);
+}
+
+enum err round_end_ahead(struct round *r)
+{
+    enum err e = ERR_OK;
+
+    for (int i = 0; i < NAMED_ONCE && e == ERR_OK && is_too_old(r); i++)
+        e = name_oldest(r);
+    r->counters.ahead_from = lane_arrival(ahead_oldest(r->ahead));
+    return e;
+}
+
+enum err round_name_all(struct round *r)
+{
+    enum err e = ERR_OK;
+
+    while (e == ERR_OK && ahead_count(r->ahead) > 0)
+        e = name_oldest(r);
+    return e;
+}
