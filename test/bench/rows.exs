@@ -50,12 +50,20 @@ defmodule Bench.Rows do
 
   defp id(n), do: "#{System.unique_integer([:positive])}_#{n}"
 
+  # New ids, as a tuple: as runs have them, or each higher than all before.
+  defp ids(:random, n), do: List.to_tuple(for(_ <- 1..n, do: uuid()))
+
+  defp ids(:rising, n) do
+    from = System.unique_integer([:positive, :monotonic]) * 1_000_000
+    List.to_tuple(for i <- 1..n, do: "run_#{String.pad_leading(Integer.to_string(from + i), 20, "0")}")
+  end
+
   # ---- the asynchronous form against the sink in the VM and against the link
 
   defp async do
     stub = start_stub()
     {casts, in_vm} = {raw_casts(), in_vm(stub, [1, 16, 64])}
-    {ours, ceiling} = with_ceiling(stub, fn -> async_sustained(stub) end)
+    {{ours, random}, ceiling} = with_ceiling(stub, fn -> async_sustained(stub) end)
     {p50, p99} = {appender_us(stub), in_vm_us(stub)}
     call = kept_vm_cpu(stub)
     stop_stub(stub)
@@ -65,6 +73,8 @@ defmodule Bench.Rows do
 
     [
       row("sustained docs/s, asynchronous API", ours.rate, "in-VM sink, best of 1/16/64", best.rate, :least, 6.0, ceiling),
+      row("sustained docs/s, asynchronous API, random ids", random.rate, "in-VM sink, best of 1/16/64", best.rate, :least, 8.0),
+      row("sustained docs/s, random ids, against rising ids", random.rate, "rising ids", ours.rate, :least, 0.6),
       row("the same, of the link", ours.rate, "raw casts into a node that only reads", casts, :least, 0.5),
       row("VM CPU us per projection, asynchronous", ours.vm_us, "in-VM sink, cheapest", cheapest, :most, 1 / 12),
       row("VM CPU us per projection, call kept, 64 callers", call, "in-VM sink, cheapest", cheapest, :most, 1 / 4),
@@ -77,16 +87,21 @@ defmodule Bench.Rows do
 
   defp async_sustained(stub) do
     s = start_sidecar(stub)
-    result = repeat(fn -> async_once(s, stub, 60_000) end)
+    fill(s, 100_000, :random)
+    {:ok, %{pending: 0}} = :convex_sidecar.flush(s.name, 120_000)
+    # in turns, so that what else goes on meets both
+    both = repeat(fn -> %{rising: async_once(s, stub, 60_000), random: async_once(s, stub, 60_000, :random)} end)
     stop_sidecar(s)
-    result
+    {by_key(both.rising), by_key(both.random)}
   end
 
-  defp async_once(s, stub, n) do
-    prefix = id("")
+  defp by_key(maps), do: for(key <- Map.keys(hd(maps)), into: %{}, do: {key, Enum.map(maps, & &1[key])})
+
+  defp async_once(s, stub, n, ids \\ :rising) do
+    ids = ids(ids, n)
     %{documents: before} = stub(stub, "/stats")
     {vm, sidecar, reductions, t0} = {vm_cpu_ns(), cpu_ns(s.pid), reductions(), now_us()}
-    parallel(2, n, fn i -> :ok = :convex_sidecar.project_async(s.name, @kind, prefix <> Integer.to_string(i), @conveyor) end)
+    parallel(2, n, fn i -> :ok = :convex_sidecar.project_async(s.name, @kind, elem(ids, i - 1), @conveyor) end)
     stub(stub, "/await/#{before + n}")
     took = now_us() - t0
 
@@ -202,8 +217,9 @@ defmodule Bench.Rows do
     us
   end
 
-  defp project(s, prefix, i) do
-    id = prefix <> Integer.to_string(i)
+  defp project(s, prefix, i), do: project(s, prefix <> Integer.to_string(i))
+
+  defp project(s, id) do
     {:ok, _} = :convex_sidecar.project(s.name, @kind, id, Source.row(id), Source.events(), %{timeout: 60_000})
   end
 
@@ -269,11 +285,9 @@ defmodule Bench.Rows do
     ~s({"path":"runtime:upsertRunSummary","format":"convex_encoded_json","args":[{"document_id":"#{summary["document_id"]}","summary":#{CanonicalJson.encode(summary)}}]})
   end
 
-  defp fill(s, n, prefix \\ nil) do
-    prefix = prefix || id("")
-
-    parallel(2, div(n, 1000), fn k ->
-      requests = for i <- 1..1000, do: Source.request("#{prefix}#{k}_#{i}")
+  defp fill(s, n, ids \\ :rising) do
+    parallel(2, div(n, 1000), fn _ ->
+      requests = for id <- Tuple.to_list(ids(ids, 1000)), do: Source.request(id)
       {:ok, _} = :convex_sidecar.batch(s.name, requests, 60_000)
     end)
   end
@@ -292,24 +306,24 @@ defmodule Bench.Rows do
         commit = lmdb(900, 1, 1500).p50_us
         echo = timed(3000, fn _ -> GenServer.call(dest, request) end).p50
         prefix = id("")
-        kept = timed(1500, fn i -> project(s, prefix, i) end).p50
-        %{kept: kept, limit: commit + echo, commit: commit, echo: echo}
+        kept = timed(1500, fn i -> project(s, prefix, i) end)
+        %{kept: kept.p50, p99: kept.p99, limit: commit + echo, commit: commit, echo: echo}
       end)
 
     many =
-      for callers <- [64, 1000] do
+      for {callers, ids, name} <- [{64, :rising, ""}, {64, :random, ", random ids"}, {1000, :rising, ""}] do
         r =
           repeat(fn ->
-            prefix = id("")
+            ids = ids(ids, 30_000)
             t0 = now_us()
-            n = parallel(callers, 30_000, fn i -> project(s, prefix, i) end)
+            n = parallel(callers, 30_000, fn i -> project(s, elem(ids, i - 1)) end)
             t1 = now_us()
             m = parallel(callers, 60_000, fn _ -> GenServer.call(dest, request, 60_000) end)
             t2 = now_us()
             %{kept: n / (t1 - t0) * 1.0e6, echo: m / (t2 - t1) * 1.0e6}
           end)
 
-        row("kept calls/s, #{callers} callers", r.kept, "echo calls", r.echo, :least, 0.7)
+        row("kept calls/s, #{callers} callers#{name}", r.kept, "echo calls", r.echo, :least, 0.7)
       end
 
     stop_sidecar(s)
@@ -324,7 +338,7 @@ defmodule Bench.Rows do
         one.limit,
         :most,
         1.25,
-        "commit #{round(median(one.commit))} us + echo #{round(median(one.echo))} us"
+        "p99 #{round(median(one.p99))} us; commit #{round(median(one.commit))} us + echo #{round(median(one.echo))} us"
       )
       | many
     ]
@@ -453,10 +467,16 @@ defmodule Bench.Rows do
   defp checkpoints do
     stub = start_stub()
 
-    [small, big] = for n <- [1000, 1_000_000], do: start_sidecar(stub) |> tap(&fill(&1, n))
+    [small, big] = for n <- [1000, 1_000_000], do: start_sidecar(stub) |> tap(&fill(&1, n, :random))
     for s <- [small, big], do: {:ok, %{pending: 0}} = :convex_sidecar.flush(s.name, 120_000)
     # in turns, so that what else goes on meets both
-    r = repeat(fn -> %{few: async_once(small, stub, 60_000).rate, many: async_once(big, stub, 60_000).rate} end)
+    once = fn s, ids -> async_once(s, stub, 60_000, ids).rate end
+
+    r =
+      repeat(fn ->
+        %{few: once.(small, :rising), many: once.(big, :rising), few_random: once.(small, :random), many_random: once.(big, :random)}
+      end)
+
     stop_sidecar(small)
     {:ok, :paused} = :convex_sidecar.pause(big.name)
     fill(big, 100_000)
@@ -467,6 +487,7 @@ defmodule Bench.Rows do
 
     [
       row("docs/s with 1,000,000 checkpoints", r.many, "with 1,000", r.few, :least, 0.85),
+      row("docs/s with 1,000,000 checkpoints, random ids", r.many_random, "with 1,000", r.few_random, :least, 0.6),
       row("start to ready, 1,000,000 checkpoints and 100,000 pending, ms", starts, "-", nil, :most, 100)
     ]
   end

@@ -217,9 +217,9 @@ defmodule Bench.Versions do
     end
   end
 
-  # What it has had written to the disk, in whole pages.
+  # What it has written to files: LMDB's pages. (write_bytes counts whole folios, of which a page is a part.)
   defp written(pid) do
-    [_, bytes] = Regex.run(~r/^write_bytes: (\d+)$/m, File.read!("/proc/#{pid}/io"))
+    [_, bytes] = Regex.run(~r/^wchar: (\d+)$/m, File.read!("/proc/#{pid}/io"))
     String.to_integer(bytes)
   end
 end

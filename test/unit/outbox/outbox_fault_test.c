@@ -96,6 +96,7 @@ static void do_all(void)
     insist(o, &b);
     insist(o, &c);
     ck_assert(c.cp.has_pending && c.cp.pending.seq == 3 && c.cp.delivered.seq == 1);
+    ck_assert(!c.cp.pending.reset); /* nothing was believed lost meanwhile */
     ck_assert_str_eq(c.fold_found, "fold");
     ck_assert(a.cp.has_pending && a.cp.pending.op == OUTBOX_REMOVE && !a.cp.has_delivered);
     ck_assert(b.cp.has_pending && b.cp.pending.seq == 3 && b.cp.is_dead);
