@@ -556,12 +556,12 @@ look(State, #data{info = Info, marks = Marks, looks = Looks0} = Data) ->
     {Due, Looks1} = convex_sidecar_looks:due(convex_sidecar_looks:asked(Looks0)),
     Can = State =/= resting andalso convex_sidecar_instance:is_up(Info),
     {Now, Later} = lists:partition(fun(Look) -> Can andalso not convex_sidecar_marks:is_busy(element(2, Look), Marks) end, Due),
-    Looks2 = lists:foldl(fun(Look, Looks) -> convex_sidecar_looks:later(element(2, Look), Looks) end, Looks1, Later),
-    Compared = [{Mark, Seen} || {compare, Mark, Seen} <- Now],
-    Read = read_ahead([Mark || {Mark, _} <- Compared], Data),
+    {Compared, Shorter} = lists:partition(fun(Look) -> element(1, Look) =:= compare end, Now),
+    Read = read_ahead([Mark || {_, Mark, _} <- Compared], Data),
+    Looks2 = lists:foldl(fun convex_sidecar_looks:later/2, Looks1, Later ++ Shorter),
     {Changed, Looks3} = convex_sidecar_looks:compare(Compared, Read, fun(Mark) -> look_at(Mark, Data) end, Looks2),
-    Shorter = [{What, Mark} || {What, Mark} <- Now],
-    step(State, missed(changed(Changed ++ [Mark || {_, Mark} <- Shorter], [Mark || {below, Mark} <- Shorter], Data#data{looks = Looks3}))).
+    Below = [Mark || {below, Mark, _} <- Shorter],
+    step(State, missed(changed(Changed ++ [Mark || {_, Mark, _} <- Shorter], Below, Data#data{looks = Looks3}))).
 
 look_at({{Kind, Id}, _} = Mark, #data{name = Name, info = Info, hand_over = HandOver}) ->
     try
@@ -572,12 +572,9 @@ look_at({{Kind, Id}, _} = Mark, #data{name = Name, info = Info, hand_over = Hand
             failed
     end.
 
-changed(Changed, Below, #data{marks = Marks, looks = Looks, below = Before} = Data) ->
+changed(Changed, Below, #data{marks = Marks, below = Before} = Data) ->
     lists:foreach(fun(Mark) -> convex_sidecar_marks:again(Mark, Marks) end, Changed),
-    Data#data{
-        looks = lists:foldl(fun convex_sidecar_looks:later/2, Looks, Changed),
-        below = maps:merge(Before, maps:from_keys(Below, true))
-    }.
+    Data#data{below = maps:merge(Before, maps:from_keys(Below, true))}.
 
 %% More was to be looked at again than can be remembered: then all of it is.
 missed(#data{looks = Looks0, marks = Marks} = Data) ->

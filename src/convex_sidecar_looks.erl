@@ -8,7 +8,7 @@
 %%
 %% One row an entity, with the source that it was handed over by last: the document is that one's.  Slots are of
 %% 100 ms; the wheel holds each entity once, `at'; when it comes by there and the entity is due later, it goes on
-%% to `slot'.
+%% to `slot'.  The wheel is a table of its own: what lies on the heap of the conveyor is collected again and again.
 %%
 %% Nothing grows without bound: there are at most dirty_limit rows.  What finds no room is noted by kind, and
 %% all of that kind is looked at when half of the rows are free.
@@ -34,11 +34,13 @@
 -define(TRANSACTION_MS, 60000).
 %% After the first answer that said that the log is shorter than the fold.
 -define(WAITS_MS, [1000, 5000, 30000]).
-%% In one group.
+%% In one group, and in one row of the wheel.
 -define(GROUP, 512).
 -define(MAX_MISSED, 100).
 %% In one group, entities that are not read together with others; and of them those whose source may raise.
 -define(SINGLE_LOOKS, 50).
+%% The next group when there was no room for all of one: those that are left have to be put back again.
+-define(SMALL_GROUP, 100).
 -define(MAX_FAILURES, 3).
 
 -record(look, {
@@ -59,18 +61,23 @@
 
 -record(looks, {
     info :: convex_sidecar_instance:info(),
-    wheel = #{} :: #{non_neg_integer() => [convex_sidecar_marks:key()]},
-    %% of slots that have passed: more than one group
-    ready = [] :: [{non_neg_integer(), [convex_sidecar_marks:key()]}],
+    %% {{Slot, No}, [Key]}
+    wheel :: ets:tid(),
+    %% the row that is being filled
+    open = none :: none | {non_neg_integer(), pos_integer(), [convex_sidecar_marks:key()]},
+    next_no = 1 :: pos_integer(),
     %% the first slot of the wheel
     first = none :: none | non_neg_integer(),
+    %% more has passed than one group
+    has_more = false :: boolean(),
+    group = ?GROUP :: pos_integer(),
     missed = #{} :: #{{convex_sidecar:kind(), convex_sidecar:source()} => true}
 }).
 
 -opaque looks() :: #looks{}.
 -type found() :: {ok, #{seen := seen(), _ => _}} | not_found.
 %% What is due: to be compared with what was seen, or sent again because its log was shorter; `below': for the last time.
--type look() :: {compare, mark(), seen()} | {again | below, mark()}.
+-type look() :: {compare | again | below, mark(), #look{}}.
 
 %% ---- for everybody
 
@@ -102,7 +109,7 @@ until(false) -> 0.
 open(#{looks := Table} = Info) ->
     lists:foldl(
         fun(#look{slot = Slot} = Look, Looks) -> put_at(max(Slot, slot(now_ms())), Look#look{at = none}, Looks) end,
-        #looks{info = Info},
+        #looks{info = Info, wheel = ets:new(?MODULE, [ordered_set, private])},
         ets:tab2list(Table)
     ).
 
@@ -169,7 +176,7 @@ refused({Key, _Source}, #looks{info = #{looks := Table}} = Looks) ->
 
 %% @doc When due/1 has something to give.
 -spec next(looks()) -> none | soon | non_neg_integer().
-next(#looks{ready = [_ | _]}) -> soon;
+next(#looks{has_more = true}) -> soon;
 next(#looks{first = First}) -> First.
 
 %% @doc How long it is until then.
@@ -179,66 +186,76 @@ ms_until(Slot) -> max(0, Slot * ?SLOT_MS - now_ms()).
 
 %% @doc A group of what is due.  Each has to go to compare/4 or later/2.
 -spec due(looks()) -> {[look()], looks()}.
-due(#looks{wheel = Wheel, ready = Ready} = Looks) ->
+due(#looks{group = Group} = Looks0) ->
     Now = now_ms() div ?SLOT_MS,
-    Slots = lists:sort([Slot || Slot <- maps:keys(Wheel), Slot =< Now]),
-    Passed = [{Slot, maps:get(Slot, Wheel)} || Slot <- Slots],
-    Left = maps:without(Slots, Wheel),
-    group(?GROUP, [], first(Looks#looks{wheel = Left, ready = Ready ++ Passed}), Now).
+    {Due, Looks} = group(Group, [], closed(Looks0), Now),
+    #looks{first = First} = Next = first(Looks),
+    {lists:reverse(Due), Next#looks{has_more = is_integer(First) andalso First =< Now}}.
 
-group(Room, Group, #looks{ready = Ready} = Looks, _Now) when Room =:= 0; Ready =:= [] ->
-    {lists:reverse(Group), Looks};
-group(Room, Group, #looks{ready = [{_, []} | Ready]} = Looks, Now) ->
-    group(Room, Group, Looks#looks{ready = Ready}, Now);
-group(Room, Group, #looks{ready = [{At, [Key | Keys]} | Ready], info = #{looks := Table}} = Looks0, Now) ->
-    Looks = Looks0#looks{ready = [{At, Keys} | Ready]},
-    case ets:lookup(Table, Key) of
-        [#look{at = At, slot = Slot} = Look] when Slot > Now ->
-            group(Room, Group, put_at(Slot, Look#look{at = none}, Looks), Now);
-        [#look{at = At} = Look] ->
-            ets:insert(Table, Look#look{at = none}),
-            group(Room - 1, [to_do(Look) | Group], Looks, Now);
-        %% It is elsewhere on the wheel by now, or done.
+group(0, Group, Looks, _Now) ->
+    {Group, Looks};
+group(Room, Group, #looks{wheel = Wheel} = Looks, Now) ->
+    case ets:first(Wheel) of
+        {At, _} = Row when At =< Now ->
+            [{_, Keys}] = ets:take(Wheel, Row),
+            row(Keys, Row, Room, Group, Looks, Now);
         _ ->
-            group(Room, Group, Looks, Now)
+            {Group, Looks}
     end.
 
-to_do(#look{key = Key, source = Source, since = none, seen = Seen}) ->
-    {compare, {Key, Source}, Seen};
-to_do(#look{key = Key, source = Source, since = Since}) ->
+row([], _Row, Room, Group, Looks, Now) ->
+    group(Room, Group, Looks, Now);
+row(Keys, Row, 0, Group, #looks{wheel = Wheel} = Looks, _Now) ->
+    ets:insert(Wheel, {Row, Keys}),
+    {Group, Looks};
+row([Key | Keys], {At, _} = Row, Room, Group, #looks{info = #{looks := Table}} = Looks, Now) ->
+    case ets:lookup(Table, Key) of
+        [#look{at = At, slot = Slot} = Look] when Slot > Now ->
+            row(Keys, Row, Room, Group, put_at(Slot, Look#look{at = none}, Looks), Now);
+        [#look{at = At} = Look] ->
+            ets:update_element(Table, Key, {#look.at, none}),
+            row(Keys, Row, Room - 1, [to_do(Look#look{at = none}) | Group], Looks, Now);
+        %% It is elsewhere on the wheel by now, or done.
+        _ ->
+            row(Keys, Row, Room, Group, Looks, Now)
+    end.
+
+to_do(#look{key = Key, source = Source, since = none} = Look) ->
+    {compare, {Key, Source}, Look};
+to_do(#look{key = Key, source = Source, since = Since} = Look) ->
     case now_ms() - Since >= lists:last(?WAITS_MS) of
-        true -> {below, {Key, Source}};
-        false -> {again, {Key, Source}}
+        true -> {below, {Key, Source}, Look};
+        false -> {again, {Key, Source}, Look}
     end.
 
 %% @doc Those that are not as they were sent.  `Read' are those that were read together, `Ask' reads one.
--spec compare([{mark(), seen()}], #{mark() => found()}, fun((mark()) -> found() | failed), looks()) -> {[mark()], looks()}.
+-spec compare([look()], #{mark() => found()}, fun((mark()) -> found() | failed), looks()) -> {[mark()], looks()}.
 compare(Due, Read, Ask, Looks) ->
-    Begin = {?SINGLE_LOOKS, ?MAX_FAILURES, [], Looks},
+    Begin = {?SINGLE_LOOKS, ?MAX_FAILURES, [], Looks#looks{group = ?GROUP}},
     {_, _, Changed, Left} = lists:foldl(fun(Look, Acc) -> compare_one(Look, Read, Ask, Acc) end, Begin, Due),
     {Changed, Left}.
 
-compare_one({Mark, Seen}, Read, _Ask, Acc) when is_map_key(Mark, Read) ->
-    found(maps:get(Mark, Read), Mark, Seen, Acc);
+compare_one({_, Mark, _} = Look, Read, _Ask, Acc) when is_map_key(Mark, Read) ->
+    found(maps:get(Mark, Read), Look, Acc);
 %% No room in the group: in the next one.
-compare_one({Mark, _}, _Read, _Ask, {0, Failures, Changed, Looks}) ->
-    {0, Failures, Changed, put_in(0, find(Mark, Looks), Looks)};
+compare_one({_, _, Look}, _Read, _Ask, {0, Failures, Changed, Looks}) ->
+    {0, Failures, Changed, put_in(0, Look, Looks#looks{group = ?SMALL_GROUP})};
 %% The event log is ill.
-compare_one({Mark, _}, _Read, _Ask, {Room, 0, Changed, Looks}) ->
-    {Room, 0, Changed, later(Mark, Looks)};
-compare_one({Mark, Seen}, _Read, Ask, {Room, Failures, Changed, Looks}) ->
-    found(Ask(Mark), Mark, Seen, {Room - 1, Failures, Changed, Looks}).
+compare_one(Look, _Read, _Ask, {Room, 0, Changed, Looks}) ->
+    {Room, 0, Changed, later(Look, Looks)};
+compare_one({_, Mark, _} = Look, _Read, Ask, {Room, Failures, Changed, Looks}) ->
+    found(Ask(Mark), Look, {Room - 1, Failures, Changed, Looks}).
 
-found(failed, Mark, _Seen, {Room, Failures, Changed, Looks}) ->
-    {Room, Failures - 1, Changed, later(Mark, Looks)};
-found({ok, #{seen := Other}}, Mark, Seen, {Room, Failures, Changed, Looks}) when Other =/= Seen ->
-    {Room, Failures, [Mark | Changed], Looks};
-found(_SameOrGone, Mark, _Seen, {Room, Failures, Changed, Looks}) ->
-    {Room, Failures, Changed, done(find(Mark, Looks), Looks)}.
+found(failed, Look, {Room, Failures, Changed, Looks}) ->
+    {Room, Failures - 1, Changed, later(Look, Looks)};
+found({ok, #{seen := Other}}, {_, Mark, #look{seen = Seen}} = Look, {Room, Failures, Changed, Looks}) when Other =/= Seen ->
+    {Room, Failures, [Mark | Changed], later(Look, Looks)};
+found(_SameOrGone, {_, _, Look}, {Room, Failures, Changed, Looks}) ->
+    {Room, Failures, Changed, done(Look, Looks)}.
 
 %% @doc It is marked, on its way, or could not be looked at.
--spec later(mark(), looks()) -> looks().
-later(Mark, Looks) -> put_in(?AGAIN_MS, find(Mark, Looks), Looks).
+-spec later(look(), looks()) -> looks().
+later({_, _, Look}, Looks) -> put_in(?AGAIN_MS, Look, Looks).
 
 %% @doc The kinds of which something was not looked at, once there is room.
 -spec missed(looks()) -> {[{convex_sidecar:kind(), convex_sidecar:source()}], looks()}.
@@ -288,23 +305,39 @@ put_at(Slot, #look{at = At} = Look, #looks{info = #{looks := Table}} = Looks) wh
     ets:insert(Table, Look#look{slot = Slot}),
     Looks;
 put_at(Slot, #look{key = {Kind, _} = Key, source = Source, at = At} = Look, Looks) ->
-    #looks{info = #{looks := Table, dirty_limit := Limit}, wheel = Wheel, first = First, missed = Missed} = Looks,
+    #looks{info = #{looks := Table, dirty_limit := Limit}, missed = Missed} = Looks,
     case is_integer(At) orelse ets:info(Table, size) < Limit orelse ets:member(Table, Key) of
         true ->
             ets:insert(Table, Look#look{slot = Slot, at = Slot}),
-            Keys = maps:get(Slot, Wheel, []),
-            Looks#looks{wheel = Wheel#{Slot => [Key | Keys]}, first = earlier(Slot, First)};
+            on_wheel(Slot, Key, Looks);
         false when map_size(Missed) < ?MAX_MISSED ->
             Looks#looks{missed = Missed#{{Kind, Source} => true}};
         false ->
             Looks
     end.
 
+%% Those of one batch, or of one group, come one after the other and go to one slot: they are a row.
+on_wheel(Slot, Key, #looks{open = {Slot, Count, Keys}} = Looks) when Count < ?GROUP ->
+    Looks#looks{open = {Slot, Count + 1, [Key | Keys]}};
+on_wheel(Slot, Key, Looks) ->
+    #looks{first = First} = Closed = closed(Looks),
+    Closed#looks{open = {Slot, 1, [Key]}, first = earlier(Slot, First)}.
+
+closed(#looks{open = none} = Looks) ->
+    Looks;
+closed(#looks{open = {Slot, _, Keys}, wheel = Wheel, next_no = No} = Looks) ->
+    ets:insert(Wheel, {{Slot, No}, Keys}),
+    Looks#looks{open = none, next_no = No + 1}.
+
 earlier(Slot, none) -> Slot;
 earlier(Slot, First) -> min(Slot, First).
 
-first(#looks{wheel = Wheel} = Looks) when map_size(Wheel) =:= 0 -> Looks#looks{first = none};
-first(#looks{wheel = Wheel} = Looks) -> Looks#looks{first = lists:min(maps:keys(Wheel))}.
+first(#looks{wheel = Wheel} = Looks0) ->
+    Looks = closed(Looks0),
+    case ets:first(Wheel) of
+        '$end_of_table' -> Looks#looks{first = none};
+        {Slot, _} -> Looks#looks{first = Slot}
+    end.
 
 millis(Native) -> erlang:convert_time_unit(Native, native, millisecond).
 

@@ -87,6 +87,28 @@ defmodule ConvexSidecar.LooksTest do
     assert :counters.get(counter, 1) - before <= 24
   end
 
+  test "what waits for its look does not lie on the heap of the conveyor", %{log: {_, arg} = log} do
+    {name, _fake} = start_fake()
+    conveyor = name |> :convex_sidecar_instance.conveyor_name() |> Process.whereis()
+    for i <- 1..5000, do: MemoryLog.add(log, "r#{i}", 1)
+    for i <- 1..5000, do: mark(name, {Many, {arg, :counters.new(1, [])}}, "r#{i}")
+    settle(name)
+    :erlang.garbage_collect(conveyor)
+    assert looks(name) == 5000
+    {_, sizes} = Process.info(conveyor, :garbage_collection_info)
+    assert sizes[:heap_size] + sizes[:old_heap_size] < 20_000
+  end
+
+  test "those that are read one by one have all their looks, some in each group", %{log: log} do
+    {name, fake} = start_fake()
+    for i <- 1..300, do: MemoryLog.add(log, "r#{i}", 1)
+    for i <- 1..300, do: mark(name, log, "r#{i}")
+    settle(name)
+    for i <- 1..300, do: MemoryLog.update(log, "r#{i}", %{status: "done"})
+    wait_until(fn -> Enum.all?(1..300, &(document(fake, "r#{&1}").row.status == "done")) end, 8000)
+    wait_until(fn -> looks(name) == 0 end, 10_000)
+  end
+
   test "what is marked in a transaction is looked at until it is there", %{log: {_, arg} = log} do
     {name, fake} = start_fake()
     source = {Many, {arg, :counters.new(1, [])}}
