@@ -64,7 +64,11 @@ below(Request) ->
 
 %% @private
 hand_over(Name, Requests) ->
-    Known = [setelement(6, Request, convex_sidecar_instance:known_options(Name, element(6, Request))) || Request <- Requests],
+    Known =
+        case convex_sidecar_instance:knows_all(Name) of
+            true -> Requests;
+            false -> [setelement(6, R, convex_sidecar_instance:known_options(Name, element(6, R))) || R <- Requests]
+        end,
     convex_sidecar:send_request(Name, {batch, Known}).
 
 %% @private

@@ -15,7 +15,7 @@
 -module(convex_sidecar_instance).
 
 -export([open/2, close/1, lookup/1, destination/1, set_node/2, set_up/2, is_up/1]).
--export([health/1, with_tables/3, known_options/2, is_older/2]).
+-export([health/1, with_tables/3, knows_all/1, known_options/2, is_older/2]).
 -export([state_name/1, watch_name/1, port_name/1, conveyor_name/1, sweeper_name/1, sup_name/1]).
 -export([hint/2, hint/3, remember/2, remember/4, forget/3]).
 -export([log/5, word/1]).
@@ -155,18 +155,21 @@ is_up(#{flags := Flags}) -> atomics:get(Flags, ?UP) =:= 1.
 
 %% @doc Those of the options of a projection that the program over there knows, as far as it has told.
 -spec known_options(convex_sidecar:server(), #{atom() => term()}) -> #{atom() => term()}.
-known_options(Name, Options) when is_atom(Name) ->
+known_options(Server, Options) ->
+    case knows_all(Server) of
+        true -> Options;
+        false -> maps:without(?SINCE_0_2, Options)
+    end.
+
+%% @doc Whether that program knows all of them, as far as it has told.
+-spec knows_all(convex_sidecar:server()) -> boolean().
+knows_all(Name) when is_atom(Name) ->
     case lookup(Name) of
-        {ok, #{flags := Flags}} ->
-            case atomics:get(Flags, ?OLDER) of
-                1 -> maps:without(?SINCE_0_2, Options);
-                0 -> Options
-            end;
-        error ->
-            Options
+        {ok, #{flags := Flags}} -> atomics:get(Flags, ?OLDER) =:= 0;
+        error -> true
     end;
-known_options(_Elsewhere, Options) ->
-    Options.
+knows_all(_Elsewhere) ->
+    true.
 
 %% @doc Whether a refusal says only that the program is older than this package: then the same is to be
 %% asked without what it does not know (known_options/2).

@@ -71,25 +71,43 @@
 -spec mark(convex_sidecar_instance:name(), convex_sidecar:kind(), convex_sidecar:entity_id(),
     convex_sidecar:source()) -> ok | {error, unavailable | busy}.
 mark(Name, Kind, Id, Source) ->
-    with_tables(Name, fun(#{dirty_limit := Limit} = Info) -> mark_in(Info, {{Kind, Id}, Source}, Limit) end).
+    case convex_sidecar_instance:lookup(Name) of
+        {ok, #{dirty_limit := Limit} = Info} -> mark_in(Info, {{Kind, Id}, Source}, Limit);
+        error -> {error, unavailable}
+    end.
 
 %% @doc The same, with a limit other than the instance's own.
 -spec mark(convex_sidecar_instance:name(), convex_sidecar:kind(), convex_sidecar:entity_id(),
     convex_sidecar:source(), pos_integer()) -> ok | {error, unavailable | busy}.
 mark(Name, Kind, Id, Source, Limit) ->
-    with_tables(Name, fun(Info) -> mark_in(Info, {{Kind, Id}, Source}, Limit) end).
+    case convex_sidecar_instance:lookup(Name) of
+        {ok, Info} -> mark_in(Info, {{Kind, Id}, Source}, Limit);
+        error -> {error, unavailable}
+    end.
 
+%% What an append pays for: no more calls, closures and writes than it needs.
 mark_in(#{dirty := Dirty} = Info, {{Kind, _Id}, Source} = Mark, Limit) ->
-    case ets:info(Dirty, size) < Limit of
-        true -> ets:insert_new(Dirty, {Mark}) andalso wake(Info);
-        false -> ets:member(Dirty, Mark) orelse sweep(Info, Kind, Source, pending)
+    try
+        case ets:info(Dirty, size) < Limit of
+            true ->
+                _ = ets:insert_new(Dirty, {Mark}) andalso wake(Info),
+                ok;
+            false ->
+                case ets:member(Dirty, Mark) of
+                    true -> ok;
+                    false -> sweep(Info, Kind, Source, pending)
+                end
+        end
+    catch
+        %% The tables have gone with the supervisor that stopped.
+        error:badarg -> {error, unavailable}
     end.
 
 %% @doc Every entity of the kind may have changed, or may never have been handed over.
 -spec mark_all(convex_sidecar_instance:name(), convex_sidecar:kind(), convex_sidecar:source()) ->
     ok | {error, unavailable | busy}.
 mark_all(Name, Kind, Source) ->
-    with_tables(Name, fun(Info) -> sweep(Info, Kind, Source, asked) end).
+    convex_sidecar_instance:with_tables(Name, {error, unavailable}, fun(Info) -> sweep(Info, Kind, Source, asked) end).
 
 %% @doc Whether anything of this source is still to be done.  While marks come and go, false may be wrong.
 -spec has_any(convex_sidecar_instance:name(), convex_sidecar:source()) -> boolean().
@@ -104,18 +122,13 @@ has_any(Name, Source) ->
             ets:select_count(Dirty, [{{{'_', '$1'}}, Is, [true]}]) > 0
     end).
 
-with_tables(Name, Fun) ->
-    case convex_sidecar_instance:with_tables(Name, {error, unavailable}, Fun) of
-        {error, _} = Error -> Error;
-        _ -> ok
-    end.
-
 %% `pending' over `sweeping': the sweep that is under way may have passed this id.
 sweep(#{sweeps := Sweeps} = Info, Kind, Source, Why) ->
     case ets:info(Sweeps, size) < ?MAX_SWEEPS orelse ets:member(Sweeps, {Kind, Source}) of
         true ->
             ets:insert(Sweeps, {{Kind, Source}, Why}),
-            wake(Info);
+            _ = wake(Info),
+            ok;
         false ->
             {error, busy}
     end.
