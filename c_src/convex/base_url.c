@@ -64,6 +64,9 @@ const char *base_url_read(struct base_url *out, const char *text)
         /* It has a scheme and a host: url_fault.  test/fuzz/config_fuzz.c tries others. */
         PRE(curl_url_get(url, CURLUPART_URL, &whole, 0) == CURLUE_OK);
         PRE(curl_url_get(url, CURLUPART_HOST, &host, 0) == CURLUE_OK);
+        why = url_fault(url, whole); /* it is read again, with a path (http.c) */
+    }
+    if (why == NULL) {
         for (len = strlen(whole); len && whole[len - 1] == '/';)
             len--;
         out->text = base_strndup(whole, len);

@@ -52,9 +52,10 @@ struct headers {
 
 struct call {
     CURL *easy;
+    CURLU *url; /* that of the handle, read once */
     struct http *owner;
     struct headers *headers;
-    char *path;    /* what the handle's URL ends with; heap, NULL: it has none yet */
+    char *path;    /* what it ends with; heap, NULL: it has none yet */
     uint8_t *body; /* heap; NULL for GET */
     size_t body_len;
     struct buf answer;
@@ -74,7 +75,7 @@ struct http {
     CURLM *multi;
     struct base_url base_url;
     char *extra_header;
-    char *ca_file, *user_agent; /* NULL: the system's, none */
+    char *ca_file, *user_agent_line; /* NULL: the system's, none */
     long connect_timeout_ms, timeout_ms;
     size_t max_answer_bytes;
     /* of the owner's thread */
@@ -100,14 +101,17 @@ static struct curl_slist *add_line(struct curl_slist *lines, const char *line)
     return longer;
 }
 
+/* libcurl prints a header that is an option of its own into a text, and that text, byte by byte,
+ * into the request; a line of ours it prints once. */
 static struct curl_slist *add_shared(struct curl_slist *lines, const char *authorization,
-                                     const char *extra)
+                                     const struct http *h)
 {
-    lines = add_line(lines, "Accept: application/json");
-    if (extra)
-        lines = add_line(lines, extra);
-    if (authorization)
-        lines = add_line(lines, authorization);
+    const char *const shared[] = {h->user_agent_line, "Accept-Encoding: identity",
+                                  "Accept: application/json", h->extra_header, authorization};
+
+    for (size_t i = 0; i < sizeof shared / sizeof *shared; i++)
+        if (shared[i] != NULL)
+            lines = add_line(lines, shared[i]);
     return lines;
 }
 
@@ -126,16 +130,16 @@ static char *secret_of(const char *authorization)
     return strlen(secret) >= SECRET_BYTES_MIN ? base_strndup(secret, strlen(secret)) : NULL;
 }
 
-static struct headers *headers_new(const char *authorization, const char *extra)
+static struct headers *headers_new(const char *authorization, const struct http *h)
 {
     struct headers *headers = base_alloc(sizeof *headers);
 
     headers->users = 1;
     headers->secret = secret_of(authorization);
-    headers->get = add_shared(NULL, authorization, extra);
+    headers->get = add_shared(NULL, authorization, h);
     headers->post = add_line(NULL, "Content-Type: application/json");
     headers->post = add_line(headers->post, "Expect:"); /* no 100-continue: a round trip less */
-    headers->post = add_shared(headers->post, authorization, extra);
+    headers->post = add_shared(headers->post, authorization, h);
     return headers;
 }
 
@@ -169,7 +173,7 @@ void http_set_authorization(struct http *h, const char *value)
         buf_byte(&line, 0);
     }
     headers_release(h->headers);
-    h->headers = headers_new((const char *)line.data, h->extra_header);
+    h->headers = headers_new((const char *)line.data, h);
     if (line.data)
         explicit_bzero(line.data, line.cap);
     buf_free(&line);
@@ -255,7 +259,8 @@ static struct call *call_new(struct http *h)
 
     c->owner = h;
     c->easy = curl_easy_init();
-    PRE(c->easy != NULL);
+    c->url = curl_url();
+    PRE(c->easy != NULL && c->url != NULL);
     SET(c->easy, CURLOPT_PRIVATE, c);
     SET(c->easy, CURLOPT_ERRORBUFFER, c->error);
     SET(c->easy, CURLOPT_WRITEFUNCTION, take_answer);
@@ -279,14 +284,13 @@ static struct call *call_new(struct http *h)
     SET(c->easy, CURLOPT_TCP_KEEPINTVL, 15L);
     SET(c->easy, CURLOPT_DNS_CACHE_TIMEOUT, 0L); /* a new connection asks for the name anew ... */
     SET(c->easy, CURLOPT_MAXLIFETIME_CONN, CONNECTION_MAX_S); /* ... and none lives for ever */
-    /* Not compressed, please; what is all the same libcurl decodes, once it was asked for any. */
+    /* Not compressed, please (add_shared); what is all the same libcurl decodes, once this is set.
+     */
     SET(c->easy, CURLOPT_ACCEPT_ENCODING, "identity");
     SET(c->easy, CURLOPT_SSL_VERIFYPEER, 1L);
     SET(c->easy, CURLOPT_SSL_VERIFYHOST, 2L);
     if (h->ca_file)
         SET(c->easy, CURLOPT_CAINFO, h->ca_file);
-    if (h->user_agent)
-        SET(c->easy, CURLOPT_USERAGENT, h->user_agent);
     if (h->base_url.is_loopback) /* http_proxy in the environment is not meant for this machine */
         SET(c->easy, CURLOPT_PROXY, "");
     return c;
@@ -296,11 +300,14 @@ static struct call *call_new(struct http *h)
 static void call_free(struct call *c)
 {
     curl_easy_cleanup(c->easy);
+    curl_url_cleanup(c->url);
+    headers_release(c->headers);
     free(c->path);
     buf_free(&c->answer);
     free(c);
 }
 
+/* A URL given as text libcurl would read anew for each call. */
 static void set_path(struct call *c, const char *path)
 {
     struct buf url = {0};
@@ -309,7 +316,9 @@ static void set_path(struct call *c, const char *path)
         return;
     buf_printf(&url, "%s%s", c->owner->base_url.text, path);
     buf_byte(&url, 0);
-    SET(c->easy, CURLOPT_URL, (char *)url.data);
+    /* base_url.c has read the beginning; the paths are ours. */
+    PRE(curl_url_set(c->url, CURLUPART_URL, (char *)url.data, 0) == CURLUE_OK);
+    SET(c->easy, CURLOPT_CURLU, c->url);
     buf_free(&url);
     free(c->path);
     c->path = base_strndup(path, strlen(path));
@@ -571,6 +580,17 @@ static char *copy_or_null(const char *text)
     return text && text[0] ? base_strndup(text, strlen(text)) : NULL;
 }
 
+static char *user_agent_line(const char *name)
+{
+    struct buf line = {0};
+
+    if (name == NULL || name[0] == '\0')
+        return NULL;
+    buf_printf(&line, "User-Agent: %s", name);
+    buf_byte(&line, 0);
+    return (char *)line.data; /* heap, as all of a buf */
+}
+
 enum err http_open(const struct http_options *options, struct http **out, struct fault *fault)
 {
     struct http *h = base_alloc(sizeof *h);
@@ -590,11 +610,11 @@ enum err http_open(const struct http_options *options, struct http **out, struct
         goto err0;
     }
     h->extra_header = copy_or_null(options->extra_header);
-    h->user_agent = copy_or_null(options->user_agent);
+    h->user_agent_line = user_agent_line(options->user_agent);
     h->connect_timeout_ms = options->connect_timeout_ms;
     h->timeout_ms = options->timeout_ms;
     h->max_answer_bytes = options->max_answer_bytes;
-    h->headers = headers_new(NULL, h->extra_header);
+    h->headers = headers_new(NULL, h);
     h->wires = wires_new();
     h->multi = curl_multi_init();
     PRE(h->multi != NULL);
@@ -629,7 +649,7 @@ void http_close(struct http *h)
         PRE(curl_multi_cleanup(h->multi) == CURLM_OK);
     wires_free(h->wires);
     headers_release(h->headers);
-    free(h->user_agent);
+    free(h->user_agent_line);
     free(h->ca_file);
     free(h->extra_header);
     base_url_free(&h->base_url);

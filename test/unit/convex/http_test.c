@@ -162,9 +162,9 @@ TEST(a_post_is_these_bytes)
     http_post_json(h, "/api/mutation", heap_body("{\"a\":1}"), on_done, &r);
     settle(&s, h, &r);
     snprintf(expected, sizeof expected,
-             "POST /api/mutation HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nUser-Agent: test/1\r\n"
-             "Accept-Encoding: identity\r\nContent-Type: application/json\r\nAccept: "
-             "application/json\r\n"
+             "POST /api/mutation HTTP/1.1\r\nHost: 127.0.0.1:%d\r\n"
+             "Content-Type: application/json\r\nUser-Agent: test/1\r\n"
+             "Accept-Encoding: identity\r\nAccept: application/json\r\n"
              "Convex-Client: test-1.0.0\r\nAuthorization: Convex a|b\r\n"
              "Content-Length: 7\r\n\r\n{\"a\":1}",
              s.port);
