@@ -20,7 +20,7 @@ function convex(words, output) {
   const cli = join(__dirname, "node_modules/convex/bin/main.js");
   const out = output ? "pipe" : "inherit";
   const run = spawnSync(process.execPath, [cli, ...words], { cwd: __dirname, encoding: "utf8", maxBuffer: 1 << 28, stdio: ["inherit", out, out], timeout: output ? ASK_S * 1000 : undefined });
-  const late = run.error && run.error.code === "ETIMEDOUT" ? `no answer within ${ASK_S} s: is the URL right, and the admin key that deployment's?` : "";
+  const late = run.error && run.error.code === "ETIMEDOUT" ? `no answer within ${ASK_S} s: is the URL right, and the admin key that deployment's? CONVEX_ASK_SECONDS=${10 * ASK_S} waits longer.` : "";
   return { status: run.status === null ? 1 : run.status, stdout: run.stdout || "", stderr: late || run.stderr || "" };
 }
 

@@ -21,8 +21,11 @@ const check = (name, ok, seen) => {
 };
 
 // ---- types
-const types = node("node_modules/typescript/bin/tsc", "-p", "tsconfig.deployed.json");
-check("the functions typecheck without @types/node", types.status === 0, types.text);
+for (const typescript of ["typescript", "typescript-6"]) {
+  const { version } = JSON.parse(readFileSync(join(here, "node_modules", typescript, "package.json")));
+  const types = node(`node_modules/${typescript}/bin/tsc`, "-p", "tsconfig.deployed.json");
+  check(`the functions typecheck without @types/node, TypeScript ${version}`, types.status === 0, types.text);
+}
 
 // ---- kinds
 const kinds = spawnSync("awk", ["-v", "to=ts", "-f", "tools/kinds.awk", "priv/kinds.ini"], { encoding: "utf8", cwd: join(here, "../..") });
