@@ -39,12 +39,12 @@
 #define DRAIN_LOOK_MS 20
 #define TICK_MS       1000
 
-static void say_fault(const char *event, const struct fault *fault)
+static void say_fault(const char *event, const struct fault *fault, const char *next)
 {
     char quoted[600];
 
-    log_event(LOG_ERROR, event, "at=\"%s\" why=%s", fault->path,
-              log_quote(slice_str(fault->why), quoted, sizeof quoted));
+    log_event(LOG_ERROR, event, "at=\"%s\" why=%s%s", fault->path,
+              log_quote(slice_str(fault->why), quoted, sizeof quoted), next);
 }
 
 /* ---- configuration -------------------------------------------------------------- */
@@ -222,7 +222,7 @@ static int run(const struct config *c, bool managed)
         log_event(LOG_INFO, "sidecar.stopped", "pending=%llu", (unsigned long long)pending);
         e = is_damaged ? ERR_STORE : e; /* an end that a manager starts again */
     } else {
-        say_fault("sidecar.cannot_start", &fault);
+        say_fault("sidecar.cannot_start", &fault, "");
     }
     close(signals);
     return e == ERR_OK ? CLI_DONE : e == ERR_INVALID ? CLI_USAGE : CLI_ERROR;
@@ -266,7 +266,10 @@ int main(int argc, char **argv)
     if (configure(c, &k, &fault) == ERR_OK) {
         status = obey(c, &k);
     } else {
-        say_fault("config.invalid", &fault);
+        say_fault("config.invalid", &fault,
+                  k.managed
+                      ? ""
+                      : " next=\"mend it; convex_sidecar check-config reads it without starting\"");
         status = CLI_USAGE;
     }
     config_free(c);

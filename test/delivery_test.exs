@@ -375,7 +375,7 @@ defmodule DeliveryTest do
       elsewhere = Path.join(c.dir, "elsewhere")
       program = Application.app_dir(:convex_sidecar, "priv/convex_sidecar")
       assert {out, 3} = System.cmd(program, ["status", "--store", elsewhere], stderr_to_stdout: true)
-      assert out =~ elsewhere and out =~ "there is no such store; give that of a sidecar on this machine"
+      assert out =~ elsewhere and out =~ "there is no such store; next: give that of a sidecar on this machine"
     end
 
     test "the socket is its user's alone, and calls leave nothing in the log", c do
@@ -403,7 +403,7 @@ defmodule DeliveryTest do
         File.chmod!(copy, 0o755)
         args = ["--reuid=65534", "--regid=65534", "--clear-groups", copy, "status", "--store", Path.join(c.dir, "store")]
         assert {out, 3} = System.cmd("setpriv", args, stderr_to_stdout: true)
-        assert out =~ "not permitted; run this as the sidecar's user or as root"
+        assert out =~ "not permitted; next: run this as the sidecar's user or as root"
       end
     end
 

@@ -35,19 +35,22 @@ defmodule OpenAgentsRuntime.Convex.OperateTest do
 
     assert %{state: "delivered", kind: "run_summary", pending: nil, delivery: nil, dead: nil} = said = explain(c, "a")
     assert said.document_id == @run <> "a"
+    assert said.next == nil
     assert said.convex.holds == "the document"
     assert said.convex.differs == nil
     assert said.convex.actual_hash == said.delivered.projection_hash
     assert said.convex.projected_at == said.delivered.projected_at
 
     Standin.wipe(c.standin)
-    assert %{holds: "nothing", differs: "missing"} = explain(c, "a").convex
+    assert %{convex: %{holds: "nothing", differs: "missing"}, next: "`audit --repair`" <> _} = explain(c, "a")
     {text, 0} = words(c, ["explain", @run <> "a"])
     assert text =~ ~r/^state +delivered$/m and text =~ ~r/^  differs +missing$/m
   end
 
   test "explain: what nobody knows, and what is no kind's", c do
-    assert %{state: "unknown", convex: %{holds: "nothing", differs: nil}} = explain(c, "nobody")
+    assert %{state: "unknown", convex: %{holds: "nothing", differs: nil}, next: "project it" <> _} = explain(c, "nobody")
+    {text, 1} = words(c, ["clear", "some:thing"])
+    assert text =~ ~r/not_projector_owned: .*; next: give the whole id/
 
     assert {:ok, %{kind: nil, convex: %{not_asked: why}}} = :convex_sidecar.call(c.name, {:explain, "some:thing"}, 10_000)
 
@@ -64,7 +67,7 @@ defmodule OpenAgentsRuntime.Convex.OperateTest do
     assert pending(c, %{}) == []
     assert {"none\n", 0} = words(c, ["pending"])
 
-    Standin.faults(c.standin, ~s({"kind":"status","status":403,"times":0,"match":{"text":"ill_one"}}))
+    Standin.faults(c.standin, ~s({"kind":"status","status":503,"times":0,"match":{"text":"ill_one"}}))
     project(c, "ill_one")
     wait_until(fn -> pending(c, %{troubled: true}) != [] end)
     {:ok, :paused} = :convex_sidecar.call(c.name, :pause, 5000)
@@ -72,7 +75,7 @@ defmodule OpenAgentsRuntime.Convex.OperateTest do
 
     assert [ill, %{document_id: @run <> "waits", state: "waits", why: nil, attempts: 0, seq: 0, op: "upsert"}] = pending(c, %{})
     assert %{document_id: @run <> "ill_one", kind: "run_summary", state: state, why: why, attempts: n} = ill
-    assert state in ["refused", "on trial", "lone"] and why =~ "403" and n >= 1
+    assert state in ["failing", "on trial", "lone"] and why =~ "503" and n >= 1
     assert [%{document_id: @run <> "ill_one"}] = pending(c, %{troubled: true})
     assert pending(c, %{kind: "codex_worker_summary"}) == []
     assert length(pending(c, %{kind: "run_summary"})) == 2
@@ -81,7 +84,7 @@ defmodule OpenAgentsRuntime.Convex.OperateTest do
     {text, 0} = words(c, ["pending", "--troubled"])
     assert [head, row] = String.split(text, "\n", trim: true)
     assert head =~ ~r/^document_id +kind +seq +attempts +kept_at +state +why$/
-    assert row =~ ~r/^#{@run}ill_one +run_summary .*403/
+    assert row =~ ~r/^#{@run}ill_one +run_summary .*503/
     {json, 0} = words(c, ["pending", "--kind", "run_summary", "--json"])
     assert json =~ ~s("document_id":"#{@run}waits")
   end
@@ -93,6 +96,9 @@ defmodule OpenAgentsRuntime.Convex.OperateTest do
     assert %{op: "upsert", lane: "live", origin: "live", attempts: 0} = pending
     assert pending.kept_at > "2026"
     assert %{endpoint: "paused"} = delivery
+    assert explain(c, "a").next =~ "`status` says why"
+    {line, 0} = words(c, ["top", "--json"])
+    assert line =~ ~r/\A\{[^\n]*"next":"resume sends what waits"[^\n]*\}\n\z/
     {:ok, :running} = :convex_sidecar.call(c.name, :resume, 5000)
 
     wait_until(fn -> explain(c, "a").state == "delivered" end)
@@ -102,7 +108,7 @@ defmodule OpenAgentsRuntime.Convex.OperateTest do
     assert refused.why =~ "of no use"
     assert refused.is in ["lone", "refused", "on trial"]
     wait_until(fn -> project(c, "a#{unique()}") && explain(c, "bad").state == "dead" end, 20_000)
-    assert %{dead: %{why: why, attempts: attempts}, pending: nil} = explain(c, "bad")
+    assert %{dead: %{why: why, attempts: attempts}, pending: nil, next: "mend what" <> _} = explain(c, "bad")
     assert why =~ "of no use" and attempts > 0
   end
 

@@ -71,7 +71,7 @@ static int obey(const struct config *c, const struct ask *ask)
         return rebuild(c, ask);
     if (ask->top) {
         const struct cli_top_options options = {buf_view(&ask->request), ask->timeout_ms,
-                                                ask->looks};
+                                                ask->looks, ask->json};
         return cli_top_run(c->store_dir, &options);
     }
     if (ask->tap)
@@ -90,12 +90,13 @@ int cli_run(const struct config *c, const char *word, int argc, char **argv)
         return cli_store_run(c->store_dir, argc, argv);
     enum err e = cli_words_parse(word, argc, argv, &ask, why, sizeof why);
     if (e == ERR_NOT_FOUND) {
-        fprintf(stderr, "convex_sidecar: there is no word \"%s\"; convex_sidecar help lists them\n",
+        fprintf(stderr,
+                "convex_sidecar: there is no word \"%s\"; next: convex_sidecar help lists them\n",
                 word);
         return CLI_USAGE;
     }
     if (e != ERR_OK) {
-        fprintf(stderr, "convex_sidecar %s: %s; see convex_sidecar %s --help\n", word, why, word);
+        fprintf(stderr, "convex_sidecar %s: %s; next: convex_sidecar %s --help\n", word, why, word);
         return CLI_USAGE;
     }
     signal(SIGPIPE, SIG_IGN); /* standard output that nobody reads is an error to be told */

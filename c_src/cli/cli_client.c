@@ -109,7 +109,7 @@ static enum err not_understood(struct cli_client *c, term t)
     if (why.data == NULL)
         return fault_fail(
             c->fault, ERR_INVALID, NULL,
-            "it sent a message this program does not know; use the program of its version");
+            "it sent a message this program does not know; next: use the program of its version");
     return fault_fail(c->fault, ERR_CLOSED, NULL, "%.*s", (int)(why.len < 200 ? why.len : 200),
                       (const char *)why.data);
 }
@@ -135,30 +135,32 @@ static enum err not_there(struct cli_client *c, int dir_fd)
     case EACCES:
     case EPERM:
         return fault_fail(c->fault, ERR_NOT_OWNED, NULL,
-                          "not permitted; run this as the sidecar's user or as root");
+                          "not permitted; next: run this as the sidecar's user or as root");
     case EAGAIN:
-        return fault_fail(c->fault, ERR_BUSY, NULL,
-                          "it does not take the connection; is it stuck? see its log");
+        return fault_fail(
+            c->fault, ERR_BUSY, NULL,
+            "it does not take the connection; next: see in its log whether it is stuck");
     case ENOENT:
     case ENOTDIR:
     case ECONNREFUSED:
         break;
     default:
-        return fault_fail(c->fault, ERR_SYSTEM, NULL, "control.sock: %s; see the sidecar's log",
-                          strerror(errno));
+        return fault_fail(c->fault, ERR_SYSTEM, NULL,
+                          "control.sock: %s; next: see the sidecar's log", strerror(errno));
     }
     if (dir_fd < 0)
         return fault_fail(
             c->fault, ERR_NOT_FOUND, NULL,
-            "there is no such store; give that of a sidecar on this machine (--store DIR "
+            "there is no such store; next: give that of a sidecar on this machine (--store DIR "
             "or --config FILE); one elsewhere is asked from there, or from a BEAM node");
     if (faccessat(dir_fd, "control", F_OK, AT_SYMLINK_NOFOLLOW) == 0)
-        return fault_fail(c->fault, ERR_NOT_FOUND, NULL,
-                          "a sidecar of version 0.1 runs there, or was killed; ask it with its own "
-                          "program, or start it anew with this version");
+        return fault_fail(
+            c->fault, ERR_NOT_FOUND, NULL,
+            "a sidecar of version 0.1 runs there, or was killed; next: ask it with its own "
+            "program, or start it anew with this version");
     return fault_fail(
         c->fault, ERR_NOT_FOUND, NULL,
-        "is it running? start it, or give another store (--store DIR or --config FILE); if "
+        "is it running? next: start it, or give another store (--store DIR or --config FILE); if "
         "it runs, its log says why there is no control.sock");
 }
 
@@ -168,7 +170,7 @@ static enum err check_owner(struct cli_client *c, uid_t owner)
     if (geteuid() == 0 || geteuid() == owner)
         return ERR_OK;
     return fault_fail(c->fault, ERR_NOT_OWNED, NULL,
-                      "not permitted: it is user %ld's; run this as that user or as root",
+                      "not permitted: it is user %ld's; next: run this as that user or as root",
                       (long)owner);
 }
 

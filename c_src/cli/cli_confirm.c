@@ -44,11 +44,12 @@ bool cli_confirm(const char *store_dir, const char *word, const struct ask *ask)
     if (ask->yes)
         return true;
     if (isatty(STDIN_FILENO) != 1 || isatty(STDERR_FILENO) != 1) {
-        fprintf(
-            stderr,
-            "convex_sidecar %s: this %s, and there is no terminal to ask on; nothing was done.  "
-            "Say it with --yes%s\n",
-            word, ask->loss, strcmp(word, "dead") == 0 ? "" : "; --dry-run shows what it would do");
+        fprintf(stderr,
+                "convex_sidecar %s: this %s, and there is no terminal to ask on; nothing was done; "
+                "next: "
+                "give --yes%s\n",
+                word, ask->loss,
+                strcmp(word, "dead") == 0 ? "" : ", or --dry-run to see what it would do");
         return false;
     }
     fprintf(stderr, "This %s", ask->loss);

@@ -101,7 +101,9 @@ static bool is_meant(void)
     char answer[8] = "";
 
     if (!isatty(STDIN_FILENO)) {
-        fputs("convex_sidecar store drop-old: --yes says that it is meant\n", stderr);
+        fputs("convex_sidecar store drop-old: there is no way back to them, and no terminal to ask "
+              "on; nothing was done; next: give --yes\n",
+              stderr);
         return false;
     }
     printf("Remove? There is no way back to them [yes/no]: ");

@@ -325,33 +325,48 @@ static void put_reason(struct buf *b, term reason)
     }
 }
 
-static const char *hint_for(term reason)
-{
-    static const struct {
-        const char *reason, *hint;
-    } hints[] = {
-        {"audit_running", "one at a time; `audit status` shows how far it is"},
-        {"not_found", "the sidecar knows no such document"},
-        {"timeout", "not all was delivered in that time; `status` shows what waits and why"},
-        {"draining", "it is draining; `resume` opens it again"},
-        {"busy", "its queue is full; try again later"},
-        {"bad_request", "it does not know this word; are both programs of one version?"},
-    };
+/* What an error's word means, "" where it says so itself, and what to do. */
+struct hint {
+    const char *reason, *means, *next;
+};
 
-    for (size_t i = 0; i < sizeof hints / sizeof *hints; i++)
-        if (term_is(reason, hints[i].reason))
-            return hints[i].hint;
-    return NULL;
+static const struct hint *hint_for(term reason)
+{
+    static const struct hint hints[] = {
+        {"audit_running", ": one at a time",
+         "`audit status` shows how far it is, `audit cancel` ends it"},
+        {"not_found", ": the sidecar knows no such document",
+         "give the whole id, prefix and all; `dead list` and `pending` name those they are about"},
+        {"timeout", ": not all was delivered in that time", "`status` shows what waits and why"},
+        {"draining", ": nothing new is taken", "`resume` opens it again"},
+        {"busy", ": its queue is full", "try again"},
+        {"bad_request", ": it does not know this word", "use the program of the sidecar's version"},
+        {"unknown_kind", "", "`check-config` names the kinds, as [kind.NAME]"},
+        {"not_projector_owned", ": no kind's documents begin so",
+         "give the whole id, prefix and all; `check-config` names the prefixes"},
+        {"gap", "", "give the events from the first that is missing"},
+        {"invalid", "", "mend what it names"},
+        {"store", "",
+         "make room on its disk, or see in its log why it fails; it tries again by itself"},
+        {"sink_read_failed", "", "`preflight` asks Convex what a start would"},
+        {"", "", "`status` shows how it stands; docs/PROTOCOL.md says what the word means"},
+    };
+    term word = term_type(reason) == TERM_TUPLE ? term_element(reason, 0) : reason;
+    const struct hint *h = hints;
+
+    while (*h->reason && !(word != NULL && term_is(word, h->reason)))
+        h++;
+    return h;
 }
 
 static void print_error(term reason, bool json, FILE *out, FILE *err)
 {
     struct buf b = {0}, quoted = {0};
-    const char *hint = hint_for(reason);
+    const struct hint *hint = hint_for(reason);
 
     put_reason(&b, reason);
-    fprintf(err, "convex_sidecar: the sidecar answers: %.*s%s%s\n", SLICE_ARG(buf_view(&b)),
-            hint ? ": " : "", hint ? hint : "");
+    fprintf(err, "convex_sidecar: the sidecar answers: %.*s%s; next: %s\n", SLICE_ARG(buf_view(&b)),
+            hint->means, hint->next);
     if (json) {
         json_put_shown(&quoted, buf_view(&b)); /* put_reason has tamed it */
         fprintf(out, "{\"error\":%.*s}\n", SLICE_ARG(buf_view(&quoted)));

@@ -105,8 +105,7 @@ static int check(const char *dir, const struct rest *unused)
     else if (r.findings == 0)
         printf("sound\n");
     else
-        printf("damaged, %" PRIu64 " findings; see convex_sidecar store repair --help\n",
-               r.findings);
+        printf("damaged, %" PRIu64 " findings; next: convex_sidecar store repair\n", r.findings);
     cli_migrate_print_old(dir);
     return finish(r.findings == 0 ? CLI_DONE : CLI_ERROR);
 }
@@ -120,7 +119,10 @@ static int dump(const char *dir, const struct rest *unused)
     if (store_dump(dir, stdout, &damaged, &fault) != ERR_OK)
         return complain(&fault);
     if (damaged > 0)
-        fprintf(stderr, "convex_sidecar store: %" PRIu64 " lines say \"damaged\"\n", damaged);
+        fprintf(stderr,
+                "convex_sidecar store: %" PRIu64
+                " lines say \"damaged\"; next: convex_sidecar store repair\n",
+                damaged);
     return damaged == 0 ? CLI_DONE : CLI_ERROR;
 }
 
@@ -287,7 +289,7 @@ int cli_store_run(const char *dir, int argc, char **argv)
 
     if (w == NULL || !take_rest(w, argc - 1, argv + 1, &rest)) {
         fprintf(stderr, "convex_sidecar store: check, dump, repair [--anyway], export [FILE], "
-                        "import FILE, migrate [--to 1] or drop-old [--yes] is wanted; see "
+                        "import FILE, migrate [--to 1] or drop-old [--yes] is wanted; next: "
                         "convex_sidecar store --help\n");
         return CLI_USAGE;
     }
@@ -296,8 +298,10 @@ int cli_store_run(const char *dir, int argc, char **argv)
     /* Nothing is made in a directory that is no store. */
     if (snprintf(file, sizeof file, "%s/data.mdb", dir) >= (int)sizeof file ||
         realpath(dir, real) == NULL || access(file, F_OK) != 0) {
-        fprintf(stderr, "convex_sidecar store: there is no store in %s: %s\n", dir,
-                strerror(errno));
+        fprintf(stderr,
+                "convex_sidecar store: there is no store in %s: %s; next: give its folder "
+                "(--store DIR or --config FILE)\n",
+                dir, strerror(errno));
         return unknown_of(w);
     }
     if (w->held != NULL)

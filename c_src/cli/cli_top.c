@@ -334,7 +334,7 @@ static void enter(struct top *t)
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGHUP, &action, NULL);
-    t->is_terminal = isatty(STDOUT_FILENO) == 1 && isatty(STDIN_FILENO) == 1 &&
+    t->is_terminal = !t->options->json && isatty(STDOUT_FILENO) == 1 && isatty(STDIN_FILENO) == 1 &&
                      tcgetattr(STDIN_FILENO, &t->before) == 0;
     if (!t->is_terminal)
         return;
@@ -393,6 +393,12 @@ static void show(struct top *t)
     unsigned before = 1 - t->now;
     struct buf text = {0};
 
+    if (t->options->json) {
+        cli_print_json(t->maps[t->now], stdout);
+        fputc('\n', stdout);
+        fflush(stdout);
+        return;
+    }
     cli_top_put(t->maps[t->now], t->maps[before],
                 (double)(t->at_ms[t->now] - t->at_ms[before]) / 1000, t->sort, &text);
     if (t->is_terminal) {

@@ -13,6 +13,7 @@ struct cli_top_options {
     struct slice request; /* an encoded `status` */
     int64_t timeout_ms;   /* of each look */
     int64_t looks;        /* end after so many; 0: on a terminal never, else one */
+    bool json;            /* each look as one line, as `status --json` has it */
 };
 
 /**

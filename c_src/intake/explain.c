@@ -27,12 +27,13 @@
 /* What belongs to one explanation; its order's own. */
 struct explanation {
     const struct explain_wires *wires;
-    uint64_t document; /* 0: the store does not know it */
-    bool has_pending;
+    uint64_t document;              /* 0: the store does not know it */
+    bool has_pending, stands_still; /* delivery does */
+    const char *state;
     struct drift_ours ours;
 };
 
-enum { PAIRS = 8 };
+enum { PAIRS = 9 };
 
 const char *explain_state(const struct checkpoint *cp)
 {
@@ -161,10 +162,11 @@ static enum err put_dead(struct buf *b, struct round *r, struct slice id)
     return ERR_OK;
 }
 
-static void remember(struct explanation *x, const struct checkpoint *cp)
+static void remember(struct explanation *x, const struct checkpoint *cp, bool is_known)
 {
     x->document = cp->document;
     x->has_pending = cp->has_pending;
+    x->state = is_known ? explain_state(cp) : "unknown";
     x->ours = (struct drift_ours){.is_pending = cp->has_pending,
                                   .is_dead = cp->is_dead,
                                   .is_delivered = cp->has_delivered,
@@ -187,15 +189,35 @@ static enum err work_explain(struct order *d, struct round *r)
         return e;
     if (!is_known)
         cp = (struct checkpoint){0};
-    remember(x, &cp);
+    remember(x, &cp, is_known);
     b->len = 0; /* a round may be repeated */
     answer_ok_map(b, PAIRS);
     answer_key_text(b, "document_id", order_id(d));
     answer_key_word(b, "kind", d->kind != NULL ? d->kind->name : NULL);
-    answer_key_word(b, "state", is_known ? explain_state(&cp) : "unknown");
+    answer_key_word(b, "state", x->state);
     put_delivered(b, &cp);
     e = put_pending(b, r, &cp);
     return e == ERR_OK ? put_dead(b, r, order_id(d)) : e;
+}
+
+/* What an operator can do about it; NULL: nothing is to be done. */
+static const char *next_of(const struct explanation *x, enum drift finding)
+{
+    if (x->has_pending)
+        return x->stands_still ? "`status` says why delivery stands still, and what to do"
+                               : "nothing: it is sent by itself; `tap` shows it";
+    if (strcmp(x->state, "unknown") == 0)
+        return "project it: no version of it was kept here";
+    if (strcmp(x->state, "dead") == 0)
+        return "mend what `dead show` says; `dead retry` sends it at once";
+    return finding != DRIFT_NONE ? "`audit --repair`, then project it again" : NULL;
+}
+
+/* The last part is there. */
+static void end_with(struct order *d, enum drift finding)
+{
+    answer_key_word(&d->answer, "next", next_of(d->own, finding));
+    order_finish(d, NULL);
 }
 
 /* ---- Convex: the audit's thread ----------------------------------------------------------------
@@ -205,7 +227,7 @@ static void put_unasked(struct order *d, const char *why)
 {
     key_map(&d->answer, "convex", 1);
     answer_key_word(&d->answer, "not_asked", why);
-    order_finish(d, NULL);
+    end_with(d, DRIFT_NONE);
 }
 
 static void on_looked(void *arg, const struct drift_theirs *theirs, const struct fault *fault)
@@ -235,7 +257,7 @@ static void on_looked(void *arg, const struct drift_theirs *theirs, const struct
     }
     answer_key_word(b, "actual_hash", theirs != NULL && !theirs->is_removed ? hash : NULL);
     answer_key_word(b, "differs", finding == DRIFT_NONE ? NULL : drift_text(finding));
-    order_finish(d, NULL);
+    end_with(d, finding);
 }
 
 static void look(struct order *d)
@@ -260,8 +282,11 @@ static void look(struct order *d)
 static void on_placed(void *arg, const struct explain_place *place)
 {
     struct order *d = arg;
+    struct explanation *x = d->own;
     struct buf *b = &d->answer;
 
+    x->stands_still =
+        strcmp(place->endpoint, "stopped") == 0 || strcmp(place->endpoint, "paused") == 0;
     key_map(b, "delivery", 5);
     answer_key_word(b, "endpoint", place->endpoint);
     answer_key_word(b, "is", place->what);

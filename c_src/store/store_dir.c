@@ -158,7 +158,9 @@ static enum err lock(const char *dir, int fd, struct fault *fault)
             return fault_fail(fault, ERR_STORE, dir, "%s", strerror(bad));
         ssize_t n = pread(fd, pid, sizeof pid - 1, 0);
         pid[n > 0 ? strspn(pid, "0123456789") : 0] = '\0';
-        return fault_fail(fault, ERR_STORE, dir, "in use by process %s", pid[0] ? pid : "unknown");
+        return fault_fail(fault, ERR_STORE, dir,
+                          "in use by process %s; next: stop that one, or use another store",
+                          pid[0] ? pid : "unknown");
     }
     int len = snprintf(pid, sizeof pid, "%ld\n", (long)getpid());
     if (ftruncate(fd, 0) != 0 || pwrite(fd, pid, (size_t)len, 0) != len)

@@ -219,17 +219,23 @@ TEST(errors_are_sentences)
     term_put_atom(&b, "not_found");
     assert_printed(&b, false, false,
                    "! convex_sidecar: the sidecar answers: not_found: the sidecar knows no such "
-                   "document\n");
+                   "document; next: give the whole id, prefix and all; `dead list` and `pending` "
+                   "name those they are about\n");
     put_error(&b);
     term_put_tuple(&b, 2);
     term_put_atom(&b, "store");
     term_put_text(&b, "No space left on device");
     assert_printed(&b, true, false,
                    "{\"error\":\"store: No space left on device\"}\n"
-                   "! convex_sidecar: the sidecar answers: store: No space left on device\n");
+                   "! convex_sidecar: the sidecar answers: store: No space left on device; next: "
+                   "make room on its disk, or see in its log why it fails; it tries again by "
+                   "itself\n");
     term_put_version(&b);
     term_put_atom(&b, "what");
-    assert_printed(&b, false, false, "! convex_sidecar: the sidecar answers: what\n");
+    assert_printed(
+        &b, false, false,
+        "! convex_sidecar: the sidecar answers: what; next: `status` shows how it stands; "
+        "docs/PROTOCOL.md says what the word means\n");
 }
 
 TEST(what_cannot_be_json_is_named)

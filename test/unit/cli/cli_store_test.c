@@ -58,9 +58,10 @@ TEST(a_store_in_use_is_left_alone)
 {
     struct temp_dir d = temp_dir_make();
     struct outbox *o = kit_outbox(d.path);
-    char pid[64];
+    char pid[100];
 
-    snprintf(pid, sizeof pid, "in use by process %ld\n", (long)getpid());
+    snprintf(pid, sizeof pid, "in use by process %ld; next: stop that one, or use another store\n",
+             (long)getpid());
     expect(d.path, "check", 4, pid);
     expect(d.path, "dump", 1, pid);
     expect(d.path, "repair", 1, pid);

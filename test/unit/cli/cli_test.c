@@ -191,7 +191,7 @@ TEST(signs_of_life_are_no_answer)
     term_put_atom(&f->answer, "timeout");
     ck_assert_int_eq(run(f->dir, "drain", 1, argv, said), 1);
     ck_assert_str_eq(said, "convex_sidecar: the sidecar answers: timeout: not all was delivered in "
-                           "that time; `status` shows what waits and why\n"
+                           "that time; next: `status` shows what waits and why\n"
                            "{\"error\":\"timeout\"}\n");
     stop_fake(f);
 }
@@ -236,12 +236,14 @@ TEST(an_answer_that_is_no_term)
 
 TEST(an_answer_of_a_later_version)
 {
-    assert_fails(SENDS_NEWS,
-                 "it sent a message this program does not know; use the program of its version");
+    assert_fails(
+        SENDS_NEWS,
+        "it sent a message this program does not know; next: use the program of its version");
 }
 
 #define NOT_RUNNING                                                                                \
-    "is it running? start it, or give another store (--store DIR or --config FILE); if it runs, "  \
+    "is it running? next: start it, or give another store (--store DIR or --config FILE); if it "  \
+    "runs, "                                                                                       \
     "its log says why there is no control.sock"
 
 TEST(nobody_there)
@@ -249,22 +251,23 @@ TEST(nobody_there)
     char dir[] = "/tmp/cli_test.XXXXXX", target[100];
     ck_assert_ptr_nonnull(mkdtemp(dir));
     int dir_fd = open(dir, O_RDONLY | O_DIRECTORY);
-    assert_absent("/nonexistent/store",
-                  "there is no such store; give that of a sidecar on this machine (--store DIR or "
-                  "--config FILE); one elsewhere is asked from there, or from a BEAM node");
+    assert_absent(
+        "/nonexistent/store",
+        "there is no such store; next: give that of a sidecar on this machine (--store DIR or "
+        "--config FILE); one elsewhere is asked from there, or from a BEAM node");
     assert_absent(dir, NOT_RUNNING);
     close(unix_socket_listen(dir_fd, "control.sock")); /* a sidecar that was killed */
     assert_absent(dir, NOT_RUNNING);
     close(openat(dir_fd, "control", O_WRONLY | O_CREAT, 0600)); /* then one of 0.1 was started */
     for (int i = 0; i < 2; i++) {
-        assert_absent(dir,
-                      "a sidecar of version 0.1 runs there, or was killed; ask it with its own "
-                      "program, or start it anew with this version");
+        assert_absent(
+            dir, "a sidecar of version 0.1 runs there, or was killed; next: ask it with its own "
+                 "program, or start it anew with this version");
         ck_assert_int_eq(unlinkat(dir_fd, i == 0 ? "control.sock" : "control", 0), 0);
     }
     snprintf(target, sizeof target, "%s/elsewhere", dir);
     ck_assert_int_eq(symlinkat(target, dir_fd, "control.sock"), 0);
-    assert_absent(dir, "control.sock: Socket operation on non-socket; see the sidecar's log");
+    assert_absent(dir, "control.sock: Socket operation on non-socket; next: see the sidecar's log");
     ck_assert_int_eq(unlinkat(dir_fd, "control.sock", 0), 0);
     close(dir_fd);
     rmdir(dir);
@@ -290,11 +293,12 @@ TEST(another_user_is_told_so)
     char path[100];
     snprintf(path, sizeof path, "%s/control.sock", f->dir);
     if (geteuid() == 0) {
-        assert_refused(NOBODY, f->dir, "not permitted; run this as the sidecar's user or as root");
+        assert_refused(NOBODY, f->dir,
+                       "not permitted; next: run this as the sidecar's user or as root");
         ck_assert_int_eq(chmod(f->dir, 0755), 0);
         ck_assert_int_eq(chmod(path, 0666), 0);
         assert_refused(NOBODY, f->dir,
-                       "not permitted: it is user 0's; run this as that user or as root");
+                       "not permitted: it is user 0's; next: run this as that user or as root");
     }
     stop_fake(f);
 }
@@ -362,9 +366,9 @@ TEST(usage_is_status_2)
 {
     char said[4096], *argv[] = {(char *)"x"};
     ck_assert_int_eq(run("/nonexistent", "status", 1, argv, said), 2);
-    ck_assert_str_eq(said, "convex_sidecar status: too many arguments; see convex_sidecar status "
+    ck_assert_str_eq(said, "convex_sidecar status: too many arguments; next: convex_sidecar status "
                            "--help\n");
     ck_assert_int_eq(run("/nonexistent", "frob", 0, NULL, said), 2);
-    ck_assert_str_eq(said,
-                     "convex_sidecar: there is no word \"frob\"; convex_sidecar help lists them\n");
+    ck_assert_str_eq(
+        said, "convex_sidecar: there is no word \"frob\"; next: convex_sidecar help lists them\n");
 }
