@@ -237,23 +237,26 @@ void cli_help_man(FILE *out)
 
 /* ---- completion ---------------------------------------------------------------------- */
 
-/* What may follow a word: its options, and what stands in small letters in what it takes. */
+/* Whether what stands at ${at} in ${takes} has stood there before. */
+static bool is_repeated(const char *takes, const char *at, size_t len)
+{
+    char before[200], part[60];
+
+    snprintf(before, sizeof before, "%.*s", (int)(at - takes), takes);
+    snprintf(part, sizeof part, "%.*s", (int)len, at);
+    return cli_words_takes(before, part);
+}
+
+/* What may follow a word: what it takes in small letters, options among it, and the common ones. */
 static void put_candidates(const struct cli_word *w, FILE *out)
 {
-    const struct cli_option *o;
-
     for (const char *at = w->takes; *at != '\0';) {
         size_t len = strcspn(at, " []|");
-        if (len > 0 && islower((unsigned char)*at))
+        if ((islower((unsigned char)*at) || *at == '-') && !is_repeated(w->takes, at, len))
             fprintf(out, "%.*s ", (int)len, at);
         at += len + strspn(at + len, " []|");
     }
-    for (size_t i = 0; (o = cli_words_option_at(i)) != NULL; i++)
-        if (has_option(w, o))
-            fprintf(out, "%s ", o->name);
-    if (cli_words_takes(w->takes, "--managed"))
-        fputs("--managed ", out);
-    fputs("--config --store --help", out);
+    fprintf(out, "%s--config --store --help", cli_words_asks_sidecar(w) ? "--json --timeout " : "");
 }
 
 /* Options with a value, of which ${paths}: those that name files, or all others. */

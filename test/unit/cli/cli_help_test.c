@@ -24,6 +24,10 @@ TEST(the_man_page_and_the_completion_are_printed)
     manual_is("docs/man/convex_sidecar.1", text, "build/cli/cli_help_test");
     free(text);
     text = printed(cli_help_completion);
+    ck_assert_ptr_nonnull(strstr(text,
+                                 "can=\"check dump repair --anyway export import migrate --to "
+                                 "drop-old --yes --config"));
+    ck_assert_ptr_nonnull(strstr(text, "can=\"list show retry --all drop --yes --json"));
     manual_is("priv/convex_sidecar.bash-completion", text, "build/cli/cli_help_test");
     free(text);
 }
