@@ -296,7 +296,7 @@ static struct call *call_new(struct http *h)
     return c;
 }
 
-/* An idle one: it has neither headers nor a body. */
+/* An idle one: it has no body. */
 static void call_free(struct call *c)
 {
     curl_easy_cleanup(c->easy);
