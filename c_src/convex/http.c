@@ -296,12 +296,11 @@ static struct call *call_new(struct http *h)
     return c;
 }
 
-/* An idle one: it has no body. */
+/* An idle one: it has neither headers nor a body. */
 static void call_free(struct call *c)
 {
     curl_easy_cleanup(c->easy);
     curl_url_cleanup(c->url);
-    headers_release(c->headers);
     free(c->path);
     buf_free(&c->answer);
     free(c);

@@ -56,8 +56,8 @@ TEST(the_report_says_how_it_went)
           "{\"findings\":[{\"finding\":\"lost\",\"kind\":\"k\"}],\"stopped\":null}\n");
     check((const char *const[]){".", "^(error, audit_running)", "(ok, {kind: nil})", NULL}, false,
           CLI_UNKNOWN,
-          "convex_sidecar: the sidecar answers: audit_running: one at a time; `audit status` shows "
-          "how far it is\n");
+          "convex_sidecar: the sidecar answers: audit_running: one at a time; next: `audit status` "
+          "shows how far it is, `audit cancel` ends it\n");
 }
 
 #define BAR "\r\033[K"

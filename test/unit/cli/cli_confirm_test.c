@@ -32,13 +32,13 @@ TEST(without_a_terminal_nothing_is_asked)
     ck_assert_str_eq(
         said,
         "convex_sidecar clear: this forgets them, and there is no terminal to ask on; nothing was "
-        "done.  Say it with --yes; --dry-run shows what it would do\n");
+        "done; next: give --yes, or --dry-run to see what it would do\n");
     c.word = "dead";
     ck_assert_int_eq(kit_caught(confirm, &c, said), 8);
     ck_assert_str_eq(
         said,
         "convex_sidecar dead: this forgets them, and there is no terminal to ask on; nothing was "
-        "done.  Say it with --yes\n");
+        "done; next: give --yes\n");
     c.ask.yes = true;
     ck_assert_int_eq(kit_caught(confirm, &c, said), 7);
     ck_assert_str_eq(said, "");

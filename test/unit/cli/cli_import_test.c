@@ -94,7 +94,8 @@ TEST(what_breaks_a_rule_is_named_by_its_line)
           "line 3" NEITHER "line 4" NEITHER "line 5" NEITHER "line 6" NEITHER "line 7" NEITHER
           "line 8" WITHOUT "line 9" WITHOUT "line 10: is no object\n"
           "line 11: convex_sidecar: the sidecar answers: not_found: the sidecar knows no such "
-          "document\n"
+          "document; next: give the whole id, prefix and all; `dead list` and `pending` name those "
+          "they are about\n"
           "1 kept, 0 skipped (the sidecar knows something as new), 9 refused\n",
           "(batch, [" ASK(1, false) "])\n(batch, [" ASK(2, false) "])\n");
 }
@@ -121,7 +122,10 @@ TEST(only_the_first_are_named)
         buf_printf(&file,
                    "{\"op\": \"remove\", \"document_id\": \"d\", \"projected_at\": \"t\"}\n");
         if (i < 20)
-            buf_printf(&wanted, "line %d: convex_sidecar: the sidecar answers: odd\n", i + 2);
+            buf_printf(&wanted,
+                       "line %d: convex_sidecar: the sidecar answers: odd; next: `status` shows "
+                       "how it stands; docs/PROTOCOL.md says what the word means\n",
+                       i + 2);
     }
     buf_str(&file, END(21));
     buf_str(&wanted, "0 kept, 0 skipped (the sidecar knows something as new), 21 refused\n");

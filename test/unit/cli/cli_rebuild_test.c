@@ -127,7 +127,8 @@ TEST(what_is_refused_is_named_by_its_line)
           CLI_ERROR,
           "line 2: \"kind\" and \"id\" must be there, as text\n"
           "line 1: k d1: convex_sidecar: the sidecar answers: not_found: the sidecar knows no such "
-          "document\n"
+          "document; next: give the whole id, prefix and all; `dead list` and `pending` name those "
+          "they are about\n"
           "line 4: k d3: the answer is not one of the protocol\n"
           "100% 4 entities, N/s, 3 failed\n" DONE(4, 1, 0, 3),
           "(batch, [" ASK(1) ", " ASK(2) ", " ASK(3) "])\n");

@@ -33,9 +33,24 @@ static long multi_settings[CURLMOPT_LASTENTRY % 10000];
 
 static bool is_text(CURLoption option)
 {
-    return option == CURLOPT_URL || option == CURLOPT_PROTOCOLS_STR || option == CURLOPT_PROXY ||
-           option == CURLOPT_ACCEPT_ENCODING || option == CURLOPT_CAINFO ||
-           option == CURLOPT_USERAGENT;
+    return option == CURLOPT_PROTOCOLS_STR || option == CURLOPT_PROXY ||
+           option == CURLOPT_ACCEPT_ENCODING || option == CURLOPT_CAINFO;
+}
+
+/* What a setting that is no text says, as one. */
+static void put_text(struct setting *s)
+{
+    char *url = NULL;
+
+    if (s->option == CURLOPT_CURLU &&
+        curl_url_get((CURLU *)s->value, CURLUPART_URL, &url, 0) == CURLUE_OK)
+        snprintf(s->text, sizeof s->text, "%s", url);
+    curl_free(url);
+    for (const struct curl_slist *l = (struct curl_slist *)s->value;
+         s->option == CURLOPT_HTTPHEADER && l != NULL; l = l->next) {
+        size_t len = strlen(s->text);
+        snprintf(s->text + len, sizeof s->text - len, "%s|", l->data);
+    }
 }
 
 /* Every option takes one argument as wide as a pointer: a long, a curl_off_t or one of them. */
@@ -51,6 +66,7 @@ CURLcode(curl_easy_setopt)(CURL *easy, CURLoption option, ...)
     va_end(ap);
     if (is_text(option))
         snprintf(s->text, sizeof s->text, "%s", (const char *)s->value);
+    put_text(s);
     *(void **)&real = dlsym(RTLD_NEXT, "curl_easy_setopt");
     return real(easy, option, s->value);
 }
@@ -152,8 +168,8 @@ TEST(a_call_has_these_options)
     assert_number(CURLOPT_MAXLIFETIME_CONN, 60);
     assert_text(CURLOPT_ACCEPT_ENCODING, "identity");
     assert_text(CURLOPT_CAINFO, "/proc/self/exe");
-    assert_text(CURLOPT_USERAGENT, "test/1");
-    assert_text(CURLOPT_URL, "https://convex.example/x/api/mutation");
+    ck_assert_ptr_nonnull(strstr(setting_of(CURLOPT_HTTPHEADER)->text, "User-Agent: test/1|"));
+    assert_text(CURLOPT_CURLU, "https://convex.example/x/api/mutation");
     assert_number(CURLOPT_POST, 1);
     assert_number(CURLOPT_POSTFIELDSIZE_LARGE, 2);
     ck_assert_int_ne(setting_of(CURLOPT_HTTPHEADER)->value, 0);
@@ -173,7 +189,7 @@ TEST(what_is_not_given_is_left_to_libcurl_and_loopback_needs_no_proxy)
     assert_number(CURLOPT_HTTPGET, 1);
     assert_unset(CURLOPT_POST);
     assert_unset(CURLOPT_CAINFO);
-    assert_unset(CURLOPT_USERAGENT);
+    ck_assert_ptr_null(strstr(setting_of(CURLOPT_HTTPHEADER)->text, "User-Agent"));
     assert_text(CURLOPT_PROXY, "");
     http_close(h);
     ck_assert_uint_eq(done, 1);
@@ -204,12 +220,12 @@ TEST(a_handle_serves_the_next_call_and_points_to_nothing_of_the_last)
     post(h, "/a", &done);
     wait_for(h, &done, 2);
     assert_unset(CURLOPT_PRIVATE); /* no new handle */
-    assert_unset(CURLOPT_URL);     /* the same as before */
+    assert_unset(CURLOPT_CURLU);   /* the same as before */
     assert_unset(CURLOPT_FRESH_CONNECT);
     assert_unset(CURLOPT_TIMEOUT_MS);
     post(h, "/b", &done);
     wait_for(h, &done, 3);
-    ck_assert_ptr_nonnull(strstr(setting_of(CURLOPT_URL)->text, "/b"));
+    ck_assert_ptr_nonnull(strstr(setting_of(CURLOPT_CURLU)->text, "/b"));
     http_close(h);
     server_end(&s);
     ck_assert_uint_eq(s.accepted, 1);

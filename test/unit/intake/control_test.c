@@ -408,19 +408,26 @@ TEST(all_dead_letters_go_in_portions)
 #define NOTHING                                                                                    \
     "convex: {holds: 'nothing', seq: nil, projected_at: nil, actual_hash: nil, differs: "
 
+#define NEXT(words) ", next: '" words "'})"
+#define PROJECT_IT  NEXT("project it: no version of it was kept here")
+#define STILL       NEXT("`status` says why delivery stands still, and what to do")
+#define BY_ITSELF   NEXT("nothing: it is sent by itself; `tap` shows it")
+#define REPAIR      NEXT("`audit --repair`, then project it again")
+
 TEST(where_a_document_is_that_nobody_knows)
 {
     begin();
     const char *got = ask("(explain, '" RUN "a')");
-    ck_assert_msg(strncmp(got,
-                          HELD("a", "unknown") "delivered: nil, pending: nil, dead: nil, "
-                                               "delivery: nil, " NOTHING "nil}})",
-                          strlen(HELD("a", "unknown") "delivered: nil, pending: nil, dead: nil, "
-                                                      "delivery: nil, " NOTHING "nil}})")) == 0,
-                  "%s", got);
+    ck_assert_msg(
+        strncmp(got,
+                HELD("a", "unknown") "delivered: nil, pending: nil, dead: nil, "
+                                     "delivery: nil, " NOTHING "nil}" PROJECT_IT,
+                strlen(HELD("a", "unknown") "delivered: nil, pending: nil, dead: nil, "
+                                            "delivery: nil, " NOTHING "nil}" PROJECT_IT)) == 0,
+        "%s", got);
     assert_ask("(ok, {document_id: 'of/nobody:a', kind: nil, state: 'unknown', delivered: nil, "
                "pending: nil, dead: nil, delivery: nil, convex: {not_asked: 'its prefix is that of "
-               "no configured kind'}})",
+               "no configured kind'}" PROJECT_IT,
                "(explain, 'of/nobody:a')");
     assert_ask("(error, (invalid, 'document_id', 'a document's id has at most 400 bytes, this one "
                "has 401'))",
@@ -442,7 +449,7 @@ TEST(where_a_pending_document_is)
                                     "is: 'alone', why: "
                                     "'refused', attempts: 3, next_try_at: '" T0
                                     "'}, convex: {not_asked: 'an audit is at "
-                                    "it; ask again when it is over'}})",
+                                    "it; ask again when it is over'}" STILL,
                "(explain, '" RUN "a')");
     ck_assert_uint_eq(outside.placed, do_look(kit.box, RUN "a").document);
     outside.place = (struct explain_place){.endpoint = "running", .what = "", .why = ""};
@@ -451,16 +458,16 @@ TEST(where_a_pending_document_is)
     const char *got = ask("(explain, '" RUN "a')");
     ck_assert_ptr_nonnull(strstr(got, "delivery: {endpoint: 'running', is: '', why: nil, attempts: "
                                       "0, next_try_at: nil}, convex: {not_asked: 'the sink cannot "
-                                      "be read back'}})"));
+                                      "be read back'}" BY_ITSELF));
     outside.look_fails = ERR_DRAINING;
     outside.look_why = NULL;
     char wanted[100];
-    snprintf(wanted, sizeof wanted, "convex: {not_asked: '%s'}})", err_text(ERR_DRAINING));
+    snprintf(wanted, sizeof wanted, "convex: {not_asked: '%s'}", err_text(ERR_DRAINING));
     ck_assert_ptr_nonnull(strstr(ask("(explain, '" RUN "a')"), wanted));
     outside.look_fails = ERR_OK;
     outside.look_why = "HTTP 503";
     ck_assert_ptr_nonnull(
-        strstr(ask("(explain, '" RUN "a')"), "convex: {not_asked: 'HTTP 503'}})"));
+        strstr(ask("(explain, '" RUN "a')"), "convex: {not_asked: 'HTTP 503'}" BY_ITSELF));
     assert_ask("(ok, {cleared: 1})", "(clear, '" RUN "a')");
     ck_assert_ptr_nonnull(strstr(ask("(explain, '" RUN "a')"),
                                  HELD("a", "cleared") "delivered: nil, pending: {op: 'remove', "));
@@ -489,14 +496,14 @@ TEST(where_a_delivered_document_is)
                                  "{holds: 'the document', seq: 4, projected_at: "
                                  "'2026-02-19T20:00:00.000001Z', actual_hash: "
                                  "'abababababababababababababababababababababababababababababa"
-                                 "babab', differs: 'stale'}})"));
+                                 "babab', differs: 'stale'}" REPAIR));
     outside.theirs.is_removed = true;
     outside.theirs.projected_at_us = 0;
     ck_assert_ptr_nonnull(strstr(ask("(explain, '" RUN "a')"),
                                  "convex: {holds: 'a tombstone', seq: 4, projected_at: nil, "
-                                 "actual_hash: nil, differs: 'missing'}})"));
+                                 "actual_hash: nil, differs: 'missing'}" REPAIR));
     outside.stands = false;
-    ck_assert_ptr_nonnull(strstr(ask("(explain, '" RUN "a')"), NOTHING "'missing'}})"));
+    ck_assert_ptr_nonnull(strstr(ask("(explain, '" RUN "a')"), NOTHING "'missing'}" REPAIR));
     kit_end();
 }
 
