@@ -40,13 +40,14 @@ static void show(struct buf *b, term t)
 /* ${line}: word and arguments, blank-separated. */
 static enum err parse(const char *line, struct ask *ask, char *why)
 {
-    char *copy = base_strndup(line, strlen(line)), *rest = copy, *argv[8];
+    static char copy[200]; /* what is asked for lies in it */
+    char *rest = copy, *argv[16];
     int argc = 0;
+    snprintf(copy, sizeof copy, "%s", line);
     for (char *word; (word = strsep(&rest, " ")) != NULL;)
         argv[argc++] = word;
     why[0] = '\0';
     enum err e = cli_words_parse(argv[0], argc - 1, argv + 1, ask, why, 200);
-    free(copy);
     return e;
 }
 
@@ -67,6 +68,10 @@ TEST(each_word_is_a_request_of_the_protocol)
         {"drain", "{drain,10000}", 15000},
         {"drain 0", "{drain,0}", 5000},
         {"peers", "peers", 5000},
+        {"adopt", "{adopt,#{dry_run=>false}}", 5000},
+        {"adopt --dry-run", "{adopt,#{dry_run=>true}}", 5000},
+        {"pending", "{pending,#{troubled=>false}}", 5000},
+        {"pending --kind k --troubled", "{pending,#{troubled=>true,kind=><<k>>}}", 5000},
         {"explain a:1", "{explain,<<a:1>>}", 5000},
         {"tap", "{tap,#{kind=><<>>,id=><<>>}}", 0},
         {"tap --kind k --id a:1 --timeout 9", "{tap,#{kind=><<k>>,id=><<a:1>>}}", 9000},
@@ -132,6 +137,9 @@ TEST(words_that_lose_something_say_so)
                  {"audit", false, false},
                  {"audit --repair", true, false},
                  {"audit --repair --dry-run", false, false},
+                 {"adopt", true, false},
+                 {"adopt --dry-run", false, false},
+                 {"audit --kind k --repair --after a:1", true, false},
                  {"rebuild --from f --lower", false, false}};
 
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -143,6 +151,37 @@ TEST(words_that_lose_something_say_so)
         ck_assert(!ask.yes);
         cli_words_free(&ask);
     }
+}
+
+/* ${wanted}: the fields of struct ask that are no request, in their order. */
+static void check_fields(const char *line, const char *wanted)
+{
+    struct ask a;
+    char why[200], got[400];
+
+    ck_assert_msg(parse(line, &a, why) == ERR_OK, "%s", why);
+    snprintf(got, sizeof got, "%d%d%d%d%d%d%d %lld %lld %s %llu", a.json, a.yes, a.top, a.tap,
+             a.audit, a.lower, a.dry_run, (long long)a.timeout_ms, (long long)a.looks,
+             a.from ? a.from : "-", (unsigned long long)a.from_line);
+    ck_assert_str_eq(got, wanted);
+    cli_words_free(&a);
+}
+
+TEST(each_option_reaches_its_field)
+{
+    check_fields("status", "0000000 5000 0 - 0");
+    check_fields("status --json --timeout 7200", "1000000 7200000 0 - 0");
+    check_fields("clear --all --yes", "0100000 5000 0 - 0");
+    check_fields("clear --all --dry-run", "0000001 5000 0 - 0");
+    check_fields("top", "0010000 5000 0 - 0");
+    check_fields("top --looks 1", "0010000 5000 1 - 0");
+    check_fields("tap", "0001000 0 0 - 0");
+    check_fields("audit", "0000100 7200000 0 - 0");
+    check_fields("audit status", "0000000 5000 0 - 0");
+    check_fields("audit cancel --timeout 1", "0000000 1000 0 - 0");
+    check_fields("rebuild --from -", "0000000 60000 0 - 1");
+    check_fields("rebuild --from f --from-line 7 --lower --dry-run --timeout 9",
+                 "0000011 9000 0 f 7");
 }
 
 TEST(wrong_usage_says_what_is_wrong)
@@ -178,6 +217,29 @@ TEST(wrong_usage_says_what_is_wrong)
         {"audit status cancel", "status, cancel, or --kind, --repair and --after are wanted"},
         {"audit status --repair", "status and cancel stand alone"},
         {"audit --after", "--after needs a value"},
+        {"status --timeout 7201", "--timeout wants a number of seconds from 1 to 7200"},
+        {"flush 3600001", "a number of milliseconds from 0 to 3600000 is wanted"},
+        {"flush 1 2", "too many arguments"},
+        {"peers x", "too many arguments"},
+        {"top x", "too many arguments"},
+        {"tap x", "too many arguments"},
+        {"pending x", "too many arguments"},
+        {"adopt x", "too many arguments"},
+        {"clear a b", "too many arguments"},
+        {"clear a --kind k", "one of ID, --kind KIND or --all is wanted"},
+        {"clear --kind k --all", "one of ID, --kind KIND or --all is wanted"},
+        {"dead list a b", "too many arguments"},
+        {"dead show", "the id of a document is wanted"},
+        {"dead list --all", "--all goes with retry alone"},
+        {"audit cancel --kind k", "status and cancel stand alone"},
+        {"audit status --after a", "status and cancel stand alone"},
+        {"audit status --dry-run", "status and cancel stand alone"},
+        {"audit status --yes", "status and cancel stand alone"},
+        {"rebuild", "--from FILE is wanted"},
+        {"rebuild x --from f", "--from FILE is wanted"},
+        {"rebuild --from f --from-line 0", "--from-line wants a number from 1"},
+        {"rebuild --from f --from-line 1x", "--from-line wants a number from 1"},
+        {"top --looks 99999999999999999999", "--looks wants a number from 1"},
         {"status --repair", "--repair does not belong here; it goes with audit"},
         {"rebuild --from x --after y", "--after does not belong here; it goes with audit"},
     };
