@@ -42,31 +42,6 @@ struct kit_sidecar {
     char asked[1 << 22];
 };
 
-static void kit_put(FILE *f, term t)
-{
-    static const char *const open[] = {[TERM_TUPLE] = "(", [TERM_LIST] = "[", [TERM_MAP] = "{"};
-    static const char *const end[] = {[TERM_TUPLE] = ")", [TERM_LIST] = "]", [TERM_MAP] = "}"};
-    enum term_type type = term_type(t);
-    int64_t v;
-
-    if (type == TERM_TUPLE || type == TERM_LIST || type == TERM_MAP) {
-        uint32_t count = term_arity(t) * (type == TERM_MAP ? 2 : 1);
-        term at = term_items(t);
-        fputs(open[type], f);
-        for (uint32_t i = 0; i < count; i++, at = term_next(at)) {
-            fputs(i == 0 ? "" : type == TERM_MAP && i % 2 == 1 ? ": " : ", ", f);
-            kit_put(f, at);
-        }
-        fputs(end[type], f);
-    } else if (type == TERM_BINARY || type == TERM_ATOM) {
-        fprintf(f, type == TERM_ATOM ? "%.*s" : "'%.*s'", SLICE_ARG(term_text(t)));
-    } else if (term_integer(t, &v)) {
-        fprintf(f, "%lld", (long long)v);
-    } else {
-        fputs(type == TERM_NIL ? "[]" : "?", f);
-    }
-}
-
 static bool kit_send(int fd, const char *word, int64_t ref, const char *answer)
 {
     struct buf b = {0}, frame = {0}, value = {0};
@@ -108,11 +83,12 @@ static int64_t kit_take(struct kit_sidecar *k, int fd)
     ck_assert_int_eq(term_check(buf_view(&b), &t, &fault), ERR_OK);
     ck_assert(term_is(term_element(t, 0), "call") && term_integer(term_element(t, 1), &ref));
     term request = term_element(t, 2);
-    FILE *f = fmemopen(k->asked + strlen(k->asked), sizeof k->asked - strlen(k->asked), "w");
+    struct buf text = {0};
+    term_text_show(&text, request);
     k->last = k->asked + strlen(k->asked);
-    kit_put(f, request);
-    fputc('\n', f);
-    fclose(f);
+    snprintf(k->asked + strlen(k->asked), sizeof k->asked - strlen(k->asked), "%.*s\n",
+             SLICE_ARG(buf_view(&text)));
+    buf_free(&text);
     buf_free(&b);
     return ref;
 }
