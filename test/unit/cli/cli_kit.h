@@ -42,7 +42,7 @@ struct kit_sidecar {
     char asked[1 << 22];
 };
 
-static bool kit_send(int fd, const char *word, int64_t ref, const char *answer)
+static inline bool kit_say(int fd, const char *word, int64_t ref, const char *answer)
 {
     struct buf b = {0}, frame = {0}, value = {0};
 
@@ -94,7 +94,7 @@ static int64_t kit_take(struct kit_sidecar *k, int fd)
 }
 
 /* Answer one call; false: the connection shall end. */
-static bool kit_answer(struct kit_sidecar *k, int fd, int64_t ref)
+static inline bool kit_answer(struct kit_sidecar *k, int fd, int64_t ref)
 {
     for (;;) {
         const char *answer = k->answers[k->calls], *next = k->answers[k->calls + 1];
@@ -112,27 +112,27 @@ static bool kit_answer(struct kit_sidecar *k, int fd, int64_t ref)
         if (*answer == '.')
             return true;
         bool is_part = *answer == '~', is_late = *answer == '^';
-        if (!kit_send(fd, is_part ? "more" : "reply", is_late ? 1 : ref,
-                      answer + (is_part || is_late)))
+        if (!kit_say(fd, is_part ? "more" : "reply", is_late ? 1 : ref,
+                     answer + (is_part || is_late)))
             return false;
         if (!is_part && !is_late)
             return true;
     }
 }
 
-static void *kit_serve(void *arg)
+static inline void *kit_serve(void *arg)
 {
     struct kit_sidecar *k = arg;
 
     for (int fd; (fd = accept(k->listener, NULL, NULL)) >= 0; close(fd)) {
-        kit_send(fd, "welcome", 0, NULL);
+        kit_say(fd, "welcome", 0, NULL);
         for (int64_t ref; (ref = kit_take(k, fd)) != 0 && kit_answer(k, fd, ref);)
             ;
     }
     return NULL;
 }
 
-static struct kit_sidecar *kit_sidecar(const char *const *answers)
+static inline struct kit_sidecar *kit_sidecar(const char *const *answers)
 {
     struct kit_sidecar *k = base_alloc(sizeof *k);
 
@@ -146,7 +146,7 @@ static struct kit_sidecar *kit_sidecar(const char *const *answers)
 }
 
 /* Compare what it was asked. */
-static void kit_asked(struct kit_sidecar *k, const char *wanted)
+static inline void kit_asked(struct kit_sidecar *k, const char *wanted)
 {
     if (wanted != k->asked)
         ck_assert_str_eq(k->asked, wanted);
@@ -154,7 +154,7 @@ static void kit_asked(struct kit_sidecar *k, const char *wanted)
     k->calls = 0;
 }
 
-static void kit_end(struct kit_sidecar *k)
+static inline void kit_end(struct kit_sidecar *k)
 {
     shutdown(k->listener, SHUT_RDWR);
     pthread_join(k->thread, NULL);
@@ -166,7 +166,7 @@ static void kit_end(struct kit_sidecar *k)
 
 typedef int kit_command(void *arg);
 
-static int kit_status(pid_t pid)
+static inline int kit_status(pid_t pid)
 {
     int status;
 
@@ -175,7 +175,7 @@ static int kit_status(pid_t pid)
     return WEXITSTATUS(status);
 }
 
-__attribute__((unused)) static int kit_caught(kit_command *run, void *arg, char out[KIT_SCREEN])
+static inline int kit_caught(kit_command *run, void *arg, char out[KIT_SCREEN])
 {
     int ends[2];
     size_t n = 0;
@@ -203,8 +203,8 @@ __attribute__((unused)) static int kit_caught(kit_command *run, void *arg, char 
     return kit_status(pid);
 }
 
-__attribute__((unused)) static int kit_terminal(kit_command *run, void *arg,
-                                                const char *const *input, char out[KIT_SCREEN])
+static inline int kit_terminal(kit_command *run, void *arg, const char *const *input,
+                               char out[KIT_SCREEN])
 {
     struct winsize size = {.ws_row = 24, .ws_col = 80};
     size_t n = 0, from = 0;

@@ -2,7 +2,9 @@
 
 #include "cli/cli_store.h"
 
-#include "test.h"
+#include "cli/cli.h"
+#include "cli_kit.h"
+
 #include "ground/fake_log.c"
 #include "store/store_kit.h"
 #include "temp_dir.h"
@@ -130,4 +132,223 @@ TEST(wrong_usage_and_no_store)
     expect(d.path, "check", 4, "there is no store in");
     expect("/nonexistent/store", "repair", 1, "No such file or directory");
     temp_dir_remove(&d); /* nothing was made in it */
+}
+
+/* ---- what is said, whole ------------------------------------------------------------- */
+
+struct call {
+    const char *dir;
+    int argc;
+    char *argv[8];
+};
+
+static int run_call(void *arg)
+{
+    struct call *c = arg;
+
+    return cli_store_run(c->dir, c->argc, c->argv);
+}
+
+static struct call call_of(const char *dir, char *line)
+{
+    struct call c = {.dir = dir};
+
+    for (char *word; (word = strsep(&line, " ")) != NULL;)
+        c.argv[c.argc++] = word;
+    return c;
+}
+
+/* The words of ${line} about ${dir}: the status, and the whole of what is said, DIR for the folder.
+ */
+static void says(const char *dir, const char *line, int status, const char *wanted)
+{
+    static char said[KIT_SCREEN], plain[KIT_SCREEN];
+    char words[300];
+    size_t n = 0;
+
+    snprintf(words, sizeof words, "%s", line);
+    struct call c = call_of(dir, words);
+    int got = kit_caught(run_call, &c, said);
+    for (const char *at = said; *at != '\0';) {
+        if (strncmp(at, dir, strlen(dir)) == 0) {
+            n += (size_t)sprintf(plain + n, "DIR");
+            at += strlen(dir);
+        } else {
+            plain[n++] = *at++;
+        }
+    }
+    plain[n] = '\0';
+    ck_assert_str_eq(plain, wanted);
+    ck_assert_int_eq(got, status);
+}
+
+TEST(each_word_of_a_sound_store)
+{
+    struct temp_dir d = temp_dir_make();
+    char file[200], line[300];
+
+    kit_make_store(d.path, 2);
+    says(d.path, "check", CLI_DONE,
+         "DIR: 5 pending (8918 bytes), 1 dead letters (84 bytes), 8 checkpoints: sound\n");
+    says(d.path, "repair", CLI_DONE, "DIR: sound; nothing was changed\n");
+    says(d.path, "migrate", CLI_DONE, "DIR: format 2 already; nothing was changed\n");
+    says(d.path, "drop-old", CLI_DONE, "DIR: no old store is kept here\n");
+    snprintf(file, sizeof file, "%s/export", d.path);
+    snprintf(line, sizeof line, "export %s", file);
+    says(d.path, line, CLI_DONE, "5 pending, 1 dead letters, 0 left out\n");
+    says(d.path, line, CLI_ERROR, "convex_sidecar store: DIR/export: File exists\n");
+    snprintf(line, sizeof line, "import %s --timeout 1", file);
+    says(d.path, line, CLI_ABSENT,
+         "convex_sidecar: no sidecar answers in DIR: is it running? start it, or give another "
+         "store (--store DIR or "
+         "--config FILE); if it runs, its log says why there is no control.sock\n");
+    says(d.path, "import /nonexistent/x", CLI_ERROR,
+         "convex_sidecar store import: /nonexistent/x: No such file or directory\n");
+    temp_dir_remove(&d);
+}
+
+#define USAGE                                                                                      \
+    "convex_sidecar store: check, dump, repair [--anyway], export [FILE], import FILE, migrate "   \
+    "[--to 1] or drop-old [--yes] is wanted; see convex_sidecar store --help\n"
+
+TEST(what_a_word_does_not_take_is_refused)
+{
+    static const char *const lines[] = {"check x",
+                                        "check --yes",
+                                        "dump --anyway",
+                                        "repair --yes",
+                                        "repair x",
+                                        "export a b",
+                                        "export --x",
+                                        "import",
+                                        "import a b",
+                                        "import a --timeout",
+                                        "import a --timeout 0",
+                                        "import a --timeout 7201",
+                                        "import a --timeout 5x",
+                                        "import --timeout 5",
+                                        "migrate --to",
+                                        "migrate --to 0",
+                                        "migrate --to 3",
+                                        "migrate x",
+                                        "migrate --yes",
+                                        "drop-old --to 1",
+                                        "drop-old x",
+                                        "import a --to 1",
+                                        "export a --timeout 1"};
+    struct temp_dir d = temp_dir_make();
+
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
+        says(d.path, lines[i], CLI_USAGE, USAGE);
+    says("/nonexistent", "import a --timeout 7200", CLI_ERROR,
+         "convex_sidecar store import: a: No such file or directory\n");
+    says("/nonexistent", "import a --timeout 1", CLI_ERROR,
+         "convex_sidecar store import: a: No such file or directory\n");
+    says("/nonexistent", "check", CLI_UNKNOWN,
+         "convex_sidecar store: there is no store in DIR: No such file or directory\n");
+    says("/nonexistent", "migrate --to 1", CLI_ERROR,
+         "convex_sidecar store: there is no store in DIR: No such file or directory\n");
+    temp_dir_remove(&d);
+}
+
+/* The name of what is kept of an older store. */
+static const char *kept(const char *dir)
+{
+    static char name[300];
+    DIR *places = opendir(dir);
+
+    name[0] = '\0';
+    for (struct dirent *e; (e = readdir(places)) != NULL;)
+        if (strncmp(e->d_name, "data.mdb.", 9) == 0)
+            snprintf(name, sizeof name, "%s", e->d_name);
+    closedir(places);
+    return name;
+}
+
+TEST(a_way_back_and_what_is_kept_of_it)
+{
+    static char said[KIT_SCREEN];
+    struct temp_dir d = temp_dir_make();
+    char words[] = "migrate --to 1", drop[] = "drop-old", wanted[800], check[] = "check";
+    struct call c = call_of(d.path, words);
+
+    kit_make_store(d.path, 2);
+    ck_assert_int_eq(kit_caught(run_call, &c, said), CLI_DONE);
+    char *said_of =
+        strstr(said, ": format 2 is format 1 now: 5 pending, 1 dead letters, 8 checkpoints, in ");
+    ck_assert_msg(said_of != NULL, "%s", said);
+    snprintf(
+        wanted, sizeof wanted,
+        " s\nthe old store is %s/%s; convex_sidecar store drop-old removes it when all is well\n",
+        d.path, kept(d.path));
+    ck_assert_msg(strstr(said_of, wanted) != NULL, "%s", said);
+    c = call_of(d.path, check);
+    ck_assert_int_eq(kit_caught(run_call, &c, said), CLI_DONE);
+    ck_assert_ptr_nonnull(
+        strstr(said, "meta/format: format 1; the sidecar brings it to 2 when it starts\n"));
+    snprintf(wanted, sizeof wanted, ": sound\nkept: %s, ", kept(d.path));
+    ck_assert_msg(strstr(said, wanted) != NULL, "%s", said);
+    ck_assert_ptr_nonnull(strstr(said, " bytes, last written 0 days ago\n"));
+    c = call_of(d.path, drop);
+    ck_assert_int_eq(kit_caught(run_call, &c, said), CLI_USAGE);
+    ck_assert_ptr_nonnull(strstr(
+        said,
+        "last written 0 days ago\nconvex_sidecar store drop-old: --yes says that it is meant\n"));
+    ck_assert_int_eq(
+        kit_terminal(run_call, &c, (const char *const[]){"[yes/no]: |no\n", NULL}, said),
+        CLI_USAGE);
+    ck_assert_str_ne(kept(d.path), "");
+    ck_assert_int_eq(
+        kit_terminal(run_call, &c, (const char *const[]){"[yes/no]: |\004", NULL}, said),
+        CLI_USAGE);
+    ck_assert_ptr_nonnull(
+        strstr(said, "last written 0 days ago\nRemove? There is no way back to them [yes/no]: "));
+    snprintf(wanted, sizeof wanted, "%s/%s: removed\n", d.path, kept(d.path));
+    ck_assert_int_eq(
+        kit_terminal(run_call, &c, (const char *const[]){"[yes/no]: |yes\n", NULL}, said),
+        CLI_DONE);
+    ck_assert_ptr_nonnull(strstr(said, wanted));
+    ck_assert_str_eq(kept(d.path), "");
+    temp_dir_remove(&d);
+}
+
+TEST(old_stores_are_dropped_without_a_question_when_that_is_said)
+{
+    struct temp_dir d = temp_dir_make();
+    static char said[KIT_SCREEN];
+    char words[] = "migrate --to 1", drop[] = "drop-old --yes", again[] = "migrate";
+    struct call c = call_of(d.path, words);
+
+    kit_make_store(d.path, 2);
+    ck_assert_int_eq(kit_caught(run_call, &c, said), CLI_DONE);
+    c = call_of(d.path, again);
+    ck_assert_int_eq(kit_caught(run_call, &c, said), CLI_DONE);
+    ck_assert_ptr_nonnull(
+        strstr(said, ": format 1 is format 2 now: 5 pending, 1 dead letters, 8 checkpoints, in "));
+    c = call_of(d.path, drop);
+    ck_assert_int_eq(kit_caught(run_call, &c, said), CLI_DONE);
+    ck_assert_ptr_nonnull(strstr(said, ": removed\n"));
+    ck_assert_ptr_nonnull(strstr(strstr(said, ": removed\n") + 1, ": removed\n"));
+    ck_assert_str_eq(kept(d.path), "");
+    temp_dir_remove(&d);
+}
+
+TEST(a_hundred_findings_are_listed_the_rest_is_counted)
+{
+    struct temp_dir d = temp_dir_make();
+    static char said[KIT_SCREEN];
+    char words[] = "check";
+    struct call c = call_of(d.path, words);
+    int lines = 0;
+
+    kit_make_store(d.path, 120);
+    kit_replace(d.path, slice_str("{\"id\":\"many"), slice_str("{\"id\":\"meny"));
+    ck_assert_int_eq(kit_caught(run_call, &c, said), CLI_ERROR);
+    for (const char *at = said; (at = strchr(at, '\n')) != NULL; at++)
+        lines++;
+    ck_assert_int_eq(lines, 102);
+    ck_assert_ptr_nonnull(strstr(said, "\n... and 141 more\n"));
+    ck_assert_ptr_nonnull(
+        strstr(said, "damaged, 241 findings; see convex_sidecar store repair --help\n"));
+    temp_dir_remove(&d);
 }
