@@ -57,7 +57,8 @@ static void zone(struct fields *f, const char *name, int64_t utc, int64_t std)
     integer(f, "std_offset", std);
 }
 
-/* Close the struct, ask for its text, compare; NULL: it must be refused. */
+/* Close the struct, ask for its text, compare; NULL: it must be refused, with ${why} in the
+ * reason, or as the reason after "=". */
 static void becomes(struct fields *f, const char *wanted, const char *why)
 {
     struct buf body = {0}, message = {0}, out = {0};
@@ -75,7 +76,9 @@ static void becomes(struct fields *f, const char *wanted, const char *why)
         ck_assert_ptr_eq(t, message.data + message.len);
     } else {
         ck_assert_int_eq(e, ERR_INVALID);
-        ck_assert_msg(strstr(fault.why, why) != NULL, "%s", fault.why);
+        bool is_whole = why[0] == '=';
+        ck_assert_msg(is_whole ? strcmp(fault.why, why + 1) == 0 : strstr(fault.why, why) != NULL,
+                      "%s", fault.why);
         ck_assert_slice(buf_view(&out), "x");
     }
     buf_free(&out);
@@ -100,11 +103,14 @@ TEST(dates_and_times)
         int64_t year, month, day;
         const char *wanted;
     } dates[] = {
-        {2026, 2, 19, "2026-02-19"}, {2024, 2, 29, "2024-02-29"}, {2000, 2, 29, "2000-02-29"},
-        {1900, 2, 29, NULL},         {2026, 2, 29, NULL},         {2026, 4, 31, NULL},
-        {2026, 13, 1, NULL},         {2026, 0, 1, NULL},          {2026, 1, 0, NULL},
-        {0, 1, 1, "0000-01-01"},     {-1, 12, 31, "-0001-12-31"}, {9999, 12, 31, "9999-12-31"},
-        {10000, 1, 1, NULL},
+        {2026, 2, 19, "2026-02-19"}, {2024, 2, 29, "2024-02-29"},
+        {2000, 2, 29, "2000-02-29"}, {1900, 2, 29, NULL},
+        {2026, 2, 29, NULL},         {2026, 4, 31, NULL},
+        {2026, 13, 1, NULL},         {2026, 0, 1, NULL},
+        {2026, 1, 0, NULL},          {0, 1, 1, "0000-01-01"},
+        {-1, 12, 31, "-0001-12-31"}, {9999, 12, 31, "9999-12-31"},
+        {10000, 1, 1, NULL},         {-9999, 1, 31, "-9999-01-31"},
+        {-10000, 1, 1, NULL},        {2026, 12, 32, NULL},
     };
     static const struct {
         int64_t hour, minute, second, us, digits;
@@ -121,6 +127,11 @@ TEST(dates_and_times)
         {0, 0, 0, 1000000, 6, NULL},
         {0, 0, 0, 0, 7, NULL},
         {-1, 0, 0, 0, 0, NULL},
+        {0, 59, 60, 0, 1, "00:59:60.0"}, /* a leap second */
+        {0, -1, 0, 0, 0, NULL},
+        {0, 0, -1, 0, 0, NULL},
+        {0, 0, 0, -1, 0, NULL},
+        {0, 0, 0, 0, -1, NULL},
     };
 
     for (size_t i = 0; i < sizeof dates / sizeof *dates; i++) {
@@ -150,6 +161,14 @@ TEST(date_times_with_and_without_zone)
         {"Europe/Warsaw", 3600, 3600, "2026-02-19T20:00:07.120000+02:00"},
         {"America/St_Johns", -12600, 0, "2026-02-19T20:00:07.120000-03:30"},
         {"Etc/UTC", -3600, 3600, "2026-02-19T20:00:07.120000+00:00"},
+        {"Etc/UTC", 0, 3600, "2026-02-19T20:00:07.120000+01:00"},
+        {"Etc/UTC", 0, -1, "2026-02-19T20:00:07.120000-00:00"},
+        {"X", 86400, 86400, "2026-02-19T20:00:07.120000+48:00"},
+        {"X", -86400, -86400, "2026-02-19T20:00:07.120000-48:00"},
+        {"X", 86401, 0, NULL},
+        {"X", -86401, 0, NULL},
+        {"X", 0, 86401, NULL},
+        {"X", 0, -86401, NULL},
         {"Etc/UTC", 100000, 0, NULL},
     };
 
@@ -188,7 +207,16 @@ TEST(decimals)
         {1, 0, -2, "0.00"},
         {1, INT64_MAX, -18, "9.223372036854775807"},
         {1, -5, 0, NULL},
+        {0, 5, 0, "5"},
+        {1, 5, -7, "5E-7"},
+        {1, 123, -3, "0.123"},
+        {1, 123, -9, "1.23E-7"},
+        {1, 123, -8, "0.00000123"},
+        {1, 5, INT32_MAX, "5E+2147483647"},
+        {1, 5, INT32_MIN, "5E-2147483648"},
     };
+    static const int64_t wrong[][2] = {
+        {2, 0}, {-2, 0}, {1, (int64_t)INT32_MAX + 1}, {1, (int64_t)INT32_MIN - 1}};
     struct fields f = {0};
 
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -197,6 +225,13 @@ TEST(decimals)
         integer(&f, "coef", rows[i].coef);
         integer(&f, "exp", rows[i].exp);
         becomes(&f, rows[i].wanted, "coef");
+    }
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        atom(&f, "__struct__", "Elixir.Decimal");
+        integer(&f, "coef", 1);
+        integer(&f, "sign", wrong[i][0]);
+        integer(&f, "exp", wrong[i][1]);
+        becomes(&f, NULL, "out of range");
     }
 }
 
@@ -267,6 +302,30 @@ TEST(what_is_no_struct_of_ours)
     f.body.len -= 2;
     term_put_nil(&f.body);
     becomes(&f, NULL, "no pair");
+    f = of("Elixir.Time"); /* three, a list of two, none */
+    clock_time(&f, 1, 1, 1, 0, 0);
+    f.body.data[f.body.len - 5] = 3;
+    term_put_integer(&f.body, 0);
+    becomes(&f, NULL, "no pair");
+    f = of("Elixir.Time");
+    clock_time(&f, 1, 1, 1, 0, 0);
+    f.body.len -= 6;
+    term_put_list(&f.body, 2);
+    term_put_integer(&f.body, 0);
+    term_put_integer(&f.body, 0);
+    term_put_nil(&f.body);
+    becomes(&f, NULL, "no pair");
+    f = of("Elixir.Time");
+    integer(&f, "hour", 1);
+    integer(&f, "minute", 1);
+    integer(&f, "second", 1);
+    becomes(&f, NULL, "no pair");
+    f = of("Elixir.AnamethatislongerthanwhatisshownofitanamethatislongerthanwhatX\x7f\x01");
+    becomes(&f, NULL,
+            "=no JSON form for the struct "
+            "Elixir.Anamethatislongerthanwhatisshownofitanamethatislongertha");
+    f = of("A\x7f\x1f \xfe~");
+    becomes(&f, NULL, "=no JSON form for the struct A?? ?~");
 
     ck_assert(!json_time_is_struct(term_of(BYTES("t\0\0\0\0"), &message)));
     ck_assert(!json_time_is_struct(term_of(BYTES("a\1"), &message)));

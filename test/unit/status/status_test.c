@@ -219,12 +219,11 @@ TEST(the_map_has_all_that_there_can_be)
         "2\",\"why\":\"two\"}],\"documents_alone\":11,\"documents_searched\":12,\"draining\":true,"
         "\"functions\":2,\"kinds\":[{\"kind\":\"k\",\"next\":\"the kind's next\",\"next_at\":" AT_8
         ",\"since\":" AT_7 ",\"state\":\"stopped\",\"why\":\"refused\"},{\"kind\":\"l\",\"next\":"
-                           "\"the kind's next\",\"next_at\":\"\",\"since\":" AT_9
+        "\"the kind's next\",\"next_at\":\"\",\"since\":" AT_9
         ",\"state\":\"paused\",\"why\":\"\"}],\"mark\":41,\"metrics\":{},\"next\":\"its "
         "next\",\"next_at\":" AT_6
         ",\"node\":\"side@h\",\"pid\":%d,\"published\":true,\"sandbox\":\"seccomp\",\"since\":" AT_5
-        ",\"sink\":\"http\",\"started_at\":" AT_4
-        ",\"state\":\"waiting\",\"store\":\"/"
+        ",\"sink\":\"http\",\"started_at\":" AT_4 ",\"state\":\"waiting\",\"store\":\"/"
         "store\",\"store_ok\":true,\"times\":{},\"version\":\"" SIDECAR_VERSION
         "\",\"why\":\"HTTP 502\"}",
         (int)getpid());
@@ -357,13 +356,12 @@ TEST(a_change_is_told_with_its_reasons)
     struct buf b = {0};
 
     status_put_stand(&s, 7, &b);
-    check_term(&b,
-               "{\"kinds\":[{\"kind\":\"k\",\"next\":\"the kind's next\",\"next_at\":" AT_8
-               ",\"since\":" AT_7 ",\"state\":\"stopped\",\"why\":\"refused\"},{\"kind\":\"l\","
-                                  "\"next\":\"the kind's next\",\"next_at\":\"\",\"since\":" AT_9
-               ",\"state\":\"paused\",\"why\":\"\"}],\"mending\":{\"since\":" AT_9
-               ",\"why\":\"it was emptied\"},\"next\":\"its next\",\"number\":7,\"since\":" AT_5
-               ",\"state\":\"waiting\",\"store_ok\":true,\"why\":\"HTTP 502\"}");
+    check_term(&b, "{\"kinds\":[{\"kind\":\"k\",\"next\":\"the kind's next\",\"next_at\":" AT_8
+                   ",\"since\":" AT_7 ",\"state\":\"stopped\",\"why\":\"refused\"},{\"kind\":\"l\","
+                   "\"next\":\"the kind's next\",\"next_at\":\"\",\"since\":" AT_9
+                   ",\"state\":\"paused\",\"why\":\"\"}],\"mending\":{\"since\":" AT_9
+                   ",\"why\":\"it was emptied\"},\"next\":\"its next\",\"number\":7,\"since\":" AT_5
+                   ",\"state\":\"waiting\",\"store_ok\":true,\"why\":\"HTTP 502\"}");
     memset(&stand, 0xff, sizeof stand);
     status_stand(&s, &stand);
     ck_assert_int_eq(stand.endpoint, DISPATCH_WAITING);
