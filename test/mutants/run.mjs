@@ -177,12 +177,12 @@ const noteOf = (tree, test) => `${sha(tree, "build/shared/libsidecar.so")} ${isO
 async function noteReached() {
   const old = existsSync(notes) ? JSON.parse(readFileSync(notes, "utf8")) : [];
   reached.tests = new Map(old.filter(([test, { of }]) => (isOfBeam(test) || existsSync(join(trees[0].dir, programOf(test)))) && of === noteOf(trees[0], test)));
-  const missing = programs(ROOT).filter((test) => !reached.tests.has(test));
+  const missing = programs(trees[0].dir).filter((test) => !reached.tests.has(test));
   if (missing.length > 0) console.log(`${missing.length} programs of tests have to be looked at first`);
   const share = async (tree) => {
     for (let test; (test = missing.shift()); keep()) {
       // Of a slow one, each test by itself.
-      const names = casesOf(ROOT, test);
+      const names = casesOf(trees[0].dir, test);
       const note = await (names.length > 1 ? tree.unchanged(test, 1, 5 * SLOW_MS).catch(() => undefined) : tree.unchanged(test));
       const parts = !note || note.ms > SLOW_MS ? names : [];
       let ms = 0;

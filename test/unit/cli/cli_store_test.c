@@ -198,10 +198,11 @@ TEST(each_word_of_a_sound_store)
     says(d.path, line, CLI_DONE, "5 pending, 1 dead letters, 0 left out\n");
     says(d.path, line, CLI_ERROR, "convex_sidecar store: DIR/export: File exists\n");
     snprintf(line, sizeof line, "import %s --timeout 1", file);
-    says(d.path, line, CLI_ABSENT,
-         "convex_sidecar: no sidecar answers in DIR: is it running? start it, or give another "
-         "store (--store DIR or "
-         "--config FILE); if it runs, its log says why there is no control.sock\n");
+    says(
+        d.path, line, CLI_ABSENT,
+        "convex_sidecar: no sidecar answers in DIR: is it running? next: start it, or give another "
+        "store (--store DIR or "
+        "--config FILE); if it runs, its log says why there is no control.sock\n");
     says(d.path, "import /nonexistent/x", CLI_ERROR,
          "convex_sidecar store import: /nonexistent/x: No such file or directory\n");
     temp_dir_remove(&d);
@@ -209,7 +210,7 @@ TEST(each_word_of_a_sound_store)
 
 #define USAGE                                                                                      \
     "convex_sidecar store: check, dump, repair [--anyway], export [FILE], import FILE, migrate "   \
-    "[--to 1] or drop-old [--yes] is wanted; see convex_sidecar store --help\n"
+    "[--to 1] or drop-old [--yes] is wanted; next: convex_sidecar store --help\n"
 
 TEST(what_a_word_does_not_take_is_refused)
 {
@@ -245,9 +246,11 @@ TEST(what_a_word_does_not_take_is_refused)
     says("/nonexistent", "import a --timeout 1", CLI_ERROR,
          "convex_sidecar store import: a: No such file or directory\n");
     says("/nonexistent", "check", CLI_UNKNOWN,
-         "convex_sidecar store: there is no store in DIR: No such file or directory\n");
+         "convex_sidecar store: there is no store in DIR: No such file or directory; next: give "
+         "its folder (--store DIR or --config FILE)\n");
     says("/nonexistent", "migrate --to 1", CLI_ERROR,
-         "convex_sidecar store: there is no store in DIR: No such file or directory\n");
+         "convex_sidecar store: there is no store in DIR: No such file or directory; next: give "
+         "its folder (--store DIR or --config FILE)\n");
     temp_dir_remove(&d);
 }
 
@@ -291,9 +294,9 @@ TEST(a_way_back_and_what_is_kept_of_it)
     ck_assert_ptr_nonnull(strstr(said, " bytes, last written 0 days ago\n"));
     c = call_of(d.path, drop);
     ck_assert_int_eq(kit_caught(run_call, &c, said), CLI_USAGE);
-    ck_assert_ptr_nonnull(strstr(
-        said,
-        "last written 0 days ago\nconvex_sidecar store drop-old: --yes says that it is meant\n"));
+    ck_assert_ptr_nonnull(
+        strstr(said, "last written 0 days ago\nconvex_sidecar store drop-old: there is no way back "
+                     "to them, and no terminal to ask on; nothing was done; next: give --yes\n"));
     ck_assert_int_eq(
         kit_terminal(run_call, &c, (const char *const[]){"[yes/no]: |no\n", NULL}, said),
         CLI_USAGE);
@@ -348,7 +351,6 @@ TEST(a_hundred_findings_are_listed_the_rest_is_counted)
         lines++;
     ck_assert_int_eq(lines, 102);
     ck_assert_ptr_nonnull(strstr(said, "\n... and 141 more\n"));
-    ck_assert_ptr_nonnull(
-        strstr(said, "damaged, 241 findings; see convex_sidecar store repair --help\n"));
+    ck_assert_ptr_nonnull(strstr(said, "damaged, 241 findings; see convex_sidecar store repair\n"));
     temp_dir_remove(&d);
 }

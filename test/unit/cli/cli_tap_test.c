@@ -121,7 +121,7 @@ TEST(parts_are_shown_as_they_come_until_the_reply)
           (struct call){.json = true}, CLI_DONE,
           "{\"at\":\"t\",\"document_id\":\"d\",\"event\":\"kept\",\"seq\":1}\n");
     check((const char *const[]){"(error, busy)", NULL}, (struct call){0}, CLI_ERROR,
-          "convex_sidecar: the sidecar answers: busy: its queue is full; try again later\n");
+          "convex_sidecar: the sidecar answers: busy: its queue is full; next: try again\n");
 }
 
 TEST(it_ends_in_time_by_a_signal_or_with_the_sidecar)

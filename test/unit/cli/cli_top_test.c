@@ -184,7 +184,7 @@ static const char whole[] =
          "\n"
          "          in      total    skipped  state     kind\n"
          "       2.0/s         23          2  stopped   k\n"
-         "       0.9/s          9          1  running   m\n"
+         "       0.9/s          9          1  stopped   m\n"
          "       0.0/s          9          0  waiting   l\n";
 
 TEST(a_look_is_this)
@@ -255,7 +255,7 @@ TEST(more_than_is_counted_is_not_shown)
     struct buf s = {0}, a = {0}, text = {0};
     int n = 0;
 
-    buf_str(&s, "{kinds: [");
+    buf_str(&s, "{state: 'running', kinds: [");
     for (int i = 0; i < 9; i++)
         buf_printf(&s, "{kind: 'k%d', state: 'held', why: 'w%d'}, ", i, i);
     buf_str(&s, "], by_kind: [");
@@ -286,6 +286,7 @@ TEST(more_than_is_counted_is_not_shown)
 struct call {
     const char *dir;
     int64_t looks;
+    bool json;
 };
 
 static int top(void *arg)
@@ -294,7 +295,7 @@ static int top(void *arg)
     struct buf request = {0};
 
     term_put_atom(&request, "status");
-    const struct cli_top_options options = {buf_view(&request), 10000, c->looks};
+    const struct cli_top_options options = {buf_view(&request), 10000, c->looks, c->json};
     int status = cli_top_run(c->dir, &options);
     struct termios after;
     if (tcgetattr(0, &after) == 0 && (after.c_lflag & (ICANON | ECHO)) != (ICANON | ECHO))
@@ -309,7 +310,7 @@ TEST(without_a_terminal_each_look_is_text)
 {
     struct kit_sidecar *k =
         kit_sidecar((const char *const[]){"(ok, " BEFORE ")", "~7", "(ok, " NOW ")", NULL});
-    struct call c = {k->dir.path, 0};
+    struct call c = {k->dir.path, 0, false};
 
     ck_assert_int_eq(kit_caught(top, &c, said), CLI_DONE);
     ck_assert_msg(strncmp(said, HEAD, strlen(HEAD)) == 0, "%s", said);
@@ -327,7 +328,7 @@ TEST(without_a_terminal_each_look_is_text)
 TEST(what_is_no_status_or_no_sidecar_is_said)
 {
     static const char *const odd[] = {"(error, " NOW ")", "(ok, 7)", "(ok)", "7"};
-    struct call c = {"/nonexistent", 1};
+    struct call c = {"/nonexistent", 1, false};
     char wanted[300];
 
     for (size_t i = 0; i < 4; i++) {
@@ -347,6 +348,16 @@ TEST(what_is_no_status_or_no_sidecar_is_said)
         strstr(said, "no sidecar answers in /nonexistent: there is no such store"));
 }
 
+TEST(for_programs_each_look_is_a_line)
+{
+    struct kit_sidecar *k = kit_sidecar((const char *const[]){"(ok, {node: 'n'})", NULL});
+    struct call c = {k->dir.path, 2, true};
+
+    ck_assert_int_eq(kit_terminal(top, &c, NULL, said), CLI_DONE);
+    ck_assert_str_eq(said, "{\"node\":\"n\"}\n{\"node\":\"n\"}\n");
+    kit_end(k);
+}
+
 #define ENTER    "\033[?1049h\033[?25l\033[H"
 #define LEAVE    "\033[?25h\033[?1049l"
 #define KEYS(by) "\033[K\nq leaves, space holds still; kinds by" by "\033[K\n\033[J"
@@ -355,7 +366,7 @@ TEST(on_a_terminal_keys_sort_and_leave)
 {
     struct kit_sidecar *k =
         kit_sidecar((const char *const[]){"(ok, {node: 'n', by_kind: []})", NULL});
-    struct call c = {k->dir.path, 0};
+    struct call c = {k->dir.path, 0, false};
 
     ck_assert_int_eq(kit_terminal(top, &c,
                                   (const char *const[]){" [rate] total skipped name|t",
@@ -385,7 +396,7 @@ TEST(on_a_terminal_keys_sort_and_leave)
 TEST(a_screen_has_no_more_than_it_shows)
 {
     struct kit_sidecar *k = kit_sidecar((const char *const[]){"(ok, " NOW ")", NULL});
-    struct call c = {k->dir.path, 1};
+    struct call c = {k->dir.path, 1, false};
     int rows = 0;
 
     /* The table is longer than 24 lines, and the second look is shown as well. */
@@ -405,7 +416,7 @@ TEST(a_screen_has_no_more_than_it_shows)
         "(ok, {node: '0123456789012345678901234567890123456789012345678901234567890123456789', "
         "version: '0123456789'})",
         NULL});
-    c = (struct call){k->dir.path, 0};
+    c = (struct call){k->dir.path, 0, false};
     ck_assert_int_eq(
         kit_terminal(top, &c, (const char *const[]){"[rate]| ", "[J|t", "[total]|q", NULL}, said),
         CLI_DONE);

@@ -198,7 +198,7 @@ TEST(over_http_it_says_the_same)
     says(&t, "pause", "(ok, paused)");
     get(&t, "/readyz");
     HAS(" 503 ");
-    HAS("delivery is paused: ; next: resume\n");
+    HAS("delivery is paused; next: resume sends what waits");
     finish(&t);
     t = start("[sink]\ntype = noop\n[observe]\ndetails = true\n");
     get(&t, "/history");
@@ -212,7 +212,7 @@ TEST(what_waits_is_listed_while_it_is_paused)
 
     says(&t, "pause", "(ok, paused)");
     ask(&t, "(changes, 0)");
-    HAS("state: 'paused', why: '', next: 'resume', since: '");
+    HAS("state: 'paused', why: '', next: 'resume sends what waits', since: '");
     HAS("store_ok: true, kinds: [], mending: nil})");
     ask(&t, UPSERT("a"));
     ask(&t, "(pending, {troubled: false})");

@@ -57,6 +57,12 @@ bool outbox_is_well(const struct outbox *o)
     return is_well;
 }
 
+void outbox_why_ill(struct outbox *o, char why[OUTBOX_WHY_BYTES])
+{
+    (void)o;
+    snprintf(why, OUTBOX_WHY_BYTES, "%s", is_well ? "" : "No space left");
+}
+
 void outbox_destination(struct outbox *o, struct destination_known *k)
 {
     (void)o;
@@ -266,6 +272,7 @@ TEST(when_all_is_well_there_is_little)
     IS("\"next\":\"make room on its disk, or see in the log why it fails; it tries again by "
        "itself\",");
     IS("\"store_ok\":false,");
+    IS("\"why\":\"No space left\"");
     s.dist = NULL;
     s.batch_mutation = "";
     IS("\"published\":false,");
@@ -332,9 +339,9 @@ TEST(a_sentence_for_people)
     check_sentence(&s, "running since 2026-11-29T01:02:03Z; 3 pending, 4 dead letters, sink http");
     s = troubled();
     is_well = false;
-    check_sentence(&s, "waiting since 2026-11-29T01:02:05Z: HTTP 502; the store fails: nothing is "
-                       "taken; next: make room on its disk, or see in the log why it fails; it "
-                       "tries again by itself; 3 pending, 4 dead letters, sink http");
+    check_sentence(&s, "waiting since 2026-11-29T01:02:05Z: HTTP 502; the store fails, nothing is "
+                       "taken: No space left; next: make room on its disk, or see in the log why "
+                       "it fails; it tries again by itself; 3 pending, 4 dead letters, sink http");
 }
 
 static void check_term(struct buf *b, const char *wanted)
@@ -381,7 +388,7 @@ TEST(a_change_is_told_with_its_reasons)
     status_put_stand(&s, 8, &b);
     check_term(&b, "{\"kinds\":[],\"mending\":null,\"next\":\"make room on its disk, or see in the "
                    "log why it fails; it tries again by itself\",\"number\":8,\"since\":" AT_3
-                   ",\"state\":\"running\",\"store_ok\":false,\"why\":\"\"}");
+                   ",\"state\":\"running\",\"store_ok\":false,\"why\":\"No space left\"}");
 }
 
 TEST(peers_are_listed)
@@ -452,7 +459,7 @@ TEST(it_is_ready_when_documents_are_taken_and_delivered)
 
     check_ready(&s, "");
     is_well = false;
-    check_ready(&s, "the store fails: nothing is taken\n");
+    check_ready(&s, "the store fails, nothing is taken: No space left\n");
     s = status_of();
     is_draining = true;
     check_ready(&s, "draining: nothing new is taken\n");
@@ -468,6 +475,9 @@ TEST(it_is_ready_when_documents_are_taken_and_delivered)
     check_ready(&s, "delivery is stopped: the key; next: its next\n");
     dispatched.endpoint.state = DISPATCH_PAUSED;
     check_ready(&s, "delivery is paused: the key; next: its next\n");
+    dispatched.endpoint.why[0] = '\0';
+    check_ready(&s, "delivery is paused; next: its next\n");
+    strcpy(dispatched.endpoint.why, "the key");
     dispatched.endpoint.state = DISPATCH_WAITING; /* passing, until it has lasted a minute */
     dispatched.endpoint.since_us = clock_wall_us() - 50 * S;
     check_ready(&s, "");

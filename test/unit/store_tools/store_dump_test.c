@@ -78,7 +78,7 @@ TEST(each_record_is_this_line)
 
     outbox_close(kit_outbox(d.path));
     struct store *s = open_raw(d.path);
-    record_put_counters(&b, &(struct counters){21, 22, 23, 24, 25, 26, slice_str("")});
+    record_put_counters(&b, &(struct counters){21, 22, 23, 24, 25, 26, slice_str(""), 27});
     put(s, STORE_META, slice_str("counters"), &b);
     record_put_destination(&b, &(struct destination){.sink = slice_str("http"),
                                                      .address = slice_str("http://c"),
