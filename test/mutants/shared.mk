@@ -1,7 +1,7 @@
 # The C code as one shared library, for `make mutants`.  A changed file is compiled and linked alone, as
 # libmutant.so, which every program asks before libsidecar.so: what it defines stands in the place of the good one.
 #   programs the two libraries, the programs of the unit tests, the sidecar and dist_node beside them
-#   commands two lines: how a file of the code is compiled, and a test's program, both without files and -o
+#   commands three lines: how a file of the code is compiled, how a program of a test, and what that is linked with
 # The tests' fakes stand in front of both, as they do before members of an archive.
 include Makefile
 DIR := build/shared
