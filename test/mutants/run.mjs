@@ -154,15 +154,20 @@ class Tree {
 
 // ---- what the tests enter ------------------------------------------------------------------------
 
-// Of the library of `tree`: where each function begins: Map of address -> [file, line].
+// Of the library of `tree`: where each function begins: Map of address -> [file, line of its name].
 function symbolsOf(tree) {
   const options = { cwd: tree.dir, encoding: "utf8", maxBuffer: 1 << 28 };
-  const addresses = execFileSync("nm", ["--defined-only", "build/shared/libsidecar.so"], options).split("\n").filter((l) => / t /i.test(l)).map((l) => parseInt(l, 16));
-  const places = execFileSync("addr2line", ["-e", "build/shared/libsidecar.so"], { ...options, input: addresses.map((a) => `0x${a.toString(16)}`).join("\n") }).trim().split("\n");
-  return new Map(addresses.map((address, n) => {
-    const [file, line] = places[n].split(":");
-    return [address, [file.replace(/^.*?c_src\//, "c_src/"), parseInt(line, 10)]];
-  }));
+  const symbols = execFileSync("nm", ["--defined-only", "build/shared/libsidecar.so"], options).split("\n").filter((l) => / t /i.test(l)).map((l) => l.split(" "));
+  const places = execFileSync("addr2line", ["-e", "build/shared/libsidecar.so"], { ...options, input: symbols.map(([address]) => address).join("\n") }).trim().split("\n");
+  const sources = new Map();
+  const lineOf = (file, line) => {
+    if (!sources.has(file)) sources.set(file, existsSync(join(tree.dir, file)) ? readFileSync(join(tree.dir, file), "utf8").split("\n") : []);
+    return sources.get(file)[line - 1] ?? "";
+  };
+  return new Map(symbols.map(([address, , name], n) => {
+    const [path, line] = places[n].split(":"), file = path.replace(/^.*?c_src\//, "c_src/");
+    return [parseInt(address, 16), [file, parseInt(line, 10), name]];
+  }).filter(([, [file, line, name]]) => lineOf(file, line).includes(name)));
 }
 
 // What was noted of a test is kept (reached.json) until the code of C or the test changes.
