@@ -75,7 +75,7 @@ static void fake_poke(struct fake_sink *s)
     ck_assert_int_eq(write(s->poke_fd, &one, sizeof one), sizeof one);
 }
 
-static void fake_advance(struct fake_sink *s, int64_t ms)
+__attribute__((unused)) static void fake_advance(struct fake_sink *s, int64_t ms)
 {
     fake_now_us += 1000 * ms;
     fake_poke(s);
@@ -322,7 +322,8 @@ static void fake_sink_free(struct fake_sink *s)
 }
 
 /* Answer call ${no} (from 1) that is in flight. */
-static void fake_sink_answer(struct fake_sink *s, unsigned no, enum verdict_kind kind)
+__attribute__((unused)) static void fake_sink_answer(struct fake_sink *s, unsigned no,
+                                                     enum verdict_kind kind)
 {
     bool found = false;
 
@@ -340,7 +341,7 @@ static void fake_sink_answer(struct fake_sink *s, unsigned no, enum verdict_kind
 }
 
 /* Ask the delivery thread for a whole pass more; fake_has_rested: it has made it, and waits. */
-static unsigned fake_ask(struct fake_sink *s)
+__attribute__((unused)) static unsigned fake_ask(struct fake_sink *s)
 {
     pthread_mutex_lock(&s->lock);
     unsigned asked = ++s->asked;
@@ -349,7 +350,7 @@ static unsigned fake_ask(struct fake_sink *s)
     return asked;
 }
 
-static bool fake_has_rested(struct fake_sink *s, unsigned asked)
+__attribute__((unused)) static bool fake_has_rested(struct fake_sink *s, unsigned asked)
 {
     pthread_mutex_lock(&s->lock);
     bool rested = s->rested >= asked;
@@ -357,7 +358,7 @@ static bool fake_has_rested(struct fake_sink *s, unsigned asked)
     return rested;
 }
 
-static unsigned fake_calls(struct fake_sink *s)
+__attribute__((unused)) static unsigned fake_calls(struct fake_sink *s)
 {
     pthread_mutex_lock(&s->lock);
     unsigned calls = s->calls;
@@ -365,7 +366,7 @@ static unsigned fake_calls(struct fake_sink *s)
     return calls;
 }
 
-static unsigned fake_controls(struct fake_sink *s)
+__attribute__((unused)) static unsigned fake_controls(struct fake_sink *s)
 {
     pthread_mutex_lock(&s->lock);
     unsigned controls = s->controls;
@@ -374,7 +375,7 @@ static unsigned fake_controls(struct fake_sink *s)
 }
 
 /* How often the delivery thread has waited: more means that it has made a pass. */
-static unsigned fake_waits(struct fake_sink *s)
+__attribute__((unused)) static unsigned fake_waits(struct fake_sink *s)
 {
     pthread_mutex_lock(&s->lock);
     unsigned waits = s->waits;
