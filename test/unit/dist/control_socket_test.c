@@ -11,6 +11,8 @@
 #include "ground/fake_log.c"
 #include "ground/unix_socket.h"
 
+#include "ground/metrics.h"
+
 #include "test.h"
 
 #include "temp_dir.h"
@@ -224,9 +226,11 @@ TEST(calls_are_answered_by_their_number)
     struct control_socket *s = open_in(d.path);
     int fd = enter(d.path), other = enter(d.path);
 
+    uint64_t messages = metric_get(METRIC_MESSAGES);
     call(fd, 1, "keep");
     call(fd, 70000, "b");
     ck_assert_hears(fd, "reply 70000 b");
+    ck_assert_uint_eq(metric_get(METRIC_MESSAGES), messages + 2);
     call(other, 1, "c");
     ck_assert_hears(other, "reply 1 c");
     struct caller *caller = take_kept();

@@ -777,3 +777,174 @@ TEST(a_node_that_nobody_is_told_of_needs_no_epmd)
     }
     dist_close(d);
 }
+
+/* --- what is said of it --- */
+
+static int log_fd, log_was;
+
+static void log_begin(void)
+{
+    log_fd = memfd_create("log", 0);
+    log_was = dup(STDERR_FILENO);
+    ck_assert_int_eq(dup2(log_fd, STDERR_FILENO), STDERR_FILENO);
+}
+
+/* How often the log has a line of ${event} with ${text}, so far. */
+static unsigned log_count(const char *event, const char *text)
+{
+    static char all[65536], line[1000];
+    unsigned count = 0;
+    ssize_t len = pread(log_fd, all, sizeof all - 1, 0);
+
+    ck_assert_int_ge(len, 0);
+    all[len] = '\0';
+    for (const char *at = all; (at = strstr(at, event)) != NULL; at++) {
+        snprintf(line, sizeof line, "%.*s", (int)strcspn(at, "\n"), at);
+        count += strstr(line, text) != NULL;
+    }
+    return count;
+}
+
+static void log_has(const char *event, const char *text)
+{
+    int64_t end_ms = clock_mono_ms() + 5000;
+
+    while (log_count(event, text) == 0 && clock_mono_ms() < end_ms)
+        poll(NULL, 0, 1);
+    ck_assert_uint_eq(log_count(event, text), 1);
+}
+
+static void log_end(void)
+{
+    ck_assert_int_eq(dup2(log_was, STDERR_FILENO), STDERR_FILENO);
+    close(log_fd);
+    close(log_was);
+}
+
+TEST(who_comes_goes_and_is_refused_is_logged)
+{
+    struct dist *d = start();
+    struct twin t, wrong;
+    uint64_t failed = metric_get(METRIC_HANDSHAKES_FAILED);
+
+    log_begin();
+    ck_assert_int_ge(dial(&t, d, "good", "secret"), 0);
+    log_has("dist.peer_up", "node=\"good@127.0.0.1\" address=127.0.0.1");
+    ck_assert_uint_eq(metric_get(METRIC_PEERS), 1);
+    for (int i = 0; i < 3; i++)
+        ck_assert_int_lt(dial(&wrong, d, "wrong", "another"), 0);
+    wait_metric(METRIC_HANDSHAKES_FAILED, failed + 3);
+    log_has("dist.peer_refused", "address=127.0.0.1 node=\"wrong@127.0.0.1\" why=\"wrong cookie: ");
+    close(t.fd);
+    log_has("dist.peer_down", "node=\"good@127.0.0.1\" why=\"closed by the peer\"");
+    wait_metric(METRIC_PEERS, 0);
+    log_end();
+    stop(d);
+}
+
+static void meet(struct dist *d)
+{
+    struct twin t;
+
+    ck_assert_int_ge(dial(&t, d, "somebody", "secret"), 0);
+    ask(&t, "srv", "hello");
+    ck_assert(answered(&t, "hello"));
+    close(t.fd);
+}
+
+/* Whose standard input is closed has a socket of the number 0. */
+TEST(a_socket_of_the_number_nought_is_one_like_others)
+{
+    int input = dup(STDIN_FILENO);
+
+    for (int when = 0; when < 2; when++) {
+        if (when == 0)
+            close(STDIN_FILENO); /* it is what is listened on */
+        struct dist *d = start();
+        if (when == 1)
+            close(STDIN_FILENO); /* it is a peer's */
+        meet(d);
+        meet(d);
+        wait_metric(METRIC_PEERS, 0);
+        stop(d);
+        ck_assert_int_eq(dup2(input, STDIN_FILENO), STDIN_FILENO);
+    }
+    close(input);
+}
+
+static void count_peer(void *arg, const struct dist_peer *peer)
+{
+    (void)peer;
+    ++*(unsigned *)arg;
+}
+
+static unsigned shown_peers(struct dist *d)
+{
+    unsigned count = 0;
+
+    dist_each_peer(d, count_peer, &count);
+    return count;
+}
+
+TEST(so_many_peers_and_no_more)
+{
+    struct dist *d = start(); /* 8 */
+    struct twin t[9];
+    char name[20];
+
+    log_begin();
+    for (int i = 0; i < 9; i++) {
+        snprintf(name, sizeof name, "peer%d", i);
+        ck_assert_int_ge(dial(&t[i], d, name, "secret"), 0);
+        if (i < 8)
+            wait_metric(METRIC_PEERS, (uint64_t)i + 1);
+    }
+    ck_assert(is_closed(t[8].fd));
+    log_has("dist.peer_refused", "node=\"peer8@127.0.0.1\" why=\"node.max_peers are connected\"");
+    ck_assert_uint_eq(shown_peers(d), 8);
+    ck_assert_uint_eq(metric_get(METRIC_PEERS), 8);
+    close(t[3].fd);
+    wait_metric(METRIC_PEERS, 7);
+    ck_assert_uint_eq(shown_peers(d), 7);
+    ck_assert_int_ge(dial(&t[3], d, "peer3", "secret"), 0);
+    wait_metric(METRIC_PEERS, 8);
+    for (int i = 0; i < 9; i++)
+        close(t[i].fd);
+    wait_metric(METRIC_PEERS, 0);
+    log_end();
+    stop(d);
+}
+
+TEST(names_and_cookies_have_their_length)
+{
+    char name[400], cookie[700];
+    struct dist *d;
+    struct fault fault;
+
+    epmd_start();
+    memset(name, 'n', sizeof name);
+    memset(cookie, 'c', sizeof cookie);
+    for (size_t len = 244; len <= 247; len++) { /* with "@127.0.0.1" 255 bytes at most */
+        snprintf(name, sizeof name, "%.*s@127.0.0.1", (int)len,
+                 "nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn"
+                 "nnnnnn"
+                 "nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn"
+                 "nnnnnn"
+                 "nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn"
+                 "nnnnnn"
+                 "nnnnnnnnnnnnnnnnnnnnnnnnnn");
+        enum err e = open_node(name, "secret", NULL, &d, &fault);
+        ck_assert_int_eq(e, strlen(name) <= 255 && len <= EI_MAXALIVELEN ? ERR_OK : ERR_INVALID);
+        if (e == ERR_OK)
+            dist_close(d);
+    }
+    for (size_t len = EI_MAX_COOKIE_SIZE; len <= EI_MAX_COOKIE_SIZE + 1; len++) {
+        cookie[len] = '\0';
+        enum err e = open_node(NODE, cookie, NULL, &d, &fault);
+        ck_assert_int_eq(e, len <= EI_MAX_COOKIE_SIZE ? ERR_OK : ERR_INVALID);
+        if (e == ERR_OK)
+            dist_close(d);
+        cookie[len] = 'c';
+    }
+    epmd_stop();
+}
