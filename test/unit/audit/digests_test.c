@@ -241,6 +241,7 @@ TEST(answers_of_another_shape)
          "actual_hash"},
         {"{\"status\":\"success\",\"value\":{\"digests\":[]}}", "next"},
         {"{\"status\":\"success\",\"value\":{\"digests\":7,\"next\":null}}", "list"},
+        {"{\"status\":\"success\",\"value\":{\"next\":null}}", "list"},
         {"{\"status\":\"success\",\"value\":{\"digests\":[7],\"next\":null}}", "document_id"},
         {"{\"status\":\"success\",\"value\":{\"digests\":[],\"next\":\"m\"}}", "before"},
         {"{\"status\":\"success\",\"value\":null}", "next"},
@@ -584,6 +585,8 @@ TEST(a_passing_fault_is_asked_ten_times_in_growing_waits)
     will_answer(200, ONE(GOOD));
     ck_assert_int_eq(digests_get(d, &ask, &page, &fault), ERR_OK);
     ck_assert_int_eq(strncmp(asked_for(), "500}", 4), 0); /* which was no reason to ask for less */
+    ck_assert_int_eq(get(d, &page, 200, ONE(GOOD)), ERR_OK);
+    ck_assert_int_eq(strncmp(asked_for(), "500}", 4), 0); /* and never for more */
     options.tries = 1;
     web.count = web.asked = 0;
     will_answer(503, "{\"code\":\"Full\",\"message\":\"\"}");

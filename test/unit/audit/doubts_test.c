@@ -180,6 +180,23 @@ TEST(what_moves_meanwhile_is_looked_at_again)
     second_close(&s);
 }
 
+TEST(what_is_judged_is_not_judged_again_with_what_moved)
+{
+    struct second s = second_open(false);
+
+    confirmed(A, 5, 1);
+    confirmed(B, 5, 1); /* missing, at the first look */
+    stands(A, 4, 1);
+    convex.meanwhile = write_once;
+    doubts_add(s.doubts, slice_str(B), slice_str("0"), 0);
+    ck_assert_int_eq(look_again(&s, A), ERR_OK);
+    ck_assert_int_eq(found(&s, A, false), DRIFT_NONE);
+    ck_assert_int_eq(found(&s, B, false), DRIFT_MISSING);
+    ck_assert_uint_eq(s.report.line_count, 1);
+    ck_assert_uint_eq(s.report.second_look, 2);
+    second_close(&s);
+}
+
 TEST(what_is_on_its_way_for_too_long_is_not_judged)
 {
     struct second s = second_open(true);

@@ -140,6 +140,14 @@ static void show_state(char *out, size_t size)
     for (unsigned i = 0; i <= DISPATCH_PAUSED; i++)
         buf_printf(&b, "%llu",
                    (unsigned long long)metric_labelled_get(LABELLED_ENDPOINT_STATE, 0, i));
+    for (size_t no = 0; metric_kind_name(no) != NULL; no++) {
+        buf_str(&b, " ");
+        for (unsigned i = 0; i < DISPATCH_PAUSED; i++)
+            buf_printf(&b, "%llu",
+                       (unsigned long long)metric_labelled_get(LABELLED_KIND_STATE, no, i));
+        buf_printf(&b, "/%llu",
+                   (unsigned long long)metric_labelled_get(LABELLED_KIND_FAILING, no, 0));
+    }
     snprintf(out, size, "%.*s", (int)b.len, (const char *)b.data);
     buf_free(&b);
 }
@@ -738,8 +746,16 @@ static void script_by_chance(uint32_t number)
     end();
 }
 
+static const char *kind_name(const void *arg, size_t i)
+{
+    return ((const char *const *)arg)[i];
+}
+
 TEST(what_delivery_does)
 {
+    static const char *const kinds[] = {"beat", "run", "run_summary"}; /* steps are others */
+
+    metrics_name_kinds(kind_name, kinds, 3);
     all_is_well();
     an_outage();
     a_key_that_is_refused();
