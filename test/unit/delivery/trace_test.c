@@ -121,6 +121,19 @@ static void show_state(char *out, size_t size)
     delivery_status(h.delivery, &s);
     buf_printf(&b, "limit=%u in_flight=%u overdue=%u troubled=%u sought=%u %s", s.limit,
                s.in_flight, s.overdue, s.troubled, s.sought, shown_scope(&s.endpoint));
+    if (s.next[0])
+        buf_printf(&b, "\n            next: %s", s.next);
+    for (uint64_t document = 1; document <= 2; document++) {
+        struct dispatch_place place;
+        delivery_place(h.delivery, document, &place);
+        if (strcmp(place.what, "ahead") != 0)
+            buf_printf(&b, "\n            #%llu is %s attempts=%u next=%lld %s",
+                       (unsigned long long)document, place.what, place.attempts,
+                       place.next_us
+                           ? (long long)((place.next_us - 1700000000000000 - START_US) / 1000)
+                           : 0,
+                       place.why);
+    }
     for (size_t i = 0; i < s.kind_count; i++)
         buf_printf(&b, "\n            kind %s %s", s.kinds[i].name, shown_scope(&s.kinds[i].scope));
     for (size_t i = 0; i < s.note_count && i < 2; i++)
