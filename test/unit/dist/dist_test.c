@@ -23,9 +23,26 @@
 #include <stdatomic.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define NODE "c@127.0.0.1"
+
+/* --- an accept that fails when a test says so --- */
+
+static atomic_int accept_error; /* of the next; 0: none */
+static atomic_uint accept_failures;
+
+int accept4(int fd, struct sockaddr *address, socklen_t *len, int flags)
+{
+    int error = atomic_exchange(&accept_error, 0);
+
+    if (error == 0)
+        return (int)syscall(SYS_accept4, fd, address, len, flags);
+    accept_failures++;
+    errno = error;
+    return -1;
+}
 
 /* --- an epmd that says yes to everybody --- */
 
@@ -947,4 +964,45 @@ TEST(names_and_cookies_have_their_length)
         cookie[len] = 'c';
     }
     epmd_stop();
+}
+
+/* One comes while accept fails with ${error}; how long it took to get in. */
+static int64_t get_in_after(struct dist *d, int error)
+{
+    struct twin t;
+    int64_t began_ms = clock_mono_ms();
+
+    accept_failures = 0;
+    accept_error = error;
+    ck_assert_int_ge(dial(&t, d, "late", "secret"), 0);
+    ck_assert_uint_eq(accept_failures, 1);
+    int64_t took_ms = clock_mono_ms() - began_ms;
+    close(t.fd);
+    wait_metric(METRIC_PEERS, 0);
+    return took_ms;
+}
+
+TEST(an_accept_that_fails_is_no_end)
+{
+    struct dist *d = start();
+
+    log_begin();
+    get_in_after(d, ECONNABORTED); /* who knocked went away: the next */
+    get_in_after(d, EINTR);
+    ck_assert_uint_eq(log_count("dist.accept_failed", ""), 0);
+    ck_assert_int_ge(get_in_after(d, EMFILE), 95); /* a breath, in which others may end */
+    log_has("dist.accept_failed", "why=\"Too many open files\"");
+    ck_assert_int_ge(get_in_after(d, EIO), 95);
+    ck_assert_uint_eq(log_count("dist.accept_failed", ""), 1); /* in ten seconds */
+    uint64_t failed = metric_get(METRIC_HANDSHAKES_FAILED);
+    for (int i = 0; i < 2; i++) { /* one that says nothing gives way */
+        int fd = knock(d);
+        poll(NULL, 0, 50);
+        get_in_after(d, i == 0 ? EMFILE : ENFILE);
+        ck_assert(is_closed(fd));
+        close(fd);
+    }
+    ck_assert_uint_eq(metric_get(METRIC_HANDSHAKES_FAILED), failed + 2);
+    log_end();
+    stop(d);
 }
