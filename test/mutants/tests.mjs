@@ -38,10 +38,10 @@ const C = {
 const C_FILES = { cli_audit: ["audit"], cli_rebuild: ["rebuild"], cli_import: ["rebuild"] };
 const ERLANG = {
   convex_sidecar_marks: ["beam/marks", "beam/conveyor", "beam/conveyor_model"],
-  convex_sidecar_conveyor: ["beam/conveyor", "beam/conveyor_model"], convex_sidecar_batch: ["beam/conveyor"],
+  convex_sidecar_conveyor: ["beam/conveyor_clock", "beam/conveyor", "beam/conveyor_model"], convex_sidecar_batch: ["beam/source", "beam/conveyor"],
   convex_sidecar_looks: ["beam/looks_clock", "beam/looks", "beam/conveyor", "beam/conveyor_model"],
-  convex_sidecar_source: ["beam/projector", "beam/conveyor", "beam/conveyor_model"],
-  convex_sidecar_instance: ["beam/conveyor", "beam/client"], convex_sidecar_sweeper: ["beam/conveyor", "beam/reprojection"],
+  convex_sidecar_source: ["beam/source", "beam/projector", "beam/conveyor", "beam/conveyor_model"],
+  convex_sidecar_instance: ["beam/source", "beam/conveyor", "beam/client"], convex_sidecar_sweeper: ["beam/conveyor", "beam/reprojection"],
   convex_sidecar_port: ["beam/watch_clock", "beam/port"], convex_sidecar_watch: ["beam/watch_clock", "beam/watch"], convex_sidecar_config: ["beam/config"],
 };
 const ELIXIR = {
