@@ -37,8 +37,10 @@
 %% In one group, and in one row of the wheel.
 -define(GROUP, 512).
 -define(MAX_MISSED, 100).
-%% In one group, entities that are not read together with others; and of them those whose source may raise.
+%% In one group, entities that are not read together with others, and more of them as long as that takes no time;
+%% and of them those whose source may raise.
 -define(SINGLE_LOOKS, 50).
+-define(SINGLE_MS, 20).
 %% The next group when there was no room for all of one: those that are left have to be put back again.
 -define(SMALL_GROUP, 100).
 -define(MAX_FAILURES, 3).
@@ -232,8 +234,18 @@ to_do(#look{key = Key, source = Source, since = Since} = Look) ->
 -spec compare([look()], #{mark() => found()}, fun((mark()) -> found() | failed), looks()) -> {[mark()], looks()}.
 compare(Due, Read, Ask, Looks) ->
     Begin = {?SINGLE_LOOKS, ?MAX_FAILURES, [], Looks#looks{group = ?GROUP}},
-    {_, _, Changed, Left} = lists:foldl(fun(Look, Acc) -> compare_one(Look, Read, Ask, Acc) end, Begin, Due),
+    Until = now_ms() + ?SINGLE_MS,
+    One = fun(Look, Acc) -> compare_one(Look, Read, Ask, one_more(Until, Acc)) end,
+    {_, _, Changed, Left} = lists:foldl(One, Begin, Due),
     {Changed, Left}.
+
+one_more(Until, {0, Failures, Changed, Looks} = Acc) ->
+    case now_ms() < Until of
+        true -> {1, Failures, Changed, Looks};
+        false -> Acc
+    end;
+one_more(_Until, Acc) ->
+    Acc.
 
 compare_one({_, Mark, _} = Look, Read, _Ask, Acc) when is_map_key(Mark, Read) ->
     found(maps:get(Mark, Read), Look, Acc);
