@@ -55,13 +55,14 @@
     | {made, Words :: string(), fun((managed | external, options()) -> term())}.
 
 -define(MAX_MS, 3600000).
+-define(NAME, convex_sidecar).
 
 -spec options_table() -> [{Name :: atom(), for(), type(), default(), Doc :: string()}].
 options_table() ->
     Milliseconds = {integer, 1, ?MAX_MS},
     Entities = {integer, 1, 100000000},
     [
-        {name, any, atom, {is, convex_sidecar}, "the instance, as other functions are told it"},
+        {name, any, atom, {is, ?NAME}, "the instance, as other functions are told it"},
         {mode, any, {one_of, [managed, external]}, {is, managed},
             "managed: start and own the program; external: connect to the node of one that runs"},
         {program, managed, path, {made, "`priv/convex_sidecar`", fun program/2}, "the program"},
@@ -124,13 +125,9 @@ default_text({made, Words, _Fun}) -> Words.
 
 %% @doc The name of the instance that these options make.
 -spec name(options() | [{atom(), term()}]) -> term().
-name(Given) ->
-    {name, _, _, {is, Default}, _} = lists:keyfind(name, 1, options_table()),
-    case Given of
-        #{name := Name} -> Name;
-        #{} -> Default;
-        _ -> proplists:get_value(name, Given, Default)
-    end.
+name(#{name := Name}) -> Name;
+name(#{}) -> ?NAME;
+name(Given) -> proplists:get_value(name, Given, ?NAME).
 
 %% @doc Check the options of an instance and fill in what was left out.
 -spec options(options() | [{atom(), term()}]) -> {ok, checked()} | {error, {bad_option, atom(), binary()}}.

@@ -179,7 +179,7 @@ defmodule OpenAgentsRuntime.Convex.Projector do
     outcome =
       case {EventLog.module(opts), route(opts)} do
         {nil, _} -> {:error, {:sink_write_failed, EventLog.say_none()}}
-        {_log, :sidecar} -> through_sidecar(kind, id, opts)
+        {log, :sidecar} -> through_sidecar(kind, id, log, opts)
         {log, {:sink, sink}} -> through_sink(sink, log, kind, id, [form: form] ++ opts)
       end
 
@@ -220,33 +220,28 @@ defmodule OpenAgentsRuntime.Convex.Projector do
   end
 
   defp marked(:disabled, kind, id, opts) do
-    case {EventLog.module(opts), route(opts)} do
+    case {EventLog.module(opts), routed(opts)} do
       {_log, {:sink, NoopSink}} -> :ok
       {nil, _} -> {:error, EventLog.say_none()}
-      {_log, :sidecar} -> mark(kind, id, opts)
+      {log, :sidecar} -> mark(kind, id, log, opts)
       {_log, {:sink, _sink}} -> SinkQueue.mark(kind, id, opts)
     end
   end
 
   # Between the choice of the owner and the mark, Sidecars.put may have moved the entity; its
   # sweep comes after the change, so it has missed this event only if the change is seen now.
-  defp mark(kind, id, opts) do
-    owner = owner(kind, id, opts)
-    marked = :convex_sidecar.project_async(instance(owner), kind, id, source(opts, owner))
-
-    case owner(kind, id, opts) do
-      ^owner -> marked
-      _moved -> mark(kind, id, opts)
-    end
+  defp mark(kind, id, log, opts) do
+    before = Sidecars.changed()
+    members = Sidecars.members(opts)
+    owner = owner(members, kind, id)
+    source = source(log, owner, members, opts)
+    marked = :convex_sidecar.project_async(instance(owner), kind, id, source)
+    if Sidecars.changed() == before, do: marked, else: mark(kind, id, log, opts)
   end
 
   # An append pays for the document id only where there is a choice.
-  defp owner(kind, id, opts) do
-    case Sidecars.members(opts) do
-      [one] -> one
-      members -> Sidecars.owner(members, Summary.document_id(kind, id))
-    end
-  end
+  defp owner([one], _kind, _id), do: one
+  defp owner(members, kind, id), do: Sidecars.owner(members, Summary.document_id(kind, id))
 
   # In tests what would go to a sidecar goes nowhere.
   defp route(opts) do
@@ -279,17 +274,21 @@ defmodule OpenAgentsRuntime.Convex.Projector do
 
   # ---- through the sidecar
 
-  defp through_sidecar(kind, id, opts) do
-    server = owner(kind, id, opts)
+  defp through_sidecar(kind, id, log, opts) do
+    before = Sidecars.changed()
+    members = Sidecars.members(opts)
+    server = owner(members, kind, id)
+    source = source(log, server, members, opts)
     request = request(opts)
 
     answer =
       if Keyword.get(opts, :reset, false),
-        do: rebuild(server, kind, id, request, opts),
-        else: :convex_sidecar_source.project(server, source(opts, server), kind, id, request)
+        do: rebuild(server, source, kind, id, request, opts),
+        else: :convex_sidecar_source.project(server, source, kind, id, request)
 
     # The members changed meanwhile: what the old owner could not take is the new one's.
-    if owner(kind, id, opts) != server, do: mark(kind, id, opts)
+    if Sidecars.changed() != before and owner(Sidecars.members(opts), kind, id) != server,
+      do: mark(kind, id, log, opts)
 
     with {:ok, result} <- in_runtimes_words(kind, answer), do: {:ok, result(result)}
   end
@@ -299,10 +298,10 @@ defmodule OpenAgentsRuntime.Convex.Projector do
   def in_runtimes_words(kind, {:error, reason}), do: {:error, error(kind, reason)}
   def in_runtimes_words(_kind, answer), do: answer
 
-  defp rebuild(server, kind, id, request, opts) do
+  defp rebuild(server, source, kind, id, request, opts) do
     clear = if opts[:clear], do: Summary.document_id(kind, id), else: :undefined
     request = Map.merge(request, %{clear: clear, force: Keyword.get(opts, :force, false)})
-    :convex_sidecar_source.rebuild(server, source(opts, server), kind, id, request)
+    :convex_sidecar_source.rebuild(server, source, kind, id, request)
   end
 
   defp request(opts) do
@@ -434,11 +433,9 @@ defmodule OpenAgentsRuntime.Convex.Projector do
   end
 
   # A sweep after too many marks looks at the ids of this owner alone.
-  defp source(opts, owner) do
-    members = Sidecars.members(opts)
-
+  defp source(log, owner, members, opts) do
     Source.new(
-      EventLog.module!(opts),
+      log,
       owner,
       if(opts[:sidecar], do: members, else: shared(members)),
       opts[:projection_version]

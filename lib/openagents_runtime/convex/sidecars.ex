@@ -63,6 +63,11 @@ defmodule OpenAgentsRuntime.Convex.Sidecars do
     end
   end
 
+  # What `put/2` has named, or nil: for a cheap look at whether it was called meanwhile.
+  @doc false
+  @spec changed() :: [member, ...] | nil
+  def changed, do: :persistent_term.get(__MODULE__, nil)
+
   # The application has stopped.
   @doc false
   @spec forget() :: :ok
