@@ -81,6 +81,9 @@ const { convexTest } = await import(join(out, "convex-test.mjs"));
 const { convexToJson, jsonToConvex } = await import("convex/values");
 const run = new AsyncLocalStorage();
 
+/** Milliseconds by the clock on the wall, and of the processor's time. */
+const clocks = () => { const { user, system } = process.cpuUsage(); return { wall: performance.now(), cpu: (user + system) / 1000 }; };
+const since = (t0) => { const now = clocks(); return { wall: now.wall - t0.wall, cpu: now.cpu - t0.cpu }; };
 const timed = new Set(); // functions whose time is counted; those of the stand-in are in every version
 /** {schema, modules, functions: Map "runtime.js:upsertRunSummary" -> {type, internal, args}} */
 async function load(paths) {
@@ -95,10 +98,10 @@ async function load(paths) {
         timed.add(fn);
         const handler = fn._handler;
         fn._handler = async (ctx, args) => {
-          const t0 = performance.now(), cpu0 = process.cpuUsage(), store = run.getStore(), sys0 = store?.sys ?? 0;
+          const clock0 = clocks(), store = run.getStore(), sys0 = { ...store?.sys };
           const r = await handler(ctx, args);
           // user time: neither the database's share counts, nor what others on this machine took
-          const { user, system } = process.cpuUsage(cpu0), ms = Math.min(performance.now() - t0 - ((store?.sys ?? 0) - sys0), (user + system) / 1000);
+          const ms = Math.min(...Object.entries(since(clock0)).map(([clock, ms]) => ms - ((store?.sys[clock] ?? 0) - (sys0[clock] ?? 0))));
           const limit = K.DATABASE_UDF_USER_TIMEOUT_SECONDS;
           if (type !== "Action" && ms > limit * 1000) throw new SystemLimit(timedOut());
           return r;
@@ -155,10 +158,11 @@ const LIMIT_TEXT = [
 const inConvexWords = (e) => { for (const [re, f] of LIMIT_TEXT) { const m = re.exec(e?.message); if (m) e.message = f(m[1]); } return e; };
 
 { // charge time spent inside the fake database to "system", not to the function
+  const charge = (s, t0) => { if (s) for (const [clock, ms] of Object.entries(since(t0))) s.sys[clock] += ms; };
   const inner = globalThis.Convex, WRITES = new Set(["1.0/insert", "1.0/shallowMerge", "1.0/replace", "1.0/remove"]);
   globalThis.Convex = {
-    syscall: (...a) => { const s = run.getStore(), t0 = performance.now(); try { return inner.syscall(...a); } catch (e) { throw inConvexWords(e); } finally { if (s) s.sys += performance.now() - t0; } },
-    asyncSyscall: async (...a) => { const s = run.getStore(), t0 = performance.now(); if (s && WRITES.has(a[0])) s.wrote = true; if (s && a[0] === "1.0/queryStreamNext" || s && a[0] === "1.0/queryPage") indexFault(); try { return await inner.asyncSyscall(...a); } catch (e) { throw inConvexWords(e); } finally { if (s) s.sys += performance.now() - t0; } },
+    syscall: (...a) => { const s = run.getStore(), t0 = clocks(); try { return inner.syscall(...a); } catch (e) { throw inConvexWords(e); } finally { charge(s, t0); } },
+    asyncSyscall: async (...a) => { const s = run.getStore(), t0 = clocks(); if (s && WRITES.has(a[0])) s.wrote = true; if (s && a[0] === "1.0/queryStreamNext" || s && a[0] === "1.0/queryPage") indexFault(); try { return await inner.asyncSyscall(...a); } catch (e) { throw inConvexWords(e); } finally { charge(s, t0); } },
     get jsSyscall() { return inner.jsSyscall; },
   };
 }
@@ -401,7 +405,7 @@ async function execute(want, path, argsText, identity, held = false, arrived_us 
       continue;
     }
     if (!held) await limiter.acquire();
-    const store = { logs: [], bytes: 0, sys: 0, writes: [], arrived_us };
+    const store = { logs: [], bytes: 0, sys: { wall: 0, cpu: 0 }, writes: [], arrived_us };
     try {
       const ms = held ? 0 : draw(latency); if (ms > 0) await sleep(ms);
       const who = identity.user ?? identity.acting;

@@ -13,8 +13,16 @@ export const typed = mutation({
 export const throwError = mutation({ args: { message: v.string() }, handler: async (_ctx, { message }) => { throw new Error(message); } });
 export const throwConvexError = mutation({ args: { data: v.any() }, handler: async (_ctx, { data }) => { throw new ConvexError(data); } });
 export const logs = mutation({ args: {}, handler: async () => { console.log("hello", 1, { a: [true] }); console.warn("careful"); return null; } });
+const busy = () => { const { user, system } = process.cpuUsage(); return (user + system) / 1000; };
 // So many milliseconds of the processor's time, however long others on this machine keep it (server.mjs counts the same).
-export const spin = internalMutation({ args: { ms: v.number() }, handler: async (_ctx, { ms }) => { const busy = () => { const { user, system } = process.cpuUsage(); return (user + system) / 1000; }, end = busy() + ms; while (busy() < end); return null; } });
+export const spin = internalMutation({ args: { ms: v.number() }, handler: async (_ctx, { ms }) => { const end = busy() + ms; while (busy() < end); return null; } });
+// The database works for so long, and then others on this machine do: a function is charged with neither.
+export const search = internalQuery({ args: { kind: v.string(), ms: v.number() }, handler: async (ctx, { kind, ms }) => {
+  const end = busy() + ms;
+  while (busy() < end) await ctx.db.query("runtime_projections").withIndex("by_kind_document_id", (q) => q.eq("kind", kind)).first();
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
+  return null;
+} });
 export const act = action({ args: {}, handler: async () => "acted" });
 // What somebody with a database console might do behind the sidecar's back: edit one row (the given
 // columns, no guard), delete it (patch null), or add it (when there is none).
