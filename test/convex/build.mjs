@@ -14,16 +14,16 @@ function patch(src) {
   swap("        if (results === undefined) {\n            throw new Error(\"Bad queryId\");", "        if (results === undefined) {\n            if (queryId < this._nextQueryId) return { value: null, done: true };\n            throw new Error(\"Bad queryId\");");
   swap("        if (done) {\n            return { value: null, done: true };", "        if (done) {\n            delete this._queryResults[queryId];\n            return { value: null, done: true };");
   swap("case \"1.0/queryCleanup\": {\n                return", "case \"1.0/queryCleanup\": {\n                delete db._queryResults[args.queryId];\n                return");
-  // equality-prefix hash index instead of a scan of every document per query
+  // equality-prefix hash index instead of a scan of every document per query; what many rows have in common stays in order
   swap("                fieldPathsToSortBy = fields;\n                validateIndexRangeExpression(source, fields);\n                this._iterateDocs(tableName, (doc) => {",
-       "                fieldPathsToSortBy = fields;\n                validateIndexRangeExpression(source, fields);\n                this._iterateCandidates(tableName, source, (doc) => {");
+       "                fieldPathsToSortBy = fields;\n                validateIndexRangeExpression(source, fields);\n                inOrder = this._inOrder(tableName, source, fields, order);\n                if (inOrder === null) this._iterateCandidates(tableName, source, (doc) => {");
   swap("    _iterateDocs(tableName, callback) {", `    _eqKey(fields, doc) {
         return JSON.stringify(fields.map((f) => { const v = evaluateFieldPath(f, doc); return v === undefined ? null : [convexToJson(v)]; }));
     }
-    _iterateCandidates(tableName, source, callback) {
+    _eqSet(tableName, source) {
         const eq = [];
         for (const f of source.range) { if (f.type !== "Eq") break; eq.push(f); }
-        if (eq.length === 0 || source.indexName.endsWith(".by_id")) return this._iterateDocs(tableName, callback);
+        if (eq.length === 0 || source.indexName.endsWith(".by_id")) return null;
         this._eqIndexes ??= new Map();
         const fields = eq.map((f) => f.fieldPath);
         const name = tableName + ":" + fields.join(",");
@@ -33,27 +33,51 @@ function patch(src) {
             this._eqIndexes.set(name, index);
             for (const [id, doc] of Object.entries(this._documents)) if (tableNameFromId(id) === tableName) this._eqAdd(index, id, doc);
         }
-        const key = JSON.stringify(eq.map((f) => { const v = evaluateQueryValue(f.value); return v === undefined ? null : [convexToJson(v)]; }));
-        const ids = new Set(index.map.get(key) ?? []);
+        return index.map.get(JSON.stringify(eq.map((f) => { const v = evaluateQueryValue(f.value); return v === undefined ? null : [convexToJson(v)]; }))) ?? new Set();
+    }
+    _iterateCandidates(tableName, source, callback) {
+        const set = this._eqSet(tableName, source);
+        if (set === null) return this._iterateDocs(tableName, callback);
+        const ids = new Set(set);
         for (const layer of this._writes) for (const id of Object.keys(layer)) if (tableNameFromId(id) === tableName) ids.add(id);
         for (const id of ids) { const doc = this.get(tableName, id); if (doc !== null) callback(doc); }
+    }
+    // The range as the index has it, when it is one of many rows: in order from commit to commit. Null where this transaction wrote.
+    _inOrder(tableName, source, fields, order) {
+        const set = this._eqSet(tableName, source);
+        if (set === null || set.size < 100 || this._writes.some((layer) => Object.keys(layer).some((id) => tableNameFromId(id) === tableName))) return null;
+        const compare = (a, b) => { for (const f of fields) { const v = compareValues(evaluateFieldPath(f, a), evaluateFieldPath(f, b)); if (v !== 0) return v; } return 0; };
+        set.lists ??= new Map();
+        if (!set.lists.has(source.indexName)) set.lists.set(source.indexName, { compare, docs: [...set].map((id) => this._documents[id]).sort(compare) });
+        const { docs } = set.lists.get(source.indexName);
+        let from = 0, to = docs.length;
+        for (const { type, fieldPath, value } of source.range.filter((f) => f.type !== "Eq")) {
+            const bound = evaluateQueryValue(value), past = type === "Gt" || type === "Lte";
+            const at = firstWhere(docs, (doc) => { const v = compareValues(evaluateFieldPath(fieldPath, doc), bound); return past ? v > 0 : v >= 0; });
+            if (type[0] === "G") from = Math.max(from, at); else to = Math.min(to, at);
+        }
+        return order === "asc" ? docs.slice(from, to) : docs.slice(from, to).reverse();
     }
     _eqAdd(index, id, doc) {
         const key = this._eqKey(index.fields, doc);
         let set = index.map.get(key);
         if (set === undefined) index.map.set(key, (set = new Set()));
         set.add(id);
+        for (const { docs, compare } of set.lists?.values() ?? []) docs.splice(firstWhere(docs, (d) => compare(d, doc) > 0), 0, doc);
     }
     _eqUpdate(id, before, after) {
         const table = tableNameFromId(id);
         for (const index of this._eqIndexes?.values() ?? []) {
             if (index.tableName !== table) continue;
-            if (before) { const key = this._eqKey(index.fields, before), set = index.map.get(key); set?.delete(id); if (set?.size === 0) index.map.delete(key); }
+            if (before) { const key = this._eqKey(index.fields, before), set = index.map.get(key); set?.delete(id); for (const { docs, compare } of set?.lists?.values() ?? []) docs.splice(firstWhere(docs, (d) => compare(d, before) >= 0), 1); if (set?.size === 0) index.map.delete(key); }
             if (after) this._eqAdd(index, id, after);
         }
     }
     _iterateDocs(tableName, callback) {`);
   swap("            if (this._writes.length === 0) {\n                const tableName", "            if (this._writes.length === 0) {\n                globalThis.__standinWritten?.(tableNameFromId(_id), this._documents[_id] ?? null, write);\n                this._eqUpdate(_id, this._documents[_id], write);\n                const tableName");
+  swap("        const results = [];\n        let fieldPathsToSortBy;", "        const results = [];\n        let inOrder = null;\n        let fieldPathsToSortBy;");
+  swap("            sortedDocs: results,", "            sortedDocs: inOrder ?? results,");
+  swap("class DatabaseFake {", "const firstWhere = (list, holds) => { let a = 0, b = list.length; while (a < b) { const m = (a + b) >> 1; if (holds(list[m])) b = m; else a = m + 1; } return a; };\nclass DatabaseFake {");
   // sort by keys computed once per document
   swap("        results.sort((a, b) => {\n            const orderMultiplier = order === \"asc\" ? 1 : -1;\n            let v = 0;\n            for (const fp of fieldPathsToSortBy) {\n                v = compareValues(evaluateFieldPath(fp, a), evaluateFieldPath(fp, b));\n                if (v !== 0) {\n                    return v * orderMultiplier;\n                }\n            }\n            return v * orderMultiplier;\n        });",
        `        if (results.length > 1) {
