@@ -57,7 +57,7 @@ try {
   const shows = async (name, f, ms = 180000) => { const ok = await until(f, ms); eq(`${name}${ok ? "" : `; the page says ${(await page.innerText("body")).replace(/\s+/g, " ")}`}`, ok, true); };
 
   await shows("the page is live", async () => (await text("#link")) === "live");
-  await shows("the runs of the demo come by themselves", async () => (await rows()).filter((r) => r[0] && Number(r[2]) > 0).length >= 8);
+  await shows("the runs of the demo come by themselves", async () => (await rows()).filter((r) => r[0] && Number(r[2]) > 0).length >= 8, 120000); // a VM starts first
   await shows("they end, one of them badly", async () => { const states = (await rows()).map((r) => r[1]); return states.includes("succeeded") && states.includes("failed"); });
   await shows("every document was read back", () => /differing from the log +0\n +lost +0\n/.test(said));
   await shows("it goes on", async () => (await rows()).filter((r) => r[1] === "running").length >= 3);
