@@ -380,9 +380,9 @@ static const char *const sort_words[] = {
 
 enum { SORT_COUNT = sizeof sort_words / sizeof *sort_words };
 
-static void put_keys(struct buf *out, enum cli_top_sort sort)
+static void put_keys(struct buf *out, enum cli_top_sort sort, bool is_held)
 {
-    buf_str(out, "\nq leaves, space holds still; kinds by");
+    buf_printf(out, "\nq leaves, space %s; kinds by", is_held ? "goes on" : "holds still");
     for (size_t i = 0; i < SORT_COUNT; i++)
         buf_printf(out, i == sort ? " [%s]" : " %s", sort_words[i]);
     buf_byte(out, '\n');
@@ -402,7 +402,7 @@ static void show(struct top *t)
     cli_top_put(t->maps[t->now], t->maps[before],
                 (double)(t->at_ms[t->now] - t->at_ms[before]) / 1000, t->sort, &text);
     if (t->is_terminal) {
-        put_keys(&text, t->sort);
+        put_keys(&text, t->sort, t->is_held);
         draw(buf_view(&text));
     } else {
         printf("%.*s\n", (int)text.len, (const char *)text.data);
@@ -435,7 +435,7 @@ static void rest(struct top *t)
         t->is_over = read(STDIN_FILENO, &key, 1) <= 0 || key == 'q' || key == 'Q';
         if (key == ' ')
             t->is_held = !t->is_held;
-        if (take_sort(t, key))
+        if (key == ' ' || take_sort(t, key))
             show(t);
     }
 }
