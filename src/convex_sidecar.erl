@@ -58,7 +58,7 @@
 -spec start_link() -> supervisor:startlink_ret() | {error, term()}.
 start_link() -> start_link([]).
 
-%% @doc Start an instance; options: docs/OPERATIONS.md, "Options of an instance".
+%% @doc Start an instance; options: docs/CLUSTER.md, "Options of an instance".
 -spec start_link(convex_sidecar_config:options() | [{atom(), term()}]) ->
     supervisor:startlink_ret() | {error, term()}.
 start_link(Options) -> convex_sidecar_sup:start_link(Options).

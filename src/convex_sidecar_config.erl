@@ -3,7 +3,7 @@
 %%
 %% options_table/0 is the one list of options: what is checked, filled in and said about an
 %% option, here, in the moduledoc of OpenAgentsRuntime.Convex.Sidecar and in
-%% docs/OPERATIONS.md, comes from its row.
+%% docs/CLUSTER.md, comes from its row.
 %%
 %% Every fault is {error, {bad_option, Option, Sentence}}; the sentence says what
 %% would be right.  Nothing here starts anything.  Secrets (admin key, cookie)

@@ -16,7 +16,7 @@
 
 -export([start_link/1, child_spec/1, stop/1, init/1]).
 
-%% @doc Start an instance; options: docs/OPERATIONS.md, "Options of an instance".
+%% @doc Start an instance; options: docs/CLUSTER.md, "Options of an instance".
 -spec start_link(convex_sidecar_config:options() | [{atom(), term()}]) ->
     supervisor:startlink_ret() | {error, {bad_option, atom(), binary()}}.
 start_link(Options) ->

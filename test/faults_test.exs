@@ -1,7 +1,7 @@
 defmodule FaultsTest do
   @moduledoc """
   One fault at a time, against the real program: what it does, what an operator sees, how it recovers.
-  The table in docs/OPERATIONS.md ("When things break") names these tests.
+  The table in docs/FAULTS.md names these tests.
   """
   use SidecarCase, async: false
 
@@ -72,8 +72,8 @@ defmodule FaultsTest do
   end
 
   # The table is for operators; it is worth what its last column is worth.
-  test "every test that docs/OPERATIONS.md names exists" do
-    assert named_tests("OPERATIONS.md") >= 40
+  test "every test that docs/FAULTS.md names exists" do
+    assert named_tests("FAULTS.md") >= 40
     assert named_tests("adr/0012-judgement.md") >= 20
   end
 

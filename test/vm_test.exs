@@ -1,6 +1,6 @@
 defmodule VmTest do
   @moduledoc """
-  Living with the VM: the events of the table in docs/OPERATIONS.md, each with the real program,
+  Living with the VM: the events of the table in docs/FAULTS.md, each with the real program,
   real VMs, and Convex (the stand-in) where what arrives there is the question.
   """
   use SidecarCase, async: false

@@ -5,7 +5,7 @@
 
 #include "ground/base.h"
 
-/* In the order in which a pair is tested; docs/OPERATIONS.md, "Drift", says what to do. */
+/* In the order in which a pair is tested; docs/REBUILD.md, "Drift", says what to do. */
 #define DRIFT_LIST(X)                                                                              \
     X(DRIFT_NONE, "none")         /* Convex holds what was confirmed, or nobody can say yet */     \
     X(DRIFT_MISSING, "missing")   /* confirmed once, not there any more */                         \

@@ -1,4 +1,4 @@
-/* cli_history.h - event history as JSON lines, entity by entity (docs/OPERATIONS.md). */
+/* cli_history.h - event history as JSON lines, entity by entity (docs/REBUILD.md). */
 
 /* Private to cli/. */
 

@@ -56,7 +56,7 @@
     }
     return `${words[s.state] ?? s.state} ${since}: ${waits || "nothing waits"}.`;
   }
-  // A new destination lacks what the one before had confirmed: that is doubtful, and written again (docs/OPERATIONS.md).
+  // A new destination lacks what the one before had confirmed: that is doubtful, and written again (docs/REBUILD.md).
   let most = 0;
   const doubt = (s) => s.destination?.doubt ?? null;
   function doubtful(s) {

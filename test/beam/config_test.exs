@@ -41,7 +41,7 @@ defmodule ConvexSidecar.ConfigTest do
   test "the pages say of each option what the table says" do
     table = :convex_sidecar_config.markdown()
     assert length(String.split(table, "\n")) == 23
-    assert File.read!("docs/OPERATIONS.md") =~ table
+    assert File.read!("docs/CLUSTER.md") =~ table
     assert {:docs_v1, _, _, _, %{"en" => doc}, _, _} = Code.fetch_docs(OpenAgentsRuntime.Convex.Sidecar)
     assert doc =~ String.trim(table)
   end

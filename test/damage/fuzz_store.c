@@ -347,7 +347,7 @@ static int start_child(const char *dir, struct base *b)
 static struct {
     uint64_t mutants, sound, starts[6], rescued, repaired, unreadable, foreign, hidden, readable,
         waited;
-    /* a row each in the table of docs/OPERATIONS.md */
+    /* a row each in the table of docs/FAULTS.md */
     struct {
         uint64_t mutants, waited, readable, arrived;
     } of_kind[MUTATE_COUNT];

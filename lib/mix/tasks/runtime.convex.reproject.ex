@@ -11,7 +11,7 @@ defmodule Mix.Tasks.Runtime.Convex.Reproject do
 
   Where the application runs on this machine already, with a managed sidecar, it is done in that VM, which is
   found by epmd and joined with the cookie of this user. `--node NAME` and `--cookie COOKIE` say which and how,
-  `--here` starts the application in this VM. A release has no mix: `bin/APP rpc`, docs/OPERATIONS.md, "Rebuild".
+  `--here` starts the application in this VM. A release has no mix: `bin/APP rpc`, docs/REBUILD.md, "Rebuild".
 
   `--dry-run` writes nothing, and says of how many documents the sidecar knows nothing (new), the same,
   something different, or a later event (ahead).

@@ -2,7 +2,7 @@ defmodule OpenAgentsRuntime.Convex.Audit do
   @moduledoc """
   Compares what Convex holds with what it has confirmed, and puts right what differs.
 
-  The sidecar does the comparing, page by page, beside live writes (docs/OPERATIONS.md,
+  The sidecar does the comparing, page by page, beside live writes (docs/REBUILD.md,
   "Drift"). It keeps no delivered document, so a repair has two halves: the sidecar clears
   orphans and doubts its checkpoint of every other finding; this module projects the
   entities again that the event log knows, and each is then written whatever stands there.

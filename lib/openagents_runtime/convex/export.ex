@@ -1,7 +1,7 @@
 defmodule OpenAgentsRuntime.Convex.Export do
   @moduledoc """
   The event history as JSON lines, for `convex_sidecar rebuild --from FILE`: documents can then be
-  rebuilt without the VM. The format is in docs/OPERATIONS.md.
+  rebuilt without the VM. The format is in docs/REBUILD.md.
 
   One line an entity, `{"events":[...],"id":...,"kind":...,"row":{...}}`; events beyond the first
   5,000 come in lines of their own behind it, `{"events":[...],"id":...,"kind":...}`, and every line

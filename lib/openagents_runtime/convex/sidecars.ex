@@ -20,7 +20,7 @@ defmodule OpenAgentsRuntime.Convex.Sidecars do
   Two sidecars may hold versions of one document for a moment. The guard in Convex orders
   them by (seq, projected_at), so the newer event wins whoever writes last. At the same seq
   (a row that changed without an event) the later `projected_at` wins: clocks of machines
-  that share documents must agree better than rows change (NTP; see docs/OPERATIONS.md).
+  that share documents must agree better than rows change (NTP; see docs/CLUSTER.md).
   """
 
   alias OpenAgentsRuntime.Convex.{EventLog, Kinds, Projector, Sidecar, Summary}
