@@ -31,19 +31,14 @@ struct ahead *ahead_new(void)
     return base_alloc(sizeof(struct ahead));
 }
 
-static void drop(struct ahead *a, struct place *p)
-{
-    HASH_DEL(a->places, p);
-    free(p);
-}
-
 void ahead_clear(struct ahead *a)
 {
-    struct place *p, *next;
+    struct place *p = a->places; /* they stay in a chain */
 
-    HASH_ITER(hh, a->places, p, next)
-    {
-        drop(a, p);
+    HASH_CLEAR(hh, a->places);
+    for (struct place *next; p != NULL; p = next) {
+        next = p->hh.next;
+        free(p);
     }
 }
 
@@ -63,6 +58,11 @@ static struct place *find(const struct ahead *a, uint64_t document)
     return p;
 }
 
+static void add(struct ahead *a, struct place *p)
+{
+    HASH_ADD(hh, a->places, document, sizeof p->document, p);
+}
+
 void ahead_add(struct ahead *a, uint64_t document, uint64_t no)
 {
     struct place *p = base_alloc(sizeof *p);
@@ -70,7 +70,13 @@ void ahead_add(struct ahead *a, uint64_t document, uint64_t no)
     PRE(no != 0 && find(a, document) == NULL);
     p->document = document;
     p->no = no;
-    HASH_ADD(hh, a->places, document, sizeof document, p);
+    add(a, p);
+}
+
+static void drop(struct ahead *a, struct place *p)
+{
+    HASH_DEL(a->places, p);
+    free(p);
 }
 
 void ahead_drop(struct ahead *a, uint64_t document)

@@ -7,7 +7,7 @@
 
 #include "ground/base.h"
 
-#define AHEAD_MAX 16384 /* documents; some 100 bytes each */
+#define AHEAD_MAX ((size_t)16384) /* documents; some 100 bytes each */
 
 struct ahead; /* opaque; the store thread's */
 

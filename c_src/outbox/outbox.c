@@ -479,14 +479,16 @@ static void gather(struct outbox *o)
 }
 
 /* In a store that is filling up, what is delivered makes room. */
+static bool is_filling(const struct round *r)
+{
+    return r->counters.pending_bytes + r->counters.dead_bytes > r->limit_bytes / 2;
+}
+
 static enum verdicts_wanted who_waits(const struct outbox *o)
 {
-    const struct counters *c = &o->round.counters;
-
-    if (o->is_hasty || waiting_for_one(o->waiting) ||
-        c->pending_bytes + c->dead_bytes > o->round.limit_bytes / 2)
+    if (o->is_hasty || waiting_for_one(o->waiting))
         return VERDICTS_EACH;
-    return waiting_count(o->waiting) > 0 ? VERDICTS_ALL : VERDICTS_NOBODY;
+    return waiting_count(o->waiting) > 0 || is_filling(&o->round) ? VERDICTS_ALL : VERDICTS_NOBODY;
 }
 
 /* Wait for work, a deadline or the end; false: the end, and nothing is left. */

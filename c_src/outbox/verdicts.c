@@ -7,7 +7,8 @@
  *
  * They wait for company up to 100 ms, but not
  *   when one says that a document was refused, or failed: 10 ms
- *   while somebody waits until nothing is pending: 20 ms, or until all of it has its verdict
+ *   while somebody waits until nothing is pending, or the store is filling up: 20 ms, or until all
+ *   that is pending has its verdict
  *   while somebody waits for a document: not at all
  *   for more than VERDICTS_MANY, which bounds them
  *   once another version of such a document is kept: that one is sent only when the verdict is on

@@ -13,7 +13,7 @@ struct verdicts; /* opaque; under the outbox's lock, but for verdicts_has */
 /* Who waits for verdicts, which decides how long they may wait for company. */
 enum verdicts_wanted {
     VERDICTS_NOBODY,
-    VERDICTS_ALL, /* somebody waits until nothing is pending */
+    VERDICTS_ALL, /* somebody waits until nothing is pending; or for room */
     VERDICTS_EACH /* somebody waits for one document */
 };
 

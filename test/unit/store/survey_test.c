@@ -100,7 +100,7 @@ TEST(a_page_that_is_gone_kills_somebody_else)
               sizeof zeros);
     check_bad(d.path, "LMDB fails after pending/");
     int fd = kit_open_file(d.path);
-    ck_assert_int_eq(ftruncate(fd, (off_t)(kit_pages(d.path) / 3 * KIT_PAGE)), 0);
+    ck_assert_int_eq(ftruncate(fd, 2 * KIT_PAGE), 0); /* the first two say where the roots are */
     close(fd);
     check_bad(d.path, ": Bus error");
     temp_dir_remove(&d);
