@@ -161,7 +161,7 @@ TEST(each_line_is_this)
               ",\"store_id\":\"fe010000000000000000000000000000\",\"store_format\":2}\n"
               "{\"op\":\"upsert\",\"kind\":\"k\",\"document_id\":\"a:7\",\"state\":\"dead\","
               "\"projected_at\":" TIME ",\"died_at\":\"2026-11-29T01:02:05.000000Z\",\"why\":"
-                                       "\"refused\",\"reset\":false,\"summary\":{\"x\":1}}\n"
+              "\"refused\",\"reset\":false,\"summary\":{\"x\":1}}\n"
               "{\"op\":\"upsert\",\"kind\":\"k\",\"document_id\":\"a:1\",\"state\":\"pending\","
               "\"projected_at\":" TIME
               ",\"kept_at\":\"2026-11-29T01:02:04.000000Z\",\"reset\":true,\"summary\":{\"x\":1}}\n"
