@@ -47,6 +47,7 @@ static void leave_out(struct export *x, enum store_table t, struct slice key, co
     char place[256], text[600];
 
     x->report->left_out++;
+    x->line.len = 0; /* it may have been begun */
     record_key_text(t, key, place);
     snprintf(text, sizeof text, "%s is left out: %s", place, why);
     x->say(x->arg, text);
