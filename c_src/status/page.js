@@ -182,7 +182,7 @@
   }
 
   // ---- the hour
-  const W = 290, H = 112, HOUR = 3600;
+  const W = 290, H = 112;
   const charts = [
     { id: "rates", title: "Documents a second", unit: rate, lines: [["delivered", "delivered"], ["kept", "kept"]], floor: 1, area: true },
     { id: "times", title: "Kept to confirmed", unit: time, lines: [["p99", "confirmed_p99"], ["p50", "confirmed_p50"]], decades: true, gaps: true },
@@ -193,7 +193,7 @@
   function scale(c, values) {
     if (!c.decades) {
       const top = nice(Math.max(c.floor, ...values));
-      return { ticks: [0, top / 2, top], share: (v) => v / top };
+      return { ticks: c.unit === count && top % 2 ? [0, top] : [0, top / 2, top], share: (v) => v / top };
     }
     const seen = values.filter((v) => v > 0), least = seen.length ? Math.min(...seen) : 0.01;
     const from = Math.floor(Math.log10(least)), to = Math.max(from + 2, Math.ceil(Math.log10(Math.max(...seen, least)))), step = to - from > 4 ? 2 : 1;
@@ -204,8 +204,8 @@
   let hour = null, cursor = null;
 
   function draw(c) {
-    const figure = $(c.id), { at, samples, step_s: step } = hour, end = samples.length ? samples.at(-1)[0] : 0;
-    const x = (t) => W - ((end - t) / HOUR) * W;
+    const figure = $(c.id), { at, samples, step_s: step, span } = hour, end = samples.length ? samples.at(-1)[0] : 0;
+    const x = (t) => W - ((end - t) / span) * W;
     const values = c.lines.map(([, key]) => samples.map((r) => r[at[key]]));
     const { ticks, share } = scale(c, values.flat());
     const y = (v) => H - share(v) * H;
@@ -225,9 +225,9 @@
       picture.append(svg("line", { class: "grid", x1: 0, x2: W, y1: y(v), y2: y(v) }));
       picture.append(label(v ? c.unit(v) : "0", -6, y(v) + 4, "end"));
     }
-    for (const minutes of [60, 40, 20]) picture.append(label(`${minutes} min`, x(end - minutes * 60), H + 16, minutes === 60 ? "start" : "middle"));
+    for (const ago of [span, span / 2]) picture.append(label(`${ago / 60} min`, x(end - ago), H + 16, ago === span ? "start" : "middle"));
     picture.append(label("now", W, H + 16, "end"));
-    samples.forEach((r) => { if (r[at.stopped]) picture.append(svg("rect", { class: "halt", x: x(r[0] - step), width: (step / HOUR) * W, y: 0, height: H })); });
+    samples.forEach((r) => { if (r[at.stopped]) picture.append(svg("rect", { class: "halt", x: x(r[0] - step), width: (step / span) * W, y: 0, height: H })); });
     values.forEach((v, k) => {
       let path = "", pen = false;
       v.forEach((value, n) => {
@@ -242,7 +242,7 @@
     });
     if (cursor !== null) picture.append(svg("line", { class: "cursor", x1: x(samples[i][0]), x2: x(samples[i][0]), y1: 0, y2: H }));
     figure.replaceChildren(caption, picture);
-    figure.setAttribute("aria-label", `${c.title}, the last hour. ${c.lines.map(([name], k) => `${name}: now ${c.unit(values[k].at(-1))}, at most ${c.unit(Math.max(...values[k]))}`).join(". ")}. Arrow keys move through it.`);
+    figure.setAttribute("aria-label", `${c.title}, the last ${span / 60} minutes. ${c.lines.map(([name], k) => `${name}: now ${c.unit(values[k].at(-1))}, at most ${c.unit(Math.max(...values[k]))}`).join(". ")}. Arrow keys move through it.`);
   }
   const drawAll = () => { if (hour) charts.forEach(draw); };
 
@@ -255,7 +255,7 @@
       if (!box || !hour.samples.length) return;
       const zoom = Math.min(box.width / (W + 52), box.height / (H + 28));
       const px = (e.clientX - box.left - (box.width - (W + 52) * zoom) / 2) / zoom - 44;
-      const t = hour.samples.at(-1)[0] - ((W - px) / W) * HOUR;
+      const t = hour.samples.at(-1)[0] - ((W - px) / W) * hour.span;
       let best = 0;
       hour.samples.forEach((r, n) => { if (Math.abs(r[0] - t) < Math.abs(hour.samples[best][0] - t)) best = n; });
       move(best);
@@ -274,7 +274,9 @@
 
   function showHistory(h) {
     const at = Object.fromEntries(h.columns.map((name, i) => [name, i]));
-    hour = { at, samples: h.samples, step_s: h.step_s };
+    const samples = h.samples.filter((r) => h.samples.at(-1)[0] - r[0] <= 3600);
+    const covered = samples.length ? samples.at(-1)[0] - samples[0][0] : 0; // as wide as what there is, up to the hour
+    hour = { at, samples, step_s: h.step_s, span: [600, 1200, 2400].find((s) => s >= covered) ?? 3600 };
     drawAll();
     $("lines").hidden = h.log === null;
     if (h.log === null) return;
