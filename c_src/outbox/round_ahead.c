@@ -87,13 +87,17 @@ static enum err name_oldest(struct round *r)
     struct checkpoint_record c;
     struct pending p;
     uint64_t no = ahead_oldest(r->ahead);
+    enum err e = round_pending_at(r, no, &p);
 
-    if (round_pending_at(r, no, &p) == ERR_OK &&
-        round_load_numbered(r, p.document, p.id, &c) == ERR_OK)
-        (void)round_save(r, c.id, &c); /* r->failed says whether */
-    if (!r->failed && ahead_oldest(r->ahead) == no)
+    if (e == ERR_OK)
+        e = round_load_numbered(r, p.document, p.id, &c);
+    if (e == ERR_OK)
+        e = round_save(r, c.id, &c);
+    if (r->failed)
+        return e;
+    if (ahead_oldest(r->ahead) == no)
         ahead_drop_oldest(r->ahead); /* it is damaged, or its checkpoint is */
-    return r->failed ? ERR_STORE : ERR_OK;
+    return ERR_OK;
 }
 
 static bool is_too_old(const struct round *r)
