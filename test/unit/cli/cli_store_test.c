@@ -351,6 +351,7 @@ TEST(a_hundred_findings_are_listed_the_rest_is_counted)
         lines++;
     ck_assert_int_eq(lines, 102);
     ck_assert_ptr_nonnull(strstr(said, "\n... and 141 more\n"));
-    ck_assert_ptr_nonnull(strstr(said, "damaged, 241 findings; next: convex_sidecar store repair\n"));
+    ck_assert_ptr_nonnull(
+        strstr(said, "damaged, 241 findings; next: convex_sidecar store repair\n"));
     temp_dir_remove(&d);
 }
