@@ -300,3 +300,29 @@ TEST(what_cannot_be_opened_is_said_and_all_is_closed)
     check_fails("[observe]\naddress = 192.0.2.1\n", "");
     ck_assert_uint_eq(sidecar_close(NULL, 0), 0);
 }
+
+/* Nobody listens there: what is kept waits, and is tried again. */
+TEST(convex_that_is_not_there_is_waited_for)
+{
+    struct site t = start("[sink]\ntype = http\nbase_url = http://127.0.0.1:9\nadmin_key = a|b\n");
+
+    ask(&t, UPSERT("a"));
+    for (int i = 0; i < 1000 && strstr(ask(&t, "status"), "state: 'waiting'") == NULL; i++)
+        usleep(10000);
+    HAS("state: 'waiting'");
+    HAS("sink: 'http', base_url: 'http://127.0.0.1:9', batching: true, batch_mutation: "
+        "'runtime:upsertBatch'");
+    HAS("why: 'not sent: Failed to connect to 127.0.0.1 port 9");
+    ck_assert(!sidecar_is_drained(t.sidecar));
+    ask(&t, "(pending, {troubled: false})");
+    HAS("document_id: 'runtime/run_summary:a'");
+    says(&t, "(adopt, {dry_run: true})", "(ok, {would_adopt: 'nothing is to be adopted'})");
+    ask(&t, "(audit, status)");
+    HAS("(ok, {state: 'idle', ");
+    get(&t, "/readyz");
+    HAS(" 200 OK"); /* as long as it may pass */
+    ck_assert_uint_eq(stop(&t), 1);
+    temp_dir_empty(t.store);
+    rmdir(t.store);
+    temp_dir_remove(&t.dir);
+}
