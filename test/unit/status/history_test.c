@@ -41,6 +41,36 @@ TEST(a_sample_is_what_happened_since_the_last_one)
     history_free(h);
 }
 
+TEST(each_column_has_its_metric)
+{
+    struct history *h = history_new(0);
+
+    metric_add(METRIC_KEPT, 10);
+    metric_add(METRIC_DELIVERED, 20);
+    metric_add(METRIC_CALLS, 30);
+    metric_add(METRIC_BUSY, 16);
+    metric_add(METRIC_REFUSED, 24);
+    metric_set(METRIC_PENDING, 5);
+    metric_set(METRIC_OLDEST_PENDING_SECONDS, 6);
+    metric_set(METRIC_DEAD, 7);
+    for (int i = 0; i < 10; i++)
+        metric_observe(HISTOGRAM_KEPT_TO_CONFIRMED, 400000);
+    history_tick(h, 10 * SECOND - 1, 0); /* too early */
+    history_tick(h, 10 * SECOND, 8 * SECOND);
+    for (int i = 0; i < 2; i++) {
+        metric_set(METRIC_STOPPED, i == 0);
+        metric_set(METRIC_PAUSED, i == 1);
+        history_tick(h, (20 + 10 * i) * SECOND, (9 + i) * SECOND);
+    }
+    char *json = json_of(h, false);
+    char *samples = strstr(json, "\"samples\":");
+    ck_assert_str_eq(samples, "\"samples\":[[8,1,2,3,4,5,6,7,0,0,0.375,0.4975,0],"
+                              "[9,0,0,0,0,5,6,7,0,0,0,0,1],[10,0,0,0,0,5,6,7,0,0,0,0,1]],"
+                              "\"log\":null}");
+    free(json);
+    history_free(h);
+}
+
 TEST(after_an_hour_the_oldest_gives_way)
 {
     struct history *h = history_new(0);
