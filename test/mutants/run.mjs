@@ -154,7 +154,7 @@ class Tree {
 
 // ---- what the tests enter ------------------------------------------------------------------------
 
-// Of the library of `tree`: where each function begins: Map of address -> [file, line of its name].
+// Of the library of `tree`: where each function begins: Map of address -> [file, line of its {, or of its name].
 function symbolsOf(tree) {
   const options = { cwd: tree.dir, encoding: "utf8", maxBuffer: 1 << 28 };
   const symbols = execFileSync("nm", ["--defined-only", "build/shared/libsidecar.so"], options).split("\n").filter((l) => / t /i.test(l)).map((l) => l.split(" "));
@@ -167,7 +167,7 @@ function symbolsOf(tree) {
   return new Map(symbols.map(([address, , name], n) => {
     const [path, line] = places[n].split(":"), file = path.replace(/^.*?c_src\//, "c_src/");
     return [parseInt(address, 16), [file, parseInt(line, 10), name]];
-  }).filter(([, [file, line, name]]) => lineOf(file, line).includes(name)));
+  }).filter(([, [file, line, name]]) => lineOf(file, line) === "{" || lineOf(file, line).includes(name)));
 }
 
 // What was noted of a test is kept (reached.json) until the code of C or the test changes.
@@ -232,6 +232,7 @@ trees.forEach((tree) => tree.checkout());
 if ([...texts.keys()].some((file) => file.endsWith(".c"))) {
   for (const tree of trees) await tree.prepare(tree === trees[0] ? undefined : trees[0]);
   symbols = symbolsOf(trees[0]);
+  if (symbols.size === 0) throw new Error("no function of the library is known by its line: is there no debugging information?");
   for (const [file, line] of symbols.values()) (reached.functions[file] ??= []).push(line);
   await noteReached();
 } else for (const tree of trees) await tree.must("make -s -f test/mutants/shared.mk build/shared/convex_sidecar build/shared/dist_node");
