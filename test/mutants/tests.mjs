@@ -14,9 +14,9 @@ export function files(root) {
   return TREES.flatMap(([dir, ext]) => walk(root, dir).filter((f) => f.endsWith(ext) && !LEFT_OUT.some((p) => p.test(f)))).sort();
 }
 
-// programs(root): every program of tests of the C code, as a command; with TESTS those whose name it matches.
+// programs(root): every program of tests of the C code, as a command; with NAMED those whose name it matches.
 export function programs(root) {
-  return walk(root, "test/unit").filter((f) => f.endsWith("_test.c")).map((f) => f.replace("test/unit", "build/shared").slice(0, -2)).concat("build/shared/sim 300").filter((program) => new RegExp(process.env.TESTS ?? "").test(program));
+  return walk(root, "test/unit").filter((f) => f.endsWith("_test.c")).map((f) => f.replace("test/unit", "build/shared").slice(0, -2)).concat("build/shared/sim 300").filter((program) => new RegExp(process.env.NAMED ?? "").test(program));
 }
 
 // casesOf(root, program): each test of the program by itself.
