@@ -94,4 +94,88 @@ defmodule ConvexSidecar.ConfigTest do
   test "a fault in the options is an error of start_link" do
     assert {:error, {:bad_option, :drain_ms, _}} = :convex_sidecar.start_link(drain_ms: :long)
   end
+
+  test "what a VM speaks: it works, or a sentence says what to do" do
+    for {alive, protocol, longnames, one_port, expected} <- [
+          {true, ~c"inet_tcp", true, false, :ok},
+          {true, ~c"inet_tcp", false, false, :ok},
+          {true, ~c"inet6_tcp", true, false, :ok},
+          {false, ~c"inet_tls", :ignored, true, {:no_distribution, "--name app@127.0.0.1"}},
+          {true, ~c"inet_tls", true, false, {:tls_distribution, "speaks TLS distribution"}},
+          {true, ~c"inet6_tls", false, false, {:tls_distribution, "start the VM without -proto_dist inet_tls"}},
+          {true, ~c"inet6_tcp", false, false, {:short_names_over_ipv6, "--name app@HOST"}},
+          {true, ~c"inet_tcp", true, true, {:no_epmd, "-erl_epmd_port"}},
+          {true, ~c"inet6_tcp", true, true, {:no_epmd, "-erl_epmd_port"}},
+          {true, ~c"my_own", true, true, {:other_distribution, "speaks my_own"}},
+          {true, ~c"my_own", true, false, {:other_distribution, "speaks my_own"}}
+        ] do
+      case :convex_sidecar_config.distribution(alive, protocol, longnames, one_port) do
+        :ok ->
+          assert expected == :ok
+
+        {why, text} ->
+          assert {^why, says} = expected
+          assert text =~ says and text =~ "remembered until it can; start"
+      end
+    end
+  end
+
+  test "this VM can speak to a sidecar" do
+    assert :convex_sidecar_config.distribution() == :ok
+  end
+
+  test "of each sort of value what is right is taken, up to its bounds, and what is not is named" do
+    external = [mode: :external, node: :a@b]
+
+    for good <- [
+          [name: :x],
+          [node: :a@b],
+          [store_dir: "/x"],
+          [store_dir: ~c"/x"],
+          [config: %{}],
+          [config: []],
+          [config: fn -> [] end],
+          [config: [node: [port: 5], other: [cookie: "x"], sink: [base_url: ~c"http://x"]]],
+          [drain_ms: 0],
+          [drain_ms: 600_000],
+          [backoff_min_ms: 10, backoff_max_ms: 10],
+          external ++ [cookie: :x],
+          external ++ [cookie: fn -> :x end],
+          external ++ [port: 1],
+          external ++ [port: 65_535],
+          %{name: :x}
+        ],
+        do: assert({:ok, _} = options(good), inspect(good))
+
+    for {bad, says} <- [
+          {[name: nil], "name must be an atom"},
+          {[name: :undefined], "name must be an atom"},
+          {[name: "x"], "name must be an atom"},
+          {[node: "a@b"], "node must be a full node name"},
+          {[node: :a@], "node must be a full node name"},
+          {[node: :"@b"], "node must be a full node name"},
+          {[store_dir: ""], "store_dir must be a path"},
+          {[store_dir: []], "store_dir must be a path"},
+          {[store_dir: :x], "store_dir must be a path"},
+          {[config: :x], "config must be a list or map of sections"},
+          {[config: fn _ -> [] end], "config must be a list or map of sections"},
+          {[drain_ms: 600_001], "drain_ms must be an integer from 0 to 600000"},
+          {[drain_ms: 1.5], "drain_ms must be an integer"},
+          {[drain_ms: "7"], "drain_ms must be an integer"},
+          {[drain_ms: nil], "drain_ms must be an integer"},
+          {external ++ [cookie: "x"], "cookie must be an atom, or a fun"},
+          {external ++ [port: 0], "port must be an integer from 1 to 65535"},
+          {[port: 7], "is told by the program in managed mode"},
+          {[{:name, :x, :y}], "pairs"},
+          {[["name", :x]], "pairs"},
+          {:nonsense, "pairs"}
+        ],
+        do: assert(why(bad) =~ says, inspect(bad))
+  end
+
+  test "the longest wait is at least the shortest, and what was given for it counts" do
+    assert {:ok, %{backoff_max_ms: 20}} = options(backoff_min_ms: 10, backoff_max_ms: 20)
+    assert {:ok, %{backoff_max_ms: 5000}} = options(backoff_min_ms: 4000)
+    assert {:ok, %{backoff_max_ms: 9000}} = options(backoff_min_ms: 9000)
+  end
 end

@@ -184,29 +184,6 @@ defmodule ConvexSidecar.NoDistributionTest do
     stands_with(vm, :no_distribution)
   end
 
-  test "what a VM speaks: it works, or a sentence says what to do" do
-    for {alive, protocol, longnames, one_port, expected} <- [
-          {true, ~c"inet_tcp", true, false, :ok},
-          {true, ~c"inet_tcp", false, false, :ok},
-          {true, ~c"inet6_tcp", true, false, :ok},
-          {false, ~c"inet_tls", :ignored, true, {:no_distribution, "--name app@127.0.0.1"}},
-          {true, ~c"inet_tls", true, false, {:tls_distribution, "speaks TLS distribution"}},
-          {true, ~c"inet6_tls", false, false, {:tls_distribution, "start the VM without -proto_dist inet_tls"}},
-          {true, ~c"inet6_tcp", false, false, {:short_names_over_ipv6, "--name app@HOST"}},
-          {true, ~c"inet_tcp", true, true, {:no_epmd, "-erl_epmd_port"}},
-          {true, ~c"my_own", true, false, {:other_distribution, "speaks my_own"}}
-        ] do
-      case :convex_sidecar_config.distribution(alive, protocol, longnames, one_port) do
-        :ok ->
-          assert expected == :ok
-
-        {why, text} ->
-          assert {^why, says} = expected
-          assert text =~ says and text =~ "remembered until it can; start"
-      end
-    end
-  end
-
   # As a release reads sys.config, of an application that is not called :openagents_runtime.
   test "the configuration in a file of the VM counts, whatever the application is called" do
     dir = tmp_dir()

@@ -143,9 +143,80 @@ defmodule ConvexSidecar.WatchClockTest do
     assert_receive {:nodedown, @absent}, 5000
     send(self(), {:nodedown, @absent})
     assert {:next_state, :idle, _, [{:reply, ^from, :ok}]} = Watch.up({:call, from}, :gone, data)
-    # What was on its way is of the program before.
-    refute_received {:nodedown, _}
+    # What was on its way is of the program before, and nothing more comes.
+    refute_receive {:nodedown, _}, 200
     refute :convex_sidecar_instance.is_up(w.info)
+  end
+
+  # Stands for one of those that are told, and says so to the test.
+  defp relay(name) do
+    test = self()
+
+    pid =
+      spawn_link(fn ->
+        Process.register(self(), name)
+        send(test, :registered)
+        relay_to(test, name)
+      end)
+
+    assert_receive :registered, 5000
+    pid
+  end
+
+  defp relay_to(test, name) do
+    receive do
+      message -> send(test, {name, message})
+    end
+
+    relay_to(test, name)
+  end
+
+  test "one that begins anew is not up, and knows the port it was given; nor is one that ends" do
+    w = watch(%{port: 4242})
+    assert Process.info(self(), :trap_exit) == {:trap_exit, true}
+    assert :convex_sidecar_epmd.port_please(~c"nobody", ~c"127.0.0.1") == {:port, 4242, 6}
+    :convex_sidecar_instance.set_up(w.info, true)
+
+    {:ok, :trying, data} =
+      Watch.init(%{name: w.name, mode: :external, dest: {:x, @absent}, backoff_min_ms: 50, backoff_max_ms: 100, cookie: :undefined})
+
+    refute :convex_sidecar_instance.is_up(w.info)
+    :convex_sidecar_instance.set_up(w.info, true)
+    assert Watch.terminate(:shutdown, :trying, data) == :ok
+    refute :convex_sidecar_instance.is_up(w.info)
+  end
+
+  test "who is told: the state, the port and the conveyor, of up and of down; a node that goes is a line" do
+    w = watch()
+    instance = :convex_sidecar_instance
+    [state, port, conveyor] = names = [instance.state_name(w.name), instance.port_name(w.name), instance.conveyor_name(w.name)]
+    for name <- names, do: relay(name)
+    {:next_state, :up, data} = w.data |> attempt() |> ends(:normal)
+    {:keep_state, data, []} = Watch.up(:enter, :trying, data)
+    for name <- names, do: assert_receive({^name, {:convex_sidecar, :up}}, 5000)
+    {:next_state, :trying, _} = Watch.up(:info, {:nodedown, @absent}, data)
+    for name <- names, do: assert_receive({^name, {:convex_sidecar, :down}}, 5000)
+    assert_receive {^state, {:"$gen_cast", {:down, {:warning, "node.down", _, _}}}}, 5000
+    refute_received {^port, _}
+    refute_received {^conveyor, _}
+  end
+
+  test "an attempt that is given up says nothing any more" do
+    w = watch()
+    data = attempt(w.data)
+    {pid, mref} = helper(data)
+    Watch.trying({:call, {self(), make_ref()}}, :gone, data)
+    wait_until(fn -> not Process.alive?(pid) end)
+    refute_receive {:DOWN, ^mref, _, _, _}, 100
+  end
+
+  test "an attempt connects to who is there, and to nobody else" do
+    {pid, mref} = helper(attempt(watch().data))
+    assert_receive {:DOWN, ^mref, :process, ^pid, :not_connected}, 20_000
+    {pid, mref} = helper(attempt(watch(%{dest: {:convex_sidecar, node()}}).data))
+    assert_receive {:DOWN, ^mref, :process, ^pid, :normal}, 20_000
+    {pid, mref} = helper(attempt(watch(%{cookie: fn -> raise "no cookie" end}).data))
+    assert_receive {:DOWN, ^mref, :process, ^pid, {:no_cookie, _}}, 20_000
   end
 
   # ---- the port
@@ -249,5 +320,54 @@ defmodule ConvexSidecar.WatchClockTest do
     assert text =~ "signal=9"
     assert text =~ "line.3 x" and text =~ "line.12 x"
     refute text =~ "line.2 x"
+  end
+
+  # What the state is told.
+  defp told do
+    assert_received {:"$gen_cast", {:down, {level, event, why, next}}}
+    {level, event, IO.chardata_to_string(why), IO.chardata_to_string(next)}
+  end
+
+  test "what it is that went wrong is told in words, each with its level, and said when it was killed" do
+    {data, port} = port()
+    hear_state(elem(data, @name))
+    watch_log()
+    data = put_elem(data, @port, port)
+    {:next_state, :stopping, _} = ProgramPort.starting(:state_timeout, :not_ready, data)
+    assert {:error, "sidecar.not_ready", "no ready line within start_ms", "see its last words" <> _} = told()
+    from = {self(), make_ref()}
+    {:next_state, :stopping, _, _} = ProgramPort.running({:call, from}, :restart, data)
+    assert {:info, "sidecar.restarting", "restart/1 was called", ""} = told()
+    :keep_state_and_data = ProgramPort.stopping(:state_timeout, :still_there, data)
+    assert_received {:log, :warning, %{event: "sidecar.killed"}, _}
+    line = "ready node=some@body port=4711"
+    {:next_state, :stopping, _} = ProgramPort.starting(:info, {port, {:data, {:eol, line}}}, data)
+    assert {:error, "sidecar.wrong_node", why, _} = told()
+    assert why == "node=some@body expected=#{node()}"
+    ends_with({data, port}, 0, 50)
+    assert {:info, "sidecar.ended", "status=0: it was told to end", _} = told()
+
+    for {status, says} <- [{3, "status=3"}, {128, "status=128"}, {129, "signal=1"}, {137, "signal=9"}] do
+      ends_with({data, port}, status, 50)
+      assert {:error, "sidecar.exited", ^says, _} = told()
+    end
+  end
+
+  test "a program that ends orderly within its time, and one that does not" do
+    for {words, killed} <- [
+          {"trap 'exit 0' TERM; while :; do sleep 0.01; done", false},
+          {"trap '' TERM; while :; do sleep 0.01; done", true}
+        ] do
+      watch_log()
+      {data, _} = port(%{drain_ms: 0})
+      name = elem(data, @name)
+      program = Port.open({:spawn_executable, "/bin/sh"}, [:binary, :exit_status, args: ["-c", words]])
+      {:os_pid, os_pid} = Port.info(program, :os_pid)
+      Process.sleep(200)
+      assert ProgramPort.terminate(:shutdown, :running, data |> put_elem(@port, program) |> put_elem(@os_pid, os_pid)) == :ok
+      wait_until(fn -> not alive?(os_pid) end)
+      if killed, do: assert_received({:log, :warning, %{event: "sidecar.killed", instance: ^name}, _})
+      unless killed, do: refute_received({:log, :warning, %{event: "sidecar.killed", instance: ^name}, _})
+    end
   end
 end

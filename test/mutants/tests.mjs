@@ -41,8 +41,9 @@ const ERLANG = {
   convex_sidecar_conveyor: ["beam/conveyor_clock", "beam/conveyor", "beam/conveyor_model"], convex_sidecar_batch: ["beam/source", "beam/conveyor"],
   convex_sidecar_looks: ["beam/looks_clock", "beam/looks", "beam/conveyor", "beam/conveyor_model"],
   convex_sidecar_source: ["beam/source", "beam/projector", "beam/conveyor", "beam/conveyor_model"],
-  convex_sidecar_instance: ["beam/source", "beam/conveyor", "beam/client"], convex_sidecar_sweeper: ["beam/conveyor", "beam/reprojection"],
-  convex_sidecar_port: ["beam/watch_clock", "beam/port"], convex_sidecar_watch: ["beam/watch_clock", "beam/watch"], convex_sidecar_config: ["beam/config"],
+  convex_sidecar_instance: ["beam/source", "beam/conveyor", "beam/client"], convex_sidecar_sweeper: ["beam/state_clock"], convex_sidecar_state: ["beam/state_clock", "beam/state"],
+  convex_sidecar_epmd: ["beam/client", "beam/no_distribution"],
+  convex_sidecar_port: ["beam/watch_clock", "beam/port"], convex_sidecar_watch: ["beam/watch_clock", "beam/watch"], convex_sidecar_config: ["beam/config", "beam/no_distribution"],
 };
 const ELIXIR = {
   projector: ["beam/projector", "beam/sidecars"], sink_queue: ["beam/sink_queue"], sidecars: ["beam/sidecars"], sidecar: ["beam/sidecar", "beam/config"],
