@@ -2,7 +2,7 @@
  * cli_words.c - the words of the command line, as requests.
  *
  * One table (words.def): each word with what it takes, what it does, an example, and the function
- * that makes its request (docs/PROTOCOL.md, "Looking and steering").  Help, the man page, the
+ * that makes its request (docs/PROTOCOL.md, "Queries and control").  Help, the man page, the
  * completion and parsing all read it, so a word cannot be without help, and an option is taken
  * exactly where the help shows it.  `run`, `check-config` and `version` are main's.
  *
