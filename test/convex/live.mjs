@@ -60,10 +60,10 @@ eq("given back", await d.shows(4), true);
 const refusal = (promise) => promise.then(() => "done", (e) => (/Could not find public function/.test(e.message) ? "not found" : e.message));
 const anonymous = connect().client;
 for (const [who, c] of [["a user", client], ["anonymous", anonymous]]) {
-  for (const f of ["upsertBatch", "upsertRunSummary", "upsertCodexWorkerSummary", "remove", "clear"])
+  for (const f of ["attach", "upsertBatch", "upsertRunSummary", "upsertCodexWorkerSummary", "remove", "clear", "sweep"])
     eq(`${who} cannot call ${f}`, await refusal(c.mutation(api.runtime[f], { items: [], kind: "run_summary", document_id: "d", summary: {} })), "not found");
   eq(`${who} cannot call it as an action`, await refusal(c.action(api.runtime.clear, {})), "not found");
-  eq(`${who} cannot read all`, await refusal(c.query(api.runtime.listDigests, { kind: "run_summary" })), "not found");
+  for (const f of ["listDigests", "listProjections"]) eq(`${who} cannot read all by ${f}`, await refusal(c.query(api.runtime[f], { kind: "run_summary" })), "not found");
 }
 eq("a public mutation is answered", await client.mutation(api.diag.logs, {}), null);
 eq("the document stands", d.seen.at(-1), 4);
