@@ -235,6 +235,7 @@ static int preflight(const struct config *c)
                                                [PREFLIGHT_UNKNOWN] = CLI_UNKNOWN};
 
     signal(SIGPIPE, SIG_IGN);
+    setvbuf(stdout, NULL, _IOLBF, 0); /* what was found out stays, though it be ended */
     log_open(LOG_WARNING);
     return (int)statuses[preflight_run(c, stdout)];
 }

@@ -161,7 +161,7 @@ enum preflight preflight_run(const struct config *c, FILE *out)
              strcmp(c->sink_type, "http") == 0 ? c->sink_base_url : c->sink_file);
     say(&f, PREFLIGHT_WELL, "destination", text, "");
     if (sinks_open(c, &f.sink, &fault) != ERR_OK) {
-        say(&f, PREFLIGHT_BAD, fault.path, fault.why, "");
+        say(&f, PREFLIGHT_BAD, fault.path, fault.why, "mend it in the configuration");
         return f.worst;
     }
     memcpy(f.sink->us.id, NOBODY, sizeof f.sink->us.id);
