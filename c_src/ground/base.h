@@ -96,6 +96,17 @@ static inline const char *err_text(enum err e)
 #define MUST_CHECK     __attribute__((warn_unused_result))
 #define PRINTF(fmt, a) __attribute__((format(printf, fmt, a)))
 
+/* For a large array on the stack of a function that is called often, and that is written before it
+ * is read: -ftrivial-auto-var-init (Makefile) leaves it as it is. */
+#if defined(__has_attribute)
+#if __has_attribute(uninitialized)
+#define UNSET __attribute__((uninitialized))
+#endif
+#endif
+#ifndef UNSET
+#define UNSET
+#endif
+
 /* Checks of our own code: on in production too.  Never for anything from outside. */
 _Noreturn static inline void base_broken(const char *what, const char *file, int line)
 {

@@ -469,7 +469,7 @@ static bool put_value(struct writer *w, term *t)
 enum err json_put_term(struct buf *out, term t, enum json_rules rules, struct json_weight *weight,
                        struct fault *fault)
 {
-    struct member members[MEMBERS_AT_FIRST];
+    UNSET struct member members[MEMBERS_AT_FIRST];
     struct writer w = {
         .out = out,
         .fault = fault,

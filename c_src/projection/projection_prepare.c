@@ -278,7 +278,7 @@ static enum err put_options(struct draft *d, const struct projection_options *o,
 
 static void put_names(struct draft *d, struct slice entity_id, struct slice version)
 {
-    char id[512];
+    UNSET char id[512];
     size_t prefix = strlen(d->kind->prefix);
     PRE(prefix + entity_id.len < sizeof id); /* 100 at most (kinds.c), and 300 (gate.c) */
     memcpy(id, d->kind->prefix, prefix);

@@ -280,7 +280,7 @@ static enum err refuse(struct fault *fault, const char *why, const uint8_t *star
 static enum err walk(struct slice bytes, const uint8_t *start, size_t count, const uint8_t **stop,
                      struct fault *fault)
 {
-    struct {
+    UNSET struct {
         size_t todo;        /* terms of this level still to come */
         const uint8_t *end; /* where the level must end; NULL: anywhere */
     } above[TERM_MAX_DEPTH];
