@@ -41,6 +41,7 @@
 #define SETTLED_MAX 12 /* confirmed in one start; the others are read */
 #define VERSIONS    4096
 #define SECONDS     150 /* for one step */
+#define BASES       5
 
 /* How a child ended. */
 enum outcome { SERVED, REFUSED, FAILING, CRASHED, HUNG, STRANGE };
@@ -140,7 +141,7 @@ static void read_all(const char *dir, struct base *b, bool is_base)
 }
 
 /* Written over many times: old pages among the new, free ones between, values of many pages. */
-static void churn(const char *dir)
+static struct outbox *churned(const char *dir)
 {
     struct outbox *o = NULL;
     struct fault fault = {0};
@@ -153,26 +154,42 @@ static void churn(const char *dir)
         if (i % 3 == 0)
             kit_done(o, id);
     }
-    outbox_close(o);
+    return o;
 }
 
-static void make_bases(struct base bases[4])
+/* So that versions wait that are ahead of their checkpoints. */
+static void churn_and_die(const char *dir)
+{
+    int status;
+    pid_t child = fork();
+
+    if (child == 0) {
+        churned(dir);
+        _exit(0);
+    }
+    ck_assert(waitpid(child, &status, 0) == child && WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+static void make_bases(struct base bases[BASES])
 {
     static const struct {
         const char *name;
         int64_t many;
-    } kinds[] = {{"small", 120}, {"churned", 60}, {"large", 1500}, {"format 1", 100}};
+    } kinds[] = {
+        {"small", 120}, {"churned", 60}, {"large", 1500}, {"format 1", 100}, {"killed", 60}};
     struct migrate_report report;
     struct fault fault = {0};
 
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < BASES; i++) {
         struct base *b = &bases[i];
         b->name = kinds[i].name;
         b->list = base_alloc(VERSIONS * sizeof *b->list);
         snprintf(b->dir, sizeof b->dir, "%s/base%d", root, i);
         kit_make_store(b->dir, kinds[i].many);
         if (i == 1)
-            churn(b->dir);
+            outbox_close(churned(b->dir));
+        if (i == 4)
+            churn_and_die(b->dir);
         if (i == 3)
             ck_assert_int_eq(migrate(b->dir, 1, NULL, &report, &fault), ERR_OK);
         read_all(b->dir, b, true);
@@ -500,7 +517,7 @@ int main(int argc, char **argv)
 {
     uint64_t mutants = argc > 2 ? strtoull(argv[2], NULL, 10) : 300;
     uint64_t from = argc > 3 ? strtoull(argv[3], NULL, 10) : 1, failed = 0;
-    struct base bases[4] = {0};
+    struct base bases[BASES] = {0};
     time_t began = time(NULL);
 
     ck_assert(argc > 1 && realpath(argv[1], program) != NULL);
@@ -512,7 +529,7 @@ int main(int argc, char **argv)
     make_bases(bases);
     for (uint64_t seed = from; seed < from + mutants && failed < 10; seed++, tally.mutants++) {
         enum mutate_kind kind = (enum mutate_kind)(seed % MUTATE_COUNT);
-        struct base *b = &bases[seed / MUTATE_COUNT % 4];
+        struct base *b = &bases[seed / MUTATE_COUNT % BASES];
         const char *bad = run_mutant(b, kind, seed);
         if (bad != NULL) {
             say_bad(seed, b, kind, bad);
@@ -524,7 +541,7 @@ int main(int argc, char **argv)
         printf("| %s | %" PRIu64 " | %" PRIu64 " | %" PRIu64 " | %" PRIu64 " |\n",
                mutate_text((enum mutate_kind)i), tally.of_kind[i].mutants, tally.of_kind[i].waited,
                tally.of_kind[i].readable, tally.of_kind[i].arrived);
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < BASES; i++)
         free(bases[i].list);
     if (getenv("KEEP") == NULL) /* to look at the last mutant: two/ is the one that was repaired */
         remove_dir(root);
