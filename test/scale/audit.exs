@@ -59,6 +59,8 @@ IO.puts("""
   own memory, kB            #{before} before, #{later} after
 """)
 
+report.stopped && IO.puts("  stopped behind #{report.next}: #{report.stopped}")
+
 missing = if standing, do: 0, else: count
 
 (report.checked == count and report.missing == missing and (not standing or report.findings == []) and later < before + 16_384) ||
