@@ -14,7 +14,8 @@ const client = new ConvexClient(info.url, { webSocketConstructor: WebSocket, log
 client.setAuth(() => token({ sub: "42" }));
 const seen = new Map(watched.map((id) => [id, []])); // [seq, when], rising
 for (const document_id of watched) client.onUpdate(api.summaries.getRun, { document_id }, (run) => { if (run) seen.get(document_id).push([run.latest_seq, now()]); });
-if (!(await until(() => [...seen.values()].every((s) => s.length > 0), 30000))) process.exit(1);
+const PATIENCE_MS = 300000; // what is late is measured, not given up
+if (!(await until(() => [...seen.values()].every((s) => s.length > 0), PATIENCE_MS))) process.exit(1);
 console.log("ready");
 
 const percentile = (times, p) => times.sort((a, b) => a - b)[Math.min(times.length - 1, Math.floor(times.length * p))];
@@ -37,7 +38,7 @@ let before = (await control("GET", "history")).length;
 for await (const file of createInterface({ input: process.stdin })) {
   const stamps = readFileSync(file, "utf8").trim().split("\n").map((line) => { const [id, seq, us] = line.split(" "); return [id, Number(seq), Number(us)]; });
   const last = new Map(stamps.map(([id, seq]) => [id, seq]));
-  const complete = await until(() => watched.every((id) => !last.has(id) || seen.get(id).at(-1)[0] >= last.get(id)), 30000);
+  const complete = await until(() => watched.every((id) => !last.has(id) || seen.get(id).at(-1)[0] >= last.get(id)), PATIENCE_MS);
   const written = await control("GET", `history?after=${before}`), posts = new Map();
   before += written.length;
   for (const { document_id, seq, arrived_us } of written) { if (!posts.has(document_id)) posts.set(document_id, []); posts.get(document_id).push([seq, arrived_us]); }
