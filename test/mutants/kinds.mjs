@@ -30,7 +30,7 @@ const LANGUAGES = {
     without: ";",
     // what a dropped one does is seen by the sanitizers (make check SAN=address, SAN=thread), not by a test
     kept: /^\s+(?:\w+_)?(?:free|free_all|decref|cleanup|mutex_lock|mutex_unlock|mutex_destroy|cond_destroy|bzero)\(/,
-    skip: /\bPRE\(|^\s*\(void\)\w+;$|log_event\(|log_quote\(|^\s*(?:#|\/\/|\/\*|\*)|fault_say|static_assert/,
+    skip: /\bPRE\(|^\s*\(void\)\w+;$|^\s*va_end\(|log_event\(|log_quote\(|^\s*(?:#|\/\/|\/\*|\*)|fault_say|static_assert/,
   },
   erl: {
     kinds: [...COMMON, swap("=<", /=</g, "<"), swap("<", /(?<= )<(?![<=-])(?= )/g, "=<"), swap(">=", />=/g, ">"), swap(">", /(?<= )>(?![>=])(?= )/g, ">="),
