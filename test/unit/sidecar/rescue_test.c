@@ -8,6 +8,7 @@
 #include "temp_dir.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -137,5 +138,72 @@ TEST(a_store_that_is_not_there_needs_no_copy)
     ck_assert_int_eq(rescue(&p, -1, &fault), ERR_OK);
     check_called(&p, NULL);
     ck_assert_int_eq(crash_mark_read(p.d.path, why), CRASH_NONE);
+    place_remove(&p);
+}
+
+/* It begins as a program of a shell does, whatever the sidecar blocks and ignores. */
+TEST(the_copy_begins_with_a_clean_slate)
+{
+    struct place p = place_make(
+        "cd \"$(dirname \"$0\")\"\n"
+        "{ grep -E 'SigBlk|SigIgn' /proc/self/status; readlink /proc/self/fd/0; } >seen\n"
+        "echo to standard output\n");
+    struct fault fault;
+    char seen[300] = "", path[200], out[200] = "";
+    sigset_t some;
+    int ends[2], err = dup(STDERR_FILENO);
+
+    signal(SIGPIPE, SIG_IGN);
+    sigemptyset(&some);
+    sigaddset(&some, SIGTERM);
+    sigprocmask(SIG_BLOCK, &some, NULL);
+    ck_assert_int_eq(pipe(ends), 0);
+    dup2(ends[1], STDERR_FILENO);
+    crash_mark_leave(p.d.path, "SIGBUS");
+    enum err e = rescue(&p, -1, &fault);
+    dup2(err, STDERR_FILENO);
+    close(ends[1]);
+    ck_assert_int_eq(e, ERR_OK);
+    ck_assert_int_gt(read(ends[0], out, sizeof out - 1), 0); /* what it says is a line of the log */
+    ck_assert_str_eq(out, "to standard output\n");
+    snprintf(path, sizeof path, "%s/seen", p.d.path);
+    FILE *f = fopen(path, "r");
+    ck_assert_ptr_nonnull(f);
+    ck_assert_uint_gt(fread(seen, 1, sizeof seen - 1, f), 0);
+    fclose(f);
+    unsigned long long blocked = 1, ignored = ~0ULL;
+    char in[20];
+    ck_assert_int_eq(sscanf(seen, "SigBlk: %llx SigIgn: %llx %19s", &blocked, &ignored, in), 3);
+    ck_assert_uint_eq(blocked, 0);
+    ck_assert_uint_eq(ignored & 0x7fffffff, 0); /* 32 and 33 are the C library's */
+    ck_assert_str_eq(in, "/dev/null");
+    place_remove(&p);
+}
+
+TEST(an_empty_file_is_no_store)
+{
+    struct place p = place_make("");
+    struct fault fault;
+    char data[200], why[64];
+
+    snprintf(data, sizeof data, "%s/data.mdb", p.d.path);
+    ck_assert_int_eq(truncate(data, 0), 0);
+    crash_mark_leave(p.d.path, "SIGBUS");
+    ck_assert_int_eq(rescue(&p, -1, &fault), ERR_OK);
+    check_called(&p, NULL);
+    ck_assert_int_eq(crash_mark_read(p.d.path, why), CRASH_NONE);
+    place_remove(&p);
+}
+
+TEST(a_program_that_is_not_there_is_said)
+{
+    struct place p = place_make("");
+    struct fault fault;
+
+    crash_mark_leave(p.d.path, "SIGBUS");
+    ck_assert_int_eq(unlink(p.program), 0);
+    ck_assert_int_eq(rescue(&p, -1, &fault), ERR_STORE);
+    ck_assert_str_eq(fault.why,
+                     "damaged, and no process can be had to repair it: No such file or directory");
     place_remove(&p);
 }
