@@ -287,3 +287,84 @@ TEST(it_says_what_is_in_force)
     ck_assert_int_eq(inside(tell_what_is_in_force, "[process]\nsandbox = off\n"), 1);
     remove_world();
 }
+
+/* ---- folders that an option or a variable names -------------------------------- */
+
+static const char *const named[] = {"certs", "more", "libs", "bundle", "openssl", "ca", "out"};
+enum { NAMED = sizeof named / sizeof *named };
+
+static char *at(const char *folder, const char *name)
+{
+    static char paths[4][200];
+    static unsigned next;
+    char *path = paths[next++ % 4];
+
+    snprintf(path, sizeof paths[0], "%s/%s/%s", dir.path, folder, name);
+    return path;
+}
+
+/* All can be read, the last one written alone; the number of the first that cannot, from 1. */
+static int read_named(void)
+{
+    for (int i = 0; i < NAMED; i++) {
+        bool is_out = i == NAMED - 1;
+        if (!reads(at(named[i], "file"), "text"))
+            return 1 + i;
+        if (write_file(at(named[i], "new"), "x") != is_out)
+            return 20 + i;
+    }
+    return 0;
+}
+
+static int read_linked(void)
+{
+    return !reads(in(other, "file"), "precious");
+}
+
+static int lacks_landlock(void)
+{
+    return strstr(sandbox_text(), "landlock") == NULL;
+}
+
+TEST(folders_that_are_named_are_read)
+{
+    char text[600], list[400];
+
+    make_world();
+    if (inside(lacks_landlock, "") != 0) {
+        puts("the kernel has no Landlock: skipped");
+        remove_world();
+        return;
+    }
+    for (int i = 0; i < NAMED; i++) {
+        char folder[200];
+        snprintf(folder, sizeof folder, "%s/%s", dir.path, named[i]);
+        ck_assert_int_eq(mkdir(folder, 0700), 0);
+        ck_assert(write_file(at(named[i], "file"), "text"));
+    }
+    snprintf(text, sizeof text, "ca_file = %s/ca/file\ntype = file\nfile = %s/out/lines\n",
+             dir.path, dir.path);
+    ck_assert_int_eq(inside(read_named, text), 1); /* what no variable names is not read */
+    snprintf(list, sizeof list, ":%s/certs::%s/more:/nonexistent", dir.path, dir.path);
+    setenv("SSL_CERT_DIR", list, 1);
+    snprintf(list, sizeof list, "%s/libs", dir.path);
+    setenv("LD_LIBRARY_PATH", list, 1);
+    setenv("SSL_CERT_FILE", at("bundle", "file"), 1);
+    setenv("OPENSSL_CONF", at("openssl", "file"), 1);
+    ck_assert_int_eq(inside(read_named, text), 0);
+    /* A link leads to where the file is. */
+    ck_assert_int_eq(symlink(in(other, "file"), at("bundle", "link")), 0);
+    ck_assert_int_eq(inside(read_linked, ""), 1);
+    setenv("SSL_CERT_FILE", at("bundle", "link"), 1);
+    ck_assert_int_eq(inside(read_linked, ""), 0);
+    unsetenv("SSL_CERT_DIR");
+    unsetenv("LD_LIBRARY_PATH");
+    unsetenv("SSL_CERT_FILE");
+    unsetenv("OPENSSL_CONF");
+    for (int i = 0; i < NAMED; i++) {
+        char *folder = at(named[i], "");
+        temp_dir_empty(folder);
+        ck_assert_int_eq(rmdir(folder), 0);
+    }
+    remove_world();
+}
