@@ -60,6 +60,27 @@ static void check(struct call *c, const char *answer, int status, const char *wa
     ck_assert_msg((strstr(echo, "Nothing was done.\n") != NULL) == (status == 8), "%s", said);
 }
 
+static int half; /* the descriptor that is no terminal */
+
+static int confirm_by_half(void *arg)
+{
+    int nothing = open("/dev/null", O_RDWR);
+
+    dup2(nothing, half);
+    return confirm(arg);
+}
+
+TEST(half_a_terminal_is_none)
+{
+    static char said[KIT_SCREEN];
+    struct call c = {"/nonexistent", "clear", {.loss = "forgets them"}};
+
+    for (half = 0; half <= 2; half += 2) {
+        ck_assert_int_eq(kit_terminal(confirm_by_half, &c, NULL, said), 8);
+        ck_assert_ptr_null(strstr(said, "Go on?"));
+    }
+}
+
 TEST(a_terminal_is_asked_and_told_how_many)
 {
     static const char *const answers[] = {"(ok, {would_clear: 12})", NULL},

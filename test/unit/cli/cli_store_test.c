@@ -355,3 +355,24 @@ TEST(a_hundred_findings_are_listed_the_rest_is_counted)
         strstr(said, "damaged, 241 findings; next: convex_sidecar store repair\n"));
     temp_dir_remove(&d);
 }
+
+/* A name of ours has 63 bytes at most: what is longer is somebody's, and stays. */
+TEST(files_with_longer_names_are_not_ours)
+{
+    struct temp_dir d = temp_dir_make();
+    char path[200], drop[] = "drop-old --yes";
+    static char said[KIT_SCREEN];
+    struct call c = call_of(d.path, drop);
+
+    kit_make_store(d.path, 2);
+    for (int len = 63; len <= 64; len++) {
+        int n = snprintf(path, sizeof path, "%s/", d.path);
+        snprintf(path + n, sizeof path - (size_t)n, "data.mdb.format-%0*d", len - 16, 1);
+        fclose(fopen(path, "w"));
+    }
+    ck_assert_int_eq(kit_caught(run_call, &c, said), CLI_DONE);
+    ck_assert_int_eq(access(path, F_OK), 0);
+    ck_assert_ptr_nonnull(strstr(said, "1: removed\n"));
+    ck_assert_ptr_null(strstr(strstr(said, "removed") + 1, "removed"));
+    temp_dir_remove(&d);
+}

@@ -323,6 +323,37 @@ static enum err read_managed(const char *text, size_t len, struct fault *fault)
     return e;
 }
 
+/* A file, then the environment, then standard input, which is read by a managed one alone. */
+TEST(each_place_is_read)
+{
+    static const char text[] = "[sink]\nbase_url = http://c\n.\n";
+    struct fault fault = {0};
+    int kept = dup(STDIN_FILENO);
+
+    make_dir();
+    const char *path = write_file("x.ini", "[sink]\nbase_url = http://a\n", 0600);
+    for (int places = 0; places < 3; places++) {
+        static const char *const wanted[] = {"http://a", "http://b", "http://c"};
+        struct config *c = config_new();
+        int ends[2];
+        ck_assert_int_eq(pipe(ends), 0);
+        ck_assert_int_eq(write(ends[1], text, sizeof text - 1), sizeof text - 1);
+        close(ends[1]);
+        dup2(ends[0], STDIN_FILENO);
+        close(ends[0]);
+        if (places > 0)
+            setenv("CONVEX_SIDECAR_SINK_BASE_URL", "http://b", 1);
+        ck_assert_int_eq(config_read(c, path, places == 2, &fault), ERR_OK);
+        ck_assert_str_eq(c->sink_base_url, wanted[places]);
+        config_free(c);
+    }
+    unsetenv("CONVEX_SIDECAR_SINK_BASE_URL");
+    dup2(kept, STDIN_FILENO);
+    close(kept);
+    unlink(path);
+    remove_dir();
+}
+
 TEST(a_nul_on_standard_input_is_refused)
 {
     static const char good[] = "[log]\nlevel = info\n.\n";

@@ -1,6 +1,7 @@
 /* beat_test.c - a thread that stands still is named, one that rests or moves is not. */
 
 #include "ground/beat.h"
+#include "ground/clock.h"
 
 #include "test.h"
 #include "ground/fake_log.c"
@@ -50,6 +51,19 @@ static void nothing(void)
 {
 }
 
+/* The clock is this test's: a second in each tick. */
+static int64_t now_us = 1000000;
+
+int64_t clock_mono_us(void)
+{
+    return now_us;
+}
+
+int64_t clock_wall_us(void)
+{
+    return now_us;
+}
+
 static void seconds(int n)
 {
     for (int i = 0; i < n; i++)
@@ -58,7 +72,7 @@ static void seconds(int n)
 
 static void assert_stuck(const char *who)
 {
-    char name[BEAT_NAME];
+    char name[BEAT_NAME] = "somebody";
 
     ck_assert_int_eq(beats_are_well(name), *who == '\0');
     ck_assert_str_eq(name, who);
@@ -105,4 +119,16 @@ TEST(a_process_that_stood_still_as_a_whole_finds_nobody_late)
     beats_tick(2000); /* the most that sidecar_tick makes of an hour */
     assert_stuck("");
     turn(NULL);
+}
+
+TEST(main_that_ticks_no_more_is_named)
+{
+    assert_stuck(""); /* it has not begun */
+    seconds(1);
+    now_us += BEAT_STUCK_MS * INT64_C(1000) - 1000;
+    assert_stuck("");
+    now_us += 1000;
+    assert_stuck("main");
+    seconds(1);
+    assert_stuck("");
 }
