@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <linux/seccomp.h>
 #include <netdb.h>
 #include <pthread.h>
 #include <sched.h>
@@ -280,9 +281,22 @@ static int tell_what_is_in_force(void)
     return strcmp(sandbox_text(), "off") == 0;
 }
 
+/* What the kernel has is in force. */
+static int lack_what_the_kernel_has(void)
+{
+    uint32_t action = SECCOMP_RET_ERRNO;
+    bool has_seccomp = syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action) == 0;
+    bool has_landlock = syscall(SYS_landlock_create_ruleset, NULL, 0, 1 /* its version */) >= 2;
+
+    return (has_seccomp && strstr(sandbox_text(), "seccomp") == NULL) +
+           2 * (has_landlock && strstr(sandbox_text(), "landlock=") == NULL) +
+           4 * (strstr(sandbox_text(), "no_new_privs") == NULL);
+}
+
 TEST(it_says_what_is_in_force)
 {
     make_world();
+    ck_assert_int_eq(inside(lack_what_the_kernel_has, ""), 0);
     ck_assert_int_eq(inside(tell_what_is_in_force, ""), 0);
     ck_assert_int_eq(inside(tell_what_is_in_force, "[process]\nsandbox = off\n"), 1);
     remove_world();
