@@ -424,3 +424,26 @@ TEST(what_names_what_is_put_right)
             "3 2 9, 1 lost 3 overtaken, 2 made 2 mended, 0 quarantined");
     temp_dir_remove(&d);
 }
+
+/* projected_at rises from what is delivered to what waits: else nobody knows what stands. */
+TEST(what_is_delivered_is_older_than_what_waits)
+{
+    for (int64_t second = 30; second <= 32; second++) {
+        struct temp_dir d = temp_dir_make();
+        struct store *s = store_of(d.path);
+
+        put_counters(s, 50);
+        put_pending(s, 31, 1, "a:1", version_of(31, second, "{\"x\":8}"), "{\"x\":8}");
+        put_checkpoint(
+            s, "a:1",
+            (struct checkpoint_record){.cp = {.document = 1,
+                                              .pending_no = 31,
+                                              .has_delivered = true,
+                                              .delivered = version_of(30, 31, "{\"x\":4}"),
+                                              .last_projected_us = AT + 32 * S}});
+        end(s);
+        char *dump = repaired(d.path);
+        ck_assert_msg((strstr(dump, "delivered:null") == NULL) == (second == 32), "%s", dump);
+        temp_dir_remove(&d);
+    }
+}
