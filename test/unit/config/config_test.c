@@ -199,6 +199,17 @@ TEST(lines_that_are_none)
     assert_refused("[sink]\ntype = http\n\ntype = file\n", 4, "[sink] type is given a second time");
     assert_refused("[kind.aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa]\n", 1,
                    "a section's name has at most 49 bytes");
+    /* Of 49 bytes it is one, though nobody's; blanks before it do not count. */
+    char longest[100];
+    for (int len = 49; len <= 50; len++) {
+        struct config *c = config_new();
+        struct fault fault = {0};
+        snprintf(longest, sizeof longest, " \t[%0*d]\nx = 1\n", len, 0);
+        ck_assert_int_eq(config_read_text(c, "test.ini", longest, &fault), ERR_INVALID);
+        ck_assert_int_eq(strcmp(fault.why, "a section's name has at most 49 bytes") == 0,
+                         len == 50);
+        config_free(c);
+    }
     /* The first fault counts. */
     assert_refused("[log]\nlevel = x\nnonsense\n", 2,
                    "[log] level = x: one of error|warning|info|debug is wanted");
@@ -218,6 +229,14 @@ static char *line_of(size_t len)
 TEST(long_lines_are_read_whole_or_refused)
 {
     char *fits = line_of(7900), *over = line_of(8192), *far_over = line_of(100000);
+    char *last = line_of(8190), *first_over = line_of(8191);
+    assert_refused(first_over, 2, "a line has at most 8190 bytes");
+    memset(last + strlen("[sink]\n"), ';', strlen("base_url = ")); /* a value is shorter */
+    struct config *whole = read_text(last);
+    ck_assert_str_eq(whole->sink_file, "after");
+    config_free(whole);
+    free(last);
+    free(first_over);
     struct config *c = read_text(fits);
     ck_assert_uint_eq(strlen(c->sink_base_url), 7900 - strlen("base_url = "));
     ck_assert_str_eq(c->sink_file, "after");
