@@ -179,9 +179,13 @@ const sha = (tree, file) => createHash("sha1").update(readFileSync(join(tree.dir
 const TESTS_OF_BEAM = ["src", "lib", "test/beam", "test/support"].map((dir) => git("rev-parse", `HEAD:${dir}`).trim()).join(" ");
 const noteOf = (tree, test) => `${sha(tree, "build/shared/libsidecar.so")} ${isOfBeam(test) ? TESTS_OF_BEAM : test.includes("build/shared") ? sha(tree, programOf(test)) : ""}`;
 
-async function noteReached() {
+function loadNotes() {
   const old = existsSync(notes) ? JSON.parse(readFileSync(notes, "utf8")) : [];
-  reached.tests = new Map(old.filter(([test, { of }]) => (isOfBeam(test) || existsSync(join(trees[0].dir, programOf(test)))) && of === noteOf(trees[0], test)));
+  const isThere = (test) => isOfBeam(test) || existsSync(join(trees[0].dir, programOf(test)));
+  reached.tests = new Map(old.filter(([test, { of }]) => !isThere(test) || of === noteOf(trees[0], test)));
+}
+
+async function noteReached() {
   const missing = programs(trees[0].dir).filter((test) => !reached.tests.has(test));
   if (missing.length > 0) console.log(`${missing.length} programs of tests have to be looked at first`);
   const share = async (tree) => {
@@ -234,8 +238,12 @@ if ([...texts.keys()].some((file) => file.endsWith(".c"))) {
   symbols = symbolsOf(trees[0]);
   if (symbols.size === 0) throw new Error("no function of the library is known by its line: is there no debugging information?");
   for (const [file, line] of symbols.values()) (reached.functions[file] ??= []).push(line);
+  loadNotes();
   await noteReached();
-} else for (const tree of trees) await tree.must("make -s -f test/mutants/shared.mk build/shared/convex_sidecar build/shared/dist_node");
+} else {
+  for (const tree of trees) await tree.must("make -s -f test/mutants/shared.mk build/shared/convex_sidecar build/shared/dist_node");
+  loadNotes();
+}
 
 const tally = {}, survivors = [];
 let judged = 0, next = 0;
