@@ -6,6 +6,7 @@
 #include "store/store.h"
 
 #include "test.h"
+#include "ground/fake_log.c"
 #include "store/fake_store.c"
 
 static const char *const names[] = {"noop", "file", "http", NULL};
@@ -122,6 +123,55 @@ TEST(a_damaged_record_is_taken_for_http)
     ck_assert(k.is_withheld);
     store_close(s);
     fake_store_wipe();
+}
+
+/* What another sink confirmed is in doubt: up to the last mark, under a number that is new. */
+static void check_taken(struct content c, const char *sink, bool is_doubted)
+{
+    struct store *s = open_fake(&c);
+    struct kept_for k;
+    struct fault fault = {0};
+    struct slice value;
+    struct destination d;
+    struct doubt doubt;
+    struct buf own = {0};
+    char wanted[80];
+
+    ck_assert_int_eq(store_begin(s), ERR_OK);
+    d = (struct destination){.sink = slice_str(c.record ? c.record : ""), .mark_wanted = 41};
+    d.address = d.deployment = d.tail = slice_str("");
+    ck_assert_int_eq(format_put_destination(s, &d), ERR_OK);
+    ck_assert_int_eq(store_commit(s), ERR_OK);
+    int lines = fake_log_lines[LOG_INFO];
+    ck_assert_int_eq(kept_for_check(s, names, sink, &k, &fault), ERR_OK);
+    ck_assert_int_eq(fake_log_lines[LOG_INFO] - lines, is_doubted);
+    ck_assert_int_eq(store_begin(s), ERR_OK);
+    ck_assert_int_eq(store_get(s, STORE_META, slice_str("doubt"), &value),
+                     is_doubted ? ERR_OK : ERR_NOT_FOUND);
+    if (is_doubted) {
+        snprintf(wanted, sizeof wanted, "store.kept_for was=%s now=%s", c.record, sink);
+        ck_assert_str_eq(fake_log_last, wanted);
+        ck_assert_int_eq(record_get_doubt(value, &doubt, &fault), ERR_OK);
+        ck_assert_uint_eq(doubt.from, 0);
+        ck_assert_uint_eq(doubt.to, 41);
+        ck_assert(!doubt.is_swept);
+        ck_assert_slice(doubt.why, "it was confirmed by another sink");
+    }
+    ck_assert_int_eq(format_destination(s, &own, &d, NULL), ERR_OK);
+    ck_assert_uint_eq(d.mark_wanted, is_doubted ? 42 : 41);
+    store_abort(s);
+    buf_free(&own);
+    store_close(s);
+    fake_store_wipe();
+}
+
+TEST(what_another_sink_confirmed_is_in_doubt)
+{
+    check_taken((struct content){.record = "noop", .delivered = true}, "http", true);
+    check_taken((struct content){.record = "file", .delivered = true}, "http", true);
+    check_taken((struct content){.record = "http", .delivered = true}, "http", false);
+    check_taken((struct content){.record = "noop"}, "http", false);  /* nothing was */
+    check_taken((struct content){.delivered = true}, "http", false); /* nobody knows by whom */
 }
 
 TEST(the_operator_is_told_what_to_do)
