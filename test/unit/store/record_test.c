@@ -542,6 +542,15 @@ TEST(format_1_reads_as_it_was_written)
     record_1_put_counters(&out, &n);
     ck_assert_int_eq(record_1_get_counters(buf_view(&out), &counted, &fault), ERR_OK);
     ck_assert(counted.next_no == 5 && counted.next_revision == 6 && counted.pending_bytes == 7);
+    ck_assert(counted.dead_bytes == 8 && counted.next_document == 1);
+    for (int which = 0; which < 2; which++) { /* they begin at 1 */
+        struct counters none = n;
+        *(which ? &none.next_no : &none.next_revision) = 0;
+        out.len = 0;
+        record_1_put_counters(&out, &none);
+        ck_assert_int_eq(record_1_get_counters(buf_view(&out), &counted, &fault), ERR_STORE);
+        ck_assert_ptr_nonnull(strstr(fault.why, "counters begin at 1"));
+    }
     buf_free(&out);
 }
 
