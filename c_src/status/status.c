@@ -331,14 +331,13 @@ void status_put_stand(const struct status *s, int64_t number, struct buf *b)
 {
     struct dispatch_status d;
     struct destination_known k;
-    char ill[OUTBOX_WHY_BYTES];
 
     dispatch_status(s->dispatch, &d);
     outbox_destination(s->outbox, &k);
     term_put_map(b, 8);
     put_count(b, "number", number);
     put_text(b, "state", dispatch_state_text(d.endpoint.state));
-    put_text(b, "why", why_of(s, &d, ill));
+    put_text(b, "why", d.endpoint.why);
     put_text(b, "next", next_of(s, &d));
     put_time(b, "since", d.endpoint.since_us);
     put_flag(b, "store_ok", outbox_is_well(s->outbox));
