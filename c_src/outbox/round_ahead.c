@@ -40,7 +40,7 @@ bool round_may_be_ahead(const struct round *r, const struct pending *p,
 /* ---- after a crash ----------------------------------------------------------------- */
 
 /* Whether the checkpoint of ${p} is there, and does not know of it. */
-static enum err is_behind(struct round *r, const struct pending *p, bool *yes)
+static enum err is_behind(struct round *r, const struct pending *p, bool is_damaged, bool *yes)
 {
     struct slice key = slice_of(&p->document, sizeof p->document), value;
     struct checkpoint_record c;
@@ -48,35 +48,43 @@ static enum err is_behind(struct round *r, const struct pending *p, bool *yes)
     enum err e = round_check(r, store_get(r->store, STORE_CHECKPOINTS, key, &value));
 
     *yes = e == ERR_OK && record_get_checkpoint(key, value, &c, &fault) == ERR_OK &&
-           slice_eq(c.id, p->id) && !c.cp.has_pending &&
-           p->version.projected_at_us > c.cp.last_projected_us;
+           !c.cp.has_pending &&
+           (is_damaged ||
+            (slice_eq(c.id, p->id) && p->version.projected_at_us > c.cp.last_projected_us));
     return e == ERR_NOT_FOUND ? ERR_OK : e;
+}
+
+/* One that is damaged is remembered, too: who looks at its document finds that it is lost. */
+static enum err read_one(struct round *r, struct slice key, struct slice value)
+{
+    struct pending p;
+    struct fault fault;
+    bool is_damaged = record_get_pending(key, value, &p, &fault) != ERR_OK, yes = false;
+
+    if (is_damaged)
+        record_pending_owner(value, &p.document, &p.id);
+    enum err e = is_damaged || p.is_ahead ? is_behind(r, &p, is_damaged, &yes) : ERR_OK;
+    if (e == ERR_OK && yes && ahead_find(r->ahead, p.document) == 0)
+        ahead_add(r->ahead, p.document, lanes_no(key));
+    return e;
 }
 
 enum err round_read_ahead(struct round *r)
 {
-    uint64_t no = r->counters.ahead_from == 0 ? UINT64_MAX : LANE_LIVE | r->counters.ahead_from;
+    uint64_t no = LANE_LIVE | r->counters.ahead_from;
     struct slice key = slice_of(&no, sizeof no), value;
-    bool is_after = false, is_ahead;
+    enum err e = r->counters.ahead_from == 0 ? ERR_NOT_FOUND : ERR_OK;
 
     ahead_clear(r->ahead);
-    for (;;) {
-        struct pending p;
-        struct fault fault;
-        enum err e = store_seek(r->store, STORE_PENDING, key, is_after, &key, &value);
+    for (bool is_after = false; e == ERR_OK; is_after = true) {
+        e = round_check(r, store_seek(r->store, STORE_PENDING, key, is_after, &key, &value));
         if (e != ERR_OK)
-            return e == ERR_NOT_FOUND ? ERR_OK : round_check(r, e);
+            break;
         no = lanes_no(key);
-        is_after = true;
-        is_ahead = record_get_pending(key, value, &p, &fault) == ERR_OK && p.is_ahead;
-        if (is_ahead)
-            e = is_behind(r, &p, &is_ahead);
-        if (e != ERR_OK)
-            return e;
-        if (is_ahead && ahead_find(r->ahead, p.document) == 0)
-            ahead_add(r->ahead, p.document, p.no);
         key = slice_of(&no, sizeof no);
+        e = read_one(r, key, value);
     }
+    return e == ERR_NOT_FOUND ? ERR_OK : e;
 }
 
 /* ---- named after all ----------------------------------------------------------------- */

@@ -499,3 +499,12 @@ uint64_t record_json_bytes(enum store_table t, struct slice value)
         unpack_any(&u);
     return unpack_bin(&u).len;
 }
+
+void record_pending_owner(struct slice value, uint64_t *document, struct slice *id)
+{
+    struct unpack u = unpack_over(value);
+
+    unpack_array(&u, 8);
+    *document = unpack_uint(&u);
+    *id = get_id(&u);
+}

@@ -157,6 +157,9 @@ bool record_is_of_another(enum store_table t, struct slice key, struct slice val
 /** record_json_bytes(t, value): JSON in a damaged pending or dead record, as far as it can be told.
  */
 uint64_t record_json_bytes(enum store_table t, struct slice value);
+/** record_pending_owner(value, document, id): Whose a damaged pending record is, as far as it can
+ * be told: 0, "": it cannot. */
+void record_pending_owner(struct slice value, uint64_t *document, struct slice *id);
 /** record_key_text(t, key, out): "table/key", for people; a number's digits, else up to 200 bytes.
  */
 void record_key_text(enum store_table t, struct slice key, char out[256]);

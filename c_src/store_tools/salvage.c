@@ -112,6 +112,15 @@ static void add_pending(struct salvager *s, struct pending *p)
     salvage_save(s, p->id, &c);
 }
 
+/* Whose it was, as far as it can be told: its checkpoint may not name it. */
+static void note_damaged(struct salvager *s, struct slice value)
+{
+    struct slice id;
+
+    if (s->format != 1 && s->damaged_count < SALVAGE_DAMAGED)
+        record_pending_owner(value, &s->damaged[s->damaged_count++], &id);
+}
+
 /* The pending version, if its document is what was kept; else it is quarantined. */
 static bool read_pending(struct salvager *s, struct slice key, struct slice value,
                          struct pending *p)
@@ -120,6 +129,7 @@ static bool read_pending(struct salvager *s, struct slice key, struct slice valu
 
     if (records_get_pending(s->format, key, value, p, &fault) != ERR_OK) {
         salvage_quarantine(s, "pending", key, fault.why, value);
+        note_damaged(s, value);
         return false;
     }
     salvage_note(&s->counters.next_no, lane_arrival(p->no));
@@ -228,6 +238,25 @@ static void note_checkpoint(struct salvager *s, const struct checkpoint_record *
         salvage_note(&s->counters.next_revision, c->reset_revision - 1);
 }
 
+static bool is_damaged(const struct salvager *s, uint64_t document)
+{
+    for (size_t i = 0; i < s->damaged_count; i++)
+        if (s->damaged[i] == document && document != 0)
+            return true;
+    return false;
+}
+
+/* Nobody knows whether it was sent: what was confirmed is no reason to skip the next. */
+static void lose_pending(struct salvager *s, struct slice id, struct checkpoint_record *c)
+{
+    s->report->pending_lost++;
+    salvage_tell(s, id,
+                 "the version not yet delivered is lost: project it again, or clear it again if "
+                 "that was what it did");
+    clear_link(c);
+    c->reset_revision = s->counters.next_revision;
+}
+
 /* The checkpoint of a pending version that seemed to have none is found. */
 static void count_known(struct salvager *s, bool is_known)
 {
@@ -250,6 +279,8 @@ static void take_checkpoint(struct salvager *s, struct slice key, struct slice v
     if (is_known && made.cp.has_delivered && made.cp.last_projected_us > c.cp.last_projected_us)
         return;
     count_known(s, is_known);
+    if (!c.cp.has_pending && is_damaged(s, c.cp.document) && !is_link_right(s, c.id, &made.cp))
+        lose_pending(s, c.id, &c);
     if (s->format == 1 && is_link_right(s, c.id, &made.cp))
         agree(s, &c, &made);
     merge(s, c.id, &c, &made);
@@ -389,14 +420,7 @@ static bool mend(struct salvager *s, struct slice id, struct checkpoint_record *
     bool is_right = true;
 
     if (c->cp.has_pending && !is_link_right(s, id, &c->cp)) {
-        s->report->pending_lost++;
-        salvage_tell(
-            s, id,
-            "the version not yet delivered is lost: project it again, or clear it again if that "
-            "was what it did");
-        clear_link(c);
-        /* Nobody knows whether it was sent: what was confirmed is no reason to skip the next. */
-        c->reset_revision = s->counters.next_revision;
+        lose_pending(s, id, c);
         is_right = false;
     }
     if (c->cp.is_dead && !salvage_has_letter(s, id)) {

@@ -15,6 +15,8 @@ struct store;
 /* Which entries of lost pages are looked at, in this order. */
 enum lost_stage { LOST_CHECKPOINTS, LOST_PENDING, LOST_DEAD, LOST_STAGES };
 
+#define SALVAGE_DAMAGED 1000
+
 struct salvager {
     struct store *to;
     FILE *quarantine;
@@ -26,6 +28,8 @@ struct salvager {
     struct counters counters;
     struct destination destination;
     bool has_destination;
+    uint64_t damaged[SALVAGE_DAMAGED]; /* old numbers of documents whose pending version is */
+    size_t damaged_count;
     enum lost_stage stage;
     struct buf line, record, loaded, where; /* where: what destination borrows */
     char loaded_version[RECORD_MAX_VERSION];

@@ -27,6 +27,8 @@
 #include <inttypes.h>
 #include <stdarg.h>
 
+#define DAMAGED_MAX 1000 /* pending records of which it is told whose they are */
+
 /* A pending version, as far as its checkpoint is compared with it. */
 struct link {
     uint64_t no, document, revision, id_hash, facts;
@@ -55,6 +57,8 @@ struct checker {
     uint64_t max_no, max_document, max_revision, max_quarantine, lost;
     struct link *links; /* by number */
     size_t link_count, link_room;
+    struct link *damaged; /* as far as it can be told whose they are */
+    size_t damaged_count, damaged_room;
     struct names letters, ids;
 };
 
@@ -269,6 +273,20 @@ static void check_gate(struct checker *c, const struct pending *p)
          SLICE_ARG(p->id), fault.path, fault.why);
 }
 
+static void note_damaged(struct checker *c, struct slice key, struct slice value)
+{
+    struct link l = {0};
+    struct slice id;
+
+    if (c->format == 1 || key.len != sizeof l.no || c->damaged_count >= DAMAGED_MAX)
+        return;
+    memcpy(&l.no, key.data, sizeof l.no);
+    record_pending_owner(value, &l.document, &id);
+    l.id_hash = hash_of(id);
+    c->damaged = more_room(c->damaged, c->damaged_count, &c->damaged_room, sizeof *c->damaged);
+    c->damaged[c->damaged_count++] = l;
+}
+
 static void check_pending(struct checker *c, struct slice key, struct slice value)
 {
     struct pending p;
@@ -276,6 +294,7 @@ static void check_pending(struct checker *c, struct slice key, struct slice valu
 
     if (records_get_pending(c->format, key, value, &p, &fault) != ERR_OK) {
         find(c, "%s: %s", fault.path, fault.why);
+        note_damaged(c, key, value);
         return;
     }
     c->report->pending++;
@@ -357,6 +376,17 @@ static struct link *check_link(struct checker *c, const struct checkpoint_record
     return l;
 }
 
+/* What is pending may be damaged, and ahead of ${r}, which does not name it. */
+static void check_lost(struct checker *c, const struct checkpoint_record *r)
+{
+    uint64_t id_hash = c->damaged_count > 0 ? hash_of(r->id) : 0;
+
+    for (size_t i = 0; i < c->damaged_count; i++)
+        if (c->damaged[i].document == r->cp.document || c->damaged[i].id_hash == id_hash)
+            find(c, "checkpoints/%.*s: its pending version, number %" PRIu64 ", is damaged",
+                 SLICE_ARG(r->id), lane_arrival(c->damaged[i].no));
+}
+
 static void check_letter(struct checker *c, const struct checkpoint_record *r)
 {
     struct name *n = find_name(&c->letters, number_of(c, r->cp.document, r->id));
@@ -400,6 +430,8 @@ static void check_checkpoint(struct checker *c, struct slice key, struct slice v
             find(c, "checkpoints/%.*s: a removal is delivered for ever", SLICE_ARG(r.id));
     }
     check_order(c, &r, r.cp.has_pending ? check_link(c, &r) : NULL);
+    if (!r.cp.has_pending)
+        check_lost(c, &r);
     if (r.cp.is_dead)
         check_letter(c, &r);
 }
@@ -561,6 +593,7 @@ enum err store_check(const char *dir, void (*finding)(void *arg, const char *tex
     if (is_any_nameless(&c.ids))
         e = check_names(&c, dir, by, fault);
     free(c.links);
+    free(c.damaged);
     free(c.letters.list);
     free(c.ids.list);
     return e;

@@ -226,6 +226,80 @@ TEST(check_finds_nothing_wrong_after_a_kill)
     temp_dir_remove(&copy);
 }
 
+static char told[4096];
+
+static void tell(void *arg, const char *text)
+{
+    (void)arg;
+    snprintf(told + strlen(told), sizeof told - strlen(told), "%s\n", text);
+}
+
+/* A bit of its projection_version flips, in the pending record alone. */
+static void damage_pending(const char *dir)
+{
+    const struct stored s = read_stored(dir, "a");
+    const uint64_t no = s.p.no;
+    struct store *store;
+    struct fault fault = {0};
+    struct slice value;
+    struct buf copy = {0};
+
+    ck_assert_int_eq(store_open(dir, 1 << 28, &store, &fault), ERR_OK);
+    ck_assert_int_eq(store_begin(store), ERR_OK);
+    ck_assert_int_eq(store_get(store, STORE_PENDING, kit_key(&no), &value), ERR_OK);
+    buf_slice(&copy, value);
+    copy.data[copy.len - 8] ^= 0x80;
+    ck_assert_int_eq(store_put(store, STORE_PENDING, kit_key(&no), buf_view(&copy)), ERR_OK);
+    ck_assert_int_eq(store_commit(store), ERR_OK);
+    store_close(store);
+    buf_free(&copy);
+}
+
+/* Its checkpoint does not name it, and yet everybody says of what document it was. */
+TEST(a_damaged_one_is_told_by_its_document)
+{
+    struct temp_dir copy = killed_real();
+    struct store_report report;
+    struct fault fault = {0};
+
+    damage_pending(copy.path);
+    told[0] = '\0';
+    ck_assert_int_eq(store_check(copy.path, tell, NULL, &report, &fault), ERR_OK);
+    ck_assert_msg(strstr(told, "checkpoints/a: its pending version, number 2, is damaged") != NULL,
+                  "%s", told);
+    temp_dir_remove(&copy);
+}
+
+TEST(the_document_of_a_damaged_one_is_written_again)
+{
+    struct temp_dir copy = killed_real();
+
+    damage_pending(copy.path);
+    struct outbox *o = kit_outbox(copy.path);
+    ck_assert(do_look(o, "a").has_delivered);
+    ck_assert(!do_look(o, "a").has_pending);
+    kit_put_real(o, "a", 1, 10); /* what is delivered, by what is known */
+    ck_assert_uint_eq(kit_count_pending(o), 1);
+    outbox_close(o);
+    temp_dir_remove(&copy);
+}
+
+TEST(a_repair_says_that_a_damaged_one_is_lost)
+{
+    struct temp_dir copy = killed_real();
+    struct salvage_report report;
+    struct repair_places places;
+    struct fault fault = {0};
+
+    damage_pending(copy.path);
+    told[0] = '\0';
+    ck_assert_int_eq(store_repair(copy.path, tell, NULL, &report, &places, &fault), ERR_OK);
+    ck_assert_uint_eq(report.pending_lost, 1);
+    ck_assert_msg(strstr(told, "\"a\": the version not yet delivered is lost") != NULL, "%s", told);
+    ck_assert_uint_ne(read_stored(copy.path, "a").c.reset_revision, 0);
+    temp_dir_remove(&copy);
+}
+
 static void say_nothing(void *arg, const char *text)
 {
     (void)arg;
