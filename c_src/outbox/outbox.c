@@ -44,6 +44,7 @@
 
 #define ROUND_MAX_INTENTS 16384
 #define ROUND_MAX_BYTES   ((size_t)32 << 20)
+#define SMALL_ROUND       8 /* intents */
 #define RETRY_MIN_MS      100
 #define RETRY_MAX_MS      2000
 #define TICK_US           1000000 /* how often the age of the oldest document is shown anew */
@@ -208,11 +209,22 @@ static int64_t settle_us(const struct outbox *o)
     return at_us > o->retry_at_us ? at_us : o->retry_at_us;
 }
 
+/* A round of few intents costs its pages, whatever is in it: verdicts travel along, and what was
+ * kept just before lies on those pages. */
+static bool is_small(const struct intent *i)
+{
+    size_t count = 0;
+
+    for (; i != NULL && count <= SMALL_ROUND; i = i->next)
+        count++;
+    return count > 0 && count <= SMALL_ROUND;
+}
+
 /* Under lock. */
 static void take(struct outbox *o, struct work *w, int64_t now_us)
 {
     w->intents = take_intents(o);
-    if (now_us >= settle_us(o))
+    if (now_us >= settle_us(o) || (is_small(w->intents) && now_us >= o->retry_at_us))
         w->verdicts = verdicts_take(o->verdicts);
     w->is_probe = !o->is_well;
     w->heals = now_us >= heal_due_us(o->heal);
