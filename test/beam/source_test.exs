@@ -186,9 +186,11 @@ defmodule ConvexSidecar.SourceTest do
       assert_received {:froms, [{"a", 4}, {"b", 0}, {"c", 0}]}
       # One without events is read after them.
       assert_received {:rows, ["c"]}
-      refute_received _
+      refute_received {:rows, _}
+      refute_received {:froms, _}
       assert many(c, []) == %{}
-      refute_received _
+      refute_received {:rows, _}
+      refute_received {:froms, _}
     end
 
     test "those that are known, and then their rows", c do
@@ -196,7 +198,8 @@ defmodule ConvexSidecar.SourceTest do
       assert many(c, [{"a", 5}, {"b", 0}]) == %{"a" => {[5], %{log_end: 5}}}
       assert_received {:froms, [{"a", 4}, {"b", 0}]}
       assert_received {:rows, ["a"]}
-      refute_received _
+      refute_received {:rows, _}
+      refute_received {:froms, _}
     end
 
     test "a row that is behind its events is read again", c do
