@@ -191,7 +191,8 @@ TEST(the_worst_decides_the_status)
 {
     well();
     opens = ERR_INVALID;
-    says(HTTP, PREFLIGHT_BAD, TO "BAD      admin_key_file: there is none\n");
+    says(HTTP, PREFLIGHT_BAD,
+         TO "BAD      admin_key_file: there is none; next: mend it in the configuration\n");
     ck_assert_str_eq(asked, "");
     well();
     attach = (struct verdict){.kind = VERDICT_REFUSED, .why = "HTTP 401"};

@@ -388,7 +388,7 @@ TEST(a_change_is_told_with_its_reasons)
     status_put_stand(&s, 8, &b);
     check_term(&b, "{\"kinds\":[],\"mending\":null,\"next\":\"make room on its disk, or see in the "
                    "log why it fails; it tries again by itself\",\"number\":8,\"since\":" AT_3
-                   ",\"state\":\"running\",\"store_ok\":false,\"why\":\"No space left\"}");
+                   ",\"state\":\"running\",\"store_ok\":false,\"why\":\"\"}");
 }
 
 TEST(peers_are_listed)
