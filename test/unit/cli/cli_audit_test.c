@@ -104,6 +104,19 @@ TEST(an_interrupt_asks_for_the_end)
     kit_end(k);
 }
 
+TEST(a_signal_to_end_does_so_as_well)
+{
+    static char said[KIT_SCREEN];
+    struct kit_sidecar *k = kit_sidecar((const char *const[]){
+        ".", "%(ok, {kind: nil})", "(ok, {kind: nil})", "@cancel(ok, {kind: nil})",
+        "^(ok, {findings: [], stopped: 'cancelled'})", "(ok, {kind: nil})", NULL});
+    struct call c = {k->dir.path, 20000, true};
+
+    ck_assert_int_eq(kit_caught(audit, &c, said), CLI_UNKNOWN);
+    ck_assert_ptr_nonnull(strstr(k->asked, "(audit, cancel)\n"));
+    kit_end(k);
+}
+
 TEST(a_sidecar_that_leaves_is_said)
 {
     static char said[KIT_SCREEN];

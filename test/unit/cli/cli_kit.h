@@ -5,7 +5,9 @@
  * next answer, a term as text (term_text.h): "(ok, nil)".  "." says nothing, "!" ends the
  * connection; before one may stand "~" (it is a part; the next one belongs to the same call) and
  * "^" (it answers the first call of all).  The last one is given again and again; one before
- * "@word" until a request has that word.  What it was asked stands in `asked`, a line each.
+ * "@word" until a request has that word.  "%" ends the command by
+ * SIGTERM, "&" by SIGHUP, before the rest is said.  What it was asked stands in `asked`, a line
+ * each.
  *
  * kit_caught(run, arg, input, out) is run in a child of its own; what it wrote, to both outputs in
  * order, is in `out`. kit_terminal likewise, on a terminal of 24 lines of 80, on which each part of
@@ -25,12 +27,15 @@
 #include <poll.h>
 #include <pthread.h>
 #include <pty.h>
+#include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <termios.h>
 
 #define KIT_SCREEN (1 << 16)
+
+static pid_t kit_pid; /* of the command */
 
 struct kit_sidecar {
     struct temp_dir dir;
@@ -107,6 +112,10 @@ static inline bool kit_answer(struct kit_sidecar *k, int fd, int64_t ref)
             k->calls += next != NULL;
         }
         answer += *answer == '@' ? 1 + strspn(answer + 1, "abcdefghijklmnopqrstuvwxyz") : 0;
+        if (*answer == '%' || *answer == '&') {
+            kill(kit_pid, *answer == '%' ? SIGTERM : SIGHUP);
+            answer++;
+        }
         if (*answer == '!')
             return false;
         if (*answer == '.')
@@ -182,7 +191,7 @@ static inline int kit_caught(kit_command *run, void *arg, char out[KIT_SCREEN])
 
     ck_assert_int_eq(pipe(ends), 0);
     fflush(NULL);
-    pid_t pid = fork();
+    pid_t pid = kit_pid = fork();
     if (pid == 0) {
         int nothing = open("/dev/null", O_RDONLY);
         dup2(nothing, 0);
@@ -211,7 +220,7 @@ static inline int kit_terminal(kit_command *run, void *arg, const char *const *i
     int fd;
 
     fflush(NULL);
-    pid_t pid = forkpty(&fd, NULL, NULL, &size);
+    pid_t pid = kit_pid = forkpty(&fd, NULL, NULL, &size);
     ck_assert_int_ge(pid, 0);
     if (pid == 0) {
         struct termios plain;

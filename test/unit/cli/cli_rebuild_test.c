@@ -272,6 +272,22 @@ TEST(a_thousand_refusals_are_told_the_rest_is_counted)
     buf_free(&history);
 }
 
+TEST(a_signal_ends_it_in_order_without_a_terminal)
+{
+    struct buf history = {0};
+    struct call c = {0};
+
+    for (int i = 0; i < 5 * 256; i++)
+        buf_str(&history, ROW(1));
+    buf_byte(&history, 0);
+    struct kit_sidecar *k =
+        begin(&c, (char *)history.data, (const char *const[]){"%(error, busy)", "ok", NULL});
+    ck_assert_int_eq(kit_caught(rebuild, &c, said), CLI_ERROR);
+    ck_assert_ptr_nonnull(strstr(said, "not at the end; go on with --from-line "));
+    kit_end(k);
+    buf_free(&history);
+}
+
 #define BAR "\r\033[K[========================] 100% "
 
 TEST(a_terminal_sees_a_bar)

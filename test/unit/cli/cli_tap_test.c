@@ -137,6 +137,10 @@ TEST(it_ends_in_time_by_a_signal_or_with_the_sidecar)
     ck_assert_int_eq(kit_terminal(tap, &c, (const char *const[]){"seq=1|\003", NULL}, said),
                      CLI_DONE);
     kit_end(k);
+    k = kit_sidecar((const char *const[]){"%~{events: [" EVENT(1) "]}", ".", NULL});
+    c.dir = k->dir.path;
+    ck_assert_int_eq(kit_caught(tap, &c, said), CLI_DONE);
+    kit_end(k);
     k = kit_sidecar((const char *const[]){"~{events: [" EVENT(1) "]}", "!", NULL});
     c.dir = k->dir.path;
     ck_assert_int_eq(kit_caught(tap, &c, said), CLI_ABSENT);

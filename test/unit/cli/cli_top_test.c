@@ -393,6 +393,19 @@ TEST(on_a_terminal_keys_sort_and_leave)
     kit_end(k);
 }
 
+TEST(signals_to_end_leave_the_terminal_as_it_was)
+{
+    static const char *const both[] = {"%(ok, {node: 'n'})", "&(ok, {node: 'n'})"};
+
+    for (int i = 0; i < 2; i++) {
+        struct kit_sidecar *k = kit_sidecar((const char *const[]){both[i], NULL});
+        struct call c = {k->dir.path, 0, false};
+        ck_assert_int_eq(kit_terminal(top, &c, NULL, said), CLI_DONE);
+        ck_assert_str_eq(said + strlen(said) - strlen(LEAVE), LEAVE);
+        kit_end(k);
+    }
+}
+
 TEST(a_screen_has_no_more_than_it_shows)
 {
     struct kit_sidecar *k = kit_sidecar((const char *const[]){"(ok, " NOW ")", NULL});

@@ -4,7 +4,7 @@
 #include "cli/cli.h"
 #include "cli/command.h"
 
-#include "test.h"
+#include "cli_kit.h"
 
 #define ARGUMENTS_MAX 16
 
@@ -74,4 +74,45 @@ TEST(help_and_version_are_answered_at_once)
         ck_assert_msg(!read_line(lines[i], words, &k, &status), "%s", lines[i]);
         ck_assert_int_eq(status, CLI_DONE);
     }
+}
+
+/* ---- what is said ------------------------------------------------------------------ */
+
+static int run_line(void *arg)
+{
+    char words[200];
+    struct command k;
+    int status;
+
+    return read_line(arg, words, &k, &status) ? 50 : status;
+}
+
+/* ${line} ends with ${status}, and with words that begin with ${begin}. */
+static void says(const char *line, int status, const char *begin)
+{
+    static char said[KIT_SCREEN];
+    char copy[200];
+
+    snprintf(copy, sizeof copy, "%s", line);
+    ck_assert_int_eq(kit_caught(run_line, copy, said), status);
+    ck_assert_msg(strncmp(said, begin, strlen(begin)) == 0, "%s", said);
+}
+
+TEST(what_is_wrong_is_said_in_one_or_two_lines)
+{
+    says("version", CLI_DONE, "convex_sidecar " SIDECAR_VERSION "\n");
+    says("--version", CLI_DONE, "convex_sidecar " SIDECAR_VERSION "\n");
+    says("run --config", CLI_USAGE, "usage: convex_sidecar run [--managed] [OPTION]...\n");
+    says("status --store", CLI_USAGE, "usage: convex_sidecar status [OPTION]...\n");
+    says("run now", CLI_USAGE,
+         "convex_sidecar run: \"now\" is not understood\nusage: convex_sidecar run [--managed]");
+    says("run --help", CLI_DONE, "usage: convex_sidecar run [--managed] [OPTION]...\n");
+    says("help run", CLI_DONE, "usage: convex_sidecar run [--managed] [OPTION]...\n");
+    says("help", CLI_DONE, "usage: convex_sidecar WORD [ARGUMENT]...");
+    says("-h", CLI_DONE, "usage: convex_sidecar WORD [ARGUMENT]...");
+    says("", CLI_DONE, "usage: convex_sidecar WORD [ARGUMENT]...");
+    says("frob --help", CLI_USAGE,
+         "convex_sidecar: there is no word \"frob\"; next: convex_sidecar help lists them\n");
+    says("help frob", CLI_USAGE,
+         "convex_sidecar: there is no word \"frob\"; next: convex_sidecar help lists them\n");
 }

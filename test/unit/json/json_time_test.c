@@ -329,6 +329,9 @@ TEST(what_is_no_struct_of_ours)
 
     ck_assert(!json_time_is_struct(term_of(BYTES("t\0\0\0\0"), &message)));
     ck_assert(!json_time_is_struct(term_of(BYTES("a\1"), &message)));
+    ck_assert(json_time_is_struct(
+        term_of(BYTES("t\0\0\0\2w\1aa\1w\12__struct__w\13Elixir.Date"), &message)));
+    ck_assert(!json_time_is_struct(term_of(BYTES("t\0\0\0\2w\1aw\12__struct__w\1ba\1"), &message)));
     term t = term_of(BYTES("t\0\0\0\1m\0\0\0\12__struct__w\13Elixir.Date"), &message);
     ck_assert(!json_time_is_struct(t));
     ck_assert_int_eq(json_time_put(&out, &t, &fault), ERR_INVALID);

@@ -93,6 +93,16 @@ TEST(a_mark_has_the_store_copied_and_goes)
     place_remove(&p);
 }
 
+TEST(a_copy_has_the_time_that_it_takes)
+{
+    struct place p = place_make("sleep 0.3");
+    struct fault fault;
+
+    crash_mark_leave(p.d.path, "SIGBUS");
+    ck_assert_msg(rescue(&p, -1, &fault) == ERR_OK, "%s", fault.why);
+    place_remove(&p);
+}
+
 TEST(a_copy_that_fails_ends_the_start_and_leaves_the_mark)
 {
     static const char *const ends[][2] = {{"exit 1", "the lines above say why (status 1)"},

@@ -136,7 +136,7 @@ static void put_counters(struct store *s, uint64_t next)
 /* The dump of the repaired store, its lines in short words. */
 static char *repaired(const char *dir)
 {
-    static char out[1 << 16];
+    static char out[1 << 20];
     struct fault fault = {0};
     uint64_t damaged = 99;
     char *text = NULL;
@@ -446,4 +446,34 @@ TEST(what_is_delivered_is_older_than_what_waits)
         ck_assert_msg((strstr(dump, "delivered:null") == NULL) == (second == 32), "%s", dump);
         temp_dir_remove(&d);
     }
+}
+
+static int open_files(void)
+{
+    DIR *dir = opendir("/proc/self/fd");
+    int n = 0;
+
+    while (readdir(dir) != NULL)
+        n++;
+    closedir(dir);
+    return n;
+}
+
+TEST(a_damaged_page_is_told_and_nothing_is_left_open)
+{
+    static const uint8_t zeros[KIT_PAGE];
+    struct temp_dir d = temp_dir_make();
+    uint8_t page[KIT_PAGE];
+    int before = open_files();
+
+    kit_make_store(d.path, 200);
+    for (uint64_t no = kit_pages(d.path); no-- > 2;) {
+        kit_read_page(d.path, no, page);
+        if (memmem(page, sizeof page, "{\"id\":\"many:0100\"", 17) != NULL)
+            kit_write(d.path, no * KIT_PAGE, zeros, sizeof zeros);
+    }
+    (void)repaired(d.path);
+    ck_assert_msg(strstr(told, "is not the page it should be\n") != NULL, "%s", told);
+    ck_assert_int_eq(open_files(), before);
+    temp_dir_remove(&d);
 }

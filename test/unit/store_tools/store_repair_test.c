@@ -293,6 +293,7 @@ TEST(a_repair_without_room_leaves_all_as_it_was)
     enum err e = try_repair(&p, &fault);
     ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &old), 0);
     ck_assert_int_eq(e, ERR_STORE);
+    ck_assert_str_eq(fault.path, p.dir); /* it says where */
     snprintf(fresh, sizeof fresh, "%s/data.mdb.new", p.dir);
     ck_assert_int_ne(access(fresh, F_OK), 0);
     ck_assert_int_eq(store_check(p.dir, NULL, NULL, &after, &fault), ERR_OK);
