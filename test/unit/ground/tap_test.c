@@ -117,3 +117,27 @@ TEST(many_tell_while_one_takes_and_leaves)
     ck_assert_uint_eq(taken + dropped, 60000);
     tap_close(t);
 }
+
+/* What is as long as its place, or longer, is cut; what stands after it is as it was. */
+TEST(long_texts_are_cut)
+{
+    struct tap *t = tap_open(slice_str(""), slice_str(""));
+    struct tap_record r;
+    uint64_t dropped;
+    char kind[100], id[TAP_ID_BYTES + 10], why[TAP_WHY_BYTES + 10];
+
+    memset(kind, 'k', sizeof kind);
+    memset(id, 'i', sizeof id);
+    memset(why, 'w', sizeof why);
+    for (size_t more = 0; more < 3; more++) { /* one less than the place, as long, one more */
+        why[TAP_WHY_BYTES - 1 + more] = '\0';
+        tap_tell(TAP_KEPT, slice_of(kind, 63 + more), slice_of(id, TAP_ID_BYTES - 1 + more), 7,
+                 why);
+        why[TAP_WHY_BYTES - 1 + more] = 'w';
+        ck_assert_uint_eq(tap_take(t, &r, 1, &dropped), 1);
+        ck_assert_uint_eq(strlen(r.kind), 63);
+        ck_assert_uint_eq(strlen(r.id), TAP_ID_BYTES - 1);
+        ck_assert_uint_eq(strlen(r.why), TAP_WHY_BYTES - 1);
+    }
+    tap_close(t);
+}

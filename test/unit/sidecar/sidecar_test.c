@@ -5,6 +5,7 @@
 
 #include "cli/cli_client.h"
 #include "config/config.h"
+#include "ground/clock.h"
 #include "ground/log.h"
 #include "test.h"
 #include "temp_dir.h"
@@ -12,8 +13,31 @@
 
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
+#include <time.h>
+
+/* The clock goes ahead when this test says so. */
+static _Atomic int64_t ahead_us;
+
+static int64_t read_us(clockid_t which)
+{
+    struct timespec t;
+
+    ck_assert_int_eq(clock_gettime(which, &t), 0);
+    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000 + ahead_us;
+}
+
+int64_t clock_wall_us(void)
+{
+    return read_us(CLOCK_REALTIME);
+}
+
+int64_t clock_mono_us(void)
+{
+    return read_us(CLOCK_MONOTONIC);
+}
 
 struct site {
     struct temp_dir dir;
@@ -264,16 +288,93 @@ TEST(another_sink_is_adopted)
     finish(&t);
 }
 
-TEST(a_tick_keeps_the_history)
+/* A start that the store may end is over after a minute. */
+TEST(ticks_keep_the_history_and_end_the_start)
 {
     struct site t = start("[sink]\ntype = noop\n[observe]\ndetails = true\n");
+    char starting[200];
 
+    stop(&t);
+    open_site(&t, "[sink]\ntype = noop\n");
+    snprintf(starting, sizeof starting, "%s/starting", t.store);
     sidecar_tick(t.sidecar);
-    sidecar_tick(t.sidecar);
+    ck_assert_int_eq(access(starting, F_OK), 0);
     sidecar_reload(t.sidecar);
     get(&t, "/history");
-    HAS(",\"log\":[");
+    HAS("\"samples\":[],");
+    ahead_us += 61000000;
+    sidecar_tick(t.sidecar);
+    ck_assert_int_ne(access(starting, F_OK), 0);
+    get(&t, "/history");
+    HAS("\"samples\":[[");
+    get(&t, "/healthz");
+    HAS(" 200 OK"); /* a process that stood still finds nobody late */
     finish(&t);
+}
+
+static char swept[1000];
+
+/* A VM's offer to sweep; its answer comes when a sweep is wanted. */
+static void *offer(void *arg)
+{
+    struct buf b = {0}, message = {0};
+    struct fault fault = {0};
+    term answer;
+
+    term_of(&b, swept[0] == '\0' ? "(sweep, {vm: 'vm@h', running: 0, done: 0})"
+                                 : "(sweep, {vm: 'vm@h', running: 0, done: 1})");
+    swept[0] = '\0';
+    if (cli_client_call(arg, slice_of(b.data + 1, b.len - 1), 20000, &message, &answer, &fault) ==
+        ERR_OK) {
+        b.len = 0;
+        term_text_show(&b, answer);
+        snprintf(swept, sizeof swept, "%.*s", SLICE_ARG(buf_view(&b)));
+    }
+    buf_free(&b);
+    buf_free(&message);
+    return NULL;
+}
+
+/* Tick until the status has ${part}. */
+static void tick_until(struct site *t, const char *part)
+{
+    for (int i = 0; i < 1000 && strstr(ask(t, "status"), part) == NULL; i++) {
+        sidecar_tick(t->sidecar);
+        usleep(10000);
+    }
+    HAS(part);
+}
+
+TEST(what_is_in_doubt_after_a_sweep_can_be_believed)
+{
+    struct site t = start("[sink]\ntype = noop\n");
+    static const char believed[] = "what is left in doubt is believed to stand there";
+    char to_file[200], answer[200];
+    pthread_t vm;
+
+    ask(&t, UPSERT("a"));
+    says(&t, "(flush, 10000)", "(ok, {pending: 0})");
+    stop(&t);
+    snprintf(to_file, sizeof to_file, "[sink]\ntype = file\nfile = %s/lines\n", t.dir.path);
+    open_site(&t, to_file);
+    ask(&t, "status");
+    HAS("doubt: {why: 'it was confirmed by another sink'");
+    says(&t, "(adopt, {dry_run: true})", "(ok, {would_adopt: 'nothing is to be adopted'})");
+    ck_assert_int_eq(pthread_create(&vm, NULL, offer, t.store), 0);
+    tick_until(&t, "swept_by: 'vm@h'");
+    pthread_join(vm, NULL);
+    ck_assert_str_eq(swept, "(ok, {sweep: 1, why: 'it was confirmed by another sink'})");
+    ck_assert_int_eq(pthread_create(&vm, NULL, offer, t.store), 0);
+    tick_until(&t, "swept: true");
+    snprintf(answer, sizeof answer, "(ok, {would_adopt: '%s'})", believed);
+    says(&t, "(adopt, {dry_run: true})", answer);
+    ask(&t, "status");
+    HAS("swept: true");
+    snprintf(answer, sizeof answer, "(ok, {adopted: '%s'})", believed);
+    says(&t, "(adopt, {dry_run: false})", answer);
+    tick_until(&t, "doubt: nil");
+    finish(&t);
+    pthread_join(vm, NULL);
 }
 
 static void check_fails(const char *more, const char *why)
