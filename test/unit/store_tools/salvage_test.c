@@ -477,3 +477,50 @@ TEST(a_damaged_page_is_told_and_nothing_is_left_open)
     ck_assert_int_eq(open_files(), before);
     temp_dir_remove(&d);
 }
+
+/* The pages below a branch that is gone are read all the same: of each table. */
+TEST(a_damaged_branch_costs_no_record_of_any_table)
+{
+    static const uint8_t zeros[KIT_PAGE];
+    struct temp_dir d = temp_dir_make();
+    struct store *s = store_of(d.path);
+    char json[600], id[20], old[400], data[200];
+    uint8_t page[KIT_PAGE];
+    int branches = 0;
+
+    snprintf(json, sizeof json, "{\"x\":\"%0500d\"}", 0);
+    put_counters(s, 500);
+    for (uint64_t i = 1; i <= 100; i++) {
+        snprintf(id, sizeof id, "a:%03d", (int)i);
+        struct checkpoint_record c = {.cp = {.document = i,
+                                             .fold = slice_of(json, 200),
+                                             .last_projected_us = AT + (int64_t)i * S}};
+        if (i <= 50) {
+            put_pending(s, 100 + i, i, id, version_of(i, (int64_t)i, json), json);
+            c.cp.pending_no = 100 + i;
+        } else {
+            put_dead(s, i, id, version_of(i, (int64_t)i, json), json);
+            c.cp.is_dead = true;
+        }
+        put_checkpoint(s, id, c);
+    }
+    end(s);
+    snprintf(data, sizeof data, "%s/data.mdb", d.path);
+    for (uint64_t no = 2; no < kit_pages(d.path); no++) {
+        kit_read_page(d.path, no, page);
+        if (page[10] != 1 || page[11] != 0)
+            continue;
+        kit_write(d.path, no * KIT_PAGE, zeros, sizeof zeros);
+        (void)repaired(d.path);
+        ck_assert_msg(report.pending == 50 && report.dead == 50 && report.checkpoints == 100 &&
+                          report.pending_lost == 0,
+                      "page %d: %d %d %d %d\n%s", (int)no, (int)report.pending, (int)report.dead,
+                      (int)report.checkpoints, (int)report.pending_lost, told);
+        snprintf(old, sizeof old, "%s/%s", d.path, places.broken);
+        ck_assert_int_eq(rename(old, data), 0);
+        kit_write(d.path, no * KIT_PAGE, page, sizeof page);
+        branches++;
+    }
+    ck_assert_int_ge(branches, 3);
+    temp_dir_remove(&d);
+}
