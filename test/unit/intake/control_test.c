@@ -340,6 +340,21 @@ TEST(a_kind_or_all_is_cleared_in_portions)
     kit_end();
 }
 
+/* No version can be projected later than the last microsecond there is. */
+TEST(what_cannot_be_cleared_is_named_and_the_others_are)
+{
+    begin();
+    const char *kept = ask("(upsert, run_summary, '" RUN "last', {status: 'running', "
+                           "projection_version: 'v1', projected_at: '9999-12-31T23:59:59.999999Z', "
+                           "runtime_source: {seq: 1}}, {})");
+    ck_assert_msg(strstr(kept, "queued") != NULL, "%s", kept);
+    kit_upsert(RUN "z", 1);
+    const char *one = ask("(clear, '" RUN "last')");
+    ck_assert_int_eq(strncmp(one, "(error, (invalid, 'projected_at', '", 35), 0);
+    assert_ask("(ok, {cleared: 1, refused: 1})", "(clear, all)");
+    kit_end();
+}
+
 TEST(what_is_dead_is_cleared_too)
 {
     begin();

@@ -272,6 +272,25 @@ TEST(missing_parents_are_made)
     temp_dir_remove(&d);
 }
 
+/* Whose standard input is closed has a directory or a file of the number 0. */
+TEST(a_file_of_the_number_nought_is_one_like_others)
+{
+    struct temp_dir d = temp_dir_make();
+    int input = dup(STDIN_FILENO);
+    char dir[100];
+
+    snprintf(dir, sizeof dir, "%s/lib", d.path);
+    close(STDIN_FILENO);
+    store_close(open_at(dir, MAP));                     /* made */
+    store_close(open_at(dir, MAP));                     /* opened */
+    ck_assert_int_eq(fcntl(STDIN_FILENO, F_GETFD), -1); /* and nothing stays open */
+    ck_assert_int_eq(dup2(input, STDIN_FILENO), STDIN_FILENO);
+    close(input);
+    temp_dir_empty(dir);
+    ck_assert_int_eq(rmdir(dir), 0);
+    temp_dir_remove(&d);
+}
+
 static void check_refused(const char *dir, const char *part)
 {
     struct store *s;
