@@ -353,6 +353,64 @@ defmodule ConvexSidecar.WatchClockTest do
     end
   end
 
+  # Stands for the watch, and says to the test what it is asked.
+  defp watcher(data) do
+    test = self()
+
+    pid =
+      spawn_link(fn ->
+        Process.register(self(), :convex_sidecar_instance.watch_name(elem(data, @name)))
+        send(test, :registered)
+        answer_gone(test)
+      end)
+
+    assert_receive :registered, 5000
+    pid
+  end
+
+  defp answer_gone(test) do
+    receive do
+      {:"$gen_call", from, :gone} -> send(test, :asked_gone) && :gen.reply(from, :ok)
+    end
+
+    answer_gone(test)
+  end
+
+  # A process of its own that nothing but SIGKILL ends.
+  defp deaf do
+    program = Port.open({:spawn_executable, "/bin/sh"}, [:binary, args: ["-c", "trap '' TERM; while :; do sleep 0.01; done"]])
+    {:os_pid, os_pid} = Port.info(program, :os_pid)
+    {program, os_pid}
+  end
+
+  test "what is frozen, not ready or somebody else is killed; before that the watch lets go of it" do
+    assert Process.info(self(), :trap_exit) == {:trap_exit, false}
+    {data, port} = port()
+    assert Process.info(self(), :trap_exit) == {:trap_exit, true}
+    watcher(data)
+    hear_state(elem(data, @name))
+
+    for {ends, lets_go?} <- [
+          {&ProgramPort.running(:info, {:convex_sidecar, :silent}, &1), true},
+          {&ProgramPort.starting(:state_timeout, :not_ready, &1), false},
+          {fn data -> ProgramPort.starting(:info, {elem(data, @port), {:data, {:eol, "ready node=some@body port=4711"}}}, data) end, false}
+        ] do
+      {program, os_pid} = deaf()
+      assert {:next_state, :stopping, _} = ends.(data |> put_elem(@port, program) |> put_elem(@os_pid, os_pid))
+      wait_until(fn -> not alive?(os_pid) end)
+      assert lets_go? == receive(do: (:asked_gone -> true), after: (0 -> false))
+    end
+
+    data = put_elem(data, @port, port)
+    ProgramPort.running({:call, {self(), make_ref()}}, :restart, data)
+    assert_received :asked_gone
+    ends_with({data, port}, 3, 50)
+    assert_received :asked_gone
+    Port.close(port)
+    ProgramPort.terminate(:shutdown, :running, data)
+    assert_received :asked_gone
+  end
+
   test "a program that ends orderly within its time, and one that does not" do
     for {words, killed} <- [
           {"trap 'exit 0' TERM; while :; do sleep 0.01; done", false},

@@ -44,7 +44,7 @@ const LANGUAGES = {
       swap("<=", /<=(?= )/g, "<"), swap(">=", /(?<= )>=/g, ">"), swap("and", / and /g, " or "), swap("or", / or /g, " and "), swap("&&", /&&/g, "||"), swap("||", /\|\|/g, "&&")],
     statement: /^\s+[a-zA-Z][\w.]*[!?]?\(.*\)$/,
     without: ":ok",
-    skip: /^\s*(?:#|@|use |import |alias |defmodule|def |defp )|Logger\./,
+    skip: /^\s*(?:#|@|use |import |alias |defmodule|def |defp |optional\()|Logger\./,
   },
   ts: { kinds: [...C_LIKE, swap("===", /===/g, "!=="), swap("!==", /!==/g, "===")], statement: /^\s+(?:await )?[a-zA-Z][\w.]*\(.*\);$/, without: ";", skip: /^\s*(?:\/\/|\/\*|\*|import |export type)/ },
 };

@@ -43,13 +43,16 @@ const ERLANG = {
   convex_sidecar_source: ["beam/source", "beam/projector", "beam/conveyor", "beam/conveyor_model"],
   convex_sidecar_instance: ["beam/source", "beam/conveyor", "beam/client"], convex_sidecar_sweeper: ["beam/state_clock"], convex_sidecar_state: ["beam/state_clock", "beam/state"],
   convex_sidecar_epmd: ["beam/client", "beam/no_distribution"],
-  convex_sidecar_port: ["beam/watch_clock", "beam/port"], convex_sidecar_watch: ["beam/watch_clock", "beam/watch"], convex_sidecar_config: ["beam/config", "beam/no_distribution"],
+  convex_sidecar_port: ["beam/watch_clock", "beam/port"], convex_sidecar_watch: ["beam/watch_clock", "beam/watch", "beam/no_distribution"], convex_sidecar_config: ["beam/config", "beam/no_distribution"],
 };
 const ELIXIR = {
   projector: ["beam/projector", "beam/sidecars"], sink_queue: ["beam/sink_queue"], sidecars: ["beam/sidecars"], sidecar: ["beam/sidecar", "beam/config"],
-  reprojection: ["beam/reprojection", "rebuild"], sql_event_log: ["beam/sql_event_log", "sql_log"], disk_event_log: ["beam/disk_event_log"],
-  testing: ["beam/testing"], kinds: ["beam/kinds"], canonical_json: ["canonical"], audit: ["audit"], rebuild_state: ["rebuild"],
-  own_modules: ["beam/own_modules"], telemetry: ["beam/telemetry_metrics"], preflight: ["preflight"],
+  reprojection: ["beam/pieces", "beam/reprojection", "rebuild"], sql_event_log: ["beam/sql_event_log", "sql_log"], disk_event_log: ["beam/disk_event_log"],
+  testing: ["beam/testing"], kinds: ["beam/kinds"], canonical_json: ["beam/pieces", "canonical"], audit: ["beam/pieces", "audit"], rebuild_state: ["beam/pieces", "beam/reprojection"],
+  own_modules: ["beam/own_modules"], telemetry: ["beam/pieces", "beam/telemetry_metrics", "beam/projector", "beam/reprojection"], preflight: ["preflight"],
+  sink: ["beam/kinds", "beam/projector"], sink_checkpoints: ["beam/pieces", "beam/projector"], summary: ["beam/pieces", "beam/projector", "canonical"],
+  event_log: ["beam/pieces", "beam/projector", "beam/sidecar"], export: ["rebuild"], json_text: ["beam/pieces", "canonical"], running_node: ["beside", "rebuild"],
+  source: ["beam/pieces", "beam/projector", "beam/sidecars"], convex: ["beam/sidecar"], sweep: ["beam/pieces", "otherside"], fanout_sink: ["beam/sidecar", "beam/kinds"],
 };
 
 // entryOf(lines, entries, line): the first line of the function that the line belongs to; undefined outside of all.
