@@ -91,7 +91,8 @@ int cli_run(const struct config *c, const char *word, int argc, char **argv)
     enum err e = cli_words_parse(word, argc, argv, &ask, why, sizeof why);
     if (e == ERR_NOT_FOUND) {
         fprintf(stderr,
-                "convex_sidecar: there is no word \"%s\"; next: convex_sidecar help lists them\n",
+                "convex_sidecar: unknown command \"%s\"; next: convex_sidecar help lists the "
+                "commands\n",
                 word);
         return CLI_USAGE;
     }

@@ -94,12 +94,12 @@ static void put_all(FILE *out)
 {
     const struct cli_word *w;
 
-    fputs("usage: convex_sidecar WORD [ARGUMENT]... [--config FILE] [--store DIR]\n\n", out);
+    fputs("usage: convex_sidecar COMMAND [ARGUMENT]... [--config FILE] [--store DIR]\n\n", out);
     for (size_t i = 0; (w = cli_words_at(i)) != NULL; i++)
         fprintf(out, "  %-13s %.*s\n", w->name, brief_len(w->does), w->does);
-    fputs("\nconvex_sidecar help WORD says more.  The words from status on speak to the running "
-          "sidecar\n"
-          "whose store this is: run them on its machine, as its user or root.\n",
+    fputs("\nconvex_sidecar help COMMAND says more.  The commands from status on speak to the "
+          "running\n"
+          "sidecar of that store: run them on its machine, as its user or root.\n",
           out);
 }
 
@@ -143,7 +143,7 @@ static void put_man_words(FILE *out)
 {
     const struct cli_word *w;
 
-    fputs(".SH WORDS\n", out);
+    fputs(".SH COMMANDS\n", out);
     for (size_t i = 0; (w = cli_words_at(i)) != NULL; i++) {
         fputs(".TP\n\\fB", out);
         roff_put(w->name, out);
@@ -173,7 +173,7 @@ static void put_man_options(FILE *out)
     fputs(".SH OPTIONS\nAll words take these:\n", out);
     put_man_option("--config", "FILE", "read this configuration file", out);
     put_man_option("--store", "DIR", "the store's directory (option store.dir)", out);
-    put_man_option("--help", "", "show what the word does and takes", out);
+    put_man_option("--help", "", "show what the command does and takes", out);
     fputs(".PP\nThese go with the words that show them, the first two with all that speak to a "
           "sidecar:\n",
           out);
@@ -202,13 +202,13 @@ void cli_help_man(FILE *out)
           "convex_sidecar \\- keeps projections of a BEAM runtime and delivers them to Convex\n"
           ".SH SYNOPSIS\n"
           ".B convex_sidecar\n"
-          "\\fIWORD\\fR [\\fIARGUMENT\\fR]... [\\fB\\-\\-config\\fR \\fIFILE\\fR] "
+          "\\fICOMMAND\\fR [\\fIARGUMENT\\fR]... [\\fB\\-\\-config\\fR \\fIFILE\\fR] "
           "[\\fB\\-\\-store\\fR \\fIDIR\\fR]\n"
           ".SH DESCRIPTION\n"
           "\\fBconvex_sidecar run\\fR is a C node beside a BEAM cluster.  It makes projection "
           "documents, keeps them durably, and writes them to a Convex deployment over HTTP.\n"
           ".PP\n"
-          "The words from status on speak to the running sidecar whose store is given, over a "
+          "The commands from status on speak to the running sidecar of the given store, over a "
           "socket in its directory: run them on its machine, as its user or root.\n",
           out);
     put_man_words(out);

@@ -28,7 +28,8 @@ static void print_usage(const char *word)
 {
     if (!cli_help(word, stderr))
         fprintf(stderr,
-                "convex_sidecar: there is no word \"%s\"; next: convex_sidecar help lists them\n",
+                "convex_sidecar: unknown command \"%s\"; next: convex_sidecar help lists the "
+                "commands\n",
                 word);
 }
 

@@ -370,5 +370,6 @@ TEST(usage_is_status_2)
                            "--help\n");
     ck_assert_int_eq(run("/nonexistent", "frob", 0, NULL, said), 2);
     ck_assert_str_eq(
-        said, "convex_sidecar: there is no word \"frob\"; next: convex_sidecar help lists them\n");
+        said,
+        "convex_sidecar: unknown command \"frob\"; next: convex_sidecar help lists the commands\n");
 }
