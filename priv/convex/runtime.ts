@@ -145,7 +145,7 @@ async function deletePage(ctx: MutationCtx, rows: Rows, limit: number) {
 
 /**
  * Wipe rows and tombstones alike, and what marks there are; call until is_done. For an operator who
- * starts over (docs/OPERATIONS.md): the sidecar itself clears one document at a time, with tombstones.
+ * starts over (docs/CONVEX.md): the sidecar itself clears one document at a time, with tombstones.
  */
 export const clear = internalMutation({
   args: { kind: v.optional(v.string()), limit: v.optional(v.number()) },
