@@ -14,11 +14,12 @@ window() -> 2.
 %% @private
 %% All entities of one source and kind in a few queries, where the source can.
 read_ahead(Marks, Info) ->
-    Groups = maps:groups_from_list(fun({{Kind, _}, Source}) -> {Kind, Source} end, Marks),
+    Together = [Mark || {_, {Module, _}} = Mark <- Marks, erlang:function_exported(Module, many, 1)],
+    Groups = maps:groups_from_list(fun({{Kind, _}, Source}) -> {Kind, Source} end, Together),
     maps:fold(fun(Of, Some, Read) -> maps:merge(Read, read_group(Of, Some, Info)) end, #{}, Groups).
 
 read_group({Kind, {Module, Arg} = Source}, [_, _ | _] = Marks, Info) ->
-    case erlang:function_exported(Module, many, 1) andalso Module:many(Arg) of
+    case Module:many(Arg) of
         true ->
             Wanted = [{Id, convex_sidecar_instance:hint(Info, Key)} || {{_, Id} = Key, _} <- Marks],
             Found = convex_sidecar_source:read_many(Source, Kind, Wanted),

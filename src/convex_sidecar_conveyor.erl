@@ -125,7 +125,8 @@
     look_for = none :: term(),
     %% whose log has been shorter than the fold for long enough
     below = #{} :: #{convex_sidecar_marks:mark() => true},
-    %% sources that raised since the last batch was gathered
+    %% since the last batch began to be gathered: when that was, and sources that raised
+    gathered_at = 0 :: integer(),
     failures = 0 :: non_neg_integer(),
     gaps = #{} :: #{convex_sidecar_marks:key() => pos_integer()},
     %% the timeout `later' is under way
@@ -349,7 +350,7 @@ heard(Mref, Data) -> action({{timeout, {silent, Mref}}, cancel}, Data).
 
 gather(#data{limit = Limit, marks = Marks0} = Data0) ->
     {Batch, Marked, Swept, Marks} = convex_sidecar_marks:take(Limit, Marks0),
-    Data1 = Data0#data{marks = Marks, failures = 0},
+    Data1 = Data0#data{marks = Marks, gathered_at = now_ms(), failures = 0},
     Taken = [{Mark, true} || Mark <- Marked] ++ [{Mark, false} || Mark <- Swept],
     {Items, Data} = build_all(Taken, read_ahead(Marked ++ Swept, Data1), Batch, ?MAX_EVENTS, [], Data1),
     {Batch, Items, waiting(Data)}.
@@ -380,8 +381,8 @@ build_all([{Mark, Marked} | Left], Read, Batch, Events, Items, Data0) ->
         {none, Data} -> build_all(Left, Read, Batch, Events, Items, Data)
     end.
 
-build({{Kind, Id}, _} = Mark, Marked, Read, #data{name = Name, marks = Marks} = Data) ->
-    Item = #item{mark = Mark, marked = Marked, taken_at = now_ms()},
+build({{Kind, Id}, _} = Mark, Marked, Read, #data{name = Name, marks = Marks, gathered_at = At} = Data) ->
+    Item = #item{mark = Mark, marked = Marked, taken_at = At},
     try request(Mark, Read, Data) of
         {ok, #{request := Request, last := Last, more := More, events := Count} = Found} ->
             Seen = maps:get(seen, Found, undefined),

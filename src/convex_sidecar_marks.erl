@@ -228,7 +228,8 @@ take_marked(Ends, Max, Batch, Taken, Marks) ->
     case next_marked(Max, Marks) of
         {Found, Cursor} ->
             %% Found is in order: an entity that several sources mark is taken once.
-            Free = [Mark || {Key, _} = Mark <- lists:ukeysort(1, Found), not is_under_way(Key, Marks)],
+            Busy = batches(Marks),
+            Free = [Mark || {Key, _} = Mark <- lists:ukeysort(1, Found), not is_in(Key, Busy)],
             Some = lists:sublist(Free, Max - length(Taken)),
             All = Taken ++ Some,
             Next = under_way(Batch, Some, All, Marks#marks{cursor = Cursor}),
@@ -248,8 +249,13 @@ next_marked(Max, #marks{cursor = start, info = #{dirty := Dirty}}) ->
 next_marked(_Max, #marks{cursor = Cursor}) ->
     ets:select(Cursor).
 
-is_under_way(Key, #marks{under_way = Batches}) ->
-    lists:any(fun(Keys) -> is_map_key(Key, Keys) end, maps:values(Batches)).
+is_under_way(Key, Marks) -> is_in(Key, batches(Marks)).
+
+batches(#marks{under_way = Batches}) -> maps:values(Batches).
+
+is_in(_Key, []) -> false;
+is_in(Key, [Keys | _]) when is_map_key(Key, Keys) -> true;
+is_in(Key, [_ | Batches]) -> is_in(Key, Batches).
 
 %% The batch is `All' now; `Some' is new in it, and in flight before it is off the dirty table.
 under_way(_Batch, [], _All, Marks) ->
