@@ -37,10 +37,12 @@ defmodule Bench.Rows do
   defp held_back do
     %{
       "sustained" => "two cores for everything; the in-VM sink alone swings between 8,000 and 13,000 a second",
-      "the same, of the link" => "two cores that wait a quarter of the time for the two syncs of a commit",
+      "the same, of the link" => "21 us a document on two cores, which wait a part of the time for the two syncs of a commit",
+      "VM CPU" => "two looks at each row, which 0.1.1 does not make: 3 us",
+      "appending process us p50, against" => "whether the caller is in a transaction is asked, and a mark names its source",
       "sidecar CPU us per document" => "memory: the same build takes 8 to 12 us (one a POST: 24 to 31) from one run to the next",
       "drain" => "the delivery thread: bodies come cold out of the store, and the store thread shares the second core with the stub",
-      "the same, sidecar CPU us per POST" => "kernel and libcurl as in the bare loop, cold bodies, and 5 us to note each verdict",
+      "the same, sidecar CPU us per POST" => "kernel and libcurl as in the bare loop, cold bodies, two questions to the kernel about the connection, and 2 to 3 us to note each verdict",
       "kept p50" => "nine pages a commit (pending, checkpoint, counters, their branches, the free list) where the bare loop writes five",
       "kept calls/s, 64" => "the disk's syncs: two cohorts of 32 take turns, and waiting for more company gains nothing",
       "kept docs/s, batches" => "the VM that builds requests and reads results shares two cores; LMDB alone has both",
