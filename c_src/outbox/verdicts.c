@@ -7,8 +7,8 @@
  *
  * They wait for company up to 100 ms, but not
  *   when one says that a document was refused, or failed: 10 ms
- *   while somebody waits until nothing is pending, or the store is filling up: 20 ms, or until all
- *   that is pending has its verdict
+ *   while somebody waits until nothing is pending, or the store is filling up: until all that is
+ *   pending has its verdict
  *   while somebody waits for a document: not at all
  *   for more than VERDICTS_MANY, which bounds them
  *   once another version of such a document is kept: that one is sent only when the verdict is on
@@ -25,16 +25,14 @@
 #include <stdatomic.h>
 
 #define LINGER_US     100000
-#define LINGER_ALL_US 20000 /* of somebody who waits until nothing is pending */
 #define LINGER_BAD_US 10000 /* of what people look at */
 #define VERDICTS_MANY 4096
 #define BITS          65536 /* documents that are told apart */
 
 struct verdicts {
     struct settlement *first, *last;
-    size_t count; /* of them, since some were taken */
-    size_t many;  /* as many are due at once */
-    int64_t linger_us;
+    size_t count;     /* of them, since some were taken */
+    size_t many;      /* as many are due at once */
     int64_t since_us; /* when the first came */
     int64_t bad_us;   /* when a bad one is due */
     uint64_t given, done;
@@ -90,7 +88,6 @@ bool verdicts_add(struct verdicts *v, struct settlement *first, int64_t now_us, 
 
 void verdicts_want(struct verdicts *v, enum verdicts_wanted wanted, uint64_t pending)
 {
-    v->linger_us = wanted == VERDICTS_NOBODY ? LINGER_US : LINGER_ALL_US;
     v->many = wanted == VERDICTS_EACH                             ? 1
               : wanted == VERDICTS_ALL && pending < VERDICTS_MANY ? (size_t)pending
                                                                   : VERDICTS_MANY;
@@ -98,7 +95,7 @@ void verdicts_want(struct verdicts *v, enum verdicts_wanted wanted, uint64_t pen
 
 int64_t verdicts_due_us(const struct verdicts *v)
 {
-    int64_t at_us = v->since_us + v->linger_us;
+    int64_t at_us = v->since_us + LINGER_US;
 
     if (v->first == NULL)
         return INT64_MAX;
