@@ -50,7 +50,8 @@ defmodule Bench.Rows do
       "sustained docs/s, random ids" => "ids in order of the id: each new one dirties a leaf of its own",
       "docs/s with 1,000,000 checkpoints, random ids" => "ids in order of the id: 25,000 leaves, each new one dirties one",
       "drain" => "the delivery thread: bodies come cold out of the store, and the store thread shares the second core with the stub",
-      "the same, sidecar CPU us per POST" => "kernel and libcurl as in the bare loop, cold bodies, two questions to the kernel about the connection, and 2 to 3 us to note each verdict",
+      "the same, sidecar CPU us per POST" =>
+        "kernel and libcurl as in the bare loop, cold bodies, two questions to the kernel about the connection, and 2 to 3 us to note each verdict",
       "kept p50" => "nine pages a commit (pending, checkpoint, counters, their branches, the free list) where the bare loop writes five",
       "kept calls/s, 64" => "the disk's syncs: two cohorts of 32 take turns, and waiting for more company gains nothing",
       "kept docs/s, batches" => "the VM that builds requests and reads results shares two cores; LMDB alone has both",

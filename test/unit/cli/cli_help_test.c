@@ -84,7 +84,7 @@ static char *help_of(const char *word)
     "  --store DIR        the store's directory (option store.dir)\n"
 #define COMMON                                                                                     \
     "  --json             print the answer as JSON\n"                                              \
-    "  --timeout SECONDS  wait this long for the sidecar (default: 5, and what the word waits)\n"
+    "  --timeout SECONDS  wait this long for the sidecar (default: 5, or 5 more than it waits)\n"
 
 TEST(a_words_help_is_this)
 {

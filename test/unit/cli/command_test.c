@@ -108,11 +108,11 @@ TEST(what_is_wrong_is_said_in_one_or_two_lines)
          "convex_sidecar run: \"now\" is not understood\nusage: convex_sidecar run [--managed]");
     says("run --help", CLI_DONE, "usage: convex_sidecar run [--managed] [OPTION]...\n");
     says("help run", CLI_DONE, "usage: convex_sidecar run [--managed] [OPTION]...\n");
-    says("help", CLI_DONE, "usage: convex_sidecar WORD [ARGUMENT]...");
-    says("-h", CLI_DONE, "usage: convex_sidecar WORD [ARGUMENT]...");
-    says("", CLI_DONE, "usage: convex_sidecar WORD [ARGUMENT]...");
+    says("help", CLI_DONE, "usage: convex_sidecar COMMAND [ARGUMENT]...");
+    says("-h", CLI_DONE, "usage: convex_sidecar COMMAND [ARGUMENT]...");
+    says("", CLI_DONE, "usage: convex_sidecar COMMAND [ARGUMENT]...");
     says("frob --help", CLI_USAGE,
-         "convex_sidecar: there is no word \"frob\"; next: convex_sidecar help lists them\n");
+         "convex_sidecar: there is no command \"frob\"; next: convex_sidecar help lists them\n");
     says("help frob", CLI_USAGE,
-         "convex_sidecar: there is no word \"frob\"; next: convex_sidecar help lists them\n");
+         "convex_sidecar: there is no command \"frob\"; next: convex_sidecar help lists them\n");
 }
