@@ -282,6 +282,30 @@ TEST(when_all_is_well_there_is_little)
     IS("\"published\":false,");
 }
 
+/* A list of none is [], and no list of none. */
+TEST(an_empty_list_is_nil)
+{
+    static const char *const keys[] = {"by_kind", "kinds", "documents"};
+    struct status s = status_of();
+    struct buf b = {0};
+    struct fault fault;
+    term t;
+
+    known.has_doubt = true;
+    term_put_version(&b);
+    status_put_term(&s, &b);
+    ck_assert_int_eq(term_check(buf_view(&b), &t, &fault), ERR_OK);
+    for (size_t i = 0; i < 3; i++)
+        ck_assert_int_eq(term_type(term_get(t, keys[i])), TERM_NIL);
+    term doubt = term_get(term_get(t, "destination"), "doubt");
+    ck_assert_int_eq(term_type(term_get(doubt, "first_without_log")), TERM_NIL);
+    b.len = 0;
+    status_put_peers(&s, &b);
+    ck_assert_uint_eq(b.len, 1);
+    ck_assert_int_eq(term_type(b.data), TERM_NIL);
+    buf_free(&b);
+}
+
 TEST(metrics_and_times_have_their_values)
 {
     struct status s = status_of();

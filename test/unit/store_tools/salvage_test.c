@@ -270,6 +270,12 @@ TEST(what_is_sound_stays)
         "ids,id:a:2,document:2}\n"
         "quarantine,number:3,record:dead/3,why:w,at:T00,bytes:{$bytes:bm9pc2U=}}\n",
         "", "1 1 2, 0 lost 0 overtaken, 0 made 0 mended, 0 quarantined");
+    /* Nothing was quarantined: no file of it is left. */
+    ck_assert_str_eq(places.quarantine, "");
+    DIR *dir = opendir(d.path);
+    for (struct dirent *e; (e = readdir(dir)) != NULL;)
+        ck_assert_msg(strncmp(e->d_name, "quarantine", 10) != 0, "%s", e->d_name);
+    closedir(dir);
     temp_dir_remove(&d);
 }
 
