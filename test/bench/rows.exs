@@ -322,14 +322,14 @@ defmodule Bench.Rows do
       end)
 
     many =
-      for {callers, ids, name} <- [{64, :rising, ""}, {64, :random, ", random ids"}, {1000, :rising, ""}] do
+      for {callers, ids, calls, name} <- [{64, :rising, 30_000, ""}, {64, :random, 15_000, ", random ids"}, {1000, :rising, 30_000, ""}] do
         r =
           repeat(fn ->
-            ids = ids(ids, 30_000)
+            ids = ids(ids, calls)
             t0 = now_us()
-            n = parallel(callers, 30_000, fn i -> project(s, elem(ids, i - 1)) end)
+            n = parallel(callers, calls, fn i -> project(s, elem(ids, i - 1)) end)
             t1 = now_us()
-            m = parallel(callers, 60_000, fn _ -> GenServer.call(dest, request, 60_000) end)
+            m = parallel(callers, 2 * calls, fn _ -> GenServer.call(dest, request, 60_000) end)
             t2 = now_us()
             %{kept: n / (t1 - t0) * 1.0e6, echo: m / (t2 - t1) * 1.0e6}
           end)
