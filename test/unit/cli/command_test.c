@@ -111,8 +111,10 @@ TEST(what_is_wrong_is_said_in_one_or_two_lines)
     says("help", CLI_DONE, "usage: convex_sidecar COMMAND [ARGUMENT]...");
     says("-h", CLI_DONE, "usage: convex_sidecar COMMAND [ARGUMENT]...");
     says("", CLI_DONE, "usage: convex_sidecar COMMAND [ARGUMENT]...");
-    says("frob --help", CLI_USAGE,
-         "convex_sidecar: there is no command \"frob\"; next: convex_sidecar help lists them\n");
-    says("help frob", CLI_USAGE,
-         "convex_sidecar: there is no command \"frob\"; next: convex_sidecar help lists them\n");
+    says(
+        "frob --help", CLI_USAGE,
+        "convex_sidecar: unknown command \"frob\"; next: convex_sidecar help lists the commands\n");
+    says(
+        "help frob", CLI_USAGE,
+        "convex_sidecar: unknown command \"frob\"; next: convex_sidecar help lists the commands\n");
 }
