@@ -212,8 +212,8 @@ async function noteReached() {
 function reasons(name) {
   const entries = readFileSync(join(ROOT, "test/mutants", name), "utf8").split(/\n\s*\n/).filter((e) => e.trim() && !e.startsWith("#"));
   return new Map(entries.map((entry) => {
-    const [file, was, is, why] = entry.trim().split("\n");
-    if (!why) throw new Error(`test/mutants/${name}: an entry wants four lines:\n${entry}`);
+    const [file, was, is, why, more] = entry.trim().split("\n");
+    if (!why || more) throw new Error(`test/mutants/${name}: an entry has four lines, and an empty one after it:\n${entry}`);
     return [[file, was.trim(), is.trim()].join("\n"), why];
   }));
 }
