@@ -49,11 +49,4 @@ defmodule ConvexSidecar.WatchTest do
     assert :convex_sidecar.await(wrong, 5000) == :ok
     :peer.stop(peer)
   end
-
-  test "without a cookie of its own it is that of this VM" do
-    {peer, node} = start_peer(Node.get_cookie())
-    instance = start_instance(name: unique_name(), mode: :external, node: node)
-    assert :convex_sidecar.await(instance, 5000) == :ok
-    :peer.stop(peer)
-  end
 end

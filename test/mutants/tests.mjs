@@ -51,7 +51,7 @@ const ELIXIR = {
   testing: ["beam/testing"], kinds: ["beam/kinds"], canonical_json: ["beam/pieces", "canonical"], audit: ["beam/pieces", "audit"], rebuild_state: ["beam/pieces", "beam/reprojection"],
   own_modules: ["beam/own_modules"], telemetry: ["beam/pieces", "beam/telemetry_metrics", "beam/projector", "beam/reprojection"], preflight: ["preflight"],
   sink: ["beam/kinds", "beam/projector"], sink_checkpoints: ["beam/pieces", "beam/projector"], summary: ["beam/pieces", "beam/projector", "canonical"],
-  event_log: ["beam/pieces", "beam/projector", "beam/sidecar"], export: ["rebuild"], json_text: ["beam/pieces", "canonical"], running_node: ["beside", "rebuild"],
+  event_log: ["beam/pieces", "beam/projector", "beam/sidecar"], export: ["beam/pieces", "rebuild"], json_text: ["beam/pieces", "canonical"], running_node: ["beside", "rebuild"],
   source: ["beam/pieces", "beam/projector", "beam/sidecars"], convex: ["beam/sidecar"], sweep: ["beam/pieces", "otherside"], fanout_sink: ["beam/sidecar", "beam/kinds"],
 };
 
@@ -75,7 +75,7 @@ function includes(tree, program, file) {
 // a test that never enters the changed function is not asked.
 export function testsOf({ file, line }, lines, tree, reached) {
   const name = basename(file).replace(/\.\w+$/, "");
-  if (file.endsWith(".ts")) return [node("functions"), "cd test/convex && node deploy.mjs"];
+  if (file.endsWith(".ts")) return [...(["guard", "canonical"].includes(name) ? ["node test/convex/guard.mjs"] : []), node("functions"), "cd test/convex && node deploy.mjs"];
   if (file.endsWith(".erl")) return exs(...(ERLANG[name] ?? ["beam/client", "beam/sidecar"]));
   if (file.endsWith(".ex")) return exs(...(ELIXIR[name] ?? ["beam/projector", "beam/sidecar"]));
   const entry = entryOf(lines, reached.functions[file] ?? [], line + 1);
