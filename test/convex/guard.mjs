@@ -163,6 +163,8 @@ eq("what it says itself", [guard.itemFault(new ConvexError({ code: "BAD_SEQ" }))
 
 // ---- hashes that follow from the content are not kept
 const content = { a: 1, projected_at: at(1) }, follows = { ...content, projection_hash: await canonicalHash(content) };
+eq("kept as it was written", await guard.lean(follows), follows);
+process.env.OPENAGENTS_DERIVE_HASHES = "1";
 eq("lean", [await guard.lean(follows), await guard.lean({ ...content, projection_hash: "other" }), await guard.lean(content)], [{ ...content, projection_hash: null }, { ...content, projection_hash: "other" }, content]);
 eq("whole", [await guard.whole(await guard.lean(follows)), await guard.whole(content), await guard.whole({ ...content, projection_hash: "other" }), await guard.whole(null)], [follows, content, { ...content, projection_hash: "other" }, null]);
 eq("promised", await Promise.all([{ summary: { ...content, projection_hash: null } }, { summary: content }, { summary: { projection_hash: "p" } }, { summary: content, content_hash: "c" }, { summary: { projection_hash: 5 } }].map(guard.promised)), [follows.projection_hash, undefined, "p", "c", undefined]);
