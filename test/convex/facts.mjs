@@ -17,7 +17,7 @@ const table = (heading) => /(?:^\|.*\n)+/m.exec(doc.slice(doc.indexOf(heading)))
 
 // ---- limits: Convex's, as the stand-in has them; ours, as the configuration has them
 const { knobs: K } = await standin().control("GET", "stats");
-const limits = Object.fromEntries(table("## Limits honoured").map(([limit, theirs, ours]) => [limit, { theirs, ours }]));
+const limits = Object.fromEntries(table("## Limits").map(([limit, theirs, ours]) => [limit, { theirs, ours }]));
 const metrics = read("test/convex/node_modules/convex-test/dist/transactionMetrics.js") + read("test/convex/node_modules/convex-test/dist/index.js");
 has("a body", limits["body of a call"].theirs, `${(K.MAX_BACKEND_PUBLIC_API_REQUEST_SIZE - 2000) >> 20} MiB + 2000 bytes`);
 has("items", limits["items of a call"].theirs, `array of ${number(MAX_ARRAY_LEN)}`, "16,000 writes", `${K.DATABASE_UDF_USER_TIMEOUT_SECONDS} s of JavaScript`);
@@ -31,7 +31,7 @@ has("bytes of a batch", limits["body of a call"].ours, `\`sink.batch_bytes\`, de
 has("documents of a batch", limits["items of a call"].ours, `\`sink.batch_documents\`, default ${set("batch_documents")}`);
 has("calls at once", limits["mutations at once"].ours, `\`delivery.max_in_flight\`, default ${set("max_in_flight")},`);
 has("bytes of an answer", limits.answer.ours, `\`sink.max_answer_bytes\`, default ${set("max_answer_bytes").replace("m", " MiB")};`);
-has("a page", limits["time of a function"].ours, `${/#define DIGESTS_PAGE (\d+)/.exec(read("c_src/audit/digests.h"))[1]} documents at most`);
+has("a page", limits["time of a function"].ours, `${/#define DIGESTS_PAGE (\d+)/.exec(read("c_src/audit/digests.h"))[1]} documents`);
 
 // ---- the functions
 const exported = (text) => [...text.matchAll(/^export const (\w+) = (?:internal)?(?:query|mutation|getOwn|listOwn|upsertOne)\(/gim)].map(([, name]) => name).filter((name) => !["getOwn", "listOwn", "upsertOne"].includes(name));
@@ -39,12 +39,12 @@ const named = (module) => [...new Set(table("| function | who |").flatMap(([cell
 eq("the table has every function of runtime.ts", named("runtime").sort(), exported(runtime).sort());
 eq("and of summaries.ts", named("summaries").sort(), exported(read("priv/convex/summaries.ts")).sort());
 const rows = Number(/PAGE_ROWS = (\d+)/.exec(runtime)[1]), bytes = Number(/PAGE_BYTES = (\d+) << 20/.exec(runtime)[1]);
-has("a page of rows", doc, `look at ${number(rows)} rows and ${bytes} MiB of them a call`);
-has("ids at once", doc, `(${/document_ids\.length > (\d+)/.exec(runtime)[1]} at most a call`);
+has("a page of rows", doc, `read at most ${number(rows)} rows and ${bytes} MiB a call`);
+has("ids at once", doc, `at most ${/document_ids\.length > (\d+)/.exec(runtime)[1]} \`document_ids\` a call`);
 const faults = /FAULTS = \[(.*?)\]/.exec(guard)[1].replaceAll('"', "").split(", ");
 has("what is rejected", doc.slice(doc.indexOf("An item is `rejected`")), ...faults);
 const outcomes = [...guard.slice(guard.indexOf("outcomeFields"), guard.indexOf("What stands after")).matchAll(/literal\("(\w+)"\)/g)].map(([, o]) => o);
-has("outcomes", doc, `\`outcome\` is ${outcomes.slice(0, 3).join(", ")}`, `"outcome":"${outcomes.slice(0, 1)}"|"updated"|"unchanged"|"stale"|"removed"`);
+has("outcomes", doc, `**Outcomes.** ${[...outcomes.slice(0, 2), outcomes[4]].join(", ")}; ${outcomes.slice(2, 4).join(" and ")} `, `"outcome":"${outcomes.slice(0, 1)}"|"updated"|"unchanged"|"stale"|"removed"`);
 eq("there are five", outcomes, ["inserted", "updated", "unchanged", "stale", "removed"]);
 eq("functions of version", /FUNCTIONS = (\d)/.exec(runtime)[1], /\*\*Functions of version (\d)\*\*/.exec(doc)[1]);
 
