@@ -1,11 +1,13 @@
 /*
  * admin_key.c - the Convex admin key.
  *
- * The happy path: the file is opened, found fit for a secret, its one line read and checked, and
- * made the Authorization header of an http handle, which from then on is the only holder.
+ * The happy path: the file is opened, its owner and mode are checked, and its one line is read,
+ * checked and given to an http handle as the Authorization header.  From then on that handle alone
+ * holds the key.
  *
- * What can go wrong: no file, somebody else's, one that others can read, no key in it.  The fault
- * names the option and the reason, never the key; a key in use stays in use.
+ * What can go wrong: the file is missing, belongs to somebody else, is readable by others, or
+ * holds no key.  The fault names the option and the reason, never the key; the key in use stays in
+ * use.
  *
  * Every buffer that held the key is wiped.  Any thread that may use the http handle.
  */
@@ -65,7 +67,7 @@ static void use_key(struct http *h, const char *key, size_t len)
 /* Take the key of an open file; NULL, or why not. */
 static const char *take_key(struct http *h, int fd, const char *path)
 {
-    char key[MAX_KEY_BYTES + 3]; /* the longest, a line end, and one to see that there is more */
+    char key[MAX_KEY_BYTES + 3]; /* the longest, its line end, and a byte too many */
     const char *why = secret_file_fault(fd, path);
     ssize_t got;
 
@@ -98,7 +100,7 @@ enum err admin_key_use(struct http *h, const char *key, struct fault *fault)
 
 enum err admin_key_read(struct http *h, const char *path, struct fault *fault)
 {
-    /* Not to hang on a named pipe: what is no regular file is refused a line later. */
+    /* O_NONBLOCK: a named pipe must not block; whatever is not a regular file is refused below. */
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     const char *why;
 

@@ -8,8 +8,8 @@
 
 /**
  * admin_key_use(h, key, fault):
- * Have ${h} send ${key} with every call from now on.  ERR_INVALID: it is no key; ${fault} says what
- * is wrong and never shows it.
+ * Have ${h} send ${key} with every call from now on.  ERR_INVALID: the key is malformed; ${fault}
+ * says what is wrong and never shows the key.
  */
 enum err admin_key_use(struct http *h, const char *key, struct fault *fault) MUST_CHECK;
 /**

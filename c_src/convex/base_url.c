@@ -1,7 +1,7 @@
 /*
  * base_url.c - the URL that every call begins with.
  *
- * curl's own parser reads it, so that what passes here means the same to http.
+ * curl's own parser reads it, so that a URL that passes here means the same to http.c.
  */
 
 #include "convex/base_url.h"
@@ -28,7 +28,7 @@ static bool is_loopback_host(const char *host)
            strcmp(host, "[::1]") == 0 || (len > 10 && strcmp(host + len - 10, ".localhost") == 0);
 }
 
-/* Whether ${url} may be the beginning of every URL; NULL, or what is wrong with it. */
+/* NULL if every request URL can begin with ${url}; otherwise what is wrong with it. */
 static const char *url_fault(CURLU *url, const char *text)
 {
     CURLUcode code = curl_url_set(url, CURLUPART_URL, text, 0);
@@ -61,10 +61,10 @@ const char *base_url_read(struct base_url *out, const char *text)
     PRE(url != NULL);
     why = url_fault(url, text);
     if (why == NULL) {
-        /* It has a scheme and a host: url_fault.  test/fuzz/config_fuzz.c tries others. */
+        /* url_fault has found a scheme and a host.  test/fuzz/config_fuzz.c tries others. */
         PRE(curl_url_get(url, CURLUPART_URL, &whole, 0) == CURLUE_OK);
         PRE(curl_url_get(url, CURLUPART_HOST, &host, 0) == CURLUE_OK);
-        why = url_fault(url, whole); /* it is read again, with a path (http.c) */
+        why = url_fault(url, whole); /* http.c parses it again, with a path */
     }
     if (why == NULL) {
         for (len = strlen(whole); len && whole[len - 1] == '/';)

@@ -12,8 +12,8 @@ struct base_url {
 
 /**
  * base_url_read(url, text):
- * Whether ${text} may be the beginning of every URL: NULL and ${url} is filled (base_url_free), or
- * what is wrong with it.
+ * Check and normalize ${text}.  NULL: every request URL can begin with it, and ${url} is filled
+ * (base_url_free frees it).  Otherwise: what is wrong with it.
  */
 const char *base_url_read(struct base_url *url, const char *text) MUST_CHECK;
 void base_url_free(struct base_url *url);

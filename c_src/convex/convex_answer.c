@@ -2,17 +2,16 @@
  * convex_answer.c - what an answer of Convex means.
  *
  * The happy path: the call was answered with 200 and
- * {"status":"success","value":{"results":[...]}}; each result has an outcome, and each outcome is a
- * verdict.  "stale" is done as well: something newer than what we sent stands there.
+ * {"status":"success","value":{"results":[...]}}; each result has an outcome, and each outcome is
+ * a verdict.  "stale" counts as done: Convex holds something newer than what we sent.
  *
  * Everything else is read into a few facts (how it ended, status, form of the body, code, first
  * useful line of the message), and the first row of convex_answer.def that fits them is the
- * verdict. What is not understood is UNKNOWN: it is sent again, which the functions' guard makes
- * harmless.
+ * verdict. An answer that is not understood is UNKNOWN: the documents are sent again, which the
+ * functions' guard makes harmless.
  *
  * The body comes from outside: bounded by http, parsed by jansson (but for the one form that is a
- * whole success, letter for letter), of any type until looked at.
- * No state, any thread.
+ * whole success, letter for letter), of any type until checked.  No state, any thread.
  */
 
 #include "convex/convex_answer.h"
@@ -125,7 +124,8 @@ static const char *useful_line(const char *message, char *request_id, size_t siz
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
-/* A ConvexError's data: an object with a code, if the function follows the custom, or anything. */
+/* A ConvexError's data: an object with a code, if the function follows the convention, or anything.
+ */
 static void read_thrown(struct facts *f, const json_t *data)
 {
     const char *message = text_of(data, "message");
@@ -191,7 +191,7 @@ static bool fits(const struct row *r, const struct facts *f)
            (r->form == FORM_ANY || r->form == f->form);
 }
 
-/* The last row takes every status, so there is always one. */
+/* The last row matches every status, so a row is always found. */
 static const struct row *find_row(const struct facts *f)
 {
     for (size_t i = 0; i < ROW_COUNT; i++)
@@ -200,7 +200,7 @@ static const struct row *find_row(const struct facts *f)
     return &rows[ROW_COUNT - 1];
 }
 
-/* "HTTP 503 CommitterFullError: Too many ...", in the order of what helps people most. */
+/* "HTTP 503 CommitterFullError: Too many ...", the most helpful part first. */
 static void explain(const struct row *r, const struct facts *f, char *out, size_t size)
 {
     bool in_function = f->form == FORM_ERROR || f->form == FORM_THROWN;
@@ -287,7 +287,7 @@ static bool take_count(struct slice *s, uint64_t *n)
     return digits > 0 && digits <= 16;
 }
 
-/* A text without escapes, and its closing quote. */
+/* A string without escapes, and its closing quote. */
 static bool take_text(struct slice *s, char *out, size_t size)
 {
     size_t n = 0;
@@ -303,7 +303,8 @@ static bool take_text(struct slice *s, char *out, size_t size)
     return take(s, "\"");
 }
 
-/* What functions of version 2 say first: keys stand in their order, as Convex writes objects. */
+/* The echo of functions of version 2, which comes first: Convex writes the keys of an object in
+ * order. */
 static bool take_echo(struct slice *s, struct convex_echo *e)
 {
     uint64_t functions = 0, mark = 0;
@@ -320,9 +321,9 @@ static bool take_echo(struct slice *s, struct convex_echo *e)
 }
 
 /*
- * What nearly every answer is, told without a tree of it: exactly the text that Convex makes of a
- * success of all the documents, with a verdict for each.  Whatever else it is, jansson says.
- * ${echo} is NULL where the call had no number.
+ * Recognize the most common answer without building a JSON tree: exactly the text that Convex
+ * writes when every document succeeded, with a verdict for each.  Anything else is left to
+ * jansson.  ${echo} is NULL if the call had no number.
  */
 static bool is_plain_success(struct slice body, enum convex_call call, struct convex_echo *echo,
                              struct verdict *overall, struct verdict *each, size_t count)
@@ -353,7 +354,7 @@ static enum outbox_outcome outcome_of(const char *text)
     return OUTCOME_UNSAID;
 }
 
-/* One result of a batch; false when it is none we know. */
+/* One result of a batch; false: it is unknown. */
 static bool judge_result(const json_t *result, struct verdict *v)
 {
     const char *outcome = text_of(result, "outcome");
@@ -373,15 +374,15 @@ static bool judge_result(const json_t *result, struct verdict *v)
 }
 
 /*
- * Functions of version 1 catch what they should throw: the transaction was too much, and which item
- * met its limit says nothing about that item.
+ * Functions of version 1 catch what they should throw: the transaction exceeded a limit, and the
+ * item at which that happened need not be the cause.
  */
 static bool is_transactions(const struct verdict *v)
 {
     return v->kind == VERDICT_REFUSED && strstr(v->why, " in a single function execution") != NULL;
 }
 
-/* The results of a batch that succeeded as a whole; whatever is odd makes all of it unknown. */
+/* The results of a batch that succeeded as a whole; anything unexpected makes all of it unknown. */
 static bool judge_batch(const json_t *value, struct verdict *overall, struct verdict *each,
                         size_t count)
 {
@@ -431,7 +432,7 @@ static void read_echo(const json_t *value, struct convex_echo *e)
     copy_line(e->deployment, sizeof e->deployment, text_of(value, "deployment"));
 }
 
-/* A success that does not say the number of its call is the answer to something else. */
+/* A success that does not echo the number of its call is the answer to another call. */
 static bool is_answer_to(uint64_t number, const struct convex_echo *echo, struct verdict *overall)
 {
     if (number == 0 || echo->call == number)

@@ -22,25 +22,25 @@ enum convex_call {
 bool convex_answer_judge(const struct http_answer *answer, enum convex_call call,
                          struct verdict *overall, struct verdict *each, size_t count);
 
-/* What functions of version 2 say of themselves in a success. */
+/* What functions of version 2 report about themselves in a success. */
 struct convex_echo {
-    uint64_t call;       /* the number that the call had; 0: none is there */
-    int functions;       /* 0: nothing is there */
+    uint64_t call;       /* the number that the call had; 0: absent */
+    int functions;       /* the version; 0: absent */
     int64_t mark;        /* -1: none */
     char deployment[65]; /* "": none */
 };
 
 /**
  * convex_answer_judge_numbered(answer, call, number, echo, overall, each, count):
- * As convex_answer_judge, for a call that had a number (> 0): a success that does not say it again
- * is VERDICT_UNKNOWN, for it is the answer to something else.  ${echo} is what it says, all of it 0
- * unless it is a success.
+ * As convex_answer_judge, for a call that had a number (> 0): a success that does not echo it is
+ * VERDICT_UNKNOWN, because it is the answer to another call.  ${echo} is what the answer reports,
+ * all of it 0 unless it is a success.
  */
 bool convex_answer_judge_numbered(const struct http_answer *answer, enum convex_call call,
                                   uint64_t number, struct convex_echo *echo,
                                   struct verdict *overall, struct verdict *each, size_t count);
 
-#define CONVEX_PATH_BYTES 160 /* of a function, with its end */
+#define CONVEX_PATH_BYTES 160 /* of a function's path, with its terminator */
 
 /**
  * convex_answer_attached(answer, echo, controls, max, count):

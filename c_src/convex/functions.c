@@ -1,17 +1,17 @@
 /*
- * functions.c - what the deployed functions know (docs/adr/0011).
+ * functions.c - what the deployed functions support (docs/adr/0011).
  *
  * The happy path: attach is asked and answers version 2, which deployment, which mutations take a
  * control, and the mark of our store.  From then on calls of these functions carry a number and our
  * store's id, and their answers say the number again.
  *
- * What can go wrong: argument validators are strict, so a field more than they know fails the whole
- * call.  Hence nothing is sent that attach did not name, and attach alone decides what that is:
- * no such function, a refusal, or a value of another shape means version 1, or functions of
- * somebody's own, which know nothing of this.
+ * What can go wrong: argument validators are strict, so one unknown field fails the whole call.
+ * Hence nothing is sent that attach did not name, and attach alone decides what that is: no such
+ * function, a refusal, or a value of another shape means version 1, or the user's own functions,
+ * which support none of this.
  *
- * Numbers: 21 bits of chance a process, then a counter of 32, so that no answer to another process
- * fits either; 53 bits are exact in a float64.
+ * Call numbers: 21 random bits for each process, then a 32-bit counter, so that an answer to
+ * another process does not match either; a float64 holds 53 bits exactly.
  *
  * Delivery thread only.
  */
@@ -93,7 +93,7 @@ bool functions_has_batch_control(const struct functions *f, const char *path)
     return f->peer.functions >= 2 && is_ours(f, path, "upsertBatch");
 }
 
-/* Functions do not know the name of their module, which may be another than they say. */
+/* Functions do not know the name of their module; it may differ from the one they report. */
 bool functions_has_control(const struct functions *f, const char *path)
 {
     for (size_t i = 0; f->peer.functions >= 2 && i < f->control_count; i++) {
@@ -134,7 +134,7 @@ static void put_raise(const struct sink_store *us, struct buf *b)
     buf_byte(b, '}');
 }
 
-/* The name that is proposed is another each time: a deployment made anew may not bear its old one.
+/* A new name is proposed each time: a deployment that was created again must not get its old name.
  */
 void functions_put_attach(const struct functions *f, const struct sink_store *us, struct buf *b)
 {
@@ -212,13 +212,13 @@ bool functions_learn(struct functions *f, const struct http_answer *answer,
     return true;
 }
 
-/* Marks only rise, but for a deployment that is put back; an answer to a call that was sent before
- * a raise was heard may be late. */
+/* Marks only rise, unless the deployment is restored; the answer to a call that was sent before a
+ * raise was heard may come late. */
 bool functions_hear(struct functions *f, const struct convex_echo *echo,
                     const struct functions_sent *sent, struct sink_peer *heard)
 {
     *heard = peer_of(echo);
-    /* a call of before a rollback, or of when we were another, which attach spoke of since */
+    /* sent before a rollback or under another store id; attach has answered since */
     if (f->peer.functions < 2 || strcmp(sent->store, f->peer.store) != 0)
         return true;
     heard->functions = f->peer.functions;

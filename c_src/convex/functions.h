@@ -1,4 +1,5 @@
-/* functions.h - what the deployed functions know: their version, and what a call of ours carries.
+/* functions.h - what the deployed functions support: their version, and what a call of ours
+ * carries.
  */
 
 /* Private to convex/. */
@@ -10,14 +11,14 @@
 #include "ground/buf.h"
 #include "sink/sink.h"
 
-#define FUNCTIONS_CONTROLS 32 /* of attach's answer; more are not looked at */
+#define FUNCTIONS_CONTROLS 32 /* of attach's answer; further ones are ignored */
 
 struct functions; /* opaque; one thread */
 
 /**
  * functions_new(mutation):
- * Nothing is known yet.  ${mutation} is the one that is called most: attach and whatever else is
- * ours are looked for in its module ("runtime" of "runtime:upsertBatch").
+ * Nothing is known yet.  ${mutation} is the one that is called most: attach and our other
+ * functions are expected in its module ("runtime" of "runtime:upsertBatch").
  */
 struct functions *functions_new(const char *mutation);
 void functions_free(struct functions *f);
@@ -25,7 +26,7 @@ void functions_free(struct functions *f);
 /** functions_peer(f): What is known of the other side. */
 const struct sink_peer *functions_peer(const struct functions *f);
 
-/** functions_path(f, name, out): Of a function that stands beside attach: "runtime:sweep". */
+/** functions_path(f, name, out): The path of a function in attach's module: "runtime:sweep". */
 void functions_path(const struct functions *f, const char *name, char out[CONVEX_PATH_BYTES]);
 
 /** functions_number(f, path): The number of a call of ${path}; 0: it takes no number. */
@@ -42,8 +43,8 @@ void functions_put_number(uint64_t number, const struct sink_store *us, bool rai
 
 /* What was known when a question or a call was sent. */
 struct functions_sent {
-    int64_t mark;   /* that stands there */
-    char store[33]; /* who we are */
+    int64_t mark;   /* the one that Convex holds */
+    char store[33]; /* our store's id */
 };
 
 /** functions_sent(f, us, sent): What is known now. */
@@ -51,15 +52,15 @@ void functions_sent(const struct functions *f, const struct sink_store *us,
                     struct functions_sent *sent);
 /**
  * functions_learn(f, answer, sent):
- * Take what attach was answered, which was asked when ${sent} was known.  False:
- * nothing was learnt, what was known stays: it was not answered by Convex.
+ * Take the answer to attach, which was asked when ${sent} was known.  False: it did not come from
+ * Convex; nothing was learnt, and what was known stays.
  */
 bool functions_learn(struct functions *f, const struct http_answer *answer,
                      const struct functions_sent *sent);
 /**
  * functions_hear(f, echo, sent, heard):
- * A numbered call, sent when ${sent} was known, was answered so, by ${heard}. False:
- * whoever answers is not the one that attach spoke of, or was put back since.
+ * Take the ${echo} of a numbered call that was sent when ${sent} was known; ${heard} becomes who
+ * answered.  False: it is not the deployment that answered attach, or it was restored since.
  */
 bool functions_hear(struct functions *f, const struct convex_echo *echo,
                     const struct functions_sent *sent, struct sink_peer *heard);

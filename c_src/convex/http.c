@@ -6,17 +6,17 @@
  * lets curl do its I/O, hands each ended call to its callback, and puts the handle back.
  * Connections are kept and used again; the headers of one authorization are made once and shared.
  *
- * What can go wrong is told apart by one question: did the request begin to leave?  curl asks us
- * just before it does (PREREQFUNCTION), so a call that never got there is HTTP_NOT_SENT, whatever
- * the reason, and any other that brought no whole answer is HTTP_TIMEOUT, HTTP_TOO_LARGE or
+ * Failures are told apart by one question: did the request begin to leave?  curl asks us just
+ * before it does (PREREQFUNCTION), so a call that never got there is HTTP_NOT_SENT, whatever the
+ * reason, and any other call without a complete answer is HTTP_TIMEOUT, HTTP_TOO_LARGE or
  * HTTP_BROKEN: the other side may have done what was asked.
  *
- * On a kept connection what comes may be no answer (wire.c): then the connection is closed, and the
- * call asks once more on a new one.
+ * On a kept connection, the bytes that arrive may not be the answer (wire.c): then the connection
+ * is closed, and the request is sent once more on a new one.
  *
  * The admin key lives here in the shared header lines only, which are wiped when released; curl's
- * own copy in a request buffer is beyond reach.  Nothing here logs a header, and an answer that
- * repeats the key loses it before anybody sees it (redact.c).
+ * own copy in a request buffer is beyond reach.  Nothing here logs a header, and the key is
+ * overwritten in an answer that repeats it, before anybody sees it (redact.c).
  *
  * BUGS: removing a call while curl's resolver thread is at work waits for that thread.
  *
@@ -55,7 +55,7 @@ struct call {
     CURLU *url; /* that of the handle, read once */
     struct http *owner;
     struct headers *headers;
-    char *path;    /* what it ends with; heap, NULL: it has none yet */
+    char *path;    /* its path; heap; NULL: none yet */
     uint8_t *body; /* heap; NULL for GET */
     size_t body_len;
     struct buf answer;
@@ -86,9 +86,9 @@ struct http {
     int64_t poll_failed_us, unasked_us; /* log_limited's memory */
 };
 
-#define CONNECTION_MAX_S 60L /* for a name that moved, however well the old address works */
+#define CONNECTION_MAX_S 60L /* to notice a changed DNS record even while the old address works */
 
-/* An option whose refusal is our bug, or no memory. */
+/* If curl refuses one of these options, that is our bug, or memory is exhausted. */
 #define SET(easy, option, value) PRE(curl_easy_setopt((easy), option, (value)) == CURLE_OK)
 
 /* ---- headers --------------------------------------------------------------------------------- */
@@ -101,8 +101,8 @@ static struct curl_slist *add_line(struct curl_slist *lines, const char *line)
     return longer;
 }
 
-/* libcurl prints a header that is an option of its own into a text, and that text, byte by byte,
- * into the request; a line of ours it prints once. */
+/* libcurl formats a header that is set by an option into a string, and copies that byte by byte
+ * into the request; it writes a header line of ours once. */
 static struct curl_slist *add_shared(struct curl_slist *lines, const char *authorization,
                                      const struct http *h)
 {
@@ -115,10 +115,10 @@ static struct curl_slist *add_shared(struct curl_slist *lines, const char *autho
     return lines;
 }
 
-/* A secret shorter than this is none, and would be found where nobody repeats it. */
+/* A shorter text is not a secret, and would match where nobody repeats it. */
 #define SECRET_BYTES_MIN 8
 
-/* What must not show of the authorization "Convex NAME|SECRET"; NULL: nothing. */
+/* The part of the authorization "Convex NAME|SECRET" that must not be shown; NULL: none. */
 static char *secret_of(const char *authorization)
 {
     const char *blank = authorization ? strrchr(authorization, ' ') : NULL;
@@ -169,7 +169,7 @@ void http_set_authorization(struct http *h, const char *value)
     if (value) {
         buf_printf(&line, "Authorization: %s", value);
         for (size_t i = 0; i < line.len; i++)
-            PRE(line.data[i] >= 0x20 && line.data[i] != 0x7f); /* admin_key.c has looked */
+            PRE(line.data[i] >= 0x20 && line.data[i] != 0x7f); /* admin_key.c has checked it */
         buf_byte(&line, 0);
     }
     headers_release(h->headers);
@@ -185,7 +185,7 @@ static curl_socket_t open_socket(void *arg, curlsocktype purpose, struct curl_so
 {
     struct http *h = arg;
 
-    (void)purpose; /* there is one only */
+    (void)purpose; /* there is only one */
     return wire_open(h->wires, to->socktype, to->protocol, &to->addr);
 }
 
@@ -239,7 +239,7 @@ static size_t take_header(char *line, size_t size, size_t count, void *arg)
 static size_t take_answer(char *data, size_t size, size_t count, void *arg)
 {
     struct call *c = arg;
-    size_t len = size * count; /* size is 1, says curl */
+    size_t len = size * count; /* curl documents that size is 1 */
     size_t room = c->owner->max_answer_bytes - c->answer.len;
 
     if (len > room) {
@@ -282,9 +282,10 @@ static struct call *call_new(struct http *h)
     SET(c->easy, CURLOPT_TCP_KEEPALIVE, 1L);
     SET(c->easy, CURLOPT_TCP_KEEPIDLE, 30L);
     SET(c->easy, CURLOPT_TCP_KEEPINTVL, 15L);
-    SET(c->easy, CURLOPT_DNS_CACHE_TIMEOUT, 0L); /* a new connection asks for the name anew ... */
+    SET(c->easy, CURLOPT_DNS_CACHE_TIMEOUT, 0L); /* a new connection resolves the name again ... */
     SET(c->easy, CURLOPT_MAXLIFETIME_CONN, CONNECTION_MAX_S); /* ... and none lives for ever */
-    /* Not compressed, please (add_shared); what is all the same libcurl decodes, once this is set.
+    /* We ask for no compression (add_shared); with this set, libcurl decodes what is compressed all
+     * the same.
      */
     SET(c->easy, CURLOPT_ACCEPT_ENCODING, "identity");
     SET(c->easy, CURLOPT_SSL_VERIFYPEER, 1L);
@@ -306,7 +307,7 @@ static void call_free(struct call *c)
     free(c);
 }
 
-/* A URL given as text libcurl would read anew for each call. */
+/* libcurl would parse a URL given as text again for each call. */
 static void set_path(struct call *c, const char *path)
 {
     struct buf url = {0};
@@ -347,7 +348,7 @@ static void call_start(struct http *h, struct call *c)
     PRE(curl_multi_add_handle(h->multi, c->easy) == CURLM_OK);
 }
 
-/* Back to the free list, without anything of the call that was. */
+/* Back to the free list, without anything of the call that is over. */
 static void call_recycle(struct http *h, struct call *c)
 {
     SET(c->easy, CURLOPT_HTTPHEADER, (struct curl_slist *)NULL);
@@ -373,7 +374,7 @@ void http_post_json(struct http *h, const char *path, struct slice body, http_do
 {
     struct call *c = call_take(h, path, done, arg);
 
-    c->body = (uint8_t *)body.data; /* taken, so the const of the slice is off */
+    c->body = (uint8_t *)body.data; /* it is taken, so dropping const is safe */
     c->body_len = body.len;
     SET(c->easy, CURLOPT_POST, 1L);
     SET(c->easy, CURLOPT_POSTFIELDS, body.len ? (const char *)body.data : "");
@@ -463,17 +464,17 @@ void http_distrust(struct http *h, const struct http_answer *answer)
         wire_shut(w);
 }
 
-/* Nobody is shown the key, whoever repeats it: from here on it is not in the answer. */
+/* Overwrite the key in an answer that repeats it, before anybody reads the answer. */
 static void redact(const struct call *c, struct http_answer *answer)
 {
-    PRE(c->headers != NULL); /* given back with the call, when it is over */
+    PRE(c->headers != NULL); /* released with the call, when it is over */
     if (c->headers->secret == NULL)
         return;
     redact_text(c->answer.data, c->answer.len, c->headers->secret);
     redact_text((uint8_t *)answer->detail, strlen(answer->detail), c->headers->secret);
 }
 
-/* The call is over: tell, and use its handle again.  It has left curl's hands. */
+/* The call is over and out of the multi handle: report it, and reuse its easy handle. */
 static void finish(struct call *c, enum http_end end, CURLcode code)
 {
     struct http *h = c->owner;
@@ -498,8 +499,8 @@ static void finish(struct call *c, enum http_end end, CURLcode code)
 }
 
 /*
- * Bytes that nobody asked for ended ${c}, which has left curl's hands: once, and in what is left of
- * its time, it asks again on a new connection.  False: it is over.
+ * Unsolicited bytes ended ${c}, which is out of the multi handle: send it once more on a new
+ * connection, within the time it has left.  False: it is over.
  */
 static bool ask_again(struct http *h, struct call *c)
 {
@@ -542,7 +543,7 @@ static bool advance(struct http *h)
     return ended;
 }
 
-/* Sleep until something is readable or ${left_ms} are over; true when it is ${wake_fd}. */
+/* Sleep until something is readable or ${left_ms} have passed; true when ${wake_fd} is readable. */
 static bool sleep_until_ready(struct http *h, int wake_fd, int left_ms)
 {
     struct curl_waitfd wake = {.fd = wake_fd, .events = CURL_WAIT_POLLIN};

@@ -1,5 +1,5 @@
-/* http.h - HTTP calls over libcurl multi: connections, TLS, deadlines.  With
- * base_url, the only room that names curl. */
+/* http.h - HTTP calls over libcurl multi: connections, TLS, deadlines.  With base_url, the only
+ * module that uses curl. */
 
 #ifndef HTTP_H
 #define HTTP_H
@@ -21,8 +21,8 @@ struct http_options {
 
 /*
  * How a call ended below HTTP.  When a kept connection turns out to be dead, curl asks again by
- * itself on a new one, and so does http once when bytes came on it that nobody asked for; a call
- * that ever began to be sent never ends as HTTP_NOT_SENT.
+ * itself on a new one, and so does http, once, after unsolicited bytes on it; a call that ever
+ * began to be sent never ends as HTTP_NOT_SENT.
  */
 enum http_end {
     HTTP_ANSWERED,  /* a whole answer: status and body are valid */
@@ -86,8 +86,8 @@ void http_get(struct http *h, const char *path, http_done *done, void *arg);
 
 /**
  * http_distrust(h, answer):
- * What came is the answer to something else: the connection that brought it is used no more.  Only
- * from within the callback that has ${answer}.
+ * ${answer} is the answer to another call: do not use its connection again.  Only from within the
+ * callback that has ${answer}.
  */
 void http_distrust(struct http *h, const struct http_answer *answer);
 

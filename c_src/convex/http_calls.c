@@ -1,18 +1,18 @@
 /*
- * http_calls.c - the calls of the http sink: sent, numbered, answered, asked about.
+ * http_calls.c - the calls of the http sink: sending, call numbers, answers, questions.
  *
  * The happy path: a call of functions that take a number gets one, and our store's id, at the end
  * of its body; the answer says both again, and its verdicts go to whoever sent.
  *
- * Which functions there are is asked by attach: at start, after reload, and each minute while older
- * ones answer and something is delivered.  Delivery does not wait for it.
+ * attach asks which functions there are: at start, after reload, and each minute while older ones
+ * answer and something is delivered.  Delivery does not wait for it.
  *
- * What can go wrong, beside what convex_answer.def has:
+ * What can go wrong, besides what convex_answer.def has:
  *   an answer to another call     unknown; the connection that brought it is closed
  *   refused as a whole, or        the functions may have been rolled back: nothing is concluded
- *   without the number            before attach was asked; where it knows no numbers any more, the
- *                                 call goes out again without its end, and nobody hears of it
- *   attach is not answered        what was known stays, such a call is unknown, and attach is asked
+ *   without the number            until attach is asked; if it supports no numbers any more, the
+ *                                 call is sent again without one, and nobody hears of that
+ *   attach is not answered        what was known stays, the call is unknown, and attach is asked
  *                                 again when calls are done: after a second, at last each minute
  *
  * Delivery thread only.
@@ -144,7 +144,7 @@ static void ask_attach(struct http_sink *s)
     http_post_json(s->http, MUTATION_PATH, buf_view(&body), on_attach, s);
 }
 
-/* Who waits is served by a question that was asked after this moment. */
+/* Only a question that is asked after this moment serves those who wait. */
 static void await_attach(struct http_sink *s, struct sink_call *call, struct asker *asker)
 {
     struct sink_call **calls = s->attach.is_out ? &s->attach.late_calls : &s->attach.calls;
@@ -220,7 +220,7 @@ static void log_functions(const struct sink_peer *was, const struct sink_peer *n
               now->functions >= 2 ? "" : " next=\"deploy priv/convex of this version\"");
 }
 
-/* Date has whole seconds, and was said about the middle of the call. */
+/* Date has a resolution of one second; assume that it was taken in the middle of the call. */
 static void hear_clock(struct http_sink *s, const struct http_answer *http)
 {
     if (http->date_s == 0)
@@ -238,7 +238,7 @@ static void on_attach(void *arg, const struct http_answer *http)
     struct sink_peer was, now;
     struct verdict verdict;
 
-    if (s->closing) { /* there is no other question that the late ones could wait for */
+    if (s->closing) { /* no later question follows that these could wait for */
         LL_CONCAT2(s->attach.calls, s->attach.late_calls, next);
         LL_CONCAT2(s->attach.askers, s->attach.late_askers, next);
         s->attach.late_calls = NULL;
@@ -290,7 +290,7 @@ static bool may_be_rolled_back(const struct sink_call *c, const struct http_answ
     return overall->kind != VERDICT_DONE && overall->kind != VERDICT_AGAIN;
 }
 
-/* What the answer tells of the other side, and of the raise that it carried. */
+/* What the answer says about the other side, and about the raise that its call carried. */
 static void hear(struct sink_call *c, const struct http_answer *http,
                  const struct convex_echo *echo, const struct verdict *overall)
 {

@@ -4,7 +4,7 @@
  * The happy path: begin opens the JSON of one /api/mutation call, add appends a document to it
  * (its JSON goes in as it is, byte for byte, straight into the buffer that will be sent), send
  * closes it and gives it to http, and the answer comes back through wait: convex_answer says what
- * it means, the verdicts go to whoever sent.
+ * it means, the verdicts go to the sender.
  *
  * Two shapes: a batch of items to the batch mutation, or, without one, a call a document, with
  * exactly the body of the runtime's own HttpSink.
@@ -13,7 +13,7 @@
  * there are.
  *
  * What can go wrong: whatever http or Convex say is a verdict (convex_answer.def).  Three things
- * are answered from inside send, without asking: a document whose kind is no longer configured
+ * are answered from inside send, without a call: a document whose kind is no longer configured
  * (REFUSED, as its kind will be), a body over Convex's limit (REFUSED), and a call sent while the
  * sink closes (UNKNOWN).  After a 401 the key file is read again, so that a rotated key is in use
  * at the next call.
@@ -34,10 +34,10 @@
 #include <sys/random.h>
 
 #ifndef SIDECAR_VERSION
-#define SIDECAR_VERSION "0.0.0" /* built without the Makefile, which knows */
+#define SIDECAR_VERSION "0.0.0" /* built without the Makefile, which defines it */
 #endif
 
-#define MAX_BATCH_BYTES (16777216 + 2000) /* more than Convex takes makes no sense */
+#define MAX_BATCH_BYTES (16777216 + 2000) /* Convex takes no more */
 #define MAX_DOCUMENTS   1024
 
 static struct http_sink *sink_of(struct sink *s)
@@ -47,7 +47,7 @@ static struct http_sink *sink_of(struct sink *s)
 
 /* ---- the admin key --------------------------------------------------------------------------- */
 
-/* The old key stays in use when the file is not good. */
+/* The old key stays in use if the file is invalid. */
 static enum err read_key_file(struct http_sink *s, struct fault *fault)
 {
     return admin_key_read(s->http, s->key_file, fault);
@@ -61,7 +61,7 @@ static enum err reload(struct sink *base, struct fault *fault)
     return s->key_file ? read_key_file(s, fault) : ERR_OK;
 }
 
-/* Convex does not know the key: perhaps it was replaced and the file knows the new one. */
+/* Convex refused the key: perhaps it was rotated, and the file has the new one. */
 void http_sink_reload_after_401(struct http_sink *s)
 {
     struct fault fault = {0};
@@ -100,7 +100,7 @@ static bool add_to_batch(struct sink_call *c, const struct pending *p)
 
     if (c->count >= s->sink.max_documents)
         return false;
-    if (c->count && before + p->json.len > s->batch_bytes) /* spares a large copy in vain */
+    if (c->count && before + p->json.len > s->batch_bytes) /* avoids a large useless copy */
         return false;
     if (c->count || c->control_end)
         buf_byte(&c->body, ',');
@@ -142,11 +142,11 @@ static bool add_single(struct sink_call *c, const struct pending *p)
 
 static bool add(struct sink_call *c, const struct pending *p)
 {
-    PRE(p->version.op == OUTBOX_REMOVE || p->json.len > 0); /* gate_version, when it was read */
+    PRE(p->version.op == OUTBOX_REMOVE || p->json.len > 0); /* by gate_version, on reading */
     return http_sink_is_batch(c->owner) ? add_to_batch(c, p) : add_single(c, p);
 }
 
-/* Later than any before, so that it is written each time. */
+/* Later than any before, so that each control is written. */
 int64_t http_sink_control_time(struct http_sink *s)
 {
     int64_t now_us = clock_wall_us();
@@ -229,7 +229,7 @@ static enum err open_http(struct http_sink *s, const struct http_options *given,
     return http_open(&options, &s->http, fault);
 }
 
-/* The key given outright counts before the one in the file. */
+/* A key that is given directly takes precedence over the one in the file. */
 static enum err first_key(struct http_sink *s, const struct http_sink_options *options,
                           struct fault *fault)
 {
@@ -241,7 +241,7 @@ static enum err first_key(struct http_sink *s, const struct http_sink_options *o
     return read_key_file(s, fault);
 }
 
-/* Until a store says who we are: somebody that nobody knows. */
+/* A random identity, until a store gives us its own. */
 static void make_up_store(struct sink_store *us)
 {
     uint8_t bytes[16];
@@ -250,7 +250,7 @@ static void make_up_store(struct sink_store *us)
     hex_put(bytes, sizeof bytes, us->id);
 }
 
-/* A key that others on the way can read is their key. */
+/* In clear text, anybody on the path can read the key. */
 static void warn_of_clear_text(const struct http_sink *s, const struct http_sink_options *options)
 {
     bool has_key = is_given(options->admin_key) || is_given(options->admin_key_file);

@@ -1,4 +1,4 @@
-/* http_sink_inside.h - what the two files of the http sink share. */
+/* http_sink_inside.h - what the three files of the http sink share. */
 
 /* Private to convex/. */
 
@@ -37,7 +37,7 @@ struct http_sink {
     bool raise_is_out;     /* a call under way carries it */
     int64_t control_us;    /* projected_at of the last control */
     int64_t key_failed_us; /* log_limited's memory */
-    bool has_clock;        /* struct sink_peer */
+    bool has_clock;        /* as in struct sink_peer */
     int64_t ahead_ms;
     struct {
         bool is_due, is_out;
@@ -60,7 +60,7 @@ struct sink_call {
     struct buf body;
     const char *path; /* borrowed: of the batch mutation; NULL: one call a document */
     size_t count;
-    size_t control_end; /* the control's in the body; 0: there is none */
+    size_t control_end; /* where the control ends in the body; 0: no control */
     size_t items_end;   /* where the body has no number yet */
     uint64_t number;    /* 0: the functions take none */
     struct functions_sent sent;
@@ -83,14 +83,15 @@ static inline bool http_sink_is_batch(const struct http_sink *s)
     return s->batch_mutation != NULL;
 }
 
-/** http_sink_begin(sink), http_sink_free_call(c): A new call; one that is not sent, or is over. */
+/** http_sink_begin(sink), http_sink_free_call(c): Make a call; free one that was not sent, or is
+ * over. */
 struct sink_call *http_sink_begin(struct sink *sink);
 void http_sink_free_call(struct sink_call *c);
 /** http_sink_add_control(c, kind): As sink_ops.add_control. */
 bool http_sink_add_control(struct sink_call *c, struct slice kind);
 /** http_sink_control_time(s): Now, or later than any before. */
 int64_t http_sink_control_time(struct http_sink *s);
-/** http_sink_reload_after_401(s): Perhaps the key was replaced, and the file knows the new one. */
+/** http_sink_reload_after_401(s): Read the key file again: perhaps the key was rotated. */
 void http_sink_reload_after_401(struct http_sink *s);
 
 /* ---- http_calls.c ---- */
@@ -104,7 +105,7 @@ void http_calls_attach_if_due(struct http_sink *s);
 
 /* ---- http_sweep.c ---- */
 
-/** http_sweep_if_due(s): Delete tombstones whose time is over, a page of a kind at a time. */
+/** http_sweep_if_due(s): Delete expired tombstones, a page of a kind at a time. */
 void http_sweep_if_due(struct http_sink *s);
 
 #endif

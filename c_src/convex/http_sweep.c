@@ -1,9 +1,10 @@
 /*
- * http_sweep.c - tombstones in Convex whose time is over.
+ * http_sweep.c - deletes expired tombstones in Convex.
  *
- * The happy path: once a day each kind's are deleted by runtime:sweep, a page a second, while
- * delivery goes on.  A tombstone keeps a late call of before the removal from bringing the document
- * back; after days no call can be late, and the checkpoint here still refuses older versions.
+ * The happy path: once a day runtime:sweep deletes those of each kind, a page a second, while
+ * delivery goes on.  A tombstone keeps a late call, sent before the removal, from bringing the
+ * document back; after days no call can be late, and the checkpoint here still refuses older
+ * versions.
  *
  * What can go wrong: Convex does not answer, or refuses.  Then nothing is lost, and it is tried
  * again after an hour.  Functions before version 2 are not asked.

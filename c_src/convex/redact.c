@@ -1,5 +1,5 @@
 /*
- * redact.c - a secret that somebody repeats is overwritten.
+ * redact.c - overwrites a secret that an answer repeats.
  *
  * The happy path: it is not there.  One walk over the text compares it at each place, a character
  * of the secret with one byte, or with the escape that JSON has for it.
@@ -11,7 +11,8 @@
 
 #include "ground/hex.h"
 
-/* Bytes at ${at} that stand for the character ${c}: 1, those of its escape, or 0: another one. */
+/* Bytes at ${at} that stand for the character ${c}: 1, those of its escape, or 0: it is another
+ * character. */
 static size_t stands_for(const uint8_t *at, const uint8_t *end, char c)
 {
     uint8_t two[2] = {0, (uint8_t)c};
@@ -45,7 +46,7 @@ void redact_text(uint8_t *text, size_t len, const char *secret)
 {
     const uint8_t *end = len > 0 ? text + len : text;
 
-    PRE(*secret != '\0'); /* a key has a byte at least (admin_key.c) */
+    PRE(*secret != '\0'); /* a key has at least one byte (admin_key.c) */
     for (uint8_t *at = text; at < end;) {
         size_t n = match(at, end, secret);
         memset(at, '*', n);

@@ -1,4 +1,4 @@
-/* redact.h - a secret that somebody repeats is overwritten. */
+/* redact.h - overwrites a secret that an answer repeats. */
 
 /* Private to convex/. */
 

@@ -1,9 +1,10 @@
 /*
- * wire.c - the descriptors of HTTP connections: whether what comes on one can be an answer.
+ * wire.c - the sockets of HTTP connections: whether what arrives on one can be the answer to our
+ * request.
  *
  * HTTP/1.1 puts no number on an answer, so bytes that nobody asked for (an answer sent twice, the
  * 408 of a proxy) would pass for the answer to the next request on a kept connection.  But an
- * answer is written after its request was read, and two looks catch what was not:
+ * answer is written after its request was read, and two checks catch what was not:
  *
  * Before a request leaves: a kept connection with unread input is not used, nor is a new one on
  * plain http.  (libcurl does so itself from 8.0 on, with kept ones, TLS or not.  On TLS a session
@@ -12,13 +13,13 @@
  *
  * When an answer begins on a kept connection: all of the request was handed to the kernel, and the
  * other end acknowledged all of it.  The packets of an answer acknowledge what it answers, so
- * unacknowledged bytes prove that what came was on its way before.  An honest early refusal (413 in
- * the middle of a body) looks the same; asked again on a new connection, where nothing old can be
- * on its way, it is believed.
+ * unacknowledged bytes prove that what arrived was sent earlier.  An honest early refusal (413 in
+ * the middle of a body) looks the same; sent again on a new connection, where nothing old can be
+ * in transit, it is believed.
  *
- * What is left: bytes written after the other kernel (or that of a proxy between) took the request,
- * and before its program read it.  Only an answer that echoes the number of its call can tell, as
- * functions of version 2 do (functions.c).
+ * What remains undetected: bytes written after the other kernel (or that of a proxy between) took
+ * the request, and before its program read it.  Only an answer that echoes the number of its call
+ * can tell, as functions of version 2 do (functions.c).
  *
  * One thread: that of its owner.
  */
@@ -34,7 +35,7 @@
 
 struct wire {
     int fd;
-    int local_port; /* 0 until it was looked for */
+    int local_port; /* 0 until it was looked up */
     char ip[INET6_ADDRSTRLEN];
     bool is_kept;
     struct wire *prev, *next;

@@ -1,4 +1,5 @@
-/* wire.h - the descriptors of HTTP connections: whether what comes on one can be an answer. */
+/* wire.h - the sockets of HTTP connections: whether what arrives on one can be the answer to our
+ * request. */
 
 /* Private to convex/. */
 
