@@ -1,5 +1,6 @@
 /*
- * answers.c - taking answers apart: who is settled, who is accused of what, who was accepted.
+ * answers.c - processes answers: which documents are settled, which are in trouble, which scopes
+ * accepted something.
  *
  * The happy path: everything is done.  Each document's settlement goes to the outbox (E4), each
  * kind and the endpoint have accepted something in that call; once the settlements are on disk (E5)
@@ -7,10 +8,14 @@
  * the document's interval is over.
  *
  * What can go wrong, and the one thing done: a document that is not settled goes back to where it
- * is sent again. again             clean, or as it was; the endpoint waits the whole call    of
- * several: a group for the search; of one: trouble of that document some items        trouble of
- * those; of their kind, if none of it was done First the documents hear of it, then the scopes: so
- * a refusal that proves a scope bad is void as evidence against its document.
+ * is sent again.
+ *   again                                    it is clean, or as it was; the endpoint waits
+ *   the whole call, of several documents     they become a group for the search
+ *   the whole call, of one document          that document is in trouble
+ *   some items                               they are in trouble; so is their kind, if no
+ *                                            item of it was done
+ * The documents are told first, then the scopes: so a refusal that proves a scope bad is void as
+ * evidence against its document.
  *
  * Runs on the delivery thread only.
  */
@@ -23,10 +28,10 @@
 
 #define ANSWER_MAX_BYTES 4096 /* of an answer kept in a dead letter */
 #define LOG_EVERY_MS     10000
-#define REMEMBER_US      10000000 /* of wait: an outage must not rewrite every record */
+#define REMEMBER_US      10000000 /* only longer waits: an outage must not rewrite every record */
 #define GROW_AFTER       32       /* full calls of the size that fits */
 
-/* An answer while it is taken apart. */
+/* An answer while it is processed. */
 struct taking {
     struct delivery *d;
     struct call *call;
@@ -44,7 +49,7 @@ static void end_waits(struct delivery *d, struct kind_slot *k)
     k->is_quiet = false;
 }
 
-/* What the cursors stepped over meanwhile is met again. */
+/* Rewind the cursors to what they skipped meanwhile. */
 static void look_back(struct delivery *d, struct kind_slot *k)
 {
     for (size_t lane = 0; lane < 2; lane++) {
@@ -72,8 +77,8 @@ static void accept_kind(struct delivery *d, struct kind_slot *k, uint64_t ordina
         delivery_moved(d, k, was);
 }
 
-/* What stood there already, or stands under something newer, was not written: it says nothing of
- * whether one of its kind would be.  Nor does a removal, which no schema looks at. */
+/* A document that was there already, or is older than what is there, was not written: it does not
+ * show whether one of its kind would be.  Nor does a removal, which no schema checks. */
 static bool is_witness(const struct verdict *v)
 {
     return v->outcome != OUTCOME_UNCHANGED && v->outcome != OUTCOME_STALE;
@@ -95,7 +100,7 @@ static void accept_endpoint(struct delivery *d, uint64_t ordinal)
     if (scope_accepted(&d->endpoint, ordinal)) {
         for (size_t i = 0; i < delivery_kind_slots(d); i++)
             end_waits(d, &d->kinds[i]);
-        if (was_ill) { /* it may be another one, or have been put back */
+        if (was_ill) { /* it may be another deployment, or a restored one */
             peer_ask(&d->peer);
             outbox_well(d->outbox, slice_str(""));
         }
@@ -127,14 +132,14 @@ static void bury(struct taking *t, struct entry *e, const struct verdict *v)
 
     s->dead = true;
     s->why = base_strndup(v->why, strlen(v->why));
-    if (t->answer->count == 1 && body.len > 0) /* else it speaks of others, too */
+    if (t->answer->count == 1 && body.len > 0) /* otherwise it is about others as well */
         s->answer =
             base_strndup(body.data, body.len < ANSWER_MAX_BYTES ? body.len : ANSWER_MAX_BYTES);
     told_dead(e, v->why);
     settle(t, e, v);
 }
 
-/* For status: the first ones that are in trouble, and the last thing said of them. */
+/* For status: the first documents in trouble, and what was last said about them. */
 static void note(struct delivery *d, struct entry *e, const struct verdict *v)
 {
     struct note *n = NULL;
@@ -167,7 +172,7 @@ static int64_t spaced(struct delivery *d, const struct entry *e, int64_t due_us)
     return due_us > spaced_us ? due_us : spaced_us;
 }
 
-/* So that it travels alone after a restart, too. */
+/* So that it travels alone after a restart as well. */
 static void remember(struct delivery *d, struct entry *e, int64_t due_us)
 {
     struct settlement *s = e->settlement;
@@ -178,7 +183,7 @@ static void remember(struct delivery *d, struct entry *e, int64_t due_us)
     (void)outbox_settle(d->outbox, s);
 }
 
-/* Into the agenda, or to the troubled, not before ${due_us} and its interval. */
+/* Into the agenda, or to the troubled; due at ${due_us} or at the end of its interval. */
 static void send_again(struct delivery *d, struct entry *e, int64_t due_us)
 {
     due_us = spaced(d, e, due_us);
@@ -198,7 +203,7 @@ static void accuse(struct taking *t, struct entry *e, const struct verdict *v,
 {
     struct delivery *d = t->d;
     struct evidence evidence = delivery_evidence(d, &d->kinds[e->kind]);
-    /* A witness that came while it was under way asks for another trial. */
+    /* A witness that came while it was in flight asks for another trial. */
     const struct evidence as_sent = {.proven = evidence.proven, .now = evidence.now};
     int64_t wait_ms = 0;
 
@@ -242,7 +247,7 @@ static struct scope_fault fault_of(const struct taking *t, const struct verdict 
                                 .is_proof = t->call->is_proof};
 }
 
-/* The search has no business while the endpoint is bad: the fault was not theirs. */
+/* A search is pointless while the endpoint is bad: its documents are not at fault. */
 static void end_search(struct delivery *d)
 {
     struct entries all = {0};
@@ -259,7 +264,7 @@ static void end_search(struct delivery *d)
 static void fail_endpoint(struct taking *t, const struct verdict *v, bool another)
 {
     struct delivery *d = t->d;
-    /* It begins by waiting for its first trial; the log's reader has heard of no fault yet. */
+    /* At the start it waits for its first trial; no fault was logged yet. */
     enum scope_state was = d->endpoint.failures > 0 ? d->endpoint.state : SCOPE_RUNNING;
     struct scope_fault fault = fault_of(t, v);
 
@@ -283,8 +288,8 @@ static void fail_kind(struct taking *t, struct kind_slot *k, const struct verdic
         delivery_moved(d, k, was);
 }
 
-/* One document a call: two kinds found bad, and nothing passed since, are more than their own
- * fault. */
+/* With one document a call: if two kinds were found bad and nothing passed since, the fault is
+ * wider than a kind. */
 static bool are_two_kinds_bad(const struct delivery *d)
 {
     unsigned bad = 0;
@@ -297,7 +302,7 @@ static bool are_two_kinds_bad(const struct delivery *d)
 
 /* ---- the whole call ------------------------------------------------------------------ */
 
-/* Everything goes again as it was, once the endpoint is well. */
+/* Everything is sent again unchanged once the endpoint is running. */
 static void take_again(struct taking *t, const struct verdict *v)
 {
     struct entry *e;
@@ -417,7 +422,7 @@ static void take_refused(struct taking *t, struct entry *e, const struct verdict
         fail_kind(t, k, v, another);
 }
 
-/* Again or unknown, of one item: it waits by itself. */
+/* One item is AGAIN or UNKNOWN: it waits alone. */
 static void take_later(struct taking *t, struct entry *e, const struct verdict *v)
 {
     struct delivery *d = t->d;
@@ -444,7 +449,7 @@ static void take_others(struct taking *t, const struct verdict *each)
     }
 }
 
-/* The call came through: what is refused now is refused item by item. */
+/* The call succeeded as a whole: items are refused one by one. */
 static void take_each(struct taking *t)
 {
     const struct sink_answer *a = t->answer;
@@ -481,7 +486,8 @@ static void learn_fit(struct delivery *d, const struct call *c)
     }
 }
 
-/* Full calls of that size pass: now and then it is a tenth more, up to what the sink takes. */
+/* While full calls of that size pass, it grows by a tenth now and then, up to what the sink takes.
+ */
 static void grow_fits(struct delivery *d, const struct call *c)
 {
     for (const struct entry *e = c->entries.first; e != NULL; e = e->next) {
@@ -535,7 +541,7 @@ static void tell_pace(struct delivery *d, const struct call *c, const struct ver
         pace_pushed(&d->pace, d->now_us);
 }
 
-/* A trial that was answered with nothing that moves a scope is over all the same. */
+/* A trial is over even if its answer moves no scope. */
 static void end_trial(struct scope *s, uint64_t ordinal)
 {
     if (s->trial == ordinal)

@@ -3,8 +3,8 @@
  *
  * The happy path: there is no backlog, the two cursors are one, and each document is met once.
  *
- * A document may be met twice, by fresh and by old, or after a rewind: whoever asks knows which
- * documents it holds already.
+ * A document may be met twice, by fresh and by old, or after a rewind: the caller knows which
+ * documents it already holds.
  *
  * Pure but for the reader.  Runs on the delivery thread only.
  */
@@ -34,8 +34,8 @@ static bool next_old(struct cursors *c, struct pending *p)
     return true;
 }
 
-/* What is old, but not much, goes before the rest: else whoever came while all calls were slow
- * would wait for the whole backlog. */
+/* A few old documents go before the rest: otherwise those that came while all calls were slow would
+ * wait for the whole backlog. */
 static bool is_fresh(struct cursors *c, int64_t wall_us, const struct pending *p)
 {
     return wall_us - p->kept_at_us <= CURSORS_FRESH_US || outbox_last(c->reader) - p->no < c->soon;

@@ -1,9 +1,10 @@
 /*
  * delivery.c - one step of delivery: take what came, choose whose turn it is, send.
  *
- * The happy path: settlements that are on disk are looked at once more, and as many calls as may be
- * under way are filled (load.c) and sent (E3).  Slots go in a cycle of four: fresh, fresh, old,
- * bulk or trouble; a turn that has nothing passes on.  Answers are taken in answers.c.
+ * The happy path: documents whose settlements are on disk are looked up once more, and as many
+ * calls as may be under way are filled (load.c) and sent (E3).  Slots go in a cycle of four:
+ * fresh, fresh, old, bulk or trouble; a turn that has nothing passes on.  Answers are taken in
+ * answers.c.
  *
  * What can go wrong is judged in four places, each of which knows nothing of the others:
  *   scope.c    is the endpoint, or a kind, served at present?
@@ -23,15 +24,15 @@
 #include "ground/log.h"
 #include "ground/metrics.h"
 
-#define CALLS_A_STEP 64   /* then orders and answers are looked at again */
+#define CALLS_A_STEP 64   /* then orders and answers are checked again */
 #define SCANS_A_STEP 4096 /* records */
-#define SOON_MAX     4096 /* documents, however fast the endpoint: the disk has its own pace */
+#define SOON_MAX     4096 /* documents, however fast the endpoint: the disk may be slower */
 
 #define LIVE_ABOUT_US    1000000 /* after a call of the live lane */
 #define BULK_REST        2       /* times what its last call took */
 #define BULK_REST_MAX_US 1000000
 
-#define SETTLE_LOOK_US     5000   /* between looks at settlements nobody announced ... */
+#define SETTLE_LOOK_US     5000   /* between checks for settlements that nobody announced ... */
 #define SETTLE_LOOK_MAX_US 250000 /* ... doubling up to this while the store is slow */
 
 /* ---- open and close ----------------------------------------------------------- */
@@ -91,7 +92,7 @@ void delivery_close(struct delivery *d)
 
 /* ---- kinds --------------------------------------------------------------------- */
 
-/* Those in use; the one for all others lies behind the last. */
+/* Slots in use; the one for all other kinds comes after the last. */
 size_t delivery_kind_slots(const struct delivery *d)
 {
     return d->kind_count + (d->kind_count == DELIVERY_KINDS_MAX);
@@ -256,7 +257,7 @@ void delivery_leave(struct delivery *d, struct call *c)
         d->control = 0;
 }
 
-/* It takes no slot any more, and keeps nobody waiting. */
+/* It no longer takes a slot, and no longer delays others. */
 static void become_overdue(struct delivery *d, struct call *c)
 {
     c->is_overdue = true;
@@ -324,7 +325,7 @@ bool delivery_is_control_free(const struct delivery *d)
     return d->control == 0 && d->now_us >= d->control_us + CONTROL_EVERY_US;
 }
 
-/* Live documents come, and their calls take longer beside bulk calls than without. */
+/* Live documents arrive, and their calls take longer beside bulk calls than alone. */
 static bool is_bulk_in_the_way(const struct delivery *d)
 {
     int64_t alone_us = d->live_took_us[0], beside_us = d->live_took_us[1];
@@ -334,7 +335,7 @@ static bool is_bulk_in_the_way(const struct delivery *d)
 }
 
 /* Where bulk is in the way it has a quarter of the slots, and rests after each call twice as long
- * as that took: an endpoint that does one thing after another is busy with it a third of the time,
+ * as that took: an endpoint that serves one call at a time is busy with it a third of the time,
  * and most live documents find it free. */
 bool delivery_may_bulk(const struct delivery *d)
 {
@@ -363,7 +364,7 @@ void delivery_reload(struct delivery *d)
               log_quote(slice_str(fault.why), why, sizeof why));
 }
 
-/* Half the batch with each failure in a row, if it was too much for it; else one document. */
+/* Half the batch for each failure in a row, if calls were too large; otherwise one document. */
 static size_t trial_size(const struct delivery *d)
 {
     const struct scope *s = &d->endpoint;
@@ -470,7 +471,7 @@ static bool send_next(struct delivery *d)
     return true;
 }
 
-/* What is settled is looked for when somebody wakes delivery, and else now and then. */
+/* Settlements are collected when delivery is woken, and otherwise now and then. */
 static void collect(struct delivery *d)
 {
     if (answers_collect(d) || d->unsettled == NULL)
@@ -482,7 +483,7 @@ static void collect(struct delivery *d)
     d->look_at_us = d->now_us + d->look_us;
 }
 
-/* What came into the live lane at a place that was passed is met again by the old cursor. */
+/* The old cursor meets again what moved into the live lane at a place that was passed. */
 static void look_at_moved(struct delivery *d)
 {
     uint64_t no = outbox_take_moved(d->outbox);

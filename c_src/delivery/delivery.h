@@ -11,7 +11,7 @@
 #include "sink/sink.h"
 
 /*
- * Invariants, whenever no function of this room is running:
+ * Invariants, whenever no function of this module is running:
  *   1. Every pending document that a cursor has passed is known here, in exactly one place
  * (entry.h), or lies in the skipped range of a kind that is not served at present.
  *   2. At most one call holds a document.
@@ -40,18 +40,18 @@ int64_t delivery_next_us(const struct delivery *d, int64_t now_us);
 /** delivery_pause(d, paused), delivery_end(d): Send nothing new; answers are taken. */
 void delivery_pause(struct delivery *d, bool paused);
 void delivery_end(struct delivery *d);
-/** delivery_try_now(d, now_us): End every wait of the endpoint and of kinds: an operator's word. */
+/** delivery_try_now(d, now_us): End every wait of the endpoint and of kinds, for an operator. */
 void delivery_try_now(struct delivery *d, int64_t now_us);
-/** delivery_reload(d): Have the sink read its keys and the like again. */
+/** delivery_reload(d): Have the sink read its keys and files again. */
 void delivery_reload(struct delivery *d);
 
-/** delivery_adopt(d): What holds delivery, holds it no more. */
+/** delivery_adopt(d): End the hold: an operator adopts the destination. */
 void delivery_adopt(struct delivery *d);
 
 unsigned delivery_in_flight(const struct delivery *d);
 /** delivery_has_unsettled(d): Whether verdicts wait for the disk. */
 bool delivery_has_unsettled(const struct delivery *d);
-/** delivery_status(d, s): How it stands, but for a pause. */
+/** delivery_status(d, s): The state of delivery, apart from a pause. */
 void delivery_status(const struct delivery *d, struct dispatch_status *s);
 /** delivery_place(d, document, place): Where it is. */
 void delivery_place(const struct delivery *d, uint64_t document, struct dispatch_place *place);

@@ -54,7 +54,7 @@ struct call {
     struct entries entries;      /* in the order of add */
     enum call_sort sort;
     uint64_t ordinal, whole; /* whole: of a CALL_SEARCH */
-    uint64_t mark;           /* what it confirms has, if the answer says none */
+    uint64_t mark;           /* of what it confirms, if the answer has none */
     int64_t sent_us;
     size_t max_documents, max_bytes, bytes; /* of JSON */
     struct kind_slot *control_for;          /* of a CALL_CONTROL; NULL: any */
@@ -143,15 +143,17 @@ void delivery_skip(struct delivery *d, struct kind_slot *k, uint64_t no);
 /** delivery_hand_over(d, entries, first): E4: settlements to the outbox, ${entries} (taken) wait.
  */
 void delivery_hand_over(struct delivery *d, struct entries *entries, struct settlement *first);
-/** delivery_may_control(d), delivery_is_control_free(d): A control may be known; one may go now. */
+/** delivery_may_control(d), delivery_is_control_free(d): Whether there may be a control; whether
+ * one may be sent now. */
 bool delivery_may_control(const struct delivery *d);
 bool delivery_is_control_free(const struct delivery *d);
 void delivery_send(struct delivery *d, struct call *call);
 void delivery_leave(struct delivery *d, struct call *call);
-/** delivery_moved(d, k, was): Say so, if the state of ${k} (NULL: the endpoint) is another now. */
+/** delivery_moved(d, k, was): Log it, if the state of ${k} (NULL: the endpoint) is no longer
+ * ${was}. */
 void delivery_moved(struct delivery *d, struct kind_slot *k, enum scope_state was);
 
-/** delivery_measure(d): The metrics say how it stands. */
+/** delivery_measure(d): Update the metrics. */
 void delivery_measure(struct delivery *d);
 
 /* load.c: NULL: nothing of the sort is due */
@@ -165,7 +167,7 @@ struct call *load_control(struct delivery *d, struct kind_slot *k);
 /** load_meet_newer(d, e): Another version of it is pending. */
 void load_meet_newer(struct delivery *d, struct entry *e);
 
-/* told.c: those who look on hear of it */
+/* told.c: reports to taps */
 void told_sent(const struct call *c);
 void told_answered(const struct call *c, const struct sink_answer *a);
 void told_dead(const struct entry *e, const char *why);

@@ -3,15 +3,15 @@
  *
  * The happy path: somebody wakes the delivery thread, it takes its orders and makes a step of
  * delivery (delivery.c), which sends what may be sent; then it waits in the sink for answers, a
- * wake or the time of the next step.  An idle sidecar so sends at once, a loaded one in full
- * batches.
+ * wake or the time of the next step.  So an idle sidecar sends at once, and a loaded one sends
+ * full batches.
  *
- * What can go wrong is delivery's to judge.  In every case a document stays in the outbox until a
- * verdict is on disk.  A pause lies over everything: nothing new is sent, answers move the states
- * beneath it, and that is where `resume` leads.
+ * Failures are judged by delivery.c.  In every case a document stays in the outbox until a verdict
+ * is on disk.  A pause overrides every state: nothing new is sent.  Answers still move the states,
+ * and `resume` returns to them.
  *
- * The judgement runs on the delivery thread alone; the functions of dispatch.h at the end are
- * called by others, who leave their orders under the lock.
+ * All of this runs on the delivery thread; the functions of dispatch.h at the end are called from
+ * other threads, and leave their orders under the lock.
  */
 
 #include "delivery/dispatch.h"
@@ -55,9 +55,9 @@ struct dispatch {
         int64_t close_by_us;
     } orders;
     struct question *questions;
-    bool has_ended; /* questions are answered by who asks */
+    bool has_ended; /* questions are answered on the caller's thread */
     int64_t paused_since_us;
-    struct dispatch_status shown; /* the state beneath a pause */
+    struct dispatch_status shown; /* the state, apart from a pause */
 
     /* the delivery thread's own */
     struct delivery *delivery;

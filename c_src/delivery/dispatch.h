@@ -12,7 +12,7 @@ struct dispatch; /* opaque */
 struct dispatch_options {
     unsigned max_in_flight;  /* calls at most; the adaptive limit stays at or below */
     int64_t min_interval_ms; /* between two writes of one document */
-    /* the same of a kind, -1: as all; NULL: no kind has one of its own */
+    /* the same for a kind; -1: as for all; NULL: no kind has its own */
     int64_t (*interval_ms)(const void *arg, struct slice kind);
     const void *interval_arg;
     int64_t backoff_min_ms, backoff_max_ms;
@@ -28,15 +28,15 @@ struct dispatch_options {
 
 enum dispatch_state {
     DISPATCH_RUNNING, /* sends what there is */
-    DISPATCH_WAITING, /* a passing fault: waits its back-off, then sends again */
+    DISPATCH_WAITING, /* a transient fault: waits its back-off, then sends again */
     DISPATCH_STOPPED, /* everything is refused: trials, one at a time; discards nothing */
-    DISPATCH_PAUSED   /* an operator's word */
+    DISPATCH_PAUSED   /* by an operator */
 };
 
 #define DISPATCH_KINDS 8  /* shown at most */
 #define DISPATCH_NOTES 10 /* documents shown at most */
 
-/* How the endpoint, or one kind, stands. */
+/* The state of the endpoint or of one kind. */
 struct dispatch_scope {
     enum dispatch_state state;
     char why[200]; /* the last fault; "" when running */
@@ -60,7 +60,7 @@ struct dispatch_status {
     struct dispatch_scope endpoint;
     char next[300]; /* what an operator can do; "": what dispatch_next_text says */
     unsigned limit, in_flight, overdue;
-    unsigned troubled, sought; /* documents that travel alone; that are searched */
+    unsigned troubled, sought; /* documents that travel alone; that are searched for */
     size_t kind_count, note_count;
     /* the lists, last: mostly there is nothing in them to be copied */
     struct dispatch_kind kinds[DISPATCH_KINDS]; /* those that are not running */
@@ -70,7 +70,7 @@ struct dispatch_status {
 /* Where one pending document is. */
 struct dispatch_place {
     const char *what; /* a word of dispatch_look; static storage */
-    char why[160];    /* the last thing said of it; "": nothing, or it is none of the first */
+    char why[160];    /* the last thing said of it; "": nothing, or it is not among the first */
     int64_t next_us;  /* wall clock: it is not sent before; 0: it may be sent */
     unsigned attempts;
 };
@@ -99,9 +99,9 @@ void dispatch_pause(struct dispatch *d);
 void dispatch_resume(struct dispatch *d);
 /** dispatch_reload(d): Have the sink read its keys again, and try at once what is not running. */
 void dispatch_reload(struct dispatch *d);
-/** dispatch_adopt(d): The destination is the one that is meant, whatever holds delivery. */
+/** dispatch_adopt(d): An operator adopts the destination: end the hold. */
 void dispatch_adopt(struct dispatch *d);
-/** dispatch_status(d, s): A copy of how it stands.  Any thread. */
+/** dispatch_status(d, s): A copy of the current state.  Any thread. */
 void dispatch_status(struct dispatch *d, struct dispatch_status *s);
 /**
  * dispatch_look(d, document, told, arg):

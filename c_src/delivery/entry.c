@@ -2,9 +2,9 @@
  * entry.c - what delivery remembers of one pending document, and the containers for it.
  *
  * Entries come from slabs and go back to a list of spare ones, so nothing is allocated for a
- * document once as many as there ever were at once have been made.  Their table is an array of
- * buckets by the low bits of the document's number: numbers are given in order, so neighbours in
- * time are in different buckets.  How many there may be is bounded by whoever adds.
+ * document unless more are held at once than ever before.  Their table is an array of buckets by
+ * the low bits of the document's number: numbers are given in order, so neighbours in time are in
+ * different buckets.  The caller bounds their number.
  *
  * Runs on the delivery thread only.
  */

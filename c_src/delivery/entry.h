@@ -20,7 +20,7 @@ enum entry_mark { ENTRY_KIND, ENTRY_ENDPOINT, ENTRY_MARKS };
 struct entry {
     struct entry *prev, *next;     /* in its list */
     struct entry *next_known;      /* in its bucket */
-    struct settlement *settlement; /* while in a call: its verdict-to-be, owned; else NULL */
+    struct settlement *settlement; /* while in a call: for its verdict, owned; else NULL */
     uint64_t document;             /* its number: what it is known by */
     uint64_t no, then_no; /* of its pending record; of another one seen meanwhile, 0: none */
     uint64_t revision;    /* of the version last sent; 0: none yet */
@@ -33,8 +33,8 @@ struct entry {
     uint16_t kind;               /* its slot */
 };
 
-/** entry_follow(e): Its record is gone: on to the one a newer version may have, that was seen or
- * that took its place in the live lane.  False: nowhere else. */
+/** entry_follow(e): Its record is gone: go on to that of a newer version, if one was seen or took
+ * its place in the live lane.  False: there is none. */
 bool entry_follow(struct entry *e);
 
 /* A list through prev and next; zero-initialised is empty. */
@@ -47,7 +47,7 @@ void entries_append(struct entries *l, struct entry *e);
 void entries_remove(struct entries *l, struct entry *e);
 /** entries_pop(l): Take out the first; NULL: there is none. */
 struct entry *entries_pop(struct entries *l);
-/** entries_move(to, from): All of ${from} to the end of ${to}. */
+/** entries_move(to, from): Move all of ${from} to the end of ${to}. */
 void entries_move(struct entries *to, struct entries *from);
 
 /* A growing array, kept as a binary heap: the entry due first is items[0]; of those due at the same

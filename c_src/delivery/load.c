@@ -63,8 +63,8 @@ static void bury_unsent(struct delivery *d, struct entry *e, const struct pendin
     delivery_hand_over(d, &one, s);
 }
 
-/* Whether ${document} may go to the sink.  One that a store of before 0.1.1 or a bad disk holds may
- * be such that no call can carry it; it must not end the process, nor hold up the others. */
+/* Whether ${document} may go to the sink.  A store from before 0.1.1, or a bad disk, may hold one
+ * that no call can carry; it must neither abort the process nor delay the others. */
 static bool is_let_out(struct delivery *d, struct entry *e, const struct pending *document)
 {
     struct fault fault;
@@ -84,10 +84,10 @@ void load_meet_newer(struct delivery *d, struct entry *e)
     e->revision = 0;
     free(e->why);
     e->why = NULL;
-    trouble_hear(&e->trouble, TROUBLE_NEWER, &evidence); /* nobody dies of that */
+    trouble_hear(&e->trouble, TROUBLE_NEWER, &evidence); /* never fatal */
 }
 
-/* Read the version of ${e}, which is in no list, that is pending now.  False: ${e} is elsewhere. */
+/* Read the pending version of ${e}, which is in no list.  False: ${e} was put elsewhere. */
 static bool read_again(struct delivery *d, struct entry *e, struct pending *document)
 {
     enum err err = outbox_get(d->cursors.reader, e->no, document);
@@ -176,7 +176,7 @@ static struct entry *know(struct delivery *d, struct kind_slot *k, const struct 
     e->attempts = document->attempts;
     evidence.now++; /* what was found bad before is no excuse */
     if (document->attempts > 0 || document->origin == ORIGIN_HEALED)
-        trouble_hear(&e->trouble, TROUBLE_SOUGHT, &evidence); /* nobody dies of that */
+        trouble_hear(&e->trouble, TROUBLE_SOUGHT, &evidence); /* never fatal */
     if (document->attempts > 0 && left_us > 0 && left_us <= 1000 * d->options.backoff_max_ms)
         e->due_us = d->now_us + left_us;
     return e;
@@ -223,7 +223,7 @@ static struct entry *scan(struct delivery *d, enum cursor which, struct pending 
     return NULL;
 }
 
-/* A call is of one lane, so that no change of a user's rides in a large call of a sweep's. */
+/* A call serves one lane, so that a user's change never waits in a large call of a sweep. */
 static bool is_of_call(const struct call *c, enum cursor which)
 {
     bool is_bulk = which == CURSOR_BULK;
@@ -261,7 +261,7 @@ struct call *load_plain(struct delivery *d, size_t max, enum cursor first)
         if (c->entries.count == 0)
             c->is_bulk = e->no < LANE_LIVE;
         if (e->trouble.state != TROUBLE_NONE) {
-            delivery_trouble(d, e, d->now_us); /* a newer version of one that was ill */
+            delivery_trouble(d, e, d->now_us); /* a newer version of one that was in trouble */
         } else if (!put(c, e, &document)) {
             delivery_postpone(d, e, d->now_us);
             break;
@@ -322,7 +322,7 @@ struct call *load_troubled(struct delivery *d, struct kind_slot *k)
             continue;
         }
         if (ready && e->trouble.state == TROUBLE_REFUSED && delivery_may_control(d)) {
-            /* it waits for a witness, and nobody came */
+            /* it waits for a witness, and none came */
             ready = false;
             if (delivery_is_control_free(d))
                 c = load_control(d, k);
@@ -388,7 +388,7 @@ static struct entry *take_skipped(struct delivery *d, struct kind_slot *k)
     return e != NULL ? e : take_from(d, k, &k->skipped[0]);
 }
 
-/* The newest of all, if it is clean: the first in line are likely to be ill like their neighbours.
+/* The newest of all, if it is clean: the first ones are likely to fail as their neighbours did.
  */
 struct call *load_newest(struct delivery *d)
 {
@@ -429,13 +429,13 @@ struct call *load_kind_trial(struct delivery *d, struct kind_slot *k)
     return c;
 }
 
-/* One of a group whose culprit nobody could look for yet, alone. */
+/* One document, alone, of a group that could not be searched yet. */
 static struct call *load_one_of_group(struct delivery *d)
 {
     struct entry *e = search_take_one(&d->search);
     struct evidence evidence = delivery_evidence(d, &d->kinds[e->kind]);
 
-    trouble_hear(&e->trouble, TROUBLE_SOUGHT, &evidence); /* nobody dies of that */
+    trouble_hear(&e->trouble, TROUBLE_SOUGHT, &evidence); /* never fatal */
     return load_alone(d, e);
 }
 
@@ -470,8 +470,7 @@ struct call *load_control(struct delivery *d, struct kind_slot *k)
 
 /* ---- the search ---------------------------------------------------------------------- */
 
-/* Nothing was accepted since the first group's fault was heard: the control is asked, or a
- * document. */
+/* Nothing was accepted since the first group's fault was heard: send a control, or a document. */
 static struct call *ask_for_group(struct delivery *d)
 {
     struct group *g = d->search.first;
@@ -490,7 +489,7 @@ static struct call *ask_for_group(struct delivery *d)
     return load_one_of_group(d);
 }
 
-/* The half that is next.  What is pending no more is left out; what does not fit stays. */
+/* The half that is next.  What is no longer pending is left out; what does not fit stays. */
 static struct call *load_half(struct delivery *d)
 {
     struct call *c = call_new(d, CALL_SEARCH);

@@ -1,15 +1,14 @@
 /*
  * pace.c - how many calls at once.
  *
- * The happy path: the limit starts at its floor.  Once in each mean round-trip time it
- * is judged: one more call if the limit was reached, nobody pushed back and the
- * answers came no later than usual; a tenth fewer if somebody pushed back or the
- * answers to a full house came 2.5 standard deviations later than usual.  The numbers are those
- * of Vector's adaptive request concurrency (vectordotdev/vector,
- * src/sinks/util/adaptive_concurrency), whose scenarios are in pace_test.c.
+ * The happy path: the limit starts at its floor.  Once in each mean round-trip time it is judged:
+ * one more call if the limit was reached, the endpoint did not push back, and answers came no
+ * later than usual; a tenth fewer if it pushed back, or if answers at the limit came 2.5 standard
+ * deviations later than usual.  The numbers are those of Vector's adaptive request concurrency
+ * (vectordotdev/vector, src/sinks/util/adaptive_concurrency), whose scenarios are in pace_test.c.
  *
- * What can go wrong: a call is not answered.  Once it is overdue (half a second, or eight times the
- * mean) it takes no slot any more: that is delivery's to count.
+ * What can go wrong: a call is not answered.  Once it is overdue (half a second, or eight times
+ * the mean) it takes no slot any more: delivery counts those.
  *
  * Pure: no clock, no thread, no I/O.  A struct pace belongs to one thread.
  */

@@ -8,8 +8,8 @@
 #include "ground/base.h"
 
 /*
- * No clock, no thread, no I/O: whoever uses it says what time it is and what came of each call.
- * Times are microseconds of any clock that only rises.
+ * No clock, no thread, no I/O: the caller says what time it is and how each call ended.  Times are
+ * microseconds of any clock that only rises.
  */
 
 #define PACE_FLOOR 4 /* the limit never falls below this, or the largest that is allowed */
@@ -34,18 +34,19 @@ void pace_init(struct pace *p, const struct pace_options *options);
 /** pace_sent(p, in_flight): A call goes out; ${in_flight} counts it already. */
 void pace_sent(struct pace *p, unsigned in_flight);
 
-/** pace_done(p, now_us, rtt_us, is_timely): A call was answered well after ${rtt_us}; timely: that
+/** pace_done(p, now_us, rtt_us, is_timely): A call succeeded after ${rtt_us}; timely: that
  * time says something about the endpoint. */
 void pace_done(struct pace *p, int64_t now_us, int64_t rtt_us, bool is_timely);
 
 /** pace_pushed(p, now_us): The endpoint asked for patience. */
 void pace_pushed(struct pace *p, int64_t now_us);
 
-/** pace_calls_a_second(p): What the limit lets out, answered as fast as lately; 0: not known yet.
+/** pace_calls_a_second(p): The rate that the limit allows at the recent round-trip time; 0: not
+ * known yet.
  */
 uint64_t pace_calls_a_second(const struct pace *p);
 
-/** pace_overdue_us(p): After so long a call that was not answered counts no more. */
+/** pace_overdue_us(p): How long after sending an unanswered call stops counting. */
 int64_t pace_overdue_us(const struct pace *p);
 
 /** pace_backoff_ms(options, failures, random): 1 to min(max, min * 2^(failures-1)), full jitter. */

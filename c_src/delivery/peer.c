@@ -1,17 +1,18 @@
 /*
- * peer.c - who the other side is, and when it is asked again.
+ * peer.c - which deployment is on the other side, and when it is asked again.
  *
- * The happy path: it is asked by the sink at the start, and says that it is the one of before
- * (whom.c).  Once a minute, while something is delivered, the store records a number that was never
- * used; the next call raises the mark to it, and its answer says that it stands there.
+ * The happy path: the sink asks it at the start, and it says that it is the same as before
+ * (whom.c).  Once a minute, while something is delivered, the store records a number that was
+ * never used; the next call raises the mark to it, and its answer confirms that.
  *
- * What can go wrong: the deployment is wiped, put back to an older state, or another one answers
+ * What can go wrong: the deployment is wiped, restored to an older state, or another one answers
  * under its name.  Answers show it: another deployment or a lower mark (the sink asks at once), a
  * document that was confirmed is inserted, something newer stands than was ever sent, or the
- * endpoint is well again after a time in which anything may have been done to it (a key that was
+ * endpoint recovers after a time in which anything may have been done to it (a key that was
  * refused, and another that is accepted, is such a time).  The latter have the sink ask attach at
- * most once a minute.  What follows is recorded before anything is concluded: what was confirmed is
- * doubtful, and a new number is asked for at once, since only what is confirmed under it is not.
+ * most once a minute.  What follows is recorded before anything is concluded: what was confirmed
+ * is doubtful, and a new number is asked for at once, since only what is confirmed under that
+ * number is certain.
  *
  * Runs on the delivery thread only.
  */
@@ -23,7 +24,7 @@
 
 #define EVERY_US 60000000
 #define HELD_US  5000000
-#define AGAIN_US 1000000 /* a change that the store did not take is told once more */
+#define AGAIN_US 1000000 /* a change that the store did not take is sent to it once more */
 
 static void set_us(struct peer *p)
 {
@@ -127,7 +128,7 @@ static void say(const struct peer *p, enum whom w, const struct sink_peer *now)
               is_bad ? "; what was confirmed there is sent again\"" : "");
 }
 
-/* Whether it may be taken for what it is: a new one, only if that is wanted. */
+/* Whether the other side may be accepted: a new one, only if the options allow that. */
 static bool may_take(struct peer *p, enum whom w)
 {
     if (!p->stops || !whom_is_new(w) || p->is_adopted) {
@@ -210,7 +211,7 @@ void peer_step(struct peer *p, const struct peer_step *step)
     tell(p, &now);
     take_known(p);
     if (now.learnt > 0 && strcmp(now.store, p->known.store_id) != 0)
-        now = (struct sink_peer){.mark = -1, .learnt = p->judged}; /* said to whom we were */
+        now = (struct sink_peer){.mark = -1, .learnt = p->judged}; /* to an old id of ours */
     p->sink->us.from = now.mark;
     if (p->is_changing && step->now_us >= p->again_us)
         submit(p, step->now_us);

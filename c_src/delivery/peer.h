@@ -1,4 +1,4 @@
-/* peer.h - who the other side is, and when it is asked again. */
+/* peer.h - which deployment is on the other side, and when it is asked again. */
 
 /* Private to delivery/. */
 
@@ -26,11 +26,11 @@ struct peer {
     struct destination_known known;
     uint64_t revision, judged;        /* of known; of what the sink has learnt */
     bool is_changing;                 /* the store is to record something: what is known is old */
-    int64_t again_us;                 /* when it is told once more */
+    int64_t again_us;                 /* when it is sent once more */
     int64_t insist_us;                /* when a raise that was missed is asked for once more */
     uint64_t raised_at;               /* the ordinal at the last raise */
     enum whom held;                   /* WHOM_UNKNOWN: not */
-    bool is_adopted;                  /* an operator means what was held */
+    bool is_adopted;                  /* an operator adopted what was held */
     struct destination_change change; /* under way */
 };
 
@@ -57,9 +57,9 @@ int64_t peer_next_us(const struct peer *p);
 
 /** peer_holds(p): Whether nothing may be sent before an operator has adopted the destination. */
 bool peer_holds(const struct peer *p);
-/** peer_why(p): Why. */
+/** peer_why(p): The reason for the hold. */
 const char *peer_why(const struct peer *p);
-/** peer_adopt(p): The destination is the one that is meant. */
+/** peer_adopt(p): An operator adopts the destination. */
 void peer_adopt(struct peer *p);
 /** peer_functions(p): Which functions answer: struct sink_peer. */
 int peer_functions(const struct peer *p);

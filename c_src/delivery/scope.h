@@ -13,9 +13,9 @@
 
 /* The one machine for every scope; scope.c has its moves. */
 enum scope_state {
-    SCOPE_RUNNING, /* everybody may send */
-    SCOPE_DOUBTED, /* several failed and nothing passed between: are they all ill themselves? */
-    SCOPE_WAITING, /* found bad, in a passing way: trials, one at a time, by back-off */
+    SCOPE_RUNNING, /* all calls may be sent */
+    SCOPE_DOUBTED, /* several failed, nothing passed between: documents or scope? */
+    SCOPE_WAITING, /* found bad, by transient faults: trials, one at a time, by back-off */
     SCOPE_STOPPED  /* found bad, by refusals: trials, by waits that double to probe_ms */
 };
 
@@ -41,18 +41,18 @@ struct scope {
 /* A failed call, as it concerns one scope. */
 struct scope_fault {
     uint64_t ordinal, heard;       /* of the call; the last one given when its answer came */
-    const struct verdict *verdict; /* is_endpoints: counts at once, whoever was in it */
+    const struct verdict *verdict; /* is_endpoints: counts at once, whatever was in it */
     bool is_another; /* no document was in all the calls that failed since something passed */
     bool is_proof;   /* of a trial: with a control, or a document that had not failed */
 };
 
-/** scope_accepted(s, ordinal): A call brought an acceptance.  True: it is well again. */
+/** scope_accepted(s, ordinal): A call brought an acceptance.  True: it has recovered. */
 bool scope_accepted(struct scope *s, uint64_t ordinal);
 /** scope_failed(s, fault, options, random, now_us): True: it was found bad by this. */
 bool scope_failed(struct scope *s, const struct scope_fault *fault,
                   const struct scope_options *options, uint64_t *random, int64_t now_us);
 
-/** scope_is_bad(s): Found bad, and not well again: nobody but trials. */
+/** scope_is_bad(s): Found bad, and not recovered: only trials are sent. */
 bool scope_is_bad(const struct scope *s);
 /** scope_may_try(s, now_us, is_failed): Whether a trial may go, of a document that has failed? */
 bool scope_may_try(const struct scope *s, int64_t now_us, bool is_failed);
@@ -61,7 +61,7 @@ void scope_try(struct scope *s, uint64_t ordinal);
 /** scope_give_up(s, ordinal, ...): The answer to that trial is overdue: another may go, later. */
 void scope_give_up(struct scope *s, uint64_t ordinal, const struct scope_options *options,
                    uint64_t *random, int64_t now_us);
-/** scope_try_now(s, now_us): An operator's word: the next trial may go at once. */
+/** scope_try_now(s, now_us): For an operator: the next trial may go at once. */
 void scope_try_now(struct scope *s, int64_t now_us);
 /** scope_begin(s, state, why, wall_us): Begin as ${state}, without a wait. */
 void scope_begin(struct scope *s, enum scope_state state, const char *why, int64_t wall_us);

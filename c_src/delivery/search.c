@@ -9,7 +9,7 @@
  * halves are sent one after the other.  One that fails is a group again, at the front.  If both are
  * done it was the size.
  *
- * Pure: no clock, no I/O.  When to split and what to send is delivery's to say.
+ * Pure: no clock, no I/O.  Delivery decides when to split and what to send.
  */
 
 #include "delivery/search.h"

@@ -7,10 +7,10 @@
 
 #include "delivery/entry.h"
 
-/* So long a group waits for the traffic to prove the endpoint, before something is asked for it ...
+/* How long a group waits for traffic to prove the endpoint before a call is made for it ...
  */
 #define SEARCH_FIRST_US 100000
-#define SEARCH_WAIT_US  1000000 /* ... and between two questions */
+#define SEARCH_WAIT_US  1000000 /* ... and between two such calls */
 
 /* Documents whose call failed, or that are half of those. */
 struct group {
@@ -19,7 +19,7 @@ struct group {
     uint64_t heard; /* the last ordinal given when that was heard */
     uint64_t whole; /* of a half: which whole it is of; 0: none */
     bool is_half;   /* to be sent as it is; else it waits for an acceptance after `heard` */
-    int64_t ask_us; /* then something is asked for it */
+    int64_t ask_us; /* when a call is made for it */
 };
 
 /* Zero-initialised is empty. */
@@ -36,7 +36,7 @@ struct search {
 void search_add(struct search *s, struct entries *entries, uint64_t heard, int64_t now_us);
 /** search_again(s, entries, heard, now_us): A half has failed: it goes to the front. */
 void search_again(struct search *s, struct entries *entries, uint64_t heard, int64_t now_us);
-/** search_put_back(s, entries, whole): A half that was not sent, or only in part. */
+/** search_put_back(s, entries, whole): Put back a half that was not sent, or only in part. */
 void search_put_back(struct search *s, struct entries *entries, uint64_t whole);
 /** search_split(s): PRE: the first group is of two or more.  Its halves take its place. */
 void search_split(struct search *s);
@@ -44,7 +44,7 @@ void search_split(struct search *s);
  * Whether there is. */
 bool search_brother_first(struct search *s);
 /** search_take(s, entries): Take out the first group; its documents are moved to ${entries}.
- * What it is a half of. */
+ * Returns the whole that it is a half of. */
 uint64_t search_take(struct search *s, struct entries *entries);
 /** search_take_one(s): Take one document out of the first group. */
 struct entry *search_take_one(struct search *s);

@@ -1,8 +1,9 @@
 /*
- * shown.c - how delivery stands, for people: the log's lines and the status.
+ * shown.c - the state of delivery, for people: log lines and status.
  *
- * A state is shown as what it means for the documents: doubt that lasts a round trip is no news,
- * doubt that lasts, for want of a control and of clean documents, is waiting or stopped.
+ * A state is shown as what it means for the documents: doubt that lasts a round trip is not shown;
+ * doubt that lasts longer, for want of a control and of clean documents, is shown as waiting or
+ * stopped.
  *
  * Runs on the delivery thread only.
  */
@@ -13,7 +14,7 @@
 #include "ground/log.h"
 #include "ground/metrics.h"
 
-#define LOG_EVERY_MS 10000 /* of an endpoint that fails and recovers in turns */
+#define LOG_EVERY_MS 10000 /* for an endpoint that alternately fails and recovers */
 
 /* ---- states, for people -------------------------------------------------------- */
 
@@ -72,7 +73,7 @@ static enum dispatch_state shown_state(const struct scope *s)
 {
     if (is_shown_running(s))
         return DISPATCH_RUNNING;
-    if (s->state == SCOPE_DOUBTED) /* for long, as nobody is there to end the doubt */
+    if (s->state == SCOPE_DOUBTED) /* for long, as nothing ends the doubt */
         return s->last == VERDICT_REFUSED ? DISPATCH_STOPPED : DISPATCH_WAITING;
     return s->state == SCOPE_STOPPED ? DISPATCH_STOPPED : DISPATCH_WAITING;
 }
@@ -105,7 +106,7 @@ static void show_kinds(const struct delivery *d, struct dispatch_status *s)
     }
 }
 
-/* What holds lies over the state of the endpoint, of which nothing new is heard meanwhile. */
+/* A hold overrides the state of the endpoint, of which nothing new is heard meanwhile. */
 static void show_hold(const struct delivery *d, struct dispatch_status *s)
 {
     const char *why = d->options.held_why, *next = d->options.held_next;
@@ -164,7 +165,7 @@ static bool has_changed(struct delivery *d)
     return changed;
 }
 
-/* A kind of the configuration that no document was met of yet is running. */
+/* A configured kind of which no document was met yet counts as running. */
 void delivery_measure(struct delivery *d)
 {
     uint64_t states[METRIC_KINDS_MAX + 1][DISPATCH_PAUSED] = {0};

@@ -1,10 +1,10 @@
 /*
  * spacing.c - when a document was last written, for as long as that matters.
  *
- * A hash table (uthash) of document ids, each with the time before which it
- * must not be written again.  The interval is the same for all in a table (each
- * kind has its own), so entries in the order of their making are also in the order of their expiry;
- * uthash keeps that order, and every use drops what has expired at the front.
+ * A hash table (uthash) of document ids, each with the time before which it must not be written
+ * again.  The interval is the same for all in a table (each kind has its own), so entries in order
+ * of insertion are also in order of expiry; uthash keeps that order, and every use drops expired
+ * entries at the front.
  *
  * Ids are kept as 64-bit hashes (FNV-1a).  Two ids that share one are spaced
  * like a single document: later than they could be, never wrong.
@@ -27,7 +27,7 @@ struct entry {
 struct spacing {
     int64_t interval_us; /* fixed after new */
     struct entry *entries;
-    struct entry *spare; /* to be used again: as many as there ever were at once */
+    struct entry *spare; /* for reuse: as many as there ever were at once */
 };
 
 struct spacing *spacing_new(int64_t interval_us)
@@ -69,7 +69,7 @@ static uint64_t hash_id(struct slice id)
     return h;
 }
 
-/* The table's own hash of a key that is one already. */
+/* The table's hash function: the key is a hash already. */
 static unsigned fold(uint64_t id_hash)
 {
     return (unsigned)(id_hash ^ (id_hash >> 32));

@@ -1,7 +1,7 @@
 /*
- * told.c - what happens to documents, for who looks on (tap.h).
+ * told.c - reports to taps what happens to documents (tap.h).
  *
- * Each function costs a read when nobody does.  Runs on the delivery thread only.
+ * Each function costs one read while no tap is open.  Runs on the delivery thread only.
  */
 
 #include "delivery/delivery_inside.h"

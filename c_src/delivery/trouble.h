@@ -16,7 +16,7 @@
  */
 enum trouble_state {
     TROUBLE_NONE,    /* travels in company */
-    TROUBLE_LONE,    /* travels alone: refused in company, searched for, or ill until lately */
+    TROUBLE_LONE,    /* travels alone: refused in company, searched for, or lately in trouble */
     TROUBLE_REFUSED, /* refused alone, at `heard`: waits for a witness */
     TROUBLE_TRIAL,   /* refused, and a witness came: alone once more */
     TROUBLE_FAILING  /* its outcome was unknown when it was sent alone */
@@ -28,7 +28,7 @@ enum trouble_event {
     TROUBLE_ALONE,       /* refused when sent alone (a control beside it, if any, was done) */
     TROUBLE_WHOLE,       /* sent alone, in a call that can hold several, and that was refused */
     TROUBLE_WITH_OTHERS, /* refused when sent alone, and so was the control beside it */
-    TROUBLE_UNKNOWN,     /* sent alone, and nobody knows */
+    TROUBLE_UNKNOWN,     /* sent alone, and its outcome is unknown */
     TROUBLE_SOUGHT,      /* a search has come down to it */
     TROUBLE_NEWER        /* another version of it is pending */
 };
@@ -53,7 +53,7 @@ void trouble_refresh(struct trouble *t, const struct evidence *e);
 bool trouble_hear(struct trouble *t, enum trouble_event event, const struct evidence *e);
 /** trouble_wait_ms(t, max_ms): The lone wait: 1 s, doubling with each failure alone. */
 int64_t trouble_wait_ms(const struct trouble *t, int64_t max_ms);
-/** trouble_text(s): For people. */
+/** trouble_text(s): Its text for people. */
 const char *trouble_text(enum trouble_state s);
 
 #endif

@@ -1,5 +1,5 @@
 /*
- * whom.c - what it means that the other side says it is somebody (docs/adr/0011).
+ * whom.c - what the identity that the other side reports means (docs/adr/0011).
  *
  * The happy path: the same deployment, and a mark that we asked for.
  *
@@ -8,7 +8,7 @@
  * another deployment: all may be gone.  Higher than we ever asked for: somebody else asked, in our
  * name: this store was restored or copied, and what it knows is old.
  *
- * Functions that do not say who they are leave the address alone to go by.
+ * If the functions report no identity, only the address can be compared.
  *
  * Pure.
  */

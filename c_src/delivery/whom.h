@@ -1,4 +1,4 @@
-/* whom.h - what it means that the other side says it is somebody. */
+/* whom.h - what the identity that the other side reports means. */
 
 /* Private to delivery/. */
 
@@ -10,13 +10,13 @@
 #include "sink/sink.h"
 
 enum whom {
-    WHOM_UNKNOWN,  /* nobody said anything yet */
-    WHOM_SAME,     /* the one of before, as we left it */
+    WHOM_UNKNOWN,  /* no answer yet */
+    WHOM_SAME,     /* the same as before, as we left it */
     WHOM_FIRST,    /* the first one that says who it is */
-    WHOM_RESTORED, /* the one of before, with a lower mark than ours */
-    WHOM_CLEARED,  /* the one of before, without our mark */
-    WHOM_OTHER,    /* another deployment, or the one of before made anew */
-    WHOM_MOVED,    /* another address, and who is there does not say who it is */
+    WHOM_RESTORED, /* the same, with a lower mark than ours */
+    WHOM_CLEARED,  /* the same, without our mark */
+    WHOM_OTHER,    /* another deployment, or the same created again */
+    WHOM_MOVED,    /* another address, which reports no identity */
     WHOM_AHEAD /* a higher mark than we ever asked for: ours is not the only store of this name */
 };
 
