@@ -1,17 +1,18 @@
 /*
  * audit.c - compares what Convex holds with what was confirmed.
  *
- * The happy path: for each kind, portions of checkpoints (read in short rounds of the store thread)
- * and pages of digests are merged in order of the ids (drift).  What differs is only a doubt, since
- * a write may have passed between the two looks: doubts are gathered, looked at again by id
- * (doubts), and what is still different then is a finding.  So live writes never make a false one.
+ * The happy path: for each kind, portions of checkpoints (read in short rounds of the store
+ * thread) and pages of digests are merged in order of the ids (drift).  What differs is only a
+ * doubt, since a write may have happened between the two reads: doubts are collected, checked
+ * again by id (doubts), and what still differs is a finding.  So live writes never cause a false
+ * finding.
  *
- * With repair, an orphan is cleared, and of any other document the checkpoint is doubted, so that
- * its next projection is written whatever stands in Convex.  The store keeps no delivered document:
- * sending again is up to who has the history.
+ * With repair, an orphan is cleared; the checkpoint of any other document is marked as doubtful,
+ * so that its next projection is written whatever Convex holds.  The store keeps no delivered
+ * document: whoever has the history has to send it again.
  *
  * What can go wrong: Convex or the store fails, somebody cancels, the sidecar ends.  In each case
- * the audit stops with what it has, why, and where to go on.
+ * the audit stops, and reports what it has found, why it stopped, and where to go on.
  *
  * Memory is bounded: one portion, two pages, the list of doubts, DRIFT_LINES_MAX findings.
  * Runs on a thread of its own.
@@ -39,27 +40,27 @@
 
 #define PORTION  500 /* checkpoints of one round */
 #define BUSY_MS  10  /* before a full store queue is tried again */
-#define ID_BYTES 511 /* of an id of the store */
+#define ID_BYTES 511 /* the longest id in the store */
 
 struct audit {
     /* fixed after open */
     struct audit_options options;
     pthread_t thread;
-    int wake_fd; /* readable while whatever runs shall end */
+    int wake_fd; /* readable when whatever runs must end */
     /* any thread */
     atomic_uint_fast64_t checked, findings;
     /* under lock */
     pthread_mutex_t lock;
     pthread_cond_t changed;
     bool is_running, is_stopping;
-    struct drift_request request; /* its `after` lies in the next */
+    struct drift_request request; /* its `after` is in the next field */
     char *after;
     audit_done *done;
     audit_looked *looked; /* instead of done: a look at the document `after` */
     void *done_arg;
     const struct kind *kind; /* at present */
     int64_t started_ms;
-    bool is_whole; /* all kinds from the first: the number to come is known */
+    bool is_whole; /* all kinds from the first: the total is known */
     /* of the owner */
     bool is_joined;
 };
@@ -75,7 +76,7 @@ struct portion {
 /* One audit.  Lives on the heap of the audit's thread. */
 struct run {
     struct audit *a;
-    struct digests *pages, *looks; /* two, since a page is in use while doubts are asked for */
+    struct digests *pages, *looks; /* two, since a page is in use while doubts are read */
     const struct kind *kind;
     struct drift_merge merge;
     struct portion portion;
@@ -163,7 +164,7 @@ static bool has_prefix(struct slice id, const char *prefix)
     return id.len > strlen(prefix) && id.len <= ID_BYTES && slice_starts(id, slice_str(prefix));
 }
 
-/* False: the doubts are as many as can be; they have to be settled first. */
+/* False: the list of doubts is full; they must be settled first. */
 static bool take_pair(struct run *u, const struct drift_ours *o, const struct drift_theirs *t)
 {
     struct slice id = o ? o->id : t->id;
@@ -318,7 +319,7 @@ static void run_audit(struct audit *a, const struct drift_request *q)
     if (e == ERR_OK)
         e = audit_kinds(u, q);
     finish(u, e);
-    /* Idle before the answer, so that who has it may start the next one. */
+    /* Idle before the answer, so that its receiver may start the next one. */
     pthread_mutex_lock(&a->lock);
     a->is_running = false;
     audit_done *done = a->done;

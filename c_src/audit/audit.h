@@ -19,7 +19,7 @@ struct audit_options {
 /** Called once an audit, on the audit's thread; ${report} is borrowed. */
 typedef void audit_done(void *arg, const struct drift_report *report);
 
-/** What stands there; ${theirs} NULL: nothing, or, with a ${fault}->why, nobody knows.  Borrowed.
+/** What Convex holds; ${theirs} NULL: nothing, or, with a ${fault}->why, it is unknown.  Borrowed.
  */
 typedef void audit_looked(void *arg, const struct drift_theirs *theirs, const struct fault *fault);
 
@@ -31,21 +31,21 @@ struct audit *audit_open(const struct audit_options *options);
  * for a sink that cannot be read back.  Any thread; they never wait.
  *
  * audit_start(a, request, done, arg, fault):
- * Begin an audit; ${done} is called at its end, whatever comes between.  ERR_BUSY: one is running;
+ * Begin an audit; ${done} is called at its end, however it ends.  ERR_BUSY: one is running;
  * ERR_DRAINING after audit_stop; ERR_INVALID: there is nothing to read back, ${fault} says so.
  */
 enum err audit_start(void *a, const struct drift_request *request, audit_done *done, void *arg,
                      struct fault *fault) MUST_CHECK;
 /**
  * audit_look(a, kind, id, looked, arg, fault):
- * Ask what stands in Convex of the document ${id}; ${looked} is called once, on the audit's thread.
+ * Ask what Convex holds of the document ${id}; ${looked} is called once, on the audit's thread.
  * Errors as of audit_start; one audit or look at a time.
  */
 enum err audit_look(void *a, const struct kind *kind, struct slice id, audit_looked *looked,
                     void *arg, struct fault *fault) MUST_CHECK;
-/** audit_cancel(a): End the one that runs, after the step it is at.  False: none does. */
+/** audit_cancel(a): End the running audit after its current step.  False: none is running. */
 bool audit_cancel(void *a);
-/** audit_progress(a, p): How far it is. */
+/** audit_progress(a, p): Its progress. */
 void audit_progress(void *a, struct drift_progress *p);
 
 /** audit_stop(a): Cancel, wait for the end of it, end the thread.  Before the outbox is stopped. */

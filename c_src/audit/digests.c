@@ -1,19 +1,20 @@
 /*
- * digests.c - what stands in Convex, page by page.
+ * digests.c - reads what Convex holds, page by page.
  *
  * The happy path: the question becomes the JSON of one /api/query call, the answer comes back as a
  * term (jansson, then term_check like anything from outside), and each digest in it is read field
  * by field into the form the merge takes.
  *
  * What can go wrong:
- *   a passing fault    asked again: doubling waits, TRIES times; Retry-After is honoured
+ *   a transient fault  asked again: doubling waits, TRIES times; Retry-After is honoured
  *   401                the key file is read again, once a question
- *   a limit of Convex  the page was too much for one function (bytes, time): half as many are asked
- *                      for, down to one; as pages pass they grow, short of what failed
+ *   a limit of Convex  the page was too large for one function (bytes, time): half as many are
+ *                      asked for, down to one; as pages pass they grow, short of what failed
  *   anything else      ERR_SINK with a sentence: no such function, no key, an answer of another
  *                      shape, a page that does not advance
  *   woken              ERR_CLOSED; a call under way ends with the handle
- * What a digest lacks or has of another type is an answer of another shape: nothing is guessed.
+ * A digest with a missing member, or one of another type, is an answer of another shape: nothing is
+ * guessed.
  *
  * Runs on the thread that opened it, with an http handle of its own.
  */
@@ -39,7 +40,7 @@
 #define TRIES          10
 #define WAIT_MIN_MS    100
 #define WAIT_MAX_MS    8000
-#define ANSWER_BYTES   4194304            /* a page with the longest ids is far below */
+#define ANSWER_BYTES   4194304            /* a page with the longest ids is much smaller */
 #define SEQ_MAX        9007199254740992.0 /* 2^53: a number of Convex is exact up to here */
 #define SECONDS_DIGITS 12
 #define NANOS_DIGITS   9
@@ -49,11 +50,11 @@ struct digests {
     const struct digests_options *options;
     struct http *http;
     /* of all questions so far */
-    size_t limit, failed; /* documents of a page: now, and the fewest that were too many */
+    size_t limit, failed; /* documents in a page: now, and the fewest that were too many */
     /* of the question under way */
     bool is_answered, has_value;
     struct verdict verdict;
-    struct fault shape; /* why the answer is none of ours */
+    struct fault shape; /* why the answer is invalid */
     bool was_unauthorized;
     struct buf value; /* the answer as a term */
     size_t item_count;
@@ -105,7 +106,7 @@ void digests_close(struct digests *d)
 
 /* ---- the question --------------------------------------------------------------------------- */
 
-/* False: a text is not UTF-8, so no document of Convex can be meant. */
+/* False: a text is not UTF-8, so Convex cannot hold such a document. */
 static bool put_ask(struct buf *b, const char *query, const struct digests_ask *ask, size_t limit)
 {
     bool good = true;
@@ -176,7 +177,7 @@ static int64_t read_instant(struct slice text)
     return seconds * 1000000 + (nanos + 999) / 1000;
 }
 
-/* What the writer called its hash; one that is none of ours makes the row not intact. */
+/* What the writer called its hash; an invalid one makes the row not intact. */
 static bool read_content_hash(term t, struct drift_theirs *item)
 {
     if (t == NULL)
@@ -312,8 +313,8 @@ static bool is_passing(struct digests *d, int64_t *wait_ms, bool *key_was_read)
 }
 
 /*
- * Whether Convex ended the function because of how much it read, answered or took.  Where it hides
- * its words (REDACT_LOGS_TO_CLIENT) that may be why; all of its errors begin alike then.
+ * Whether Convex ended the function because of how much it read, answered or took.  If it hides
+ * its messages (REDACT_LOGS_TO_CLIENT), that may be the reason: then all its errors begin alike.
  */
 static bool is_too_much(const struct verdict *v)
 {
@@ -348,7 +349,7 @@ static enum err ask_until_answered(struct digests *d, struct slice body)
 
 /* ---- pages that are too much ---------------------------------------------------------------- */
 
-/* A page of ${count} was too much; false: there is no smaller one. */
+/* A page of ${count} was too large; false: there is no smaller one. */
 static bool shrink(struct digests *d, size_t count)
 {
     if (count < 2)

@@ -1,4 +1,4 @@
-/* digests.h - what stands in Convex: pages of runtime:listDigests, asked for and checked. */
+/* digests.h - reads what Convex holds: pages of runtime:listDigests, requested and checked. */
 
 /* Private to audit/. */
 
@@ -18,11 +18,11 @@ struct digests_options {
     const char *query;          /* "runtime:listDigests" */
     const char *admin_key;      /* NULL: from admin_key_file, or none */
     const char *admin_key_file; /* read at open, and after a 401 */
-    int tries;                  /* of a question with a passing fault; 0: for about a minute */
-    int wake_fd;                /* readable: whatever is waited for is given up */
+    int tries;                  /* of a question with a transient fault; 0: for about a minute */
+    int wake_fd;                /* readable: every wait is given up */
 };
 
-/* A question: a page behind ${after}, or, with ids, these documents and no others. */
+/* A question: a page after ${after}, or, with ids, these documents and no others. */
 struct digests_ask {
     const char *kind;
     struct slice after;
@@ -34,7 +34,7 @@ struct digests_ask {
 struct digests_page {
     const struct drift_theirs *items;
     size_t count;
-    bool is_last;      /* nothing stands behind these; else ask again behind ${next} */
+    bool is_last;      /* nothing comes after these; otherwise ask again after ${next} */
     struct slice next; /* with ids: those up to this one are answered */
 };
 
@@ -42,12 +42,12 @@ struct digests_page {
  */
 enum err digests_open(const struct digests_options *options, struct digests **d,
                       struct fault *fault) MUST_CHECK;
-/** digests_close(d): Whatever is under way is given up.  NULL is harmless. */
+/** digests_close(d): A call under way is given up.  NULL is harmless. */
 void digests_close(struct digests *d);
 
 /**
  * digests_get(d, ask, page, fault):
- * Ask Convex and wait for the answer; passing faults are waited out for about a minute.  ERR_SINK:
+ * Ask Convex and wait for the answer; transient faults are retried for about a minute.  ERR_SINK:
  * it does not answer, or not with digests; ${fault}->why says so.  ERR_CLOSED: woken.
  */
 enum err digests_get(struct digests *d, const struct digests_ask *ask, struct digests_page *page,

@@ -1,15 +1,15 @@
 /*
- * doubts.c - the second look.
+ * doubts.c - the second check of documents that seemed to differ.
  *
- * The happy path: what differed in the merge is looked at again, by id, many at once: the
- * checkpoint, then Convex, then the checkpoint once more.  When nothing moved meanwhile
- * (drift_is_still), what Convex said is the last word, and the difference, if there is one, a
- * finding.  With repair it is mended in the very round that confirms it.
+ * The happy path: what differed in the merge is checked again, by id, many at once: the
+ * checkpoint, then Convex, then the checkpoint once more.  If nothing changed meanwhile
+ * (drift_is_still), the answer of Convex counts, and a difference is a finding.  With repair it is
+ * mended in the round that confirms it.
  *
  * What can go wrong:
- *   on its way            looked at again after growing waits, PATIENCE_MS an audit in all; then it
+ *   on its way            checked again after growing waits, PATIENCE_MS an audit in all; then it
  *                         is counted as unsettled and not judged: it is being written anyway
- *   a damaged record      likewise: nobody knows its state
+ *   a damaged record      likewise: its state is unknown
  *   Convex, the store     the error goes up; what is not judged stays in the list
  *   a time nobody's clock says   a row projected days ahead cannot be ordered behind: named, not
  *                         repaired
@@ -25,13 +25,13 @@
 #include "outbox/outbox.h"
 #include "projection/projection.h"
 
-#define DOUBTS      1000        /* documents gathered for a second look */
-#define TRIES       8           /* looks at one that is on its way */
+#define DOUBTS      1000        /* documents collected for a second check */
+#define TRIES       8           /* checks of one that is on its way */
 #define WAIT_MS     25          /* before the second of them; doubles */
 #define PATIENCE_MS 60000       /* of waiting in one audit */
 #define BUSY_MS     10          /* before a full store queue is tried again */
 #define ID_BYTES    511         /* of an id of the store */
-#define AHEAD_US    86400000000 /* a projected_at beyond this from now is no clock's */
+#define AHEAD_US    86400000000 /* a projected_at further ahead than this is not from a clock */
 
 struct doubt {
     char *id;
@@ -56,7 +56,7 @@ struct doubts {
     const struct kind *kind;
     struct doubt list[DOUBTS];
     size_t count, batch_to; /* the batch under way is list[0 .. batch_to) */
-    struct buf safe;        /* all up to this id is judged */
+    struct buf safe;        /* all up to this id are judged */
     uint64_t safe_checked;  /* that many */
     int64_t patience_ms;
     struct fault *fault;
@@ -98,7 +98,7 @@ void doubts_begin(struct doubts *u, const struct kind *kind)
 
 static void set_safe(struct doubts *u, struct slice id, uint64_t checked)
 {
-    if (!json_is_utf8(id)) /* Convex could not be asked for what comes after it */
+    if (!json_is_utf8(id)) /* Convex could not be asked for what comes after such an id */
         return;
     u->safe_checked = checked;
     u->safe.len = 0;
@@ -143,7 +143,7 @@ struct drift_ours doubts_ours(const struct checkpoint *cp)
     return o;
 }
 
-/* One whose record is, or was, damaged is in a state nobody knows: it is not judged, the others
+/* A document whose record is, or was, damaged is in an unknown state: it is not judged, the others
  * are. (A store that failed ends the round whatever is returned here.) */
 static enum err load(struct round *r, const struct doubt *d, struct drift_ours *o)
 {
@@ -169,14 +169,16 @@ static enum err work_before(void *arg, struct round *r)
     return e;
 }
 
-/* An orphan goes; what should stand there is written by its next projection, whatever stands. */
+/* An orphan is removed; any other document is written by its next projection, whatever Convex
+ * holds. */
 static enum err mend(struct doubts *u, struct round *r, struct doubt *d)
 {
     int64_t above_us = d->has_theirs ? d->theirs.projected_at_us : 0;
 
     if (d->finding == DRIFT_NONE || !u->repair || d->id_len == 0 || d->id_len > ID_BYTES)
         return ERR_OK;
-    /* A version can only be ordered behind what a clock might say; beyond, somebody typed it. */
+    /* A version can only be ordered after a time that a clock can show; a later one was typed in.
+     */
     if (above_us > round_now_us(r) + AHEAD_US)
         return ERR_OK;
     enum err e = d->finding == DRIFT_ORPHANED
@@ -186,7 +188,7 @@ static enum err mend(struct doubts *u, struct round *r, struct doubt *d)
     return e == ERR_INVALID ? ERR_OK : e; /* it cannot be removed: it stays a finding */
 }
 
-/* Nothing moved since work_before: what Convex said between is the last word. */
+/* Nothing changed since work_before: what Convex said in between counts. */
 static enum err work_confirm(void *arg, struct round *r)
 {
     struct doubts *u = arg;
@@ -208,7 +210,8 @@ static enum err work_confirm(void *arg, struct round *r)
     return e;
 }
 
-/* Take what Convex says of the asked documents ids[from..); the index behind the last answered. */
+/* Take what Convex says of the asked documents ids[from..); the index after the last one answered.
+ */
 static enum err take_answers(struct doubts *u, struct doubt **asked, size_t from, size_t count,
                              const struct digests_page *page, size_t *answered)
 {
@@ -245,7 +248,7 @@ static enum err ask_batch(struct doubts *u)
         d->is_asked = !d->is_settled && !d->before.is_pending;
         if (d->is_asked)
             d->has_theirs = false;
-        if (d->is_asked && json_is_utf8(doubt_id(d))) { /* any other cannot stand in Convex */
+        if (d->is_asked && json_is_utf8(doubt_id(d))) { /* Convex cannot hold any other */
             asked[count] = d;
             ids[count++] = doubt_id(d);
         }
@@ -272,7 +275,7 @@ static size_t count_open(const struct doubts *u)
     return open;
 }
 
-/* Put what the committed round has confirmed into the report, when it is a finding. */
+/* Put what the committed round has confirmed into the report, if it is a finding. */
 static void note(struct doubts *u, struct doubt *d, struct drift_report *report)
 {
     bool stands = d->has_theirs && !d->theirs.is_removed;
@@ -291,7 +294,7 @@ static void note(struct doubts *u, struct doubt *d, struct drift_report *report)
                                                .is_repaired = d->is_repaired});
 }
 
-/* A look at the store; a full queue is waited out. */
+/* Read the store; wait while its queue is full. */
 static enum err look(struct doubts *u, look_work *work)
 {
     enum err e;
@@ -302,7 +305,7 @@ static enum err look(struct doubts *u, look_work *work)
     return e;
 }
 
-/* The three looks at those of the batch that are not settled. */
+/* The three reads for those of the batch that are not settled. */
 static enum err look_once(struct doubts *u, struct drift_report *report)
 {
     enum err e = look(u, work_before);
@@ -317,7 +320,7 @@ static enum err look_once(struct doubts *u, struct drift_report *report)
     return e;
 }
 
-/* Look until all of the batch is settled, or it has been waited for long enough. */
+/* Check until all of the batch is settled, or the patience is used up. */
 static enum err look_at_batch(struct doubts *u, struct drift_report *report)
 {
     int64_t wait_ms = WAIT_MS;

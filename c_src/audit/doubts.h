@@ -1,4 +1,5 @@
-/* doubts.h - documents whose two sides differ, or did a moment ago: the second look of an audit. */
+/* doubts.h - documents whose two sides differ, or did a moment ago: the second check of an audit.
+ */
 
 /* Private to audit/. */
 
@@ -32,13 +33,13 @@ void doubts_begin(struct doubts *d, const struct kind *kind);
 bool doubts_add(struct doubts *d, struct slice id, struct slice before, uint64_t checked);
 /**
  * doubts_settle(d, report, fault):
- * Look at all of them again, by id, until each is judged or has been on its way for too long, and
+ * Check all of them again, by id, until each is judged or has been on its way for too long, and
  * put the findings into ${report}.  ERR_CLOSED: woken, or the list of a repair is full; any other
  * error: Convex or the store failed.  ${fault}->why is a sentence; the rest stays in the list.
  */
 enum err doubts_settle(struct doubts *d, struct drift_report *report,
                        struct fault *fault) MUST_CHECK;
-/** doubts_safe(d, id, checked): Whether some are not judged; then all up to ${id}, ${checked}, are.
+/** doubts_safe(d, id, checked): Whether some are not judged; then all ${checked} up to ${id} are.
  */
 bool doubts_safe(const struct doubts *d, struct slice *id, uint64_t *checked);
 

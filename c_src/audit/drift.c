@@ -1,13 +1,13 @@
 /*
  * drift.c - what an audit finds.
  *
- * The happy path: checkpoints and what stands in Convex come as two streams in byte order of the
- * document ids; drift_next walks both like the teeth of a zip, and drift_judge says of each id what
- * is wrong: nearly always nothing.
+ * The happy path: checkpoints and what Convex holds come as two streams in byte order of the
+ * document ids; drift_next merges them, and drift_judge says for each id what is wrong: nearly
+ * always nothing.
  *
- * Nothing can go wrong here: no I/O, no clock, no store.  Portions that are not in order make
- * pairs that are none; the audit looks at every finding a second time, by id, before it believes
- * it, so a wrong order costs time and never a false alarm.
+ * Nothing can go wrong here: no I/O, no clock, no store.  Portions that are out of order make
+ * wrong pairs; the audit checks every finding a second time, by id, before it reports it, so a
+ * wrong order costs time and never causes a false finding.
  *
  * Any thread.
  */
@@ -41,7 +41,7 @@ static enum drift judge_pair(const struct drift_ours *ours, const struct drift_t
         return theirs->seq < ours->seq ? DRIFT_STALE : DRIFT_AHEAD;
     if (memcmp(said, ours->hash, sizeof ours->hash) == 0)
         return DRIFT_NONE;
-    /* Two versions may share a seq: the time of projection tells the older one. */
+    /* Two versions may share a seq: the time of projection tells which is older. */
     return theirs->projected_at_us > 0 && theirs->projected_at_us < ours->projected_at_us
                ? DRIFT_STALE
                : DRIFT_ALTERED;
@@ -56,7 +56,8 @@ enum drift drift_judge(const struct drift_ours *ours, const struct drift_theirs 
         return delivered ? DRIFT_MISSING : DRIFT_NONE;
     if (delivered)
         return judge_pair(ours, theirs);
-    /* Nothing confirmed: on its way, or accounted for as a dead letter; else it should be gone. */
+    /* Nothing confirmed: on its way, or known as a dead letter; otherwise it should not be there.
+     */
     return ours != NULL && (ours->is_pending || ours->is_dead) ? DRIFT_NONE : DRIFT_ORPHANED;
 }
 

@@ -7,12 +7,12 @@
 
 /* In the order in which a pair is tested; docs/REBUILD.md, "Drift", says what to do. */
 #define DRIFT_LIST(X)                                                                              \
-    X(DRIFT_NONE, "none")         /* Convex holds what was confirmed, or nobody can say yet */     \
-    X(DRIFT_MISSING, "missing")   /* confirmed once, not there any more */                         \
-    X(DRIFT_STALE, "stale")       /* an older version stands there */                              \
+    X(DRIFT_NONE, "none")         /* Convex holds what was confirmed, or it is not known yet */    \
+    X(DRIFT_MISSING, "missing")   /* confirmed, and no longer in Convex */                         \
+    X(DRIFT_STALE, "stale")       /* Convex holds an older version */                              \
     X(DRIFT_AHEAD, "ahead")       /* a higher seq than was ever confirmed */                       \
-    X(DRIFT_ALTERED, "altered")   /* edited: it is not what its hash says, or not ours */          \
-    X(DRIFT_ORPHANED, "orphaned") /* it stands there and the store does not know it */
+    X(DRIFT_ALTERED, "altered")   /* edited: it does not match its hash, or it is not ours */      \
+    X(DRIFT_ORPHANED, "orphaned") /* Convex holds it, and the store does not know it */
 
 enum drift {
 #define X(name, text) name,
@@ -40,10 +40,10 @@ struct drift_theirs {
     struct slice id;
     bool is_removed; /* a tombstone: no document */
     bool is_intact;  /* the row's own columns (owner, order) follow from the document */
-    bool has_hash;   /* the writer said one */
-    int64_t seq, projected_at_us; /* projected_at_us 0: not said */
+    bool has_hash;   /* the writer gave one */
+    int64_t seq, projected_at_us; /* projected_at_us 0: not given */
     uint8_t hash[32];             /* as it was written */
-    uint8_t actual[32];           /* computed anew from what stands */
+    uint8_t actual[32];           /* computed from what Convex holds */
 };
 
 /**
@@ -56,7 +56,7 @@ enum drift drift_judge(const struct drift_ours *ours, const struct drift_theirs 
 /**
  * drift_is_still(before, after):
  * Whether nothing was kept, confirmed or cleared between two looks at the store, and nothing was
- * on its way: then what Convex said between them is the last word.
+ * on its way: then what Convex said between them counts.
  */
 bool drift_is_still(const struct drift_ours *before, const struct drift_ours *after);
 
@@ -96,7 +96,7 @@ struct kind;
 
 struct drift_request {
     const struct kind *kind; /* NULL: all */
-    struct slice after;      /* go on behind this document; empty: from the first */
+    struct slice after;      /* go on after this document; empty: from the first */
     bool repair;
 };
 
@@ -106,7 +106,7 @@ struct drift_line {
     size_t id_len;
     const char *kind; /* of the table of kinds */
     enum drift finding;
-    bool has_seq, has_convex_seq; /* of ours, of what stands in Convex */
+    bool has_seq, has_convex_seq; /* of ours, of what Convex holds */
     int64_t seq, convex_seq;
     bool is_repaired;
 };
@@ -114,8 +114,8 @@ struct drift_line {
 struct drift_report {
     uint64_t checked; /* up to next */
     uint64_t count[DRIFT_COUNT];
-    uint64_t second_look; /* documents that were looked at again */
-    uint64_t unsettled;   /* of these: still on their way after several looks, so not judged */
+    uint64_t second_look; /* documents that were checked again */
+    uint64_t unsettled;   /* of these: still on their way after several checks, so not judged */
     uint64_t repaired;
     int64_t took_ms;
     struct drift_line *lines;
@@ -126,14 +126,14 @@ struct drift_report {
     bool is_failed;    /* Convex or the store failed: stopped says how */
 };
 
-/** drift_add_line(r, line): Count a finding and list it (taken) while there is room. */
+/** drift_add_line(r, line): Count a finding and list it (taken), up to DRIFT_LINES_MAX. */
 void drift_add_line(struct drift_report *r, struct drift_line line);
 /** drift_findings(r): All of them. */
 uint64_t drift_findings(const struct drift_report *r);
 /** drift_report_clear(r): Release what it holds; empty and ready again. */
 void drift_report_clear(struct drift_report *r);
 
-/* How far an audit is. */
+/* The progress of an audit. */
 struct drift_progress {
     bool is_running;
     char kind[64]; /* at present; "" when idle */

@@ -5,7 +5,7 @@
  * is committed the caller goes on.  The outbox settles every intent, at its end too, so the wait
  * needs no time limit.
  *
- * What can go wrong: what the outbox says.  Any thread but the store thread.
+ * What can go wrong: the errors of the outbox.  Any thread but the store thread.
  */
 
 #include "audit/look.h"
