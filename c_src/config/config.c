@@ -2,16 +2,16 @@
  * config.c - the options: one list, four places they may come from.
  *
  * The happy path: config_new sets the defaults of config.def, config_read_file reads an INI file
- * (inih), config_read_environment what CONVEX_SIDECAR_* variables say, read_stdin what came on
- * standard input; later ones win, and the command line's --store over all.  What must fit together
- * is checked in config_finish.c.
+ * (inih), config_read_environment reads CONVEX_SIDECAR_* variables, and read_stdin standard input;
+ * later ones win, and the command line's --store wins over all.  config_finish.c checks how
+ * options fit together.
  *
  * What can go wrong: a value out of bounds, an unknown or repeated key, a line too long, a file
- * that cannot be read.  Nothing is guessed and nothing ignored:
- * the first fault ends it, with file, line, and what would be right.
+ * that cannot be read.  Nothing is guessed or ignored: the first fault ends the reading, and names
+ * file, line, and what would be right.
  *
- * Secrets are wiped where they lay (the file's text, the environment) once they are here, and here
- * at config_free.  Start-up only, one thread.
+ * Secrets are wiped at their source (the file's text, the environment) once they are read, and
+ * here by config_free.  Start-up only, one thread.
  */
 
 #include "config/config.h"
@@ -117,8 +117,8 @@ static bool fail_at(struct reading *r, const char *why)
 }
 
 /*
- * What inih would cut without a word is refused here: a line over its buffer, a section's name
- * over its fixed array.
+ * Refuse what inih would cut silently: a line longer than its buffer, a section name longer than
+ * its array.
  */
 static bool check_line(struct reading *r, size_t len, size_t room)
 {
@@ -201,7 +201,7 @@ static enum err read_ini(struct reading *r)
     ini_stop_on_first_error = true;
     int error = ini_parse_stream(next_line, r, take_option, r);
 
-    PRE(error >= 0); /* below: no file of its own, no memory */
+    PRE(error >= 0); /* negative: it cannot open a file, or has no memory */
     if (error > 0)
         fail_at(r, "neither [section] nor key = value");
     return r->failed ? ERR_INVALID : ERR_OK;
@@ -247,7 +247,7 @@ enum err config_read_file(struct config *c, const char *path, struct fault *faul
 
 /* --- standard input ------------------------------------------------------ */
 
-/* Byte by byte: what follows the last line is not ours to read. */
+/* Byte by byte: what follows the last line is for others to read. */
 static bool read_to_dot(struct buf *text)
 {
     uint8_t byte;
@@ -305,7 +305,7 @@ static enum err take_variable(struct config *c, const char *name, const char *va
     return ERR_INVALID;
 }
 
-/* Take a secret out of the environment, and out of /proc/PID/environ with it. */
+/* Remove a secret from the environment, and so from /proc/PID/environ. */
 static void forget_variable(const char *name, size_t name_len)
 {
     char *copy = base_strndup(name, name_len), *value = getenv(copy);
@@ -321,7 +321,7 @@ enum err config_read_environment(struct config *c, struct fault *fault)
     const char *ours[ENVIRON_MAX];
     size_t count = 0, prefix = strlen(OPTION_VARIABLE_PREFIX);
 
-    /* Collected first: forgetting one moves the others. */
+    /* Collected first: removing one moves the others. */
     for (char **v = environ; v != NULL && *v != NULL; v++)
         if (strncmp(*v, OPTION_VARIABLE_PREFIX, prefix) == 0 && strchr(*v, '=') != NULL) {
             if (count == ENVIRON_MAX)

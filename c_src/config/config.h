@@ -24,7 +24,8 @@ struct config {
 #undef BYTES
 #undef FLAG
 #undef CHOICE
-    bool is_sink_type_given; /* the default is noop, which must be meant where a deployment is named
+    bool is_sink_type_given; /* the default is noop, which must be chosen explicitly where a
+                              * deployment is named
                               */
     struct kinds *kinds;     /* the runtime's own and those of [kind.NAME] sections */
     char *source;            /* the file's path, "" when there was none */
@@ -37,9 +38,9 @@ void config_free(struct config *c);
 
 /**
  * config_read(c, file, managed, fault):
- * All that is said of the options, later places over earlier ones: ${file} (NULL: none), the
- * environment, and with ${managed} standard input, as INI up to a line with a single "."
- * (docs/PROTOCOL.md); what follows that line is left for others to read.  Errors as below.
+ * Read all options, later places over earlier ones: ${file} (NULL: none), the environment, and
+ * with ${managed} standard input, as INI up to a line with a single "." (docs/PROTOCOL.md); what
+ * follows that line is left for others to read.  Errors as below.
  */
 enum err config_read(struct config *c, const char *file, bool managed,
                      struct fault *fault) MUST_CHECK;
@@ -68,8 +69,8 @@ enum err config_set_store(struct config *c, const char *dir, struct fault *fault
 
 /**
  * config_finish(c, fault):
- * What must fit together, checked; "credentials:NAME" in sink.admin_key_file becomes that file in
- * $CREDENTIALS_DIRECTORY; kinds_finish.  Once, at the end.  The cookie is config_read_cookie's.
+ * Check that options fit together; "credentials:NAME" in sink.admin_key_file becomes that file in
+ * $CREDENTIALS_DIRECTORY; kinds_finish.  Once, at the end.  config_read_cookie reads the cookie.
  */
 enum err config_finish(struct config *c, struct fault *fault) MUST_CHECK;
 
@@ -79,9 +80,9 @@ enum err config_misfit(const struct config *c, struct fault *fault, const char *
 
 /**
  * config_read_cookie(c, fault):
- * See that c->node_cookie holds the cookie: given directly, or in node.cookie_file, or in
- * $HOME/.erlang.cookie.  Nobody else may reach the file (secret_file.h).
- * ERR_INVALID: given twice, open to others, or no cookie; ERR_SYSTEM: cannot be read.
+ * Make c->node_cookie hold the cookie: given directly, or in node.cookie_file, or in
+ * $HOME/.erlang.cookie.  Nobody else may reach the file (secret_file.h).  ERR_INVALID: given
+ * twice, open to others, or no cookie; ERR_SYSTEM: cannot be read.
  */
 enum err config_read_cookie(struct config *c, struct fault *fault) MUST_CHECK;
 

@@ -1,8 +1,8 @@
 /*
  * config_file.c - reads a small file whole: a configuration, a cookie.
  *
- * The file is bounded before it is believed, and may hold secrets: whatever was read is wiped when
- * it is given back or refused.  What goes wrong is a sentence for a fault that names the file.
+ * The size is checked before the content is used.  The file may hold secrets: whatever was read is
+ * wiped when it is returned or refused.  An error is a sentence for a fault that names the file.
  *
  * Start-up only, one thread.
  */

@@ -1,4 +1,4 @@
-/* config_file.h - what config needs of files: a whole small one at once. */
+/* config_file.h - reads a small file whole. */
 
 /* Private to config/. */
 

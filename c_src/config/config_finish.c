@@ -1,12 +1,12 @@
 /*
- * config_finish.c - what must fit together, and where the cookie comes from.
+ * config_finish.c - how options must fit together, and where the cookie comes from.
  *
- * The happy path: config_finish checks each option against the others and the world's forms (node
- * names, addresses), finds credentials of the service manager, and finishes the kinds.
- * config_read_cookie is apart, since the words of the command line need no more than that.
+ * The happy path: config_finish checks each option against the others and for valid forms (node
+ * names, addresses), finds the service manager's credentials, and finishes the kinds.
+ * config_read_cookie is separate, because some words of the command line need no more than that.
  *
  * What can go wrong: something is missing, given twice, or malformed, or somebody else could read
- * the cookie's file.  The first such thing is the fault; nothing is guessed.
+ * the cookie's file.  The first one is the fault; nothing is guessed.
  *
  * Start-up only, one thread.
  */
@@ -112,8 +112,8 @@ static enum err check_node(const struct config *c, struct fault *fault)
     return ERR_OK;
 }
 
-/* Who names a deployment means it; a key alone leads nowhere, and the default, noop, would confirm
- * what Convex never gets. */
+/* Naming a deployment means using it; a key alone leads nowhere, and the default, noop, would
+ * confirm what Convex never gets. */
 static enum err follow_sink_type(struct config *c, struct fault *fault)
 {
     const char *key = *c->sink_admin_key        ? "admin_key"

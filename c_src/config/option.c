@@ -4,11 +4,11 @@
  * The happy path: option_find names an option by section and key (or by its environment variable),
  * option_set reads the text as the option's type says and stores the value in the caller's struct.
  *
- * What can go wrong: the text is no such value (letters in a number, out of bounds, none of the
- * choices, control characters, no UTF-8), or there is no such option.  Then nothing changes and the
- * caller gets a sentence that says what would be right, with the nearest name there is.
+ * What can go wrong: the text is not a valid value (letters in a number, out of bounds, not one of
+ * the choices, control characters, not UTF-8), or the option is unknown.  Then nothing changes and
+ * the caller gets a sentence that says what would be right, with the nearest known name.
  *
- * This room knows no option by name; the list is config's.  Any thread.
+ * This module knows no option by name; the list is in config.c.  Any thread.
  */
 
 #include "config/option.h"
@@ -125,8 +125,8 @@ static bool is_choice(const char *choices, const char *text)
     return false;
 }
 
-/* Text goes into logs, JSON, file names and HTTP headers: UTF-8 without control characters, and not
- * without end. */
+/* Text goes into logs, JSON, file names and HTTP headers: UTF-8 without control characters, of
+ * bounded length. */
 static bool is_plain(const char *text)
 {
     size_t len = 0;
@@ -158,7 +158,7 @@ static void put_bytes(int64_t v, char *out, size_t size)
     snprintf(out, size, "%" PRId64 "%.1s", v, &units[unit]);
 }
 
-/* What ${o} takes; "" for text, which may be anything. */
+/* The values that ${o} takes; "" for text, which may be anything. */
 static void wanted(const struct option *o, char *out, size_t size)
 {
     char min[32], max[32];
@@ -319,11 +319,11 @@ static size_t distance(const char *a, const char *b)
     return row[lb];
 }
 
-/* The option that ${section} and ${key} miss by the fewest letters; NULL when none is near. */
+/* The option nearest to ${section} and ${key} by letters; NULL if none is near. */
 static const struct option *nearest(struct option_list list, const char *section, const char *key)
 {
     const struct option *best = NULL;
-    size_t best_edits = strlen(key) / 3 + 2; /* more is another word, not a slip */
+    size_t best_edits = strlen(key) / 3 + 2; /* more edits mean another word, not a typing error */
     char name[NAME_BYTES];
 
     if (strlen(key) >= NAME_BYTES || (section != NULL && strlen(section) >= NAME_BYTES))

@@ -46,8 +46,8 @@ const struct option *option_find_variable(struct option_list list, const char *n
 /**
  * option_set(o, base, value, why, size):
  * Make ${value} the value of ${o} in the struct at ${base}; an old text is freed, an old secret
- * wiped.  ERR_INVALID: it is none; nothing changed, ${why} gets "[section] key = value: what is
- * wanted" (a secret's value is not shown).
+ * wiped.  ERR_INVALID: the value is invalid; nothing changed, ${why} gets "[section] key = value:
+ * what is wanted" (a secret's value is not shown).
  */
 enum err option_set(const struct option *o, void *base, const char *value, char *why,
                     size_t size) MUST_CHECK;
@@ -65,8 +65,8 @@ void option_print_wanted(const struct option *o, FILE *out);
 
 /**
  * option_suggest(list, section, key, why, size):
- * Say in ${why} that there is no such option, and which one was probably meant.
- * ${section} NULL: ${key} is an environment variable's SECTION_KEY, the prefix cut off.
+ * Say in ${why} that the option is unknown, and which one was probably meant.  ${section} NULL:
+ * ${key} is an environment variable's SECTION_KEY, the prefix cut off.
  */
 void option_suggest(struct option_list list, const char *section, const char *key, char *why,
                     size_t size);
