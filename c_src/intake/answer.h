@@ -9,7 +9,7 @@
 #include "ground/buf.h"
 #include "outbox/decide.h"
 
-/* A pair of a result map: a key of our own and what stands behind it. */
+/* A pair of a result map: a key of our own and its value. */
 void answer_key_integer(struct buf *b, const char *key, int64_t v);
 void answer_key_text(struct buf *b, const char *key, struct slice v);
 /* The term form of JSON we made ourselves; empty: nil. */
@@ -29,8 +29,8 @@ void answer_error_atom(struct buf *b, const char *reason);
 /**
  * answer_error(b, e, fault, why):
  * {error, Reason} for ${e}: busy, draining, not_found, not_projector_owned, {invalid, Path, Why},
- * {gap, Expected, Got}, {unknown_kind, K} (K is ${fault}->path), {store, Why},
- * {sink_write_failed, Why}.  ${why} is what the outbox said; ${fault} what a room found.
+ * {gap, Expected, Got}, {unknown_kind, K} (K is ${fault}->path), {store, Why}, {sink_write_failed,
+ * Why}.  ${why} is what the outbox said; ${fault} what a module found.
  */
 void answer_error(struct buf *b, enum err e, const struct fault *fault, const char *why);
 
@@ -38,7 +38,7 @@ void answer_error(struct buf *b, enum err e, const struct fault *fault, const ch
 struct answer_result {
     struct slice document_id;
     struct decision decision;
-    bool confirmed; /* the sink has it: "applied" instead of "queued" */
+    bool confirmed; /* the sink has it: "applied", not "queued" */
     int64_t seq;
     const uint8_t *hash;
     struct slice summary; /* JSON, or data NULL */

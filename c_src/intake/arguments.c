@@ -1,11 +1,11 @@
 /*
- * arguments.c - what messages carry.
+ * arguments.c - reads the arguments of messages.
  *
  * The happy path: each pair of Opts is looked up by name in the message's table, and its value read
  * as the row says, into the caller's struct.
  *
- * What can go wrong: no map or proplist, a name that no row has, a value that does not fit.  The
- * first such thing ends it, and the answer names it.
+ * What can go wrong: Opts is not a map or proplist, a name is unknown, a value does not fit.  The
+ * first such fault ends the reading, and the answer names it.
  *
  * Pure; any thread.
  */

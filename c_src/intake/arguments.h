@@ -1,4 +1,4 @@
-/* arguments.h - what messages carry: the kind they name, and options by a table. */
+/* arguments.h - reads the arguments of messages: the kind they name, and options by a table. */
 
 /* Private to intake/. */
 
@@ -33,13 +33,13 @@ struct argument {
     size_t offset;       /* of the value in the caller's struct */
     int64_t min, max;    /* NUMBER, RANGE */
     const char *choices; /* CHOICE: "a|b|c", atoms or binaries */
-    const char *wanted;  /* what a value that does not fit is answered with */
+    const char *wanted;  /* the answer to a value that does not fit */
 };
 
 /**
  * arguments_options(opts, table, count, target, fault):
- * Read ${opts}, a map or a proplist of pairs, into the struct at ${target}; what it does not name
- * stays as it is.  ERR_INVALID: ${fault}->path is "opts.NAME", ->why what is wanted.
+ * Read ${opts}, a map or a proplist of pairs, into the struct at ${target}; a field that it does
+ * not name stays as it is.  ERR_INVALID: ${fault}->path is "opts.NAME", ->why what is wanted.
  */
 enum err arguments_options(term opts, const struct argument *table, size_t count, void *target,
                            struct fault *fault) MUST_CHECK;

@@ -1,12 +1,12 @@
 /*
  * audit_words.c - the words about the audit.
  *
- * The happy path: {audit, Kind | all, Opts} becomes a drift_request and goes through the wire; the
- * report comes back on the audit's thread and is the answer.  {audit, status} and {audit, cancel}
- * are answered at once.
+ * The happy path: {audit, Kind | all, Opts} becomes a drift_request and goes to the audit through
+ * its wires; the report comes back on the audit's thread and is the answer.  {audit, status} and
+ * {audit, cancel} are answered at once.
  *
- * What can go wrong: an unknown option, an unknown kind, an audit that runs already, a
- * sink that cannot be read back.  Each is the answer.  An audit that could not even begin to
+ * What can go wrong: an unknown option, an unknown kind, an audit that is already running, a sink
+ * that cannot be read back.  Each is answered as an error.  An audit that could not even begin to
  * compare is {error, {sink_read_failed, Why}}; one that stopped later answers what it has found.
  *
  * Reading threads; put_report on the audit's.

@@ -10,7 +10,7 @@
 
 struct kinds;
 
-/* The audit lies elsewhere: sidecar connects it.  Any reading thread; must not wait. */
+/* The audit is in another folder: sidecar.c connects it.  Any reading thread; must not wait. */
 struct audit_wires {
     void *arg;
     /* ERR_BUSY: one is running; ERR_INVALID: there is nothing to read back, ${fault} says why. */
@@ -23,8 +23,8 @@ struct audit_wires {
 
 /**
  * audit_words_take(w, kinds, session, caller, request):
- * Whether ${request} is one of these words; then ${caller} is taken and will be answered: of an
- * audit at its end, from another thread.  ${w} and ${kinds} live until then.
+ * Whether ${request} is one of these words; then ${caller} is taken and will be answered: for an
+ * audit when it ends, from another thread.  ${w} and ${kinds} live until then.
  */
 bool audit_words_take(const struct audit_wires *w, const struct kinds *kinds,
                       struct dist_session *session, struct caller *caller, term request);

@@ -1,10 +1,9 @@
 /*
- * control.c - the words for looking and steering.
+ * control.c - the words of operators: queries and control.
  *
- * The happy path: a word is looked up in the table; pause, resume, reload and
- * status are done at once on the reading thread, through the wires sidecar has
- * connected; the others become an order (order.h), so that they see everything
- * that was asked for before them.
+ * The happy path: a word is looked up in the table; pause, resume, reload and status are done at
+ * once on the reading thread, through the wires that sidecar.c has connected; the others become an
+ * order (order.h), so that they see everything that was asked for before them.
  *
  * Words that concern many documents (clear all, dead retry all) go in portions
  * of PORTION documents a round, and submit themselves again until none is left,
@@ -92,7 +91,7 @@ static void portion_add(struct portion *p, struct slice id)
     p->count++;
 }
 
-/* The id at ${at}, and ${at} moved behind it. */
+/* The id at ${at}; ${at} moves past it. */
 static struct slice portion_next(const struct portion *p, size_t *at)
 {
     struct slice id = slice_of(p->ids.data + *at + 2, be16(p->ids.data + *at));
@@ -110,7 +109,8 @@ static bool collect_uncleared(void *arg, struct slice id, const struct checkpoin
     return p->count < PORTION;
 }
 
-/* Whether the store knows of nothing of the document that is as late as what it is cleared for. */
+/* Whether everything that the store knows of the document is older than the time that it is cleared
+ * for. */
 static enum err is_newer(struct order *d, struct round *r, bool *newer)
 {
     struct checkpoint cp;
@@ -170,7 +170,7 @@ static void answer_counts(struct order *d, const char *key)
         answer_key_integer(&d->answer, "refused", (int64_t)d->refused);
 }
 
-/* The next portion of d->kind; then, of `clear all`, the next kind. */
+/* The next portion of d->kind; then, for `clear all`, the next kind. */
 static enum err work_clear_many(struct order *d, struct round *r)
 {
     struct portion portion = {0};

@@ -1,4 +1,4 @@
-/* control.h - the words for looking and steering: checkpoint, explain, clear, flush, drain, ... */
+/* control.h - the words of operators: checkpoint, explain, clear, flush, drain, ... */
 
 #ifndef CONTROL_H
 #define CONTROL_H
@@ -15,17 +15,17 @@ struct kinds;
 struct sweeps;
 struct buf;
 
-/* What lies outside of intake: sidecar connects these.  Any reading thread; must not wait. */
+/* What is outside of intake: sidecar.c connects these.  Any reading thread; must not wait. */
 struct control_wires {
     void *arg;
     void (*pause)(void *arg);
     void (*resume)(void *arg);
     void (*reload)(void *arg);
-    /* The destination is the one that is meant; ${text}: what follows from it (of 300 bytes).
-     * ${dry_run}: only say it. */
+    /* Adopt the destination; ${text} (300 bytes) gets what follows from that. ${dry_run}: only say
+     * it. */
     void (*adopt)(void *arg, bool dry_run, char *text);
     struct sweeps *sweeps;
-    /* Answer as soon as the sidecar stands otherwise than when it had that number; takes ${caller}.
+    /* Answer as soon as the state is not the one with that number; takes ${caller}.
      */
     void (*changes)(void *arg, struct dist_session *session, struct caller *caller, int64_t seen);
     /* Append the status map as a term. */
@@ -33,7 +33,7 @@ struct control_wires {
     struct audit_wires audit;
     struct explain_wires explain;
     struct pending_wires pending;
-    /* Append the list of BEAM nodes that are connected as a term. */
+    /* Append the list of connected BEAM nodes as a term. */
     void (*peers)(void *arg, struct buf *term);
 };
 

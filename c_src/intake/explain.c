@@ -1,13 +1,13 @@
 /*
- * explain.c - {explain, Id}: where one document is, on its whole way.
+ * explain.c - {explain, Id}: where one document is between the event log and Convex.
  *
  * The happy path: an order reads, in one round, what the store knows of the document (checkpoint,
- * what is pending, the dead letter); then the delivery thread is asked where it is, if something is
- * pending; then Convex what stands there.  Each adds its part to the answer, which is sent by who
- * is last.
+ * what is pending, the dead letter); then the delivery thread is asked where it is, if something
+ * is pending; then Convex is asked what it holds.  Each adds its part to the answer, and the last
+ * one sends it.
  *
- * What can go wrong: the store fails: its error is the answer.  Convex cannot be asked, or an audit
- * is at it: its part says so, the rest stands.
+ * What can go wrong: the store fails: its error is the answer.  Convex cannot be asked, or an
+ * audit is running: that part says so, and the rest is answered.
  *
  * The order belongs to one thread at a time: a reading one, the store's, delivery's, the audit's.
  */
@@ -158,7 +158,7 @@ static enum err put_dead(struct buf *b, struct round *r, struct slice id)
     answer_key_text(b, "why", dead.why);
     key_time(b, "died_at", dead.died_at_us);
     answer_key_integer(b, "attempts", dead.attempts);
-    key_time(b, "next_try_at", round_dead_next_us(r, &dead)); /* nil: not by itself */
+    key_time(b, "next_try_at", round_dead_next_us(r, &dead)); /* nil: not automatically */
     return ERR_OK;
 }
 
@@ -200,7 +200,7 @@ static enum err work_explain(struct order *d, struct round *r)
     return e == ERR_OK ? put_dead(b, r, order_id(d)) : e;
 }
 
-/* What an operator can do about it; NULL: nothing is to be done. */
+/* What an operator can do about it; NULL: nothing needs to be done. */
 static const char *next_of(const struct explanation *x, enum drift finding)
 {
     if (x->has_pending)
@@ -213,7 +213,7 @@ static const char *next_of(const struct explanation *x, enum drift finding)
     return finding != DRIFT_NONE ? "`audit --repair`, then project it again" : NULL;
 }
 
-/* The last part is there. */
+/* The last part has come. */
 static void end_with(struct order *d, enum drift finding)
 {
     answer_key_word(&d->answer, "next", next_of(d->own, finding));

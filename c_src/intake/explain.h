@@ -1,4 +1,4 @@
-/* explain.h - {explain, Id}: where one document is, on its whole way. */
+/* explain.h - {explain, Id}: where one document is between the event log and Convex. */
 
 /* Private to intake/. */
 
@@ -27,8 +27,8 @@ typedef void explain_placed(void *told_arg, const struct explain_place *place);
 typedef void explain_looked(void *told_arg, const struct drift_theirs *theirs,
                             const struct fault *fault);
 
-/* Delivery and Convex lie elsewhere: sidecar connects them.  Any thread; they must not wait, and
- * call what they are given once, on any thread, or at once. */
+/* Delivery and Convex are in other folders: sidecar.c connects them.  Any thread; they must not
+ * wait, and call what they are given once, on any thread, or at once. */
 struct explain_wires {
     void *arg;
     void (*place)(void *arg, uint64_t document, explain_placed *placed, void *told_arg);
@@ -40,7 +40,8 @@ struct explain_wires {
 /** explain_state(cp): "pending", "dead", "delivered" or "cleared". */
 const char *explain_state(const struct checkpoint *cp);
 
-/** explain_checkpoint(d, r): The order_work of {checkpoint, Id}: what the store knows, in short. */
+/** explain_checkpoint(d, r): The order_work of {checkpoint, Id}: a summary of what the store knows.
+ */
 enum err explain_checkpoint(struct order *d, struct round *r);
 
 /**

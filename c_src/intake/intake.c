@@ -1,24 +1,23 @@
 /*
  * intake.c - the table of messages: what each request means and how it is answered.
  *
- * The happy path of a projection: dist hands over a call; its words are looked
- * up in the table below; the document's first half is made (projection_prepare)
- * and becomes a request, an intent of the outbox (E1).  The requests of one read
- * are submitted together.  On the store thread request_apply makes the second
- * half from what the store knows and puts it; after the commit it is settled (E2),
- * and the last request of a job to be settled writes and sends the answer to all.
+ * The happy path of a projection: dist hands over a call; its word is looked up in the table
+ * below; the document's first half is made (projection_prepare) and becomes a request, an intent
+ * of the outbox (E1).  The requests of one read are submitted together.  On the store thread
+ * request_apply makes the second half from what the store knows and puts it; after the commit it
+ * is settled (E2), and the last request of a job to be settled writes and sends the answer to all.
  *
  * A job is one call or cast: one request, or those of a batch.
  *
- * What can go wrong: the words are wrong (bad_request, invalid, unknown_kind,
- * not_projector_owned: answered here, nothing submitted); the queue is full, too much
- * waits for Convex, or too many refusals for the rest of their batch (busy: nothing of the job
- * was taken); the round fails (store: nothing was promised).
- * In every case each request is answered exactly once.
+ * What can go wrong: the request is wrong (bad_request, invalid, unknown_kind,
+ * not_projector_owned: answered here, nothing submitted); the queue is full, or too much waits for
+ * Convex, or too many refusals wait for the rest of their batch (busy: nothing of the job was
+ * taken); the round fails (store: nothing was promised).  In every case each request is answered
+ * exactly once.
  *
- * Memory: what waits for the store counts in the queue.  What waits longer is counted here: the
- * documents of callers who want them written, though only their ids are kept (and summaries that
- * were asked for), and the refused requests of a batch.
+ * Memory: what waits for the store is counted in the queue.  What waits longer is counted here:
+ * the documents of callers who want them written, though only their ids are kept (and summaries
+ * that were asked for), and the refused requests of a batch.
  *
  * Reading threads run everything up to the submit, the store thread the rest;
  * a job belongs to one of them at a time.  Operators' words are in control.c.
@@ -91,7 +90,7 @@ struct job {
     struct request requests[];
 };
 
-/* What was made in one session and is not yet submitted; hangs on the session. */
+/* What was read in one session and is not yet submitted; it belongs to the session. */
 struct gather {
     struct job *first, **last;
     size_t count, cost_bytes;
@@ -113,7 +112,7 @@ static void job_free(struct job *j)
     free(j);
 }
 
-/* Whether the caller wants no result, and it is none that a caller has to know. */
+/* Whether the caller wants no result, and this one needs no mention. */
 static bool is_ok_enough(const struct request *q)
 {
     enum decide_reason reason = q->result.decision.reason;
@@ -131,7 +130,7 @@ static void put_answer(struct buf *b, const struct request *q)
         answer_result(b, &q->result);
 }
 
-/* All requests are settled: answer them and let the job go. */
+/* All requests are settled: answer them and free the job. */
 static void job_finish(struct job *j, struct dist_session *session)
 {
     struct buf b = {0};
@@ -163,7 +162,7 @@ static void request_refuse(struct request *q, enum err e, const char *why)
 
 /* ---- on the store thread --------------------------------------------------- */
 
-/* The second half.  A refusal is rare, and told only after the round: it is put by. */
+/* The second half.  A refusal is rare, and answered only after the round: it is kept until then. */
 static enum err finish_draft(struct request *q, const struct checkpoint *known, int64_t now_us,
                              struct document *document)
 {
@@ -181,7 +180,7 @@ static enum err finish_draft(struct request *q, const struct checkpoint *known, 
     return e;
 }
 
-/* What the answer needs of ${document}; the draft, which may be long, goes. */
+/* Keep what the answer needs of ${document}; free the draft, which may be long. */
 static void keep_result(struct request *q, const struct document *document,
                         struct decision decision)
 {
@@ -200,7 +199,7 @@ static void keep_result(struct request *q, const struct document *document,
     q->draft = NULL;
 }
 
-/* Who looks on hears what became of it. */
+/* Report the outcome to taps. */
 static void tell(const struct request *q, enum err e, const char *why)
 {
     const struct decision *is = &q->result.decision;
@@ -238,8 +237,7 @@ static enum err request_apply(struct intent *in, struct round *r)
     keep_result(q, &document, decision);
     if (!q->wait_written)
         return ERR_OK;
-    tell(q, ERR_OK,
-         ""); /* it is settled only when it is written; a commit that fails is told then */
+    tell(q, ERR_OK, ""); /* settled only when it is written; a failed commit is reported then */
     return round_hold_written(r, in, q->result.document_id,
                               clock_mono_us() + q->deadline_ms * 1000);
 }
@@ -269,7 +267,7 @@ static bool request_is_gone(const struct intent *in)
 
 /* ---- submitting ------------------------------------------------------------ */
 
-/* Chain the requests of ${j} that have a draft behind *${tail}; returns the new tail. */
+/* Chain the requests of ${j} that have a draft after *${tail}; returns the new tail. */
 static struct intent **job_chain(struct job *j, struct intent **tail)
 {
     for (size_t i = 0; i < j->count; i++)
@@ -299,7 +297,7 @@ static void job_submit(struct job *j, struct dist_session *session)
         job_refuse(j, session, e);
 }
 
-/* Submit what was gathered in one go; where that is too much for the queue, job by job. */
+/* Submit what was gathered at once; if that is too much for the queue, job by job. */
 static void gather_submit(struct intake *i, struct dist_session *session)
 {
     struct gather *g = *dist_session_gathered(session);
@@ -337,7 +335,7 @@ static bool is_within(atomic_size_t *sum, size_t bytes, size_t max)
     return before == 0 || before + bytes <= max;
 }
 
-/* Count what the job takes beyond its time in the queue; false: it is too much. */
+/* Count the memory that the job holds beyond its time in the queue; false: it is too much. */
 static bool count_waiting(struct job *j)
 {
     for (size_t i = 0; i < j->count; i++) {
@@ -486,7 +484,7 @@ static struct job *job_new(struct intake *i, struct caller *caller, size_t count
     return j;
 }
 
-/* Returns what is behind ${words}. */
+/* Returns what follows ${words}. */
 static term job_add(struct job *j, size_t index, term words)
 {
     struct request *q = &j->requests[index];

@@ -1,5 +1,5 @@
 /*
- * order.c - a word that needs the store.
+ * order.c - an operator's word that needs the store.
  *
  * The happy path: an order is submitted as an intent, so that it sees everything that was asked for
  * before it.  order_apply does the work in the round, order_settled sends the answer after the

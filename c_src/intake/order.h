@@ -1,4 +1,5 @@
-/* order.h - a word that needs the store: an intent of the outbox that ends with an answer. */
+/* order.h - an operator's word that needs the store: an intent of the outbox that ends with an
+ * answer. */
 
 /* Private to intake/. */
 
@@ -21,7 +22,7 @@ struct order_context {
     struct dist_session *answers; /* the store thread's */
 };
 
-/* What is done inside a round; its errors are the answer, else what it has put into answer. */
+/* The work inside a round: the answer is its error, or else what it has put into answer. */
 typedef enum err order_work(struct order *d, struct round *r);
 
 /* One word under way. */
@@ -35,7 +36,7 @@ struct order {
     const struct kind *kind;
     size_t next_kind; /* of clear all */
     uint64_t count;   /* documents done so far */
-    uint64_t refused; /* and those that cannot be, of many */
+    uint64_t refused; /* and those that were refused, of many */
     int64_t wait_ms;
     struct slice newer;            /* of clear, while it is read: the time of newer_us */
     int64_t newer_us;              /* of clear: when what it removes was removed; 0: now */
@@ -43,7 +44,7 @@ struct order {
     bool dry_run;                  /* of clear: only count */
     void (*then)(struct order *d); /* after the commit, on the store thread, instead of the answer:
                                       order_finish is up to it; NULL: answer */
-    void *own;                     /* of who made it: heap, freed with the order */
+    void *own;                     /* of its maker: heap, freed with the order */
     struct fault fault;
     struct buf answer;
 };
@@ -60,7 +61,7 @@ void order_set_id(struct order *d, struct slice id);
  * Have the work done; the answer follows after the commit, or in ${session} when it is refused.
  */
 void order_submit(struct order *d, struct dist_session *session);
-/** order_finish(d, session): Answer with what stands in answer; takes the order.  Any thread. */
+/** order_finish(d, session): Send the answer; takes the order.  Any thread. */
 void order_finish(struct order *d, struct dist_session *session);
 /** order_refuse(d, session, e, why): Answer with the error ${e} instead. */
 void order_refuse(struct order *d, struct dist_session *session, enum err e, const char *why);

@@ -5,8 +5,8 @@
  * an order reads the pending versions in a round: those of them, or all in the order of their
  * arrival, a portion of SCAN_MAX records a round, up to LIST_MAX rows.
  *
- * What can go wrong: the store fails, or the options are none: the error is the answer.  What was
- * delivered meanwhile is left out.
+ * What can go wrong: the store fails, or the options are invalid: the error is the answer.  What
+ * was delivered meanwhile is left out.
  *
  * The order belongs to one thread at a time: a reading one, delivery's, the store's.
  */
@@ -35,8 +35,8 @@ struct listing {
     bool is_troubled;
     char kind[128]; /* "": all */
     struct place places[LIST_MAX];
-    size_t place_count, place; /* place: the next to be looked at */
-    uint64_t after;            /* arrival of the last record looked at */
+    size_t place_count, place; /* place: the next to be read */
+    uint64_t after;            /* arrival of the last record read */
     size_t scanned;            /* in this round */
     uint32_t count;            /* rows; they stand in the order's answer */
 };

@@ -21,7 +21,8 @@ struct pending_place {
 
 typedef void pending_listed(void *told_arg, const struct pending_place *places, size_t count);
 
-/* Delivery lies elsewhere: sidecar connects it.  Calls ${listed} once, on any thread, or at once.
+/* Delivery is in another folder: sidecar.c connects it.  Calls ${listed} once, on any thread, or at
+ * once.
  */
 struct pending_wires {
     void *arg;

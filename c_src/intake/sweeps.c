@@ -1,14 +1,14 @@
 /*
- * sweeps.c - what is doubtful is asked for: which VM projects everything once more.
+ * sweeps.c - asks a VM to project everything again when documents are doubtful.
  *
  * The happy path: each VM that has an event log calls {sweep, #{vm => Name}}, and the call waits.
  * When a doubt begins (outbox/destination.h), the one that has waited longest is answered with its
- * number; it calls again, #{running => Number}, looks at all its entities, and says #{done =>
- * Number}.  What is not doubtful is answered idempotent, so a sweep may be done twice.
+ * number; it calls again, #{running => Number}, projects all its entities, and says #{done =>
+ * Number}.  What is not doubtful is answered `idempotent`, so a sweep may be done twice.
  *
  * What can go wrong: its link ends, or it does not call again.  Then the next one is asked.  A
- * sidecar that starts anew asks again: the doubt is on disk, and a VM that is still at it says so.
- * Nobody can sweep: the doubt stays, and status says so.
+ * sidecar that restarts asks again: the doubt is on disk, and a VM that is still sweeping says so.
+ * If no VM can sweep, the doubt stays, and status says so.
  *
  * Calls come on reading threads, ticks on the owner's; under the lock.
  */
@@ -25,7 +25,7 @@
 #include <pthread.h>
 
 #define VMS_MAX    256
-#define AGAIN_US   10000000 /* so long may a VM that was asked take to call again */
+#define AGAIN_US   10000000 /* how long a VM that was asked may take to call again */
 #define NAME_BYTES 128
 
 struct vm {
@@ -50,7 +50,7 @@ struct sweeps {
 
 /* ---- what is asked ------------------------------------------------------------------ */
 
-/* A call that nobody waits for any more is given back. */
+/* Free a call that nobody waits for any more. */
 static void give_back(struct caller *caller)
 {
     struct buf answer = {0};
@@ -99,7 +99,7 @@ static void ask(struct vm *v, const struct destination_known *k, int64_t now_us)
     log_event(LOG_INFO, "sweep.asked", "vm=%s why=\"%s\"", v->name, k->doubt_why);
 }
 
-/* Not before what is confirmed from now on is believed. */
+/* Not before new confirmations are certain. */
 static bool is_wanted(const struct destination_known *k)
 {
     bool is_known = k->functions > 0 || strcmp(k->sink, "http") != 0;
@@ -107,7 +107,7 @@ static bool is_wanted(const struct destination_known *k)
     return k->has_doubt && !k->is_swept && is_known && (k->functions < 2 || k->wanted == k->mark);
 }
 
-/* Who is at it, or has just been asked to be; NULL: nobody. */
+/* The VM that sweeps, or was just asked to; NULL: none. */
 static struct vm *sweeper(struct sweeps *s, uint64_t sweep)
 {
     for (size_t i = 0; i < s->count; i++)
@@ -165,7 +165,7 @@ static void estimate(struct sweeps *s, const struct destination_known *k,
         s->eta_s = (now_us - s->from_us) / 1000 * (int64_t)n->logged / done / 1000 + 1;
 }
 
-/* Once a doubt: what is left for an operator. */
+/* Once for each doubt: log what is left for an operator. */
 static void say_what_is_left(struct sweeps *s, const struct destination_known *k,
                              const struct doubtful_count *n)
 {

@@ -1,8 +1,8 @@
 /*
- * tap_words.c - {tap, Opts}: what happens to documents, as an answer that goes on.
+ * tap_words.c - {tap, Opts}: what happens to documents, as a streamed answer.
  *
- * The happy path: the caller gets an empty part (it may be one that takes no parts), then a tap and
- * a thread of its own, which takes what the tap has every EACH_MS and sends it as a part.
+ * The happy path: the caller gets an empty part (to find out whether it takes parts), then a tap
+ * and a thread of its own, which takes what the tap has every EACH_MS and sends it as a part.
  *
  * What can go wrong:
  *   a BEAM asks                      an error: its call has one answer
@@ -32,7 +32,7 @@
 
 struct stream {
     struct tap_words *words;
-    pthread_t thread; /* of who started it, under lock */
+    pthread_t thread; /* set by the thread that started it, under lock */
     bool has_run;     /* likewise: to be joined */
     struct caller *caller;
     struct tap *tap;
@@ -88,7 +88,7 @@ static bool send_part(struct stream *s, size_t count, uint64_t dropped)
     return is_wanted;
 }
 
-/* False: nobody wants more. */
+/* False: the caller is gone. */
 static bool pass_on(struct stream *s, uint64_t *told)
 {
     uint64_t dropped = *told;
@@ -131,7 +131,7 @@ static void end_stream(struct stream **place)
     *place = NULL;
 }
 
-/* A place without a stream; NULL: all are under way.  Under lock. */
+/* A free slot; NULL: all are in use.  Under lock. */
 static struct stream **find_place(struct tap_words *w)
 {
     for (size_t i = 0; i < TAP_COUNT; i++) {

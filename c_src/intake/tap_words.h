@@ -1,4 +1,4 @@
-/* tap_words.h - {tap, Opts}: what happens to documents, as an answer that goes on. */
+/* tap_words.h - {tap, Opts}: what happens to documents, as a streamed answer. */
 
 /* Private to intake/. */
 
