@@ -1,16 +1,16 @@
 /*
- * changes.c - tells BEAM nodes when the sidecar stands otherwise than before.
+ * changes.c - tells BEAM nodes when the sidecar's state changes.
  *
- * The happy path: each VM calls {changes, Seen} with the number of the state it knows, and the call
- * waits.  A tick finds another state; the number rises, and all who wait are answered.  They call
- * again.
+ * The happy path: each VM calls {changes, Seen} with the number of the state it knows, and the
+ * call waits.  When a tick finds another state, the number rises, and all waiting calls are
+ * answered.  The VMs call again.
  *
- * What can go wrong: the link of one who waits ends; the next tick drops the call.  More wait than
- * there is place for: the newest is answered at once, {error, busy}.  A state that lasts less than
- * a tick is not told.
+ * What can go wrong: the link of a waiting VM ends: the next tick drops the call.  Too many wait:
+ * the newest is answered {error, busy} at once.  A state that lasts less than a tick is not
+ * reported.
  *
- * Numbers begin with 1 in each process, so who comes anew says 0.  Calls come on reading threads,
- * ticks on the owner's; under the lock.
+ * Numbers begin with 1 in each process, so a VM that comes anew says 0.  Calls come on reading
+ * threads, ticks on the owner's; under the lock.
  */
 
 #include "status/changes.h"

@@ -1,11 +1,11 @@
 /*
  * history.c - the last hour, in fixed memory.
  *
- * The happy path: each HISTORY_STEP_S seconds the counters are looked at, and what they rose by
- * since the last look becomes a sample: rates, levels, and the quantiles of the times observed
- * meanwhile. The oldest sample gives way.
+ * The happy path: each HISTORY_STEP_S seconds the counters are read, and their rise since the last
+ * reading becomes a sample: rates, levels, and the quantiles of the times observed meanwhile. The
+ * oldest sample is overwritten.
  *
- * What can go wrong: nobody ticks for a while (a machine that slept): the rates are over the time
+ * What can go wrong: no tick comes for a while (the machine slept): rates are then over the time
  * that really passed.  One thread ticks, any reads; a lock is held for the copy of a sample.
  */
 
@@ -46,7 +46,7 @@ static const char *const names[] = {
 #undef X
 };
 
-/* What the counters said at the last look. */
+/* The counters at the last reading. */
 struct look {
     uint64_t kept, delivered, calls, refused;
     struct metric_pile call_time, confirmed_time;
@@ -90,7 +90,7 @@ void history_free(struct history *h)
     free(h);
 }
 
-/* The quantiles ${q} of what was observed between two looks. */
+/* The quantile ${q} of what was observed between two readings. */
 static float quantile(const struct metric_pile *from, const struct metric_pile *to, double q)
 {
     struct metric_pile between = {0};

@@ -1,16 +1,16 @@
 /*
  * observe.c - metrics, health and a status page over HTTP (libmicrohttpd).
  *
- * The happy path: a GET for one of the pages is answered at once from numbers in memory:
- * /metrics for Prometheus, /healthz while all threads move (beat.h), /readyz when documents are
- * taken and delivered (503 and a line for each thing that is not well otherwise), /status as JSON.
+ * The happy path: a GET for one of the pages is answered at once from numbers in memory: /metrics
+ * for Prometheus, /healthz while all threads move (beat.h), /readyz when documents are taken and
+ * delivered (otherwise 503 and a line for each fault), /status as JSON.
  *
  * What can go wrong: the address cannot be bound: observe_open fails, and the sidecar with it,
- * since a health check that silently is not there is worse than none.  Clients that are slow or
- * many: 32 connections; one more, and the oldest gives way, so that a probe comes through whatever
- * else is connected.  Nothing of theirs is stored.
+ * because a health check that is silently missing is worse than none.  Clients are slow or many:
+ * there are 32 connections, and one more closes the oldest, so that a probe gets through whatever
+ * else is connected.  Nothing that clients send is stored.
  *
- * Runs on libmicrohttpd's one thread.  No page takes input; none says a secret.
+ * Runs on libmicrohttpd's one thread.  No page takes input; none shows a secret.
  */
 
 #include "status/observe.h"
@@ -29,7 +29,7 @@
 #include <utlist.h>
 
 #define CONNECTIONS_MAX  32
-#define CONNECTIONS_ALL  (4 * CONNECTIONS_MAX) /* with those that are just giving way */
+#define CONNECTIONS_ALL  (4 * CONNECTIONS_MAX) /* with those that are being closed */
 #define TIMEOUT_SECONDS  10
 #define CONNECTION_BYTES 16384 /* libmicrohttpd's memory for one: request line and headers */
 #define BACKLOG          64
@@ -50,7 +50,7 @@ struct observe {
     uint16_t port;
     char *policy; /* of the status page */
     /* libmicrohttpd's thread's */
-    struct guest *guests; /* the oldest first; those that give way are out */
+    struct guest *guests; /* the oldest first; without those being closed */
     unsigned count;
 };
 
@@ -107,7 +107,7 @@ static unsigned front_page(struct observe *o, struct buf *body)
 
 static const struct page {
     const char *path, *type;
-    bool for_people; /* only for a Host that cannot be a stranger's */
+    bool for_people; /* only for a Host that page_allows_host accepts */
     unsigned (*make)(struct observe *o, struct buf *body);
 } pages[] = {
     {"/", HTML, true, front_page},

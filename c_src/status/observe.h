@@ -11,14 +11,13 @@ struct observe; /* opaque */
 /* Where the answers come from; called on libmicrohttpd's thread, must not wait. */
 struct observe_source {
     void *arg;
-    /* Whether documents are taken and delivered; ${why} gets a line for each thing that is not
-     * well. */
+    /* Whether documents are taken and delivered; ${why} gets a line for each fault. */
     bool (*is_ready)(void *arg, struct buf *why);
     /* The status as one JSON object. */
     void (*status)(void *arg, struct buf *json);
-    /* The last hour and, where that is wanted, the last log lines, as one JSON object. */
+    /* The last hour and, if that is configured, the last log lines, as one JSON object. */
     void (*history)(void *arg, struct buf *json);
-    /* The first dead letters, where ids are wanted, as a JSON list. */
+    /* The first dead letters, if ids may be shown, as a JSON list. */
     void (*letters)(void *arg, struct buf *json);
     const char
         *hosts; /* names it may be asked by, blank-separated, beside addresses and localhost */

@@ -17,9 +17,9 @@ void page_put_policy(struct buf *out);
 
 /**
  * page_allows_host(host, allowed):
- * Whether the page may be shown to who asked for ${host} (the Host header; NULL: none): an address,
- * localhost, or one of the blank-separated names ${allowed}.  Any other name may be a stranger's
- * that was made to lead here, and whose own page would then read ours (DNS rebinding).
+ * Whether the page may be shown to a client that asked for ${host} (the Host header; NULL: none):
+ * an address, localhost, or one of the blank-separated names ${allowed}.  Any other name may be an
+ * attacker's, resolved to this machine so that the attacker's page can read ours (DNS rebinding).
  */
 bool page_allows_host(const char *host, const char *allowed);
 

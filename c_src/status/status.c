@@ -1,9 +1,9 @@
 /*
- * status.c - how the sidecar stands, as one map.
+ * status.c - the state of the sidecar, as one map.
  *
- * The map is built as a term; the JSON form is made from that term, so the two
- * cannot differ.  Everything is read from atomics or copied under a short lock,
- * so that looking never waits for disk or network.
+ * The map is built as a term; the JSON form is made from that term, so the two cannot differ.
+ * Everything is read from atomics or copied under a short lock, so that status never waits for
+ * disk or network.
  *
  * Any thread.
  */
@@ -61,7 +61,7 @@ static void put_metrics(struct buf *b)
     }
 }
 
-/* What came of each kind since the start, of those that anything came of. */
+/* The outcomes of each kind since the start; kinds without any are left out. */
 static void put_by_kind(struct buf *b)
 {
     struct buf items = {0};
@@ -111,7 +111,7 @@ static void put_latencies(struct buf *b)
     }
 }
 
-/* What the deployed functions said of themselves last. */
+/* What the deployed functions last reported about themselves. */
 static void put_peer(struct buf *b, const struct sink_peer *peer)
 {
     term_put_atom(b, "functions");
@@ -129,7 +129,7 @@ static const char *next_of(const struct status *s, const struct dispatch_status 
     return *d->next ? d->next : dispatch_next_text(d->endpoint.state);
 }
 
-/* Why the endpoint is not running, or the store takes nothing, which is the graver. */
+/* Why the endpoint is not running, or why the store takes nothing, which is more serious. */
 static const char *why_of(const struct status *s, const struct dispatch_status *d,
                           char ill[OUTBOX_WHY_BYTES])
 {
@@ -164,7 +164,7 @@ static void put_kinds(struct buf *b, const struct dispatch_status *d)
     term_put_nil(b);
 }
 
-/* The first documents that are refused, failing or on trial; none where ids are nobody's business.
+/* The first documents that are refused, failing or on trial; none if ids must not be shown.
  */
 static void put_documents(struct buf *b, const struct dispatch_status *d, bool with_ids)
 {
@@ -201,7 +201,8 @@ void status_put_sentence(const struct status *s, struct buf *b)
                (unsigned long long)metric_get(METRIC_DEAD), s->sink);
 }
 
-/* What is doubtful: how much, since when and why, and the first that no event log makes again. */
+/* What is doubtful: how much, since when and why, and the first documents that no event log can
+ * project again. */
 static void put_doubt(struct buf *b, const struct destination_known *k,
                       const struct doubtful_count *n, bool with_ids)
 {
@@ -227,7 +228,7 @@ static void put_doubt(struct buf *b, const struct destination_known *k,
     term_put_nil(b);
 }
 
-/* Whom the store speaks to, and how far what may be gone there is sent again. */
+/* The destination of the store, and how much of what may be lost there was sent again. */
 static void put_destination(const struct status *s, struct buf *b, bool with_ids)
 {
     struct destination_known k;
@@ -424,7 +425,7 @@ void status_put_letters_json(const struct status *s, struct buf *b)
     buf_free(&l.items);
 }
 
-/* A passing fault is none of a load balancer's business before it has lasted. */
+/* A transient fault does not concern a load balancer until it has lasted. */
 static bool is_held_up(const struct dispatch_scope *endpoint)
 {
     return endpoint->state == DISPATCH_STOPPED || endpoint->state == DISPATCH_PAUSED ||
