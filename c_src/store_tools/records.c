@@ -1,8 +1,8 @@
 /*
  * records.c - one way to read the records of every format.
  *
- * The tools that look at a store from outside take it as it is: before it was migrated, after it,
- * or kept beside.  What can go wrong: what the readers of the formats say.  Any thread.
+ * The tools that read a store from outside take it as it is: not migrated, migrated, or kept after
+ * a migration.  What can go wrong: the errors of the formats' readers.  Any thread.
  */
 
 #include "store_tools/records.h"

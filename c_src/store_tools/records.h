@@ -10,7 +10,7 @@
 
 /**
  * records_get_...(format, key, value, ..., fault):
- * As record_get_.... What format 1 had pending is in the live lane.
+ * As record_get_.... Pending versions of format 1 are in the live lane.
  */
 enum err records_get_counters(unsigned format, struct slice value, struct counters *c,
                               struct fault *fault) MUST_CHECK;

@@ -1,12 +1,11 @@
 /*
- * salvage.c - a new store out of what an old one still says.
+ * salvage.c - makes a new store of what can be read of an old one.
  *
- * The happy path: pending versions are copied first, each with a checkpoint that says
- * no more than that it is pending; then the old checkpoints are laid over these; then
- * the dead letters.  Then come pages that no table leads to any more, whose entries
- * may be outdated: they are taken only where a checkpoint asks for them, or where
- * nothing is known of the document.  At the end every checkpoint must name what is
- * there; the counters are the sums.
+ * The happy path: pending versions are copied first, each with a checkpoint that says no more than
+ * that it is pending; then the old checkpoints are merged with these; then the dead letters.  Then
+ * come pages that no table refers to any more, whose entries may be outdated: they are taken only
+ * where a checkpoint asks for them, or where nothing is known of the document.  At the end every
+ * checkpoint must name records that exist; the counters are the sums.
  *
  * What can go wrong:
  *   a record, or a document under its hash, is damaged    quarantined with its bytes
@@ -40,7 +39,7 @@ static void raise_last(struct checkpoint *cp, int64_t us)
         cp->last_projected_us = us;
 }
 
-/* Whether ${p} stands for ${cp}, which knows less. */
+/* Whether ${p} is ahead of ${cp}, which does not know it. */
 static bool is_ahead_of(const struct pending *p, const struct checkpoint *cp)
 {
     return p->is_ahead && p->version.projected_at_us > cp->last_projected_us;
@@ -112,7 +111,7 @@ static void add_pending(struct salvager *s, struct pending *p)
     salvage_save(s, p->id, &c);
 }
 
-/* Whose it was, as far as it can be told: its checkpoint may not name it. */
+/* Note its document, as far as it is known: its checkpoint must not name it. */
 static void note_damaged(struct salvager *s, struct slice value)
 {
     struct slice id;
@@ -168,7 +167,8 @@ static bool is_link_right(struct salvager *s, struct slice id, const struct chec
     return cp->has_pending && salvage_has_pending(s, cp->pending_no, &p) && slice_eq(p.id, id);
 }
 
-/* What stands twice, and differs: the pending version is put once more, as it is likelier. */
+/* The two records of a pending version differ: the version is put once more, as it is likelier to
+ * be right. */
 static void agree(struct salvager *s, struct checkpoint_record *c, struct checkpoint_record *made)
 {
     struct pending p;
@@ -183,11 +183,12 @@ static void agree(struct salvager *s, struct checkpoint_record *c, struct checkp
     s->record.len = 0;
     record_put_pending(&s->record, &p);
     if (slice_eq(p.kind, made->cp.kind))
-        c->cp.kind = made->cp.kind; /* that of ${p} lies in the store, which is written to */
+        c->cp.kind = made->cp.kind; /* that of ${p} points into the store, which is written to */
     salvage_put_numbered(s, STORE_PENDING, p.no);
 }
 
-/* Whether the pending version ${no}, in the new store, stands for ${cp}. */
+/* Whether the pending version ${no}, in the new store, is ahead of ${cp}, which does not know it.
+ */
 static bool is_behind(struct salvager *s, uint64_t no, const struct checkpoint *cp)
 {
     struct pending p;
@@ -195,7 +196,7 @@ static bool is_behind(struct salvager *s, uint64_t no, const struct checkpoint *
     return salvage_has_pending(s, no, &p) && is_ahead_of(&p, cp);
 }
 
-/* ${c} as it was, laid over what its pending version has made (${made}). */
+/* Merge the old ${c} with what its pending version has made (${made}). */
 static void merge(struct salvager *s, struct slice id, struct checkpoint_record *c,
                   const struct checkpoint_record *made)
 {
@@ -246,7 +247,7 @@ static bool is_damaged(const struct salvager *s, uint64_t document)
     return false;
 }
 
-/* Nobody knows whether it was sent: what was confirmed is no reason to skip the next. */
+/* It is unknown whether it was sent: so what was confirmed is no reason to skip the next. */
 static void lose_pending(struct salvager *s, struct slice id, struct checkpoint_record *c)
 {
     s->report->pending_lost++;
@@ -394,7 +395,7 @@ static void take_lost_letter(struct salvager *s, struct dead_letter *d)
     add_letter(s, d);
 }
 
-/* Nobody knows of which table it is, but no record reads as one of another. */
+/* Its table is unknown, but no record can be read as one of another table. */
 static void take_lost(struct salvager *s, struct slice key, struct slice value)
 {
     struct pending p;
@@ -414,7 +415,7 @@ static void take_lost(struct salvager *s, struct slice key, struct slice value)
 
 /* ---- the end -------------------------------------------------------------- */
 
-/* Whether ${c} names what is there; else it forgets it. */
+/* Make ${c} forget what does not exist; whether it named only what exists. */
 static bool mend(struct salvager *s, struct slice id, struct checkpoint_record *c)
 {
     bool is_right = true;
@@ -473,7 +474,7 @@ static void pass_damage(void *arg, const char *what)
     (void)what;
 }
 
-/* Before anything is taken: whose each pending version is. */
+/* Before anything is taken: which document each pending version belongs to. */
 static enum err read_owners(struct salvager *s, const char *dir, enum survey_by by,
                             struct fault *fault)
 {

@@ -12,7 +12,7 @@
 
 struct store;
 
-/* Which entries of lost pages are looked at, in this order. */
+/* Which entries of lost pages are read, in this order. */
 enum lost_stage { LOST_CHECKPOINTS, LOST_PENDING, LOST_DEAD, LOST_STAGES };
 
 #define SALVAGE_DAMAGED 1000
@@ -38,7 +38,7 @@ struct salvager {
     int bad; /* errno of the quarantine */
 };
 
-/** salvage_good(s, e): Whether ${e} is no failure; the first is remembered. */
+/** salvage_good(s, e): Whether ${e} is ERR_OK; the first failure is remembered. */
 bool salvage_good(struct salvager *s, enum err e);
 /** salvage_put(s, t, key), salvage_put_numbered(s, t, number): Put s->record there. */
 void salvage_put(struct salvager *s, enum store_table t, struct slice key);
@@ -46,14 +46,14 @@ void salvage_put_numbered(struct salvager *s, enum store_table t, uint64_t numbe
 
 /** salvage_give_number(s, id): The document's number in the new store, given now if it has none. */
 uint64_t salvage_give_number(struct salvager *s, struct slice id);
-/** salvage_has_pending(s, no, p), salvage_has_letter(s, id): Whether they are there. */
+/** salvage_has_pending(s, no, p), salvage_has_letter(s, id): Whether they exist. */
 bool salvage_has_pending(struct salvager *s, uint64_t no, struct pending *p);
 bool salvage_has_letter(struct salvager *s, struct slice id);
 /** salvage_load(s, id, c), salvage_save(s, id, c): The checkpoint in the new store. */
 bool salvage_load(struct salvager *s, struct slice id, struct checkpoint_record *c);
 void salvage_save(struct salvager *s, struct slice id, struct checkpoint_record *c);
 
-/** salvage_note(next, used): A number is in use: the next one is higher. */
+/** salvage_note(next, used): A number is in use: the next one given is higher. */
 void salvage_note(uint64_t *next, uint64_t used);
 /** salvage_quarantine(s, table, key, why, bytes): A line for what cannot be read. */
 void salvage_quarantine(struct salvager *s, const char *table, struct slice key, const char *why,
@@ -65,7 +65,7 @@ void salvage_tell(struct salvager *s, struct slice id, const char *fmt, ...) PRI
  * store's tables of these names. */
 void salvage_take_meta(struct salvager *s, struct slice key, struct slice value);
 void salvage_take_quarantined(struct salvager *s, struct slice key, struct slice value);
-/** salvage_put_meta(s): The records that make a store of the new one; at the end. */
+/** salvage_put_meta(s): The records that complete the new store; at the end. */
 void salvage_put_meta(struct salvager *s);
 
 #endif

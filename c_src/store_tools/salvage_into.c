@@ -1,9 +1,9 @@
 /*
- * salvage_into.c - the new store of a salvage: what is put there, and looked up again.
+ * salvage_into.c - the new store of a salvage: writes records to it, and looks them up.
  *
- * The happy path: records go in as they are met, numbers are given anew, and the store is committed
- * every few megabytes.  What can go wrong: it fails; the first failure is remembered, and nothing
- * is put after it.  What cannot be read becomes a line of the quarantine file.
+ * The happy path: records are written as they are met, numbers are given anew, and the store is
+ * committed every few megabytes.  What can go wrong: it fails; the first failure is remembered,
+ * and nothing is written after it.  What cannot be read becomes a line of the quarantine file.
  *
  * Offline, one thread.
  */
@@ -25,7 +25,7 @@
 
 /* ---- the new store -------------------------------------------------------- */
 
-/* Remember the first failure; whether ${e} is none. */
+/* Remember the first failure; whether ${e} is ERR_OK. */
 bool salvage_good(struct salvager *s, enum err e)
 {
     if (e == ERR_STORE && s->failed == ERR_OK)
@@ -85,7 +85,7 @@ bool salvage_has_pending(struct salvager *s, uint64_t no, struct pending *p)
            record_get_pending(key, value, p, &fault) == ERR_OK;
 }
 
-/* What ${c} has pending, as far as it is in the new store. */
+/* The pending version of ${c}, if it is in the new store. */
 static void load_link(struct salvager *s, struct checkpoint_record *c)
 {
     struct pending p;

@@ -1,13 +1,13 @@
 /*
- * store_check.c - every record of a store, and what ties them together.
+ * store_check.c - checks every record of a store, and the links between them.
  *
- * The happy path: the tables are walked page by page (pages.c): first meta, then ids, dead
- * letters and pending versions, of which a few numbers each are noted; last the checkpoints, which
- * must name exactly those.  The counters must equal the sums.  What stands in quarantine is listed.
+ * The happy path: the tables are walked page by page (pages.c): first meta, then ids, dead letters
+ * and pending versions, a few numbers of which are noted; last the checkpoints, which must name
+ * exactly those.  The counters must equal the sums.  Quarantined records are listed.
  *
- * What can go wrong: the file, a record, a link, a number, a document's bytes.  Each
- * is a finding, told once, and the check goes on; a damaged page hides its records,
- * so what they were tied to is told as well.
+ * What can go wrong: the file, a record, a link, a number, a document's bytes.  Each is a finding,
+ * reported once, and the check goes on; a damaged page hides its records, so what they were linked
+ * to is reported as well.
  *
  * Offline, on one thread.  Memory: 48 bytes a pending version, 24 a document.
  */
@@ -27,7 +27,7 @@
 #include <inttypes.h>
 #include <stdarg.h>
 
-#define DAMAGED_MAX 1000 /* pending records of which it is told whose they are */
+#define DAMAGED_MAX 1000 /* damaged pending records whose documents are named */
 
 /* A pending version, as far as its checkpoint is compared with it. */
 struct link {
@@ -57,7 +57,7 @@ struct checker {
     uint64_t max_no, max_document, max_revision, max_quarantine, lost;
     struct link *links; /* by number */
     size_t link_count, link_room;
-    struct link *damaged; /* as far as it can be told whose they are */
+    struct link *damaged; /* those whose documents are known */
     size_t damaged_count, damaged_room;
     struct names letters, ids;
 };
@@ -89,7 +89,7 @@ PRINTF(2, 3) static void find(struct checker *c, const char *fmt, ...)
     c->finding(c->arg, text);
 }
 
-/* FNV-1a: to know an id again among millions, not against anybody. */
+/* FNV-1a: to recognize an id among millions, not against an attacker. */
 static uint64_t hash_of(struct slice id)
 {
     uint64_t h = 14695981039346656037u;
@@ -157,7 +157,7 @@ static struct name *find_name(const struct names *n, uint64_t number)
     return n->count == 0 ? NULL : bsearch(&want, n->list, n->count, sizeof want, by_number);
 }
 
-/* By what a document is known in other tables. */
+/* The number of a document in other tables. */
 static uint64_t number_of(const struct checker *c, uint64_t document, struct slice id)
 {
     return c->format == 1 ? hash_of(id) : document;
@@ -260,7 +260,7 @@ static void check_document(struct checker *c, const char *table, struct slice id
     }
 }
 
-/* The sidecar can serve a store with such a version: it is told, and is no finding. */
+/* The sidecar can serve a store with such a version: it is reported, and is not a finding. */
 static void check_gate(struct checker *c, const struct pending *p)
 {
     struct fault fault;
@@ -339,7 +339,7 @@ static int by_no(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Invariants 3 and 4: what waits is newer than what stands, and later. */
+/* Invariants 3 and 4: what is pending is newer than what was delivered, and later. */
 static void check_order(struct checker *c, const struct checkpoint_record *r, const struct link *l)
 {
     const struct checkpoint *cp = &r->cp;
@@ -397,7 +397,7 @@ static void check_letter(struct checker *c, const struct checkpoint_record *r)
         find(c, "checkpoints/%.*s: its dead letter is not there", SLICE_ARG(r->id));
 }
 
-/* The id leads to the number, under which it is found again. */
+/* The id leads to the number, and the number to the id. */
 static void check_name(struct checker *c, const struct checkpoint_record *r)
 {
     struct name *n = find_name(&c->ids, r->cp.document);
@@ -463,7 +463,7 @@ static void take_damage(void *arg, const char *what)
     find(arg, "%s", what);
 }
 
-/* Whether ${l} stands for its checkpoint, which is there. */
+/* Whether ${l} is ahead of its checkpoint, and that exists. */
 static bool is_ahead(const struct checker *c, const struct link *l)
 {
     const struct name *n = l->is_ahead ? find_name(&c->ids, l->document) : NULL;
@@ -547,7 +547,7 @@ static void check_counters(struct checker *c)
     check_next(c, "document", c->counters.next_document, c->max_document);
     check_next(c, "revision", c->counters.next_revision, c->max_revision);
     check_next(c, "quarantine", c->counters.next_quarantine, c->max_quarantine);
-    /* How much a damaged record counted can only be guessed: it is counted still, at worst. */
+    /* How much a damaged record counted can only be guessed: at most, it is still counted. */
     bool may_be_more = r->quarantined > 0 && c->counters.pending_bytes >= r->pending_bytes &&
                        c->counters.dead_bytes >= r->dead_bytes;
     if (!may_be_more &&

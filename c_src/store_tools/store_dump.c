@@ -1,14 +1,13 @@
 /*
  * store_dump.c - records as lines of JSON, for people with grep and jq.
  *
- * The happy path: the tables are walked page by page (pages.c), each record is read
- * and written as one object; the document of a pending version or a dead letter
- * stands in it as it was kept.
+ * The happy path: the tables are walked page by page (pages.c), each record is read and written as
+ * one object; the document of a pending version or a dead letter is in it as it was kept.
  *
- * What can go wrong: a page or a record is damaged.  It becomes a line with
- * "damaged", as far as there are bytes with them, and the dump goes on.  A text that
- * is not UTF-8, and a document that is not what its hash says, stand as {"$bytes":
- * base64}.  The output fails: the dump ends there.
+ * What can go wrong: a page or a record is damaged.  It becomes a line with "damaged", as far as
+ * there are bytes with them, and the dump goes on.  A text that is not UTF-8, and a document that
+ * does not match its hash, are written as {"$bytes": base64}.  If the output fails, the dump ends
+ * there.
  *
  * Offline, one thread.
  */

@@ -9,7 +9,7 @@
 /**
  * store_dump(dir, out, damaged, fault):
  * Write every record of the store in ${dir} (the caller holds it) to ${out}, a line each; the
- * lines are described in docs/OPERATIONS.md.  What is damaged is a line as well, and counted in
+ * lines are described in docs/OPERATIONS.md.  A damaged record is a line as well, and counted in
  * ${damaged}.  ERR_SYSTEM: ${out} cannot be written to; ERR_STORE, ERR_NOT_FOUND: the store cannot
  * be read at all; ${fault} says why.
  */

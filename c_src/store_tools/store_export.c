@@ -2,10 +2,10 @@
  * store_export.c - undelivered documents as JSON lines.
  *
  * The happy path: dead letters first, then what is pending in the order of its numbers, each as it
- * was kept.  The last line says how many there were, so that a file that was cut is known.
+ * was kept.  The last line says how many there were, so that a truncated file is noticed.
  *
- * What can go wrong: a record is damaged, or its id is no text: it is told and left out.  The
- * output fails: the export ends there, without its last line.
+ * What can go wrong: a record is damaged, or its id is not UTF-8: it is reported and left out.  If
+ * the output fails, the export ends there, without its last line.
  *
  * Offline, one thread.
  */
@@ -61,7 +61,7 @@ static void put_time(struct buf *b, const char *name, int64_t us)
     buf_printf(b, ",\"%s\":\"%s\"", name, text);
 }
 
-/* The members that all lines begin with; false: a text is none. */
+/* The members that all lines begin with; false: a text is not UTF-8. */
 static bool begin_line(struct export *x, const struct outbox_version *v, struct slice kind,
                        struct slice id, const char *state)
 {

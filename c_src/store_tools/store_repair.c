@@ -4,10 +4,10 @@
  * The happy path: a copy is filled with what can be read (salvage.c), checked as any store is
  * (store_check.c), and put in the old one's place (replace.c), which is kept as
  * data.mdb.broken-TIME; what cannot be read becomes lines of quarantine-TIME.jsonl beside it.  The
- * mark of a crash (crash_mark.c) goes, since its reason has.
+ * crash mark (crash_mark.c) is removed, as its reason is gone.
  *
- * What can go wrong: no space, no permission, a new store that is not sound (a bug of ours).  Then
- * the copy is removed and the store is as it was.
+ * What can go wrong: no space, no permission, a new store that is not sound (our bug).  Then the
+ * copy is removed, and the store is unchanged.
  *
  * Offline, one thread, under the lock of the directory.
  */

@@ -1,4 +1,4 @@
-/* store_repair.h - a damaged store's place taken by a sound one. */
+/* store_repair.h - replaces a damaged store by a sound one. */
 
 #ifndef STORE_REPAIR_H
 #define STORE_REPAIR_H
@@ -9,15 +9,15 @@
 /* Where things are afterwards, in the store's directory. */
 struct repair_places {
     char broken[64];     /* the old file, as it was */
-    char quarantine[64]; /* what could not be read; "" when that is nothing */
+    char quarantine[64]; /* what could not be read; "": everything was */
 };
 
 /**
  * store_repair(dir, say, arg, report, places, fault):
  * Make a sound store of what can be read of the one in ${dir} (held by the caller), in a file of
- * its own, and put it in its place at one stroke; the old one is kept.  Needs as much room on the
- * disk again.  ${say} hears of each damage and of every document that has to be projected again.
- * Any error: the old store is in its place, unchanged; ${fault} says why.
+ * its own, and replace the old one atomically; the old one is kept.  Needs as much disk space
+ * again.  ${say} is called for each damage and for every document that has to be projected again.
+ * Any error: the old store is unchanged; ${fault} says why.
  */
 enum err store_repair(const char *dir, void (*say)(void *arg, const char *text), void *arg,
                       struct salvage_report *report, struct repair_places *places,
