@@ -3,11 +3,11 @@
  *
  * The happy path: the word and its arguments become a request (cli_words), the sidecar in the
  * store's folder is asked (cli_client), and the answer printed (cli_print).  A word that loses
- * something asks before (cli_confirm).
+ * something asks first (cli_confirm).
  *
- * What can go wrong: wrong usage (exit status 2, with the word's help a line away); no sidecar
- * there, not permitted, or no answer (3); an answer that is an error (1).  Each is said on standard
- * error, once, with what to do.
+ * What can go wrong: wrong usage (exit status 2, with a pointer to the word's help); no sidecar
+ * running, not permitted, or no answer (3); an answer that is an error (1).  Each is reported once
+ * on standard error, with what to do.
  *
  * One thread, one call, then the end; rebuild alone makes many (cli_rebuild).
  */
@@ -100,7 +100,7 @@ int cli_run(const struct config *c, const char *word, int argc, char **argv)
         fprintf(stderr, "convex_sidecar %s: %s; next: convex_sidecar %s --help\n", word, why, word);
         return CLI_USAGE;
     }
-    signal(SIGPIPE, SIG_IGN); /* standard output that nobody reads is an error to be told */
+    signal(SIGPIPE, SIG_IGN); /* a closed standard output is an error to report */
     int status = CLI_USAGE;
     if (ask.loss == NULL || cli_confirm(c->store_dir, word, &ask))
         status = obey(c, &ask);

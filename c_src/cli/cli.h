@@ -26,14 +26,15 @@ enum cli_status {
 
 /**
  * cli_run(c, word, argc, argv):
- * Ask the running sidecar whose store is ${c}->store_dir: send the request that ${word} (one of
- * cli_words.c, from status on) and its ${argv} stand for, print the answer as text (or JSON with
- * --json).  Returns the exit status; what is wrong goes to standard error.  A word that loses
- * something asks first, on a terminal (cli_confirm.h).  ${c} need not be finished.
+ * Ask the running sidecar whose store is ${c}->store_dir: send the request that ${word} (of
+ * words.def) and its ${argv} stand for, print the answer as text (or JSON with --json).  Returns
+ * the exit status; what is wrong goes to standard error.  A word that loses something asks first,
+ * on a terminal (cli_confirm.h).  ${c} need not be finished.
  */
 int cli_run(const struct config *c, const char *word, int argc, char **argv);
 
-/** cli_help(word, out): What ${word} does and takes; NULL: all words.  False for an unknown one. */
+/** cli_help(word, out): Print what ${word} does and takes; NULL: all words.  False: it is unknown.
+ */
 bool cli_help(const char *word, FILE *out);
 
 #endif

@@ -1,14 +1,14 @@
 /*
- * cli_audit.c - an audit asked for on the command line.
+ * cli_audit.c - the word `audit`: progress, then the report.
  *
- * The happy path: the request goes out, and while its answer is to come, {audit, status} is asked
- * on the same connection now and then: on a terminal for one line that is rewritten, elsewhere for
- * a plain line every LINE_MS.  Then the report is printed.
+ * The happy path: the request goes out, and until its answer comes, {audit, status} is asked on
+ * the same connection now and then: on a terminal for one line that is rewritten, elsewhere for a
+ * plain line every LINE_MS.  Then the report is printed.
  *
  * What can go wrong:
  *   SIGINT, SIGTERM          the audit is cancelled; its report says so, and where to go on
- *   the connection ends      told, status 3; the audit goes on in the sidecar until it answers
- *                            into the void (`audit cancel` ends it)
+ *   the connection ends      reported, status 3; the audit goes on in the sidecar until it is done
+ *                            (`audit cancel` ends it)
  * One thread.
  */
 
@@ -27,8 +27,8 @@
 #include <signal.h>
 #include <unistd.h>
 
-#define FIRST_MS 10    /* before the first look; doubles up to */
-#define BAR_MS   250   /* between two looks */
+#define FIRST_MS 10    /* before the first request; doubles up to */
+#define BAR_MS   250   /* between two requests */
 #define LINE_MS  10000 /* between two lines, where there is no terminal */
 
 struct watch {
@@ -36,7 +36,7 @@ struct watch {
     int64_t until_ms, shown_ms;
     unsigned audit; /* the ticket of its answer */
     bool is_terminal, has_bar, json;
-    int status; /* -1: the answer is to come */
+    int status; /* -1: no answer yet */
     struct fault fault;
 };
 
@@ -48,7 +48,7 @@ static void on_signal(int signal_number)
     is_interrupted = 1;
 }
 
-/* Without SA_RESTART, so that the wait between two looks ends. */
+/* Without SA_RESTART, so that a signal ends the wait between two requests. */
 static void watch_signals(void)
 {
     const struct sigaction action = {.sa_handler = on_signal};
@@ -104,7 +104,7 @@ static void show(struct watch *w, term answer)
     w->shown_ms = clock_mono_ms();
 }
 
-/* Nothing differs, something does, or it was not found out to the end. */
+/* Nothing differs, something does, or the audit did not finish. */
 static enum cli_status status_of(term answer, bool is_ok)
 {
     term map = is_ok ? term_element(answer, 1) : NULL;
@@ -117,7 +117,7 @@ static enum cli_status status_of(term answer, bool is_ok)
                                                                             : CLI_UNKNOWN;
 }
 
-/* Answers until that to ${ticket} is here; the audit's own may come before. */
+/* Take answers until the one to ${ticket}; the audit's own may come first. */
 static enum err take_answers(struct watch *w, unsigned ticket)
 {
     struct buf message = {0};
@@ -152,7 +152,7 @@ static enum err ask(struct watch *w, const char *word)
     return e == ERR_OK ? take_answers(w, ticket) : e;
 }
 
-/* Look now and then until the answer is here. */
+/* Ask now and then until the answer comes. */
 static enum err follow(struct watch *w)
 {
     enum err e = ERR_OK;

@@ -1,14 +1,15 @@
 /*
  * cli_client.c - calls to a running sidecar.
  *
- * The happy path: the store's folder is opened, control.sock in it is ours (or we are root), the
- * sidecar takes the connection and says {welcome, Version}.  Then {call, Ref, Request} goes out,
- * and {more, Ref, Part} ... {reply, Ref, Answer} comes back, each in a frame: four bytes of length,
- * then a term.  Several calls may be under way, each with a number of its own.
+ * The happy path: the store's folder is opened, control.sock in it belongs to our user (or we are
+ * root), the sidecar accepts the connection and says {welcome, Version}.  Then {call, Ref,
+ * Request} goes out, and {more, Ref, Part} ... {reply, Ref, Answer} comes back, each in a frame:
+ * four bytes of length, then a term.  Several calls may be under way, each with a number of its
+ * own.
  *
  * What can go wrong: no store, no sidecar in it, one of another user, an older one; no answer in
- * time, the connection ends, frames that nobody understands.  All end the call with a sentence that
- * says what to do.  One thread.
+ * time, the connection ends, unknown frames.  All end the call with a sentence that says what to
+ * do.  One thread.
  */
 
 #include "cli/cli_client.h"
@@ -24,7 +25,7 @@
 #include <unistd.h>
 
 #define MESSAGE_BYTES                                                                              \
-    16777216 /* of one frame: a page of dead letters, a document with its answer */
+    16777216 /* the longest frame: a page of dead letters, a document with its answer */
 
 struct cli_client {
     int fd;
@@ -74,7 +75,7 @@ static enum err move_all(struct cli_client *c, short direction, uint8_t *at, siz
 
 /* ---- frames ---------------------------------------------------------------------- */
 
-/* One frame into ${message}, as the checked term ${t}.  Length 0 is a sign of life. */
+/* One frame into ${message}, as the checked term ${t}.  Length 0 is a keep-alive. */
 static enum err receive_frame(struct cli_client *c, struct buf *message, term *t)
 {
     struct fault ignored;
@@ -164,7 +165,7 @@ static enum err not_there(struct cli_client *c, int dir_fd)
         "it runs, its log says why there is no control.sock");
 }
 
-/* The socket of another user could be anybody's; root may use any user's. */
+/* Another user's socket may not be a sidecar's; root may use any user's. */
 static enum err check_owner(struct cli_client *c, uid_t owner)
 {
     if (geteuid() == 0 || geteuid() == owner)

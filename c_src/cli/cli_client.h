@@ -14,11 +14,11 @@ struct cli_client; /* opaque: a connection; one thread's */
 /**
  * cli_client_open(store_dir, timeout_ms, client, fault):
  * Connect to the sidecar whose store is ${store_dir}.  ERR_NOT_FOUND: no such store, or no sidecar
- * runs there; ERR_NOT_OWNED: it is another user's; else as of cli_client_call.
+ * runs there; ERR_NOT_OWNED: it is another user's; others as of cli_client_call.
  */
 enum err cli_client_open(const char *store_dir, int64_t timeout_ms, struct cli_client **client,
                          struct fault *fault) MUST_CHECK;
-/** cli_client_close(c): Leave; calls under way are forgotten.  NULL is harmless. */
+/** cli_client_close(c): Disconnect; calls under way are forgotten.  NULL is harmless. */
 void cli_client_close(struct cli_client *c);
 
 /**
@@ -43,17 +43,17 @@ struct cli_answer {
 /**
  * cli_client_receive(c, timeout_ms, message, answer, fault):
  * Wait for a part or the reply of any call under way; ${answer} borrows ${message} (the caller
- * frees it).  After any error the connection is of no more use.
+ * frees it).  After any error the connection cannot be used any more.
  */
 enum err cli_client_receive(struct cli_client *c, int64_t timeout_ms, struct buf *message,
                             struct cli_answer *answer, struct fault *fault) MUST_CHECK;
 
 /**
  * cli_client_call(store_dir, request, timeout_ms, message, answer, fault):
- * Connect, call with ${request}, leave.  On ERR_OK ${answer} is the reply, a checked term that
- * borrows ${message} (empty before; the caller frees it).  ERR_CLOSED: the connection was refused
- * or ended; ERR_BUSY: no answer in time; ERR_INVALID: the other side does not speak the protocol.
- * ${fault}->why says what to do about it.
+ * Connect, call with ${request}, disconnect.  On ERR_OK ${answer} is the reply, a checked term
+ * that borrows ${message} (empty before; the caller frees it).  ERR_CLOSED: the connection was
+ * refused or ended; ERR_BUSY: no answer in time; ERR_INVALID: the other side does not speak the
+ * protocol.  ${fault}->why says what to do about it.
  */
 enum err cli_client_call(const char *store_dir, struct slice request, int64_t timeout_ms,
                          struct buf *message, term *answer, struct fault *fault) MUST_CHECK;

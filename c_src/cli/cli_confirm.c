@@ -4,9 +4,9 @@
  * The happy path: the sidecar is asked how many documents it is about (the preview), the question
  * goes to standard error, and a line that begins with y is a yes.
  *
- * What can go wrong: there is no terminal to ask on: refused, naming --yes.  No number: the sidecar
- * does not know the preview (an older one), or is away; the question goes without it, and the
- * request itself says so then.
+ * What can go wrong: there is no terminal to ask on: it is refused, with a pointer to --yes.  No
+ * number: the sidecar is older and does not know the preview, or does not answer; then the
+ * question is asked without it, and the request reports what is wrong.
  */
 
 #include "cli/cli_confirm.h"
@@ -19,7 +19,7 @@
 #include <inttypes.h>
 #include <unistd.h>
 
-/* How many documents it is about; false: unknown. */
+/* How many documents are affected; false: unknown. */
 static bool count(const char *store_dir, const struct ask *ask, int64_t *documents)
 {
     struct buf message = {0};

@@ -11,9 +11,9 @@ struct ask;
 
 /**
  * cli_confirm(store_dir, word, ask):
- * Whether what ${ask} loses is wanted: it was said with --yes, or is answered yes on the terminal.
- * Without a terminal nobody is asked, and the answer is no.  The question, or why there is none,
- * goes to standard error; so does what to do.
+ * Whether the loss that ${ask} causes is wanted: --yes was given, or the answer on the terminal is
+ * yes.  Without a terminal there is no question, and the answer is no.  The question, or why there
+ * is none and what to do, goes to standard error.
  */
 bool cli_confirm(const char *store_dir, const char *word, const struct ask *ask) MUST_CHECK;
 

@@ -2,10 +2,10 @@
  * cli_help.c - what the words take and do: --help, the man page, the completion.
  *
  * All three are printed from words.def and CLI_STATUS_LIST.  docs/man/convex_sidecar.1 and
- * priv/convex_sidecar.bash-completion are what the last two print; a test holds the files against
+ * priv/convex_sidecar.bash-completion are what the last two print; a test compares the files with
  * it, and TEST_UPDATE=1 cli_help_test writes them.
  *
- * Nothing can go wrong but the output, which is its owner's to notice.
+ * Only the output can fail, and the caller checks that.
  */
 
 #include "cli/cli_help.h"
@@ -237,7 +237,7 @@ void cli_help_man(FILE *out)
 
 /* ---- completion ---------------------------------------------------------------------- */
 
-/* Whether what stands at ${at} in ${takes} has stood there before. */
+/* Whether what is at ${at} in ${takes} is there earlier as well. */
 static bool is_repeated(const char *takes, const char *at, size_t len)
 {
     char before[200], part[60];

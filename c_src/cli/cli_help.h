@@ -7,7 +7,8 @@
 
 #include "ground/base.h"
 
-/** cli_help_word(word, out): What ${word} does and takes; NULL: all words.  False: there is none.
+/** cli_help_word(word, out): Print what ${word} does and takes; NULL: all words.  False: it is
+ * unknown.
  */
 bool cli_help_word(const char *word, FILE *out);
 

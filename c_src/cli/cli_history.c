@@ -2,14 +2,14 @@
  * cli_history.c - event history as JSON lines, entity by entity.
  *
  * The happy path: a line with a row begins an entity, the lines of the same kind and id without a
- * row that follow it bring more events.  What remains of the events is what a fold keeps: how many
- * they are, and the last one; so a history of any length takes the memory of one line.  To know
- * that an entity is whole, the line behind it is read ahead.
+ * row that follow it bring more events.  Of the events only what a fold needs is kept: their
+ * number, and the last one; so a history of any length takes the memory of one line.  To know that
+ * an entity is complete, the line after it is read ahead.
  *
- * What can go wrong: a line is no JSON, or too long, lacks a key, or its events have a hole; it
- * continues nothing; its writer said that more follows, and nothing does (a file cut off).  The
- * line is named, its entity is left out, further lines of that entity are passed over, and the
- * reading goes on.
+ * What can go wrong: a line is not JSON, is too long, or lacks a key; its events have a gap; it
+ * continues no entity; or its writer said that more follows, and nothing does (a truncated file).
+ * The line is named, its entity is left out, further lines of that entity are skipped, and reading
+ * goes on.
  *
  * One thread, blocking reads.
  */
@@ -42,12 +42,12 @@ struct cli_history {
     uint8_t block[BLOCK_BYTES];
     size_t at, have;
     struct buf text;
-    /* the line that is read ahead: read says what came of it */
+    /* the line that is read ahead: read is the outcome */
     bool is_ahead;
     enum err ahead;
     struct line line;
     struct fault line_fault;
-    /* the entity that is gathered; after a failure the one that is passed over */
+    /* the entity being read; after a failure, the one being skipped */
     struct buf kind, id, row, event;
     int64_t event_count, last_seq;
     bool more, is_passed_over;
@@ -103,7 +103,7 @@ static enum err fill_block(struct cli_history *h, struct fault *fault)
     return n > 0 ? ERR_OK : ERR_NOT_FOUND;
 }
 
-/* Take bytes up to a newline off the block; whether it was there. */
+/* Take bytes up to a newline off the block; whether there was one. */
 static bool take_bytes(struct cli_history *h, bool *is_long)
 {
     const uint8_t *from = h->block + h->at;
@@ -226,7 +226,7 @@ static enum err take_event(struct cli_history *h, uint32_t i, term event, struct
     return ERR_OK;
 }
 
-/* The events of the line ahead, which is taken with that. */
+/* Take the events of the line ahead, and so the line. */
 static enum err take_events(struct cli_history *h, struct fault *fault)
 {
     term events = h->line.events, event = NULL, last = NULL;
@@ -273,7 +273,7 @@ static enum err gather(struct cli_history *h, uint64_t *line, struct fault *faul
     return e;
 }
 
-/* Lines that can't be read count as taken: they have been told. */
+/* Lines that cannot be read count as taken: they were reported. */
 static enum err take_next(struct cli_history *h, struct cli_entity *entity, uint64_t *line,
                           struct fault *fault)
 {
@@ -285,7 +285,7 @@ static enum err take_next(struct cli_history *h, struct cli_entity *entity, uint
     *fault = (struct fault){0};
     enum err e = gather(h, line, fault);
     if (h->ahead == ERR_NOT_FOUND && *h->stop)
-        return ERR_NOT_FOUND; /* it may not be whole */
+        return ERR_NOT_FOUND; /* it may be incomplete */
     h->is_passed_over = e != ERR_OK;
     entity->kind = buf_view(&h->kind);
     entity->id = buf_view(&h->id);

@@ -12,13 +12,13 @@
 
 struct cli_history; /* opaque; one thread's */
 
-/* One entity with all its events, of which the last one and their number remain. */
+/* One entity with all its events, of which only the last one and their number are kept. */
 struct cli_entity {
     uint64_t line; /* its first */
     struct slice kind, id;
     struct slice row;    /* an encoded term: a map */
     struct slice event;  /* the last one, an encoded term: a map; empty: there is none */
-    int64_t event_count; /* seq after seq, without a hole */
+    int64_t event_count; /* consecutive seqs, without a gap */
 };
 
 /**
@@ -34,13 +34,13 @@ void cli_history_close(struct cli_history *h);
 /**
  * cli_history_next(h, entity, line, fault):
  * The next entity; its slices are good until the next call.  ERR_NOT_FOUND: there is none.
- * ERR_INVALID: ${line} breaks a rule (${fault}->why), and the entity it belongs to, if any, is left
- * out; the next call goes on behind it.  ERR_SYSTEM: the file can't be read on.
+ * ERR_INVALID: ${line} breaks a rule (${fault}->why), and the entity it belongs to, if any, is
+ * left out; the next call goes on after it.  ERR_SYSTEM: the file cannot be read.
  */
 enum err cli_history_next(struct cli_history *h, struct cli_entity *entity, uint64_t *line,
                           struct fault *fault) MUST_CHECK;
 
-/** cli_history_bytes(h): How much has been read. */
+/** cli_history_bytes(h): The bytes read so far. */
 uint64_t cli_history_bytes(const struct cli_history *h);
 /** cli_history_line(h): The first line that no entity given so far has taken. */
 uint64_t cli_history_line(const struct cli_history *h);

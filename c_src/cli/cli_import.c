@@ -3,11 +3,11 @@
  *
  * The happy path: the file is read once to see that it is whole (its last line says how many there
  * are), then again: documents go in batches, removals one by one, each with unless_newer, so that
- * nothing goes back behind what the sidecar knows.
+ * nothing replaces what the sidecar knows to be newer.
  *
- * What can go wrong: the file was cut, or is none (said before anything is sent); a line breaks a
- * rule, or the sidecar refuses it (the first 20 are named by their line); the sidecar takes nothing
- * for a while (asked again), or is gone (the import ends, and may be repeated).
+ * What can go wrong: the file is truncated, or not an export (reported before anything is sent); a
+ * line breaks a rule, or the sidecar refuses it (the first 20 are named by their line); the
+ * sidecar takes nothing for a while (retried), or is gone (the import ends, and can be repeated).
  *
  * One thread, one call at a time.
  */
@@ -174,7 +174,7 @@ static void refuse_answer(struct import *m, uint64_t line, term reply)
     cli_print_answer(reply, false, stdout, stderr);
 }
 
-/* Whether the entry waits for another try. */
+/* Whether the entry has to be sent again. */
 static bool take_reply(struct import *m, uint64_t line, term reply)
 {
     int64_t cleared = 1;
@@ -220,7 +220,7 @@ static struct slice request_of(const struct import *m, size_t i)
     return slice_of(m->requests.data + m->entries[i].at, m->entries[i].len);
 }
 
-/* Send what is gathered, once; those the sidecar can't take now are left. */
+/* Send the batch once; entries that the sidecar cannot take now are left. */
 static void ask(struct import *m)
 {
     struct buf request = {0}, message = {0};

@@ -4,8 +4,8 @@
  * The happy path: migrate.c does the work and its report is printed; the stores it has kept are
  * named, with their size and age, and removed when the operator says so.
  *
- * What can go wrong: it is refused, and said why; nobody is there to be asked, and --yes is not
- * given.  One thread, then the end.
+ * What can go wrong: it is refused, and the reason printed; there is no terminal to ask on, and
+ * --yes is not given.  One thread, then the end.
  */
 
 #include "cli/cli_migrate.h"

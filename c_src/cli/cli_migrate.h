@@ -11,7 +11,7 @@
 int cli_migrate(const char *dir, unsigned to);
 
 /** cli_migrate_drop_old(dir, is_sure): Remove the stores that migrations have kept in ${dir}, after
- * they were named and, unless ${is_sure}, it was asked at a terminal. */
+ * naming them and, unless ${is_sure}, asking on the terminal. */
 int cli_migrate_drop_old(const char *dir, bool is_sure);
 
 /** cli_migrate_print_old(dir): A line for each of them. */

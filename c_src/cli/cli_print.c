@@ -5,9 +5,9 @@
  * map inside it an indented block; a list of maps becomes a table; whatever lies deeper is shown as
  * JSON.  With --json the whole value is one line of canonical JSON.
  *
- * What can go wrong: {error, Reason} becomes a sentence with a hint what to do; an answer that is
+ * What can go wrong: {error, Reason} becomes a sentence that says what to do; an answer that is
  * neither (another version?) is shown as it is and counts as an error.  Text comes from documents
- * and from Convex: control characters are escaped, so that no terminal obeys them.
+ * and from Convex: control characters are escaped, so that no terminal interprets them.
  *
  * Any thread; the term is checked and borrowed.
  */
@@ -23,7 +23,7 @@
 
 /* --- values --------------------------------------------------------------- */
 
-/* Text is UTF-8 for people; what a terminal might obey, or is no UTF-8, as \xNN or \u{NNNN}. */
+/* Text is UTF-8 for people; control characters, and what is not UTF-8, as \xNN or \u{NNNN}. */
 static void put_plain(struct buf *b, struct slice text)
 {
     bool utf8 = json_is_utf8(text);
@@ -117,8 +117,8 @@ static void pad(int n, FILE *out)
 
 #define COLUMNS_MAX 10
 
-/* What a row is shown of, in order: the longest, free text, last.  Rows that have none of the first
- * columns here show their own keys. */
+/* The columns shown of a row, in order: the longest, free text, last.  Rows that have none of the
+ * first columns here show their own keys. */
 static const char *const orders[][COLUMNS_MAX] = {
     {"finding", "finding", "kind", "seq", "convex_seq", "repaired", "document_id"},
     {"died_at", "document_id", "kind", "seq", "attempts", "died_at", "next_try", "why"},
@@ -325,7 +325,7 @@ static void put_reason(struct buf *b, term reason)
     }
 }
 
-/* What an error's word means, "" where it says so itself, and what to do. */
+/* What an error's word means ("": it is clear by itself), and what to do. */
 struct hint {
     const char *reason, *means, *next;
 };
@@ -368,7 +368,7 @@ static void print_error(term reason, bool json, FILE *out, FILE *err)
     fprintf(err, "convex_sidecar: the sidecar answers: %.*s%s; next: %s\n", SLICE_ARG(buf_view(&b)),
             hint->means, hint->next);
     if (json) {
-        json_put_shown(&quoted, buf_view(&b)); /* put_reason has tamed it */
+        json_put_shown(&quoted, buf_view(&b)); /* put_reason has escaped it */
         fprintf(out, "{\"error\":%.*s}\n", SLICE_ARG(buf_view(&quoted)));
     }
     buf_free(&quoted);

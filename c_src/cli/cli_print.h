@@ -16,7 +16,7 @@
  */
 bool cli_print_answer(term answer, bool json, FILE *out, FILE *err);
 
-/** cli_print_text(text, out): ${text}, with everything a terminal might obey escaped. */
+/** cli_print_text(text, out): ${text}, with control characters escaped. */
 void cli_print_text(struct slice text, FILE *out);
 
 /** cli_print_json(t, out): ${t} as JSON, escaped likewise. */

@@ -1,10 +1,10 @@
 /*
- * cli_rebuild.c - documents rebuilt from a file of event history, through a running sidecar.
+ * cli_rebuild.c - rebuilds documents from a file of event history, through a running sidecar.
  *
- * The happy path: entities (cli_history) become requests {project, ...} with reset and force, up to
- * BATCH_ENTITIES of them a batch; up to WINDOW batches are under way, so that reading, the way and
- * the sidecar's disk overlap.  Live writes go on beside it: what the sidecar knows to be newer is
- * skipped (unless_ahead).
+ * The happy path: entities (cli_history) become requests {project, ...} with reset and force, up
+ * to BATCH_ENTITIES of them a batch; up to WINDOW batches are under way, so that reading,
+ * transport and the sidecar's disk overlap.  Live writes go on beside it: what the sidecar knows
+ * to be newer is skipped (unless_ahead).
  *
  * What can go wrong:
  *   a bad line, a refused entity   told with its line, counted, the rest goes on; status 1
@@ -38,7 +38,7 @@
 #define BATCH_BYTES    1048576 /* or so, together */
 #define REST_MIN_MS    50
 #define REST_MAX_MS    2000
-#define BAR_MS         200   /* between two looks of the bar */
+#define BAR_MS         200   /* between two updates of the bar */
 #define LINE_MS        10000 /* between two lines, where there is no terminal */
 #define BAR_CELLS      24
 #define TOLD_MAX       1000 /* refusals told one by one */
@@ -65,7 +65,7 @@ struct rebuild {
     uint64_t written, skipped, failed;
     uint64_t read; /* and not sent, with --dry-run */
     bool is_at_end;
-    enum err broken; /* why the sidecar can't be asked any more; ERR_OK: it can */
+    enum err broken; /* why the sidecar cannot be asked any more; ERR_OK: it can */
     int64_t rest_ms, moved_at_ms;
     /* what is shown */
     int64_t started_ms, shown_ms;
@@ -135,7 +135,7 @@ static void show_if_due(struct rebuild *r)
         show(r);
 }
 
-/* A sentence of its own must not stand behind the bar. */
+/* A message must not follow the bar on its line. */
 static void end_bar(struct rebuild *r)
 {
     if (r->has_bar)
@@ -143,7 +143,7 @@ static void end_bar(struct rebuild *r)
     r->has_bar = false;
 }
 
-/* Count a failure; whether it is to be told. */
+/* Count a failure; whether to report it. */
 static bool count_failure(struct rebuild *r)
 {
     r->failed++;
@@ -229,7 +229,7 @@ static void fill(struct rebuild *r, struct batch *batch)
     }
 }
 
-/* The sidecar can't be asked any more. */
+/* The sidecar cannot be asked any more. */
 static void fall_silent(struct rebuild *r, enum err e, const char *why)
 {
     end_bar(r);
@@ -287,7 +287,7 @@ static void refuse_entity(struct rebuild *r, const struct batch *batch, size_t i
         cli_print_answer(reply, false, stdout, stderr);
 }
 
-/* Whether the entry waits for another try. */
+/* Whether the entry has to be sent again. */
 static bool take_reply(struct rebuild *r, const struct batch *batch, size_t i, term reply)
 {
     if (term_is(reply, "ok")) {
@@ -382,7 +382,7 @@ static void work(struct rebuild *r)
     }
 }
 
-/* With --dry-run: the whole file, and nobody is asked. */
+/* With --dry-run: read the whole file, and send nothing. */
 static void read_all(struct rebuild *r)
 {
     struct batch *batch = &r->batches[0];

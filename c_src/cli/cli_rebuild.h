@@ -1,4 +1,4 @@
-/* cli_rebuild.h - documents rebuilt from a file of event history, through a running sidecar. */
+/* cli_rebuild.h - rebuilds documents from a file of event history, through a running sidecar. */
 
 /* Private to cli/. */
 
@@ -9,7 +9,7 @@
 
 struct cli_rebuild_options {
     const char *path;    /* "-": standard input */
-    uint64_t first_line; /* from 1: lines before it are passed over */
+    uint64_t first_line; /* from 1: lines before it are skipped */
     bool lower;          /* documents may go below what the sidecar has */
     bool dry_run;        /* only read the file */
     bool json;           /* the summary as JSON */
@@ -18,10 +18,10 @@ struct cli_rebuild_options {
 
 /**
  * cli_rebuild_run(store_dir, options):
- * Read the history and have the sidecar whose store is
- * ${store_dir} project each entity anew.  Progress and refusals go to
- * standard error, the summary to standard output.  Returns the exit status: 0 all was taken, 1 some
- * was not, or it was stopped by SIGINT or SIGTERM, 3 the sidecar does not answer (any more).
+ * Read the history and have the sidecar whose store is ${store_dir} project each entity anew.
+ * Progress and refusals go to standard error, the summary to standard output.  Returns the exit
+ * status: 0 everything was taken; 1 something was not, or SIGINT or SIGTERM stopped it; 3 the
+ * sidecar does not answer (any more).
  */
 int cli_rebuild_run(const char *store_dir, const struct cli_rebuild_options *options);
 

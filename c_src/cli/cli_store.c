@@ -1,13 +1,13 @@
 /*
  * cli_store.c - the words of `store`: check, dump, repair, export; migrate, drop-old; import.
  *
- * The happy path: the store is held against a sidecar that might start, walked by the
- * room of that word, and the outcome is told: check a line for each finding and a
- * summary, dump a line for each record, repair what it did and where things are.  migrate holds
- * the store itself, drop-old needs nobody held, import speaks to the sidecar that runs.
+ * The happy path: the store is locked against a sidecar that might start, the module of that word
+ * walks it, and the outcome is printed: check prints a line for each finding and a summary, dump a
+ * line for each record, repair what it did and where things are.  migrate locks the store itself,
+ * drop-old needs no lock, import speaks to the running sidecar.
  *
- * What can go wrong: a sidecar has the store: its pid is named, nothing is done.  The
- * store is damaged beyond reading, or the disk fails: said on standard error.
+ * What can go wrong: a sidecar holds the store: its pid is named, nothing is done.  The store
+ * cannot be read at all, or the disk fails: reported on standard error.
  *
  * One thread, then the end.
  */
@@ -38,7 +38,7 @@
 #define IMPORT_TIMEOUT_S 60
 #define TIMEOUT_MAX_S    7200
 
-/* What may stand after a word. */
+/* What may follow a word. */
 struct rest {
     const char *file;
     int64_t to, timeout_s;
@@ -152,8 +152,7 @@ static int repair(const char *dir, const struct rest *rest)
     struct fault fault = {0};
 
     if (rest->anyway)
-        prctl(PR_SET_PDEATHSIG,
-              SIGKILL); /* a start that waits for it is killed: nothing is half done */
+        prctl(PR_SET_PDEATHSIG, SIGKILL); /* a waiting start is killed: nothing is left half done */
     if (store_check(dir, NULL, NULL, &before, &fault) != ERR_OK)
         return complain(&fault);
     if (before.findings == 0 && !rest->anyway) {
@@ -175,7 +174,7 @@ static void warn(void *arg, const char *text)
     fputc('\n', stderr);
 }
 
-/* To a file that must not be there yet; none is named: standard output. */
+/* Export to a file that must not exist yet; without a name, to standard output. */
 static int export(const char *dir, const struct rest *rest)
 {
     const char *path = rest->file;
@@ -260,7 +259,7 @@ static const struct store_word *find_word(const char *name)
     return NULL;
 }
 
-/* A store that cannot be looked at is neither sound nor damaged. */
+/* A store that cannot be read is neither sound nor damaged. */
 static int unknown_of(const struct store_word *w)
 {
     return w->held == check ? CLI_UNKNOWN : CLI_ERROR;
@@ -295,7 +294,7 @@ int cli_store_run(const char *dir, int argc, char **argv)
     }
     if (w->takes & WANTS_FILE)
         return finish(cli_import_run(dir, rest.file, rest.timeout_s * 1000));
-    /* Nothing is made in a directory that is no store. */
+    /* Create nothing in a directory that is not a store. */
     if (snprintf(file, sizeof file, "%s/data.mdb", dir) >= (int)sizeof file ||
         realpath(dir, real) == NULL || access(file, F_OK) != 0) {
         fprintf(stderr,

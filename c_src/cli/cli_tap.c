@@ -1,11 +1,11 @@
 /*
- * cli_tap.c - what happens to documents, a line each, as it happens.
+ * cli_tap.c - prints what happens to documents, a line for each event, as it happens.
  *
  * The happy path: the request is answered with parts, each a list of events, and each event is a
  * line.  SIGINT ends it, and so does the end of the time that --timeout gives.
  *
- * What can go wrong: whoever reads the lines is slow: the sidecar drops events meanwhile, and a
- * line on standard error says how many.  The connection ends: told, status 3.
+ * What can go wrong: the reader of the lines is slow: the sidecar drops events meanwhile, and a
+ * line on standard error says how many.  The connection ends: reported, status 3.
  *
  * One thread.
  */
@@ -22,7 +22,7 @@
 #include <signal.h>
 
 #define OPEN_MS 5000
-#define LOOK_MS 250 /* how long a signal may go unheard */
+#define LOOK_MS 250 /* how long a signal may go unnoticed */
 
 static volatile sig_atomic_t is_interrupted;
 
@@ -87,7 +87,7 @@ void cli_tap_put(term part, bool json, FILE *out)
 
 /* ---- the stream ------------------------------------------------------------------------- */
 
-/* Say how many were dropped, when that is news. */
+/* Report how many were dropped, if the number has changed. */
 static void say_dropped(term part, int64_t *said)
 {
     int64_t dropped = term_type(part) == TERM_MAP ? number_of(part, "dropped") : 0;

@@ -1,4 +1,4 @@
-/* cli_tap.h - what happens to documents, a line each, as it happens. */
+/* cli_tap.h - prints what happens to documents, a line for each event, as it happens. */
 
 /* Private to cli/. */
 

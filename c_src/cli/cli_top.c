@@ -1,12 +1,13 @@
 /*
- * cli_top.c - how a sidecar stands, live.
+ * cli_top.c - the state of a sidecar, live.
  *
- * The happy path: `status` is asked each second on one connection, and put together with the look
- * before it (for the rates).  On a terminal it is drawn in place on the other screen, q leaves, the
- * space bar holds it still, a letter sorts the kinds; elsewhere each look is a block of plain text.
+ * The happy path: `status` is asked each second on one connection, and compared with the answer
+ * before it (for the rates).  On a terminal it is drawn in place on the alternate screen: q
+ * leaves, the space bar freezes it, a letter sorts the kinds.  Elsewhere each answer is a block of
+ * plain text.
  *
- * What can go wrong: the connection ends, or no answer comes: the terminal is put back as it was,
- * and it is told, status 3.  Keys a sidecar of another version does not send count as 0.
+ * What can go wrong: the connection ends, or no answer comes: the terminal is restored, and the
+ * fault is reported, status 3.  Keys a sidecar of another version does not send count as 0.
  *
  * One thread.
  */
@@ -36,7 +37,7 @@
 struct top {
     struct cli_client *client;
     const struct cli_top_options *options;
-    struct buf messages[2]; /* the look now, and the one before */
+    struct buf messages[2]; /* the last answer, and the one before */
     term maps[2];
     int64_t at_ms[2];
     unsigned now; /* which of them */
@@ -73,7 +74,7 @@ static term map_at(term map, const char *key)
     return t != NULL && term_type(t) == TERM_MAP ? t : NULL;
 }
 
-/* The first ${max} bytes of the text at ${key}, with all that a terminal might obey made harmless.
+/* The first ${max} bytes of the text at ${key}, with control characters made harmless.
  */
 static void put_text(struct buf *out, term map, const char *key, size_t max)
 {
@@ -193,7 +194,7 @@ static int compare_names(const void *a, const void *b)
     return slice_order(((const struct kind_row *)a)->name, ((const struct kind_row *)b)->name);
 }
 
-/* The largest first; those that are equal by name. */
+/* The largest first; equal ones by name. */
 static int compare_numbers(double a, double b, const void *x, const void *y)
 {
     return a > b ? -1 : a < b ? 1 : compare_names(x, y);
@@ -421,7 +422,7 @@ static bool take_sort(struct top *t, char key)
     return false;
 }
 
-/* Until the next look is due; keys meanwhile. */
+/* Wait until the next request is due; handle keys meanwhile. */
 static void rest(struct top *t)
 {
     int64_t until_ms = t->at_ms[t->now] + LOOK_MS, left_ms;
@@ -466,7 +467,7 @@ static enum err look(struct top *t)
     return ERR_OK;
 }
 
-/* The first look is for the rates of the second alone, where each is printed. */
+/* Where each answer is printed, the first serves only for the rates of the second. */
 static enum err follow(struct top *t)
 {
     int64_t looks = t->options->looks > 0 ? t->options->looks : t->is_terminal ? INT64_MAX : 1;

@@ -1,4 +1,4 @@
-/* cli_top.h - how a sidecar stands, live. */
+/* cli_top.h - the state of a sidecar, live. */
 
 /* Private to cli/. */
 
@@ -11,9 +11,9 @@
 
 struct cli_top_options {
     struct slice request; /* an encoded `status` */
-    int64_t timeout_ms;   /* of each look */
-    int64_t looks;        /* end after so many; 0: on a terminal never, else one */
-    bool json;            /* each look as one line, as `status --json` has it */
+    int64_t timeout_ms;   /* of each request */
+    int64_t looks;        /* end after so many; 0: on a terminal never, otherwise after one */
+    bool json;            /* each answer as one line, as `status --json` prints it */
 };
 
 /**
@@ -36,7 +36,7 @@ enum cli_top_sort {
 #undef X
 };
 
-/** cli_top_put(now, before, seconds, sort, out): One look as lines of text: the map ${now} of
+/** cli_top_put(now, before, seconds, sort, out): One answer as lines of text: the map ${now} of
  * `status`, with rates since the map ${before} (NULL: none), ${seconds} ago. */
 void cli_top_put(term now, term before, double seconds, enum cli_top_sort sort, struct buf *out);
 

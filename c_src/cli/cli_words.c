@@ -6,8 +6,8 @@
  * completion and parsing all read it, so a word cannot be without help, and an option is taken
  * exactly where the help shows it.  `run`, `check-config` and `version` are main's.
  *
- * What can go wrong: too few or too many arguments, an option that is another word's, no number
- * where one is wanted.  It is said in one sentence, and nothing is sent.
+ * What can go wrong: too few or too many arguments, an option that belongs to another word, a
+ * missing or malformed number.  It is reported in one sentence, and nothing is sent.
  *
  * Pure: no files, no network, no printing.
  */
@@ -37,7 +37,7 @@ struct arguments {
     bool json, all, troubled, lower, repair, dry_run, yes;
     const char *kind, *id, *from, *after; /* NULL: not given */
     int64_t from_line, looks, timeout_ms; /* 0: not given */
-    char *why;                            /* for a sentence on what is wrong */
+    char *why;                            /* gets a sentence on what is wrong */
     size_t why_size;
 };
 
@@ -105,7 +105,7 @@ static bool refuse(struct arguments *a, const char *why)
 
 /* ---- the requests ------------------------------------------------------------------ */
 
-/* Whether ${min} to ${max} plain arguments are there. */
+/* Whether there are ${min} to ${max} plain arguments. */
 static bool takes(struct arguments *a, int min, int max)
 {
     if (a->count < min)
@@ -296,7 +296,7 @@ static bool make_dead(const struct word *w, struct arguments *a, struct ask *ask
 
 static bool make_rebuild(const struct word *w, struct arguments *a, struct ask *ask)
 {
-    (void)w; /* its requests are made of the file */
+    (void)w; /* its requests are made from the file */
     if (a->count > 0 || a->from == NULL || *a->from == '\0')
         return refuse(a, "--from FILE is wanted");
     ask->from = a->from;
@@ -358,7 +358,7 @@ static bool belongs(const struct word *w, const struct option *o)
            cli_words_takes(w->shown.takes, o->shown.name);
 }
 
-/* That ${o} is another word's, and which. */
+/* Report that ${o} belongs to another word, and to which. */
 static bool refuse_foreign(struct arguments *a, const struct option *o)
 {
     size_t n = (size_t)snprintf(a->why, a->why_size, "%s does not belong here; it goes with",

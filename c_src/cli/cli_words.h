@@ -13,7 +13,7 @@ struct ask {
     struct buf request; /* one encoded term, without version byte; the owner frees it */
     bool json;          /* print the answer as JSON */
     int64_t timeout_ms; /* for the whole of it */
-    /* what is not undone by asking again */
+    /* what a second request does not undo */
     const char *loss;   /* "removes documents from Convex"; NULL: nothing is lost, do not ask */
     struct buf preview; /* a request whose answer counts them; empty: none.  The owner frees it */
     bool yes;           /* do not ask */
@@ -21,16 +21,16 @@ struct ask {
     const char *from; /* its path, an argument; NULL: another word */
     int64_t from_line;
     bool lower, dry_run;
-    bool top; /* request again and again, looks times */
+    bool top; /* send the request again and again, looks times */
     int64_t looks;
-    bool tap;   /* the answer goes on, for timeout_ms; 0: until a signal */
-    bool audit; /* the answer takes long: show how far it is */
+    bool tap;   /* a streamed answer, for timeout_ms; 0: until a signal */
+    bool audit; /* the answer takes long: show its progress */
 };
 
 /**
  * cli_words_parse(word, argc, argv, ask, why, size):
- * Make ${ask} of ${word} and its arguments.  ERR_NOT_FOUND: no word that speaks to a sidecar;
- * ERR_INVALID: ${why} says what is wrong with the arguments.  ${ask} is empty then.
+ * Make ${ask} of ${word} and its arguments.  ERR_NOT_FOUND: it is not a word that speaks to a
+ * sidecar; ERR_INVALID: ${why} says what is wrong with the arguments.  ${ask} is empty then.
  */
 enum err cli_words_parse(const char *word, int argc, char **argv, struct ask *ask, char *why,
                          size_t size) MUST_CHECK;

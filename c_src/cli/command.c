@@ -1,11 +1,11 @@
 /*
  * command.c - the command line before a word's own arguments.
  *
- * The happy path: --config, --store and --managed are taken out, wherever they stand; the word and
+ * The happy path: --config, --store and --managed are taken out, wherever they are; the word and
  * the rest are left.  Help and version are answered at once.
  *
  * What can go wrong: an unknown word beside --help, an option without its value, arguments for a
- * word that takes none.  Each is said on standard error, and the exit status is 2.
+ * word that takes none.  Each is reported on standard error, and the exit status is 2.
  *
  * Pure but for what it prints.
  */
@@ -69,7 +69,7 @@ static bool print_version(void)
     return printf("convex_sidecar %s\n", SIDECAR_VERSION) > 0;
 }
 
-/* These have no arguments of their own, and are not cli_run's to check. */
+/* These have no arguments of their own, and cli_run does not check them. */
 static bool takes_none(const struct command *k)
 {
     return command_is(k, "run") || command_is(k, "check-config") || command_is(k, "preflight");

@@ -5,7 +5,7 @@
 
 #include "ground/base.h"
 
-/* What stands before and around the word's own arguments; the strings are argv's. */
+/* What comes before and around the word's own arguments; the strings are argv's. */
 struct command {
     const char *word;
     const char *config_file, *store_dir; /* NULL: not given */
@@ -18,7 +18,7 @@ struct command {
  * command_read(argc, argv, k, status):
  * Sort the program's arguments into ${k} (${argv} is rearranged).  False: nothing is left to do,
  * and ${status} is the exit status: help or the version was asked for and is printed, or the usage
- * is wrong and that is said on standard error.
+ * is wrong and that is reported on standard error.
  */
 bool command_read(int argc, char **argv, struct command *k, int *status) MUST_CHECK;
 
