@@ -2,9 +2,8 @@
  * main.c - the life of the program.
  *
  * The happy path of `run`: arguments, hardening, configuration, the store copied if the last start
- * died of it, sandbox, every part opened, ready;
- * then wait for the end (SIGTERM, SIGINT, or a managed sidecar's standard input), drain, close. The
- * other words are cli's.
+ * died of it, sandbox, every part opened, ready; then wait for the end (SIGTERM, SIGINT, or the
+ * end of a managed sidecar's standard input), drain, close.  The other words are in cli/.
  *
  * What can go wrong: the configuration is wrong (exit status 2), or a part cannot be opened (2 when
  * the configuration is at fault, else 1); the log says why.
@@ -49,7 +48,7 @@ static void say_fault(const char *event, const struct fault *fault, const char *
 
 /* ---- configuration -------------------------------------------------------------- */
 
-/* What a start needs of the options, and of the files that they name. */
+/* Check what a start needs of the options, and of the files that they name. */
 static enum err finish(struct config *c, bool runs, struct fault *fault)
 {
     enum err e = config_finish(c, fault);
@@ -61,7 +60,7 @@ static enum err finish(struct config *c, bool runs, struct fault *fault)
     return e == ERR_OK && !runs ? sinks_try(c, fault) : e; /* a start opens them anyway */
 }
 
-/* Words that speak to a sidecar need less: whatever is there. */
+/* Words that speak to a sidecar need less than a start. */
 static enum err configure(struct config *c, const struct command *k, struct fault *fault)
 {
     bool runs = command_is(k, "run");
@@ -108,7 +107,7 @@ static bool take_signal(struct sidecar *s, int signals)
     return true;
 }
 
-/* Whether the lifeline is cut; anything else that comes through it is ignored. */
+/* Whether standard input has ended; whatever else arrives on it is ignored. */
 static bool stdin_ended(void)
 {
     char ignored[256];
@@ -120,7 +119,7 @@ static bool stdin_ended(void)
     return true;
 }
 
-/* The service manager hears that all threads move, and how it stands when that is something new. */
+/* Tell the service manager that all threads are alive, and the state if it has changed. */
 static void tell_manager(const struct sidecar *s, struct buf *told)
 {
     struct buf now = {0};
@@ -137,7 +136,7 @@ static void tell_manager(const struct sidecar *s, struct buf *told)
     *told = now;
 }
 
-/* How long to wait between two looks at the most. */
+/* How long to wait between two checks at most. */
 static int look_ms(void)
 {
     int watchdog_ms = service_watchdog_ms();
@@ -168,8 +167,8 @@ static void wait_for_end(struct sidecar *s, int signals, bool managed)
     buf_free(&told);
 }
 
-/* Deliver what is pending for ${drain_ms} at most; returns what is left of them.  The watchdog goes
- * on meanwhile. */
+/* Deliver what is pending for ${drain_ms} at most; returns the milliseconds that are left.  The
+ * watchdog is served meanwhile. */
 static int64_t drain(struct sidecar *s, int signals, int64_t drain_ms)
 {
     struct pollfd fd = {.fd = signals, .events = POLLIN};
@@ -220,7 +219,7 @@ static int run(const struct config *c, bool managed)
         int64_t left_ms = is_damaged ? 0 : drain(s, signals, c->delivery_drain_ms);
         uint64_t pending = sidecar_close(s, left_ms);
         log_event(LOG_INFO, "sidecar.stopped", "pending=%llu", (unsigned long long)pending);
-        e = is_damaged ? ERR_STORE : e; /* an end that a manager starts again */
+        e = is_damaged ? ERR_STORE : e; /* an exit after which a manager starts us again */
     } else {
         say_fault("sidecar.cannot_start", &fault, "");
     }
@@ -235,7 +234,7 @@ static int preflight(const struct config *c)
                                                [PREFLIGHT_UNKNOWN] = CLI_UNKNOWN};
 
     signal(SIGPIPE, SIG_IGN);
-    setvbuf(stdout, NULL, _IOLBF, 0); /* what was found out stays, though it be ended */
+    setvbuf(stdout, NULL, _IOLBF, 0); /* what was found is printed even if we are killed */
     log_open(LOG_WARNING);
     return (int)statuses[preflight_run(c, stdout)];
 }
@@ -262,7 +261,7 @@ int main(int argc, char **argv)
         return status;
     harden_memory();
     if (command_is(&k, "run"))
-        signal(SIGHUP, SIG_IGN); /* a reload before the configuration was read has nothing to do */
+        signal(SIGHUP, SIG_IGN); /* before the configuration is read there is nothing to reload */
     struct config *c = config_new();
     if (configure(c, &k, &fault) == ERR_OK) {
         status = obey(c, &k);

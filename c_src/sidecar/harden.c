@@ -1,8 +1,8 @@
 /*
  * harden.c - what the process gives up before it holds a secret.
  *
- * No core dump may hold a key, no signal may end a thread in the middle of its work.  Nothing here
- * can fail in a way that is worth stopping for.
+ * No core dump may hold a key, no signal may end a thread in the middle of its work.  No failure
+ * here is worth stopping for.
  *
  * Start-up only, before any thread.
  */

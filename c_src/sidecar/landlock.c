@@ -1,12 +1,12 @@
 /*
  * landlock.c - the files that this process may still reach.
  *
- * The happy path: a rule for each folder that is needed later, then the thread binds itself, and
- * with it every thread it begins.  Rules are for folders, not files: a key, a certificate or
+ * The happy path: a rule for each folder that is needed later, then the thread restricts itself
+ * and every thread that it starts.  Rules are for folders, not files: a key, a certificate or
  * resolv.conf that is replaced has a new inode, and is found in the folder of the old one.
  *
- * What can go wrong: the kernel has no Landlock, or an older one, which knows fewer rights; then
- * those it knows are given up.  A folder that is not there needs no rule.
+ * What can go wrong: the kernel has no Landlock, or an older version with fewer rights; then only
+ * the rights that it knows are given up.  A folder that does not exist needs no rule.
  *
  * Start-up only, before any thread.
  */
@@ -23,7 +23,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* Of later kernels than the oldest header we are built with. */
+/* Newer than the oldest header that we are built with. */
 #define FS_REFER     (1ULL << 13)
 #define FS_TRUNCATE  (1ULL << 14)
 #define FS_IOCTL_DEV (1ULL << 15)
@@ -80,7 +80,7 @@ static void allow_folder(const struct rules *r, const char *file, uint64_t acces
     free(copy);
 }
 
-/* Where ${file} ("": none) lies, and where what it links to does. */
+/* The folders of ${file} ("": none), and of the file that it links to. */
 static void allow_folders_of(const struct rules *r, const char *file, uint64_t access)
 {
     char real[PATH_MAX];
@@ -109,7 +109,7 @@ static void allow_all(const struct rules *r, const struct config *c)
     for (size_t i = 0; i < sizeof read_by_libraries / sizeof *read_by_libraries; i++)
         allow(r, read_by_libraries[i], READ);
     allow(r, "/dev/null", READ | LANDLOCK_ACCESS_FS_WRITE_FILE);
-    allow_folders_of(r, "/etc/resolv.conf", READ); /* a link, into all sorts of places */
+    allow_folders_of(r, "/etc/resolv.conf", READ); /* often a link into another folder */
     allow_listed(r, "SSL_CERT_DIR");
     allow_listed(r, "LD_LIBRARY_PATH");
     allow_folders_of(r, getenv("SSL_CERT_FILE"), READ);

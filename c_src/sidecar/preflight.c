@@ -2,16 +2,16 @@
  * preflight.c - would a sidecar with this configuration deliver?
  *
  * The happy path: the sink is opened as a start would, attach is asked (which proves address and
- * key, and says which functions are deployed and what time it is there), and for each kind a
+ * key, and says which functions are deployed and what its clock shows), and for each kind a
  * control is written, the way its documents are.  Each is a line: ok, or what is wrong and what to
  * do.
  *
- * What can go wrong is what it is for.  A refusal is BAD; no answer, or a fault that passes, is
+ * Its purpose is to find what is wrong.  A refusal is BAD; no answer, or a transient fault, is
  * UNKNOWN: a sidecar would wait and go on by itself.  Functions without controls leave that
- * question open, which is said and is no fault.
+ * question open, which is reported and is not a fault.
  *
- * The controls are those of a store that exists nowhere, always the same: a row a kind, read by
- * nobody.  One thread.
+ * The controls belong to a store id that no store has, always the same one: a row for each kind,
+ * which nobody reads.  One thread.
  */
 
 #include "sidecar/preflight.h"
@@ -27,7 +27,7 @@
 
 #define PREFLIGHT_MS 10000
 #define CLOCK_BAD_MS 10000
-#define NOBODY       "00000000000000000000000000000000" /* the store whose controls these are */
+#define NOBODY       "00000000000000000000000000000000" /* a store id that no store has */
 
 struct flight {
     struct sink *sink;
@@ -56,7 +56,7 @@ static void take_verdict(void *arg, const struct verdict *verdict)
     f->is_told = true;
 }
 
-/* The verdict of ${question}; UNKNOWN when the time is over. */
+/* The verdict of ${question}; UNKNOWN when the time is up. */
 static void ask(struct flight *f, enum sink_question question, const char *kind)
 {
     int64_t left_ms;
@@ -69,7 +69,7 @@ static void ask(struct flight *f, enum sink_question question, const char *kind)
         f->verdict = (struct verdict){.kind = VERDICT_UNKNOWN, .why = "no answer in time"};
 }
 
-/* Whether the last verdict is bad, and says so. */
+/* Whether the last verdict is bad; if so, print it. */
 static bool is_held_up(struct flight *f, const char *what, const char *next)
 {
     switch (f->verdict.kind) {

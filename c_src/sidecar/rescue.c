@@ -1,13 +1,13 @@
 /*
- * rescue.c - a store that the last process died of.
+ * rescue.c - repairs a store that crashed the last process.
  *
- * The happy path: there is no mark, and nothing is done.
+ * The happy path: there is no crash mark, and nothing is done.
  *
- * What can go wrong: there is one.  Then `store repair --anyway`, a process of this very program,
- * copies what can be read into a new file and puts it in the old one's place; what it says goes to
- * standard error.  After several starts that were killed soon, which may be nobody's fault, it is
- * `store repair`, which leaves a sound store alone.  Should that process die, too, or find no room,
- * the start ends and says so, and the next one begins again.
+ * What can go wrong: there is one.  Then `store repair --anyway`, a process of this program,
+ * copies what can be read into a new file and replaces the old one by it; its output goes to
+ * standard error.  After several starts that were killed early, for which the store need not be
+ * the cause, it is `store repair`, which leaves a sound store alone.  If that process dies too, or
+ * the disk is full, the start fails with a message, and the next one tries again.
  *
  * Main's thread, before there is another one.
  */
@@ -41,7 +41,7 @@ static bool has_store(const char *dir)
     return stat(path, &st) == 0 && st.st_size > 0;
 }
 
-/* It begins as a program of a shell does: no signal blocked or ignored. */
+/* It starts as from a shell: no signal is blocked or ignored. */
 static int spawn(const char *program, const char *dir, bool anyway, pid_t *pid)
 {
     char line[5][16] = {"convex_sidecar", "store", "repair", "--store", "--anyway"};
@@ -76,7 +76,7 @@ static int spawn(const char *program, const char *dir, bool anyway, pid_t *pid)
     return bad;
 }
 
-/* How it ended; the manager hears that this takes time. */
+/* How it ended; meanwhile the service manager is told that this takes time. */
 static int wait_for(pid_t pid, int signals)
 {
     struct pollfd fd = {.fd = signals, .events = POLLIN};
@@ -89,7 +89,7 @@ static int wait_for(pid_t pid, int signals)
             service_extend("copying what can be read of a damaged store");
         }
         if (poll(&fd, 1, LOOK_MS) > 0)
-            kill(pid, SIGKILL); /* asked to end: the copy begins again at the next start */
+            kill(pid, SIGKILL); /* we are asked to end: the next start copies again */
     }
     return status;
 }

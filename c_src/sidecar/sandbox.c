@@ -1,15 +1,16 @@
 /*
  * sandbox.c - what the process gives up for good.
  *
- * The happy path: no program that is run may gain privileges (no_new_privs), capabilities are
- * dropped, files are bound (landlock.c), and system calls that the program never makes answer EPERM
- * (seccomp, in all threads).
+ * The happy path: no executed program may gain privileges (no_new_privs), capabilities are
+ * dropped, files are restricted (landlock.c), and system calls that the program never makes fail
+ * with EPERM (seccomp, in all threads).
  *
- * What can go wrong: the kernel, or the sandbox that we run in already, does not let us.  Then the
- * rest is done all the same, the log says what is lacking, and the status what is in force.
+ * What can go wrong: the kernel, or the sandbox that we run in already, does not allow it.  Then
+ * the rest is done all the same, the log says what is missing, and the status what is in force.
  *
- * The filter forbids, and allows what it does not know: libraries use what new kernels have.  It
- * never kills, and never touches clone, clone3, mmap and futex, on which the C library lives.
+ * The filter is a list of forbidden calls, and allows unknown ones: libraries use those of new
+ * kernels.  It never kills, and never touches clone, clone3, mmap and futex, on which the C
+ * library lives.
  *
  * Start-up only, before any thread.
  */
@@ -33,7 +34,7 @@
 
 static char in_force[120] = "off";
 
-/* By name: what a library of another release does not know is left out. */
+/* By name: calls that this libseccomp does not know are left out. */
 static const char *const forbidden[] = {
     /* other programs, and other processes' memory */
     "execve",
@@ -47,7 +48,7 @@ static const char *const forbidden[] = {
 #ifndef __SANITIZE_ADDRESS__ /* the leak check is a tracer */
     "ptrace",
 #endif
-    /* the file system's shape */
+    /* mounts */
     "mount",
     "umount",
     "umount2",
@@ -116,7 +117,7 @@ static bool forbid_calls(scmp_filter_ctx filter)
                             SCMP_A0(SCMP_CMP_GT, AF_NETLINK, 0)) == 0;
 }
 
-/* SSB: no slower memory for it on kernels before 5.16. */
+/* SSB: do not enable its slow mitigation, as kernels before 5.16 would. */
 static bool enter_seccomp(void)
 {
     scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
@@ -145,7 +146,7 @@ static bool drop_capabilities(bool binds)
     struct __user_cap_data_struct data[2] = {{0}};
 
     (void)prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
-    for (unsigned long cap = 0; cap < 64; cap++) /* some manager may keep us from this one */
+    for (unsigned long cap = 0; cap < 64; cap++) /* a service manager may forbid this one */
         (void)prctl(PR_CAPBSET_DROP, cap, 0, 0, 0);
     if (syscall(SYS_capget, &head, data) != 0)
         return false;

@@ -9,10 +9,10 @@ struct config;
 
 /**
  * sandbox_enter(c, fault):
- * Give up what the program never needs, as far as the kernel lets it, unless ${c} has [process]
- * sandbox = off; sandbox_text says what is in force.  Makes the store's directory, which must be
- * there before.  ERR_STORE: that failed, ${fault} says why.  Once, before any thread; whatever runs
- * another program or reaches other files has to be done before.
+ * Give up what the program never needs, as far as the kernel allows, unless ${c} has [process]
+ * sandbox = off; sandbox_text says what is in force.  Creates the store's directory first, which
+ * must exist by then.  ERR_STORE: that failed, ${fault} says why.  Once, before any thread;
+ * whatever executes another program or opens other files has to be done before.
  */
 enum err sandbox_enter(const struct config *c, struct fault *fault) MUST_CHECK;
 

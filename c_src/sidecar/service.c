@@ -26,7 +26,7 @@ void service_forget(void)
     unsetenv("WATCHDOG_PID");
 }
 
-/* The manager's socket: a path, or @NAME for one without a file.  0: none, or no such name. */
+/* The manager's socket: a path, or @NAME for one without a file.  0: none, or an invalid name. */
 static socklen_t manager_address(struct sockaddr_un *to)
 {
     const char *name = getenv("NOTIFY_SOCKET");
@@ -41,7 +41,7 @@ static socklen_t manager_address(struct sockaddr_un *to)
     return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len);
 }
 
-/* Never waits: a manager that is behind misses a line. */
+/* Never waits: a manager that is slow misses a line. */
 static void tell(const struct buf *lines)
 {
     struct sockaddr_un to;
@@ -103,7 +103,7 @@ void service_stopping(void)
     tell_with_status("STOPPING=1", NULL);
 }
 
-/* A positive number of ${name}'s, up to ${max}; 0 for anything else. */
+/* The positive number in the variable ${name}, up to ${max}; 0 for anything else. */
 static uint64_t number_of(const char *name, uint64_t max)
 {
     const char *text = getenv(name);

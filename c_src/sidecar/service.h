@@ -5,21 +5,21 @@
 
 #include "ground/base.h"
 
-/** service_forget(): What the environment says of a service manager is about somebody else's unit:
- * all that follows does nothing.  Before any thread. */
+/** service_forget(): The service manager in the environment is for another process's unit: make all
+ * functions below do nothing.  Before any thread. */
 void service_forget(void);
 
 /** service_is_managed(): Whether a manager wants to hear anything. */
 bool service_is_managed(void);
 
-/** service_ready(status): Started; ${status} is how it stands, a sentence for the manager's own
+/** service_ready(status): Started; ${status} is a sentence about the state, for the manager's
  * status. */
 void service_ready(const char *status);
 /** service_extend(status): The start takes longer, because of ${status}. */
 void service_extend(const char *status);
 /** service_migrating(done, of): The store is being brought to this format: more time is needed. */
 void service_migrating(uint64_t done, uint64_t of);
-/** service_stopping(): The end has begun. */
+/** service_stopping(): The shutdown has begun. */
 void service_stopping(void);
 
 /** service_watchdog_ms(): How often service_alive is wanted; -1: never. */

@@ -1,9 +1,9 @@
 /*
- * sidecar.c - all the parts, wired together.
+ * sidecar.c - opens all parts and connects them.
  *
  * The happy path: the parts are opened from the store outwards (outbox; sink, dispatch and audit;
- * control, intake and dist; observe; the control socket), and closed the other way round.
- * Requests flow
+ * control, intake and dist; observe; the control socket), and closed in reverse order.  Requests
+ * flow
  *
  *     dist -> intake -> outbox -> dispatch -> sink
  *
@@ -52,7 +52,7 @@
 struct sidecar {
     const struct config *config;
     int64_t opened_ms;
-    bool is_settled;              /* it is no start any more that the store may end */
+    bool is_settled;              /* the start is over (crash_mark_settle) */
     struct dist_session *answers; /* of the store thread */
     struct outbox *outbox;
     _Atomic(struct dispatch *) dispatch; /* the store thread may have work before it is open */
@@ -69,7 +69,7 @@ struct sidecar {
     int64_t ticked_ms; /* main's */
 };
 
-#define TICK_MAX_MS 2000 /* more of it the process stood still as a whole */
+#define TICK_MAX_MS 2000 /* a longer gap: the whole process stood still */
 
 /* ---- wires between the parts --------------------------------------------------- */
 
@@ -97,8 +97,8 @@ static void wire_reload(void *arg)
     dispatch_reload(((struct sidecar *)arg)->dispatch);
 }
 
-/* What an operator's "I mean it" is about: a sink that gets nothing, a new deployment that is not
- * taken, or documents that were confirmed, may be gone, and cannot be made again. */
+/* What `adopt` confirms: a sink that delivers nothing, a new deployment that is held, or documents
+ * that were confirmed, may be gone, and cannot be projected again. */
 static void wire_adopt(void *arg, bool dry_run, char *text)
 {
     struct sidecar *s = arg;
@@ -244,7 +244,7 @@ static const char *text_or_null(const char *text)
     return *text ? text : NULL;
 }
 
-/* Who waits for the ready line waits longer, then: a service manager, or the VM. */
+/* Tell who waits for the ready line, a service manager or the VM, to wait longer. */
 static void wire_migrating(void *arg, uint64_t done, uint64_t of)
 {
     (void)arg;
@@ -493,7 +493,7 @@ bool sidecar_is_drained(struct sidecar *s)
 
 /* ---- closing -------------------------------------------------------------------- */
 
-/* Everything accepts being closed before it was opened. */
+/* Every close function accepts a part that was not opened. */
 uint64_t sidecar_close(struct sidecar *s, int64_t wait_ms)
 {
     if (s == NULL)

@@ -1,4 +1,4 @@
-/* sidecar.h - all the parts, wired together: opened in order, and closed the same way back. */
+/* sidecar.h - opens all parts and connects them; closes them in reverse order. */
 
 #ifndef SIDECAR_H
 #define SIDECAR_H
@@ -21,9 +21,9 @@ enum err sidecar_open(const struct config *c, struct sidecar **s, struct fault *
 /** sidecar_say_ready(s): The log line, and the line on standard output that an owner waits for. */
 void sidecar_say_ready(const struct sidecar *s);
 
-/** sidecar_tick(s): Once a second or so: what has to be looked at again and again.  One thread. */
+/** sidecar_tick(s): About once a second: the periodic checks.  One thread. */
 void sidecar_tick(struct sidecar *s);
-/** sidecar_put_sentence(s, b): How it stands, in one line for people. */
+/** sidecar_put_sentence(s, b): The state, in one line for people. */
 void sidecar_put_sentence(const struct sidecar *s, struct buf *b);
 
 /** sidecar_reload(s): Read keys again; try at once when delivery is stopped. */

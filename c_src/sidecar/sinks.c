@@ -1,10 +1,10 @@
 /*
- * sinks.c - the sinks there are.
+ * sinks.c - the table of sinks.
  *
- * One table: the name that [sink] type gives, what the sink needs of the options, how it is opened,
- * and whether what it has can be read back (the audit).  The rows stand in order of how far they
- * deliver: a store that keeps documents for one of them is not emptied into an earlier one
- * (kept_for.h).  A new sink is its own files, a row here, and its options in config.def.
+ * One table: the name that [sink] type gives, what the sink needs of the options, how it is
+ * opened, and whether its documents can be read back (the audit).  The rows stand in order of how
+ * far they deliver: a store that keeps documents for one of them is not emptied into an earlier
+ * one (kept_for.h).  A new sink is its own files, a row here, and its options in config.def.
  *
  * What can go wrong: an option is missing or wrong; the fault names it.
  *
@@ -63,7 +63,7 @@ static const char *http_lacks(const struct config *c)
                          "without user, query or fragment";
 }
 
-/* A sidecar that is started anew all the time does not sweep each time. */
+/* So that a sidecar that restarts often does not sweep each time. */
 #define SWEEP_FIRST_MS 600000
 
 static struct http_options http_options_of(const struct config *c)
@@ -96,7 +96,7 @@ static enum err open_http(const struct config *c, struct sink **sink, struct fau
     return http_sink_open(&options, sink, fault);
 }
 
-/* Opening reads the key and looks at the certificates, and calls nobody. */
+/* Opening reads the key and the certificates, and makes no call. */
 static enum err try_http(const struct config *c, struct fault *fault)
 {
     struct sink *sink = NULL;
@@ -128,7 +128,7 @@ static const struct row {
     enum err (*try)(const struct config *c, struct fault *fault); /* NULL: it cannot fail */
     enum err (*open)(const struct config *c, struct sink **sink, struct fault *fault);
     struct audit *(*open_audit)(const struct config *c, struct outbox *o); /* NULL: none */
-    bool has_batches; /* [sink] batch_mutation is about it */
+    bool has_batches; /* [sink] batch_mutation applies to it */
 } sinks[] = {
     {"noop", NULL, NULL, open_noop, NULL, false},
     {"file", file_lacks, try_file, open_file, NULL, false},
