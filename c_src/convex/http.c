@@ -214,7 +214,7 @@ static int before_sending(void *arg, char *ip, char *local_ip, int port, int loc
     return CURL_PREREQFUNC_OK;
 }
 
-/* Whether the other end has all of the request, as far as its kernel tells. */
+/* Whether the other end's kernel has acknowledged all of the request. */
 static bool has_arrived(const struct call *c)
 {
     curl_off_t handed = 0;

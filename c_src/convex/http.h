@@ -42,9 +42,9 @@ struct http_answer {
     long retry_after_ms;  /* Retry-After in milliseconds (seconds or date, RFC 9110 10.2.3); 0: none
                            */
     int64_t took_us;
-    int64_t date_s;         /* its Date, seconds since 1970; 0: it said none */
+    int64_t date_s;         /* its Date, seconds since 1970; 0: it had none */
     char detail[160];       /* for people: curl's error, terminated */
-    const void *connection; /* for http_distrust; NULL: there is none any more */
+    const void *connection; /* for http_distrust; NULL: it is closed already */
 };
 
 typedef void http_done(void *arg, const struct http_answer *answer);
@@ -93,7 +93,7 @@ void http_distrust(struct http *h, const struct http_answer *answer);
 
 /**
  * http_wait(h, wake_fd, timeout_ms):
- * Do I/O until a call ended, ${wake_fd} is readable (-1: none) or the time is over (-1: no limit).
+ * Do I/O until a call ended, ${wake_fd} is readable (-1: none) or the time is up (-1: no limit).
  */
 void http_wait(struct http *h, int wake_fd, int timeout_ms);
 

@@ -70,7 +70,7 @@ struct sink_call {
     sink_answered *answered;
     sink_told *told; /* instead of answered: a control by itself */
     void *arg;
-    struct verdict refused; /* while it waits for attach: what was said */
+    struct verdict refused; /* the refusal, while the call waits for attach */
     struct buf said;
     int64_t took_us;
     struct sink_call *next;

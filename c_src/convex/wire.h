@@ -34,10 +34,10 @@ void wire_use(struct wire *w);
 /** wire_is_kept(w): Whether a request began to leave on ${w} before. */
 bool wire_is_kept(const struct wire *w);
 
-/** wire_shut(w): Both ends are told that nothing more comes; its owner still closes it. */
+/** wire_shut(w): As shutdown(2), in both directions; its owner still closes it. */
 void wire_shut(const struct wire *w);
 
-/** wire_has_input(w): Whether ${w} holds bytes that nobody read. */
+/** wire_has_input(w): Whether ${w} holds unread bytes. */
 bool wire_has_input(const struct wire *w);
 /** wire_is_drained(w): Whether the other end acknowledged every byte that was written to ${w}. */
 bool wire_is_drained(const struct wire *w);
