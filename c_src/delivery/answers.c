@@ -599,7 +599,7 @@ void answers_take_control(void *arg, const struct verdict *verdict)
         d->no_control_of = peer_functions(&d->peer);
         d->control_us = d->now_us - CONTROL_EVERY_US;
     } else if (verdict->kind == VERDICT_DONE) {
-        d->control_us = d->now_us - CONTROL_EVERY_US; /* while they pass nobody waits for one */
+        d->control_us = d->now_us - CONTROL_EVERY_US; /* while they pass, nothing waits for one */
         if (k != NULL) {
             witness(k, c->ordinal);
             accept_kind(d, k, c->ordinal);

@@ -30,7 +30,7 @@ void cursors_init(struct cursors *c, struct outbox_reader *reader);
 /** cursors_next(c, which, wall_us, p): The next document; false: there is none.  ${p} borrows the
  * reader. */
 bool cursors_next(struct cursors *c, enum cursor which, int64_t wall_us, struct pending *p);
-/** cursors_rewind(c, no): Its lane is walked again from ${no}, which was passed over. */
+/** cursors_rewind(c, no): Its lane is walked again from ${no}, which was skipped. */
 void cursors_rewind(struct cursors *c, uint64_t no);
 
 #endif

@@ -12,9 +12,8 @@
  *   search.c   which document of a call was it, or was it the size?
  *   pace.c     how many calls at once?
  * Here they are asked, in this order: an endpoint that is not running gets one trial at a time; a
- * kind that is not running is stepped over, and gets one trial at a time; documents in trouble,
- * halves of groups and trials of kinds take a quarter of the slots; a call that is overdue takes
- * none.
+ * kind that is not running is skipped, and gets one trial at a time; documents in trouble, halves
+ * of groups and trials of kinds take a quarter of the slots; a call that is overdue takes none.
  *
  * Runs on the delivery thread only.
  */
@@ -32,7 +31,7 @@
 #define BULK_REST        2       /* times what its last call took */
 #define BULK_REST_MAX_US 1000000
 
-#define SETTLE_LOOK_US     5000   /* between checks for settlements that nobody announced ... */
+#define SETTLE_LOOK_US     5000   /* between checks for settlements that were not announced ... */
 #define SETTLE_LOOK_MAX_US 250000 /* ... doubling up to this while the store is slow */
 
 /* ---- open and close ----------------------------------------------------------- */

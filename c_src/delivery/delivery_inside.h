@@ -30,7 +30,7 @@ struct kind_slot {
     int64_t quiet_until_us; /* ... this */
     struct range {
         uint64_t low, high; /* 0: nothing */
-    } skipped[2];           /* bulk, live: what the cursors stepped over lies in between */
+    } skipped[2];           /* bulk, live: what the cursors skipped is in this range */
     uint64_t done_in;       /* the ordinal of the answer being taken, if one of the kind was done */
     uint64_t written_in;    /* the same, if one was written, or the control: a witness */
     uint64_t written;       /* the last one that was sent of such calls */
@@ -102,7 +102,7 @@ struct delivery {
     struct agenda agenda;
     struct search search;
     struct unsettled *unsettled, **unsettled_end;
-    int64_t look_us, look_at_us; /* for settlements nobody announced */
+    int64_t look_us, look_at_us; /* for settlements that were not announced */
 
     struct call *flight, *flight_last; /* the oldest first */
     struct call *flight_timely;        /* the oldest that is not overdue */
@@ -113,7 +113,7 @@ struct delivery {
     unsigned turn;
     size_t troubled_turn;
     bool is_agendas_turn, is_stirred;
-    size_t scan_left; /* records this step may still look at */
+    size_t scan_left; /* records that this step may still read */
 
     uint64_t control; /* the ordinal of the one under way; 0: none */
     int64_t control_us, no_control_until_us;

@@ -201,7 +201,8 @@ static int wait_ms(struct dispatch *d, int64_t now_us)
 
 /*
  * Undo what dispatch_wake did: first the descriptor, then the flag, then look for work.  The flag
- * stays up until its write has come: so whoever finds it up, and does not write, is sure of a wake.
+ * stays up until its write has come: so a caller that finds it up, and does not write, is sure of
+ * a wake.
  */
 static void take_wake(struct dispatch *d)
 {

@@ -84,7 +84,7 @@ struct dispatch_troubled {
     struct dispatch_place place;
 };
 
-#define DISPATCH_TROUBLED 1000 /* told at most */
+#define DISPATCH_TROUBLED 1000 /* reported at most */
 
 /* On the delivery thread, or at once; ${items} are borrowed. */
 typedef void dispatch_listed(void *arg, const struct dispatch_troubled *items, size_t count);
@@ -105,9 +105,9 @@ void dispatch_adopt(struct dispatch *d);
 void dispatch_status(struct dispatch *d, struct dispatch_status *s);
 /**
  * dispatch_look(d, document, told, arg):
- * Have ${told} called, once, with where the pending document of that number is: "ahead" (delivery
- * has not come to it), "waits", "under way", or as what it travels alone: "lone", "refused", "on
- * trial", "failing"; "closing" when delivery has ended.  Any thread; never waits.
+ * Have ${told} called once with the place of the pending document of that number: "ahead"
+ * (delivery has not come to it), "waits", "under way", or as what it travels alone: "lone",
+ * "refused", "on trial", "failing"; "closing" when delivery has ended.  Any thread; never waits.
  */
 void dispatch_look(struct dispatch *d, uint64_t document, dispatch_told *told, void *arg);
 /** dispatch_list(d, listed, arg): As dispatch_look, with all that travel alone or are searched for;
@@ -123,7 +123,7 @@ const char *dispatch_kind_next_text(enum dispatch_state s);
  * dispatch_stop(d, wait_ms):
  * Send nothing new, wait at most ${wait_ms} for the answers under way, end the thread, close the
  * sink.  What was not answered stays pending.  The other functions may still be called (by readers
- * that have not heard of the end) and do nothing.
+ * that do not know of the end yet) and do nothing.
  */
 void dispatch_stop(struct dispatch *d, int64_t wait_ms);
 /** dispatch_close(d): After dispatch_stop.  NULL is harmless. */

@@ -6,7 +6,7 @@
  * full or nothing is left.
  *
  * What can go wrong, and the one thing done:
- *   a kind is not served     its documents are stepped over; only the range they lie in is kept
+ *   a kind is not served     its documents are skipped; only the range they lie in is kept
  *   cannot be read           later: the store is being opened again
  *   cannot be sent           a dead letter at once, with the reason (gate.h)
  *   does not fit             it begins the next call
@@ -19,7 +19,7 @@
 #include "ground/metrics.h"
 #include "projection/gate.h"
 
-#define WALK_MAX 256 /* records looked at for the trial of a kind */
+#define WALK_MAX 256 /* records read for the trial of a kind */
 
 static struct call *call_new(struct delivery *d, enum call_sort sort)
 {
@@ -272,7 +272,7 @@ struct call *load_plain(struct delivery *d, size_t max, enum cursor first)
 
 /* ---- one document alone ---------------------------------------------------------- */
 
-/* ${e}, which is in no list, by itself; NULL: not now, and it is elsewhere. */
+/* ${e} alone, which is in no list; NULL: not now, and it was put elsewhere. */
 static struct call *load_alone(struct delivery *d, struct entry *e)
 {
     struct pending document;
@@ -356,7 +356,7 @@ static struct entry *adopt(struct delivery *d, struct kind_slot *k, const struct
     return NULL;
 }
 
-/* One that the cursors stepped over in a lane: the newest, or the first that there is. */
+/* A document that the cursors skipped in a lane: the newest, or the first one found. */
 static struct entry *take_from(struct delivery *d, struct kind_slot *k, struct range *r)
 {
     struct pending document;
@@ -440,7 +440,7 @@ static struct call *load_one_of_group(struct delivery *d)
 }
 
 /* For the trial of the endpoint, when no document of a kind that is served is clean: one of a
- * group, one that was stepped over, or the one tried longest ago, kind by kind. */
+ * group, one that was skipped, or the one tried longest ago, kind by kind. */
 struct call *load_any(struct delivery *d, bool may_have_failed)
 {
     struct call *c = NULL;

@@ -171,7 +171,7 @@ static bool is_raise_due(const struct peer *p, const struct sink_peer *now,
            (step->ordinal != p->raised_at && (since_us < 0 || since_us >= p->mark_us));
 }
 
-/* A number that stands there is recorded; a new one is asked for when it is time. */
+/* Record the number that Convex holds; ask for a new one when it is time. */
 static void keep_mark(struct peer *p, const struct sink_peer *now, const struct peer_step *step)
 {
     const struct destination_known *k = &p->known;
@@ -192,7 +192,7 @@ static void keep_mark(struct peer *p, const struct sink_peer *now, const struct 
         submit(p, step->now_us);
 }
 
-/* What a doubt waits for: a new number that stands there.  Where another has raised the mark in
+/* A doubt waits until Convex holds a new number.  If another process has raised the mark in
  * between, ours was refused, and there may be no call that asks again. */
 static bool is_raise_missed(const struct peer *p)
 {

@@ -14,7 +14,7 @@ struct peer {
     /* fixed after init; borrowed */
     struct outbox *outbox;
     struct sink *sink;
-    const char *address; /* of the destination; "": it has none that could change */
+    const char *address; /* of the destination; "": it cannot change */
     int64_t mark_us;     /* between two marks */
     bool stops;          /* at a new destination, until it is adopted */
 

@@ -109,7 +109,7 @@ static enum event event_of(const struct scope_fault *fault, bool is_trial)
     return fault->is_another ? FAILED_OTHER : FAILED;
 }
 
-/* A wait that an answer asked for which is too old to say anything else. */
+/* An answer that is too old to say anything else asked for a wait. */
 static void wait_at_least(struct scope *s, const struct verdict *v, int64_t now_us)
 {
     int64_t after_ms = v->after_ms < SCOPE_MAX_AFTER_MS ? v->after_ms : SCOPE_MAX_AFTER_MS;

@@ -54,7 +54,8 @@ bool scope_failed(struct scope *s, const struct scope_fault *fault,
 
 /** scope_is_bad(s): Found bad, and not recovered: only trials are sent. */
 bool scope_is_bad(const struct scope *s);
-/** scope_may_try(s, now_us, is_failed): Whether a trial may go, of a document that has failed? */
+/** scope_may_try(s, now_us, is_failed): Whether a trial may be sent; ${is_failed}: of a document
+ * that has failed. */
 bool scope_may_try(const struct scope *s, int64_t now_us, bool is_failed);
 /** scope_try(s, ordinal): Call ${ordinal} is the trial. */
 void scope_try(struct scope *s, uint64_t ordinal);

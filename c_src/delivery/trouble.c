@@ -64,7 +64,7 @@ bool trouble_hear(struct trouble *t, enum trouble_event event, const struct evid
     case TROUBLE_ALONE:
     case TROUBLE_WHOLE:
         t->alone++;
-        /* what was said of the item then, and of the call now, may be two faults of others */
+        /* the refusal of the item then, and of the call now, may be two faults of others */
         if (t->state == TROUBLE_TRIAL && !(event == TROUBLE_WHOLE && t->is_short))
             return true;
         become(t, TROUBLE_REFUSED, heard);

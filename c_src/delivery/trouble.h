@@ -10,9 +10,8 @@
 /*
  * A version dies of two refusals, at least one of them alone, and a witness: another document of
  * its kind written in a call that was sent between the two, or in the transaction of one of them.
- * One that stood there already is no witness: nothing was tried.
- * Calls are numbered as they are sent (ordinals); evidence is compared by those numbers, never by
- * time.
+ * One that was there already is not a witness: nothing was tried.  Calls are numbered as they are
+ * sent (ordinals); evidence is compared by those numbers, never by time.
  */
 enum trouble_state {
     TROUBLE_NONE,    /* travels in company */
