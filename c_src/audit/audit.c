@@ -56,7 +56,7 @@ struct audit {
     struct drift_request request; /* its `after` is in the next field */
     char *after;
     audit_done *done;
-    audit_looked *looked; /* instead of done: a look at the document `after` */
+    audit_looked *looked; /* instead of done: read the document `after` */
     void *done_arg;
     const struct kind *kind; /* at present */
     int64_t started_ms;
@@ -65,7 +65,7 @@ struct audit {
     bool is_joined;
 };
 
-/* Checkpoints in order; items' ids lie in `ids`. */
+/* Checkpoints in order; the ids of items point into `ids`. */
 struct portion {
     struct buf ids;
     size_t count;

@@ -11,7 +11,7 @@
  *                         is counted as unsettled and not judged: it is being written anyway
  *   a damaged record      likewise: its state is unknown
  *   Convex, the store     the error goes up; what is not judged stays in the list
- *   a time nobody's clock says   a row projected days ahead cannot be ordered behind: named, not
+ *   a time far ahead      a row projected days ahead cannot be ordered after: it is named, not
  *                         repaired
  *
  * Runs on the audit's thread; work_... on the store thread, while the audit waits.

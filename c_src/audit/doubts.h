@@ -16,8 +16,8 @@ struct outbox;
 
 /**
  * doubts_new(o, digests, repair):
- * An empty list.  Both are borrowed; ${digests} is used for nothing else meanwhile.  With ${repair}
- * findings are mended as they are confirmed.
+ * An empty list.  Both are borrowed; ${digests} is used for nothing else meanwhile.  With
+ * ${repair} findings are repaired as they are confirmed.
  */
 struct doubts *doubts_new(struct outbox *o, struct digests *digests, bool repair);
 /** doubts_free(d): NULL is harmless. */

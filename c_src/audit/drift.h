@@ -55,7 +55,7 @@ enum drift drift_judge(const struct drift_ours *ours, const struct drift_theirs 
 
 /**
  * drift_is_still(before, after):
- * Whether nothing was kept, confirmed or cleared between two looks at the store, and nothing was
+ * Whether nothing was kept, confirmed or cleared between two reads of the store, and nothing was
  * on its way: then what Convex said between them counts.
  */
 bool drift_is_still(const struct drift_ours *before, const struct drift_ours *after);
