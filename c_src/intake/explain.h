@@ -18,7 +18,7 @@ struct round;
 /* Where a pending document is; texts are borrowed. */
 struct explain_place {
     const char *endpoint;   /* its state: "running", ... */
-    const char *what, *why; /* a word; "": nothing was said of it */
+    const char *what, *why; /* a word, and the last fault; "": none */
     int64_t next_us;        /* wall clock: it is not sent before; 0: it may be sent */
     unsigned attempts;
 };

@@ -453,7 +453,7 @@ static enum err read_request(struct intake *i, struct request *q, term words, te
     if (!project && !upsert) {
         return fault_say(q->fault, NULL, "neither {project, ...} nor {upsert, ...}");
     }
-    /* Each element is stepped over once: rows are long. */
+    /* Each element is skipped once: rows are long. */
     term name = term_element(words, 1), id_text = term_next(name), row = term_next(id_text);
     term events = term_next(row), opts = project ? term_next(events) : events;
     *end = term_next(opts);

@@ -38,7 +38,7 @@ struct listing {
     size_t place_count, place; /* place: the next to be read */
     uint64_t after;            /* arrival of the last record read */
     size_t scanned;            /* in this round */
-    uint32_t count;            /* rows; they stand in the order's answer */
+    uint32_t count;            /* rows, which are in the order's answer */
 };
 
 /* ---- rows: the store's thread ------------------------------------------------------------------

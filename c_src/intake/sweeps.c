@@ -41,7 +41,7 @@ struct sweeps {
     struct vm vms[VMS_MAX]; /* in the order in which they came */
     size_t count;
     uint64_t sweep;           /* the one that is under way, or was last */
-    char sweeper[NAME_BYTES]; /* "": nobody */
+    char sweeper[NAME_BYTES]; /* "": none */
     uint64_t from_count;      /* documents when it began */
     int64_t from_us;          /* 0: not counted yet */
     int64_t eta_s;

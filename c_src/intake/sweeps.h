@@ -10,7 +10,7 @@ struct outbox;
 struct sweeps; /* opaque */
 
 struct sweeps_shown {
-    char vm[128];  /* who sweeps now; "": nobody */
+    char vm[128];  /* the VM that sweeps now; "": none */
     int64_t eta_s; /* until no document of a log is doubtful; -1: unknown */
 };
 
