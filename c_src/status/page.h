@@ -12,7 +12,7 @@
 void page_put(struct buf *out);
 
 /** page_put_policy(out): Its Content-Security-Policy: this style and this script by their hashes,
- * and requests to where it came from; nothing else. */
+ * and requests to its own origin; nothing else. */
 void page_put_policy(struct buf *out);
 
 /**
