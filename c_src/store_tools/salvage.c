@@ -111,7 +111,7 @@ static void add_pending(struct salvager *s, struct pending *p)
     salvage_save(s, p->id, &c);
 }
 
-/* Note its document, as far as it is known: its checkpoint must not name it. */
+/* Note its document, as far as it is known: the checkpoint may not name this version. */
 static void note_damaged(struct salvager *s, struct slice value)
 {
     struct slice id;
@@ -258,7 +258,7 @@ static void lose_pending(struct salvager *s, struct slice id, struct checkpoint_
     c->reset_revision = s->counters.next_revision;
 }
 
-/* The checkpoint of a pending version that seemed to have none is found. */
+/* Found: the checkpoint of a pending version that seemed to have none. */
 static void count_known(struct salvager *s, bool is_known)
 {
     if (is_known && s->report->checkpoints_made > 0)

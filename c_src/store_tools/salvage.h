@@ -22,9 +22,9 @@ struct salvage_report {
 /**
  * salvage(dir, to, quarantine, say, arg, report, fault):
  * Walk the store in ${dir} and put every record that can be read into ${to}, a new and empty one;
- * links and counters are corrected.  Damaged records become lines of ${quarantine}; ${say} hears
- * of every document that has to be projected again.  ERR_STORE: the new store fails; ERR_SYSTEM:
- * the quarantine does; ${fault} says why.
+ * links and counters are corrected.  Damaged records become lines of ${quarantine}; ${say} is
+ * called for every document that has to be projected again.  ERR_STORE: the new store fails;
+ * ERR_SYSTEM: the quarantine does; ${fault} says why.
  */
 enum err salvage(const char *dir, struct store *to, FILE *quarantine,
                  void (*say)(void *arg, const char *text), void *arg, struct salvage_report *report,

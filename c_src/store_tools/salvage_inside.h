@@ -1,4 +1,4 @@
-/* salvage_inside.h - a salvage under way: the inside of what salvage.h shows. */
+/* salvage_inside.h - a salvage under way: what the two files of salvage share. */
 
 /* Private to store_tools/. */
 

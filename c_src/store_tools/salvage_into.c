@@ -1,7 +1,7 @@
 /*
  * salvage_into.c - the new store of a salvage: writes records to it, and looks them up.
  *
- * The happy path: records are written as they are met, numbers are given anew, and the store is
+ * The happy path: records are written as they are met, with new numbers, and the store is
  * committed every few megabytes.  What can go wrong: it fails; the first failure is remembered,
  * and nothing is written after it.  What cannot be read becomes a line of the quarantine file.
  *
