@@ -244,7 +244,7 @@ static int key_width(term map)
     return widest;
 }
 
-/* What stands below its key: a map, a table. */
+/* Whether ${value} is printed below its key: a map, a table. */
 static bool is_block(term value, int indent)
 {
     return indent == 0 && term_arity(value) > 0 &&

@@ -41,7 +41,7 @@
 #define BAR_MS         200   /* between two updates of the bar */
 #define LINE_MS        10000 /* between two lines, where there is no terminal */
 #define BAR_CELLS      24
-#define TOLD_MAX       1000 /* refusals told one by one */
+#define TOLD_MAX       1000 /* refusals reported one by one */
 
 struct entry {
     size_t at, len; /* of its request */
@@ -178,7 +178,7 @@ static void put_options(const struct rebuild *r, struct buf *b, int64_t events_b
 
     term_put_map(b, (uint32_t)(3 + !lower + counts));
     term_put_atom(b, "return");
-    term_put_atom(b, "none"); /* a skip is told all the same */
+    term_put_atom(b, "none"); /* skips are reported all the same */
     put_flag(b, "reset");
     put_flag(b, "force");
     if (!lower)

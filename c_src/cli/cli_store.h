@@ -10,8 +10,8 @@
 /**
  * cli_store_run(dir, argc, argv):
  * Do what argv[0] says ("check", "dump", "repair", "export", "import", "migrate", "drop-old") with
- * the store in ${dir}, and print what came of it.  Returns the exit status: 0 done, and the store
- * is sound; 1 damage was found, or it failed; 2 wrong usage; 3 no sidecar is running (import).
+ * the store in ${dir}, and print the outcome.  Returns the exit status: 0 done, and the store is
+ * sound; 1 damage was found, or it failed; 2 wrong usage; 3 no sidecar is running (import).
  */
 int cli_store_run(const char *dir, int argc, char **argv);
 
