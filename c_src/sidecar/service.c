@@ -1,5 +1,5 @@
 /*
- * service.c - what the service manager (systemd) is told, and what it wants to hear.
+ * service.c - talks to the service manager (systemd).
  *
  * The notify protocol (sd_notify(3)) is one datagram of lines to the Unix socket that the manager
  * names in $NOTIFY_SOCKET, so no library is needed for it.

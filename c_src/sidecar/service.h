@@ -1,4 +1,4 @@
-/* service.h - what the service manager (systemd) is told, and what it wants to hear. */
+/* service.h - talks to the service manager (systemd). */
 
 #ifndef SERVICE_H
 #define SERVICE_H
@@ -9,7 +9,7 @@
  * functions below do nothing.  Before any thread. */
 void service_forget(void);
 
-/** service_is_managed(): Whether a manager wants to hear anything. */
+/** service_is_managed(): Whether there is a manager to talk to. */
 bool service_is_managed(void);
 
 /** service_ready(status): Started; ${status} is a sentence about the state, for the manager's

@@ -244,7 +244,7 @@ static const char *text_or_null(const char *text)
     return *text ? text : NULL;
 }
 
-/* Tell who waits for the ready line, a service manager or the VM, to wait longer. */
+/* Tell the one that waits for the ready line, a service manager or the VM, to wait longer. */
 static void wire_migrating(void *arg, uint64_t done, uint64_t of)
 {
     (void)arg;

@@ -31,7 +31,7 @@ void sidecar_reload(struct sidecar *s);
 
 /** sidecar_drain(s): Take nothing new from now on. */
 void sidecar_drain(struct sidecar *s);
-/** sidecar_is_drained(s): Nothing is pending, or delivery stands still anyway. */
+/** sidecar_is_drained(s): Nothing is pending, or delivery does not proceed anyway. */
 bool sidecar_is_drained(struct sidecar *s);
 
 /**
