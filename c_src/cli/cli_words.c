@@ -150,7 +150,7 @@ static bool make_top(const struct word *w, struct arguments *a, struct ask *ask)
     return true;
 }
 
-/* {tap, #{kind, id}} */
+/* {pending, #{troubled, kind}} */
 static bool make_pending(const struct word *w, struct arguments *a, struct ask *ask)
 {
     struct buf *b = &ask->request;
@@ -169,6 +169,7 @@ static bool make_pending(const struct word *w, struct arguments *a, struct ask *
     return true;
 }
 
+/* {tap, #{kind, id}} */
 static bool make_tap(const struct word *w, struct arguments *a, struct ask *ask)
 {
     struct buf *b = &ask->request;
