@@ -6,8 +6,8 @@
  * What can go wrong, and the one thing done: calls fail.  As long as one document can have caused
  * all failures since something passed, nothing is concluded.  When none can, the scope is doubted:
  * one trial decides, and an acceptance of any age ends the doubt.  A trial that fails proves the
- * scope bad; from then on only trials are sent, by back-off, until one passes.  The table says it
- * all; `proven` makes answers to older calls count for their documents alone.
+ * scope bad; from then on only trials are sent, by back-off, until one passes.  The table has all
+ * moves; because of `proven`, answers to older calls count for their documents alone.
  *
  * Pure: no clock, no I/O.
  */

@@ -9,8 +9,8 @@
  * of PORTION documents a round, and submit themselves again until none is left,
  * so that no round grows with the store.
  *
- * What can go wrong: arguments out of place (not taken: bad_request), the store
- * fails (its error is the answer; what earlier portions did stands).
+ * What can go wrong: arguments out of place (not taken: bad_request), the store fails (its error
+ * is the answer; what earlier portions did remains).
  */
 
 #include "intake/control.h"
