@@ -73,7 +73,7 @@ static void told(void *arg, const struct verdict *verdict)
         p->is_wanted = true;
 }
 
-/* The dead letters of others are tried again. */
+/* Tell the outbox who answers: dead letters that other functions refused are tried again. */
 static void tell(struct peer *p, const struct sink_peer *now)
 {
     if (now->functions == p->told.functions && strcmp(now->deployment, p->told.deployment) == 0)
