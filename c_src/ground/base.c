@@ -1,13 +1,12 @@
 /*
- * base.c - what was wrong with an input, put into words.
+ * base.c - faults: what was wrong with an input, as text.
  *
- * The happy path: there is none to spend time on; only refusals come here.
+ * Only refusals come here, so none of this needs to be fast.
  *
- * What can go wrong: a text longer than its place is cut between two characters, and ends in "...".
- * It is put together beside the fault before it goes into it, since it may be made of what is
- * there.
+ * What can go wrong: a text longer than its field is cut between two characters and ends in "...".
+ * It is built outside the fault and then copied in, since it may quote what the fault already says.
  *
- * Any thread: the fault is its owner's.
+ * Any thread: a fault belongs to its owner.
  */
 
 #include "ground/base.h"

@@ -1,4 +1,4 @@
-/* base.h - the words every room uses: slices, errors, checks. */
+/* base.h - what every module uses: slices, errors, checks, memory, faults. */
 
 #ifndef BASE_H
 #define BASE_H
@@ -37,8 +37,8 @@ static inline bool slice_is(struct slice a, const char *text)
     return slice_eq(a, slice_str(text));
 }
 
-/** slice_order(a, b): Below, at or above zero as ${a} stands before, at or after ${b} in byte
- * order. */
+/** slice_order(a, b): Negative, zero or positive as ${a} sorts before, equal to or after ${b} in
+ * byte order. */
 static inline int slice_order(struct slice a, struct slice b)
 {
     size_t len = a.len < b.len ? a.len : b.len;
@@ -58,7 +58,7 @@ struct slice slice_cut(struct slice text, size_t bytes);
 /* For printf: "%.*s", SLICE_ARG(s). */
 #define SLICE_ARG(s) (int)(s).len, (const char *)(s).data
 
-/* What a room's function can answer.  Bugs do not answer: they abort (PRE, POST). */
+/* What a module's function can return.  Bugs are not returned: they abort (PRE, POST). */
 #define ERR_LIST(X)                                                                                \
     X(ERR_OK, "ok")                                                                                \
     X(ERR_BUSY, "a queue is at its limit; nothing was taken")                                      \
@@ -96,8 +96,8 @@ static inline const char *err_text(enum err e)
 #define MUST_CHECK     __attribute__((warn_unused_result))
 #define PRINTF(fmt, a) __attribute__((format(printf, fmt, a)))
 
-/* For a large array on the stack of a function that is called often, and that is written before it
- * is read: -ftrivial-auto-var-init (Makefile) leaves it as it is. */
+/* For a large array on the stack of a function that is called often, where the array is written
+ * before it is read: exempts it from -ftrivial-auto-var-init (Makefile). */
 #if defined(__has_attribute)
 #if __has_attribute(uninitialized)
 #define UNSET __attribute__((uninitialized))
@@ -118,7 +118,7 @@ _Noreturn static inline void base_broken(const char *what, const char *file, int
 
 /*
  * Memory.  Everything from outside is bounded before it is stored, so running
- * out of memory is a crash, and a crash is a thing the store forgives.
+ * out of memory is a crash, and the store survives a crash.
  */
 static inline void *base_alloc(size_t bytes)
 {
@@ -141,7 +141,7 @@ static inline char *base_strndup(const void *text, size_t len)
 }
 
 /*
- * What was wrong with an input, and where: filled by the room that refuses it,
+ * What was wrong with an input, and where: filled by the module that refuses it,
  * shown to the caller as {invalid, Path, Why}.  Both are always terminated.
  */
 struct fault {
@@ -150,7 +150,7 @@ struct fault {
     int64_t expected, got; /* for ERR_GAP only: sequence numbers */
 };
 
-/* Nothing said; without filling half a kilobyte with zeros. */
+/* Empties ${f} without zeroing half a kilobyte. */
 static inline void fault_clear(struct fault *f)
 {
     f->path[0] = f->why[0] = '\0';
@@ -159,9 +159,9 @@ static inline void fault_clear(struct fault *f)
 
 /**
  * fault_fail(f, e, path, fmt, ...):
- * Fill ${f}: ${path} says where (NULL: as it stands), the rest why.  Either may be made of what
- * ${f} says so far, and is cut to its place.  The value is ${e}, so that a refusal is one line; a
- * macro, so that the compiler and the analyser see which error it is.
+ * Fill ${f}: ${path} says where (NULL: unchanged), the rest says why.  Either may quote what
+ * ${f} says so far, and is cut to its field.  The value is ${e}, so that a refusal is one line;
+ * this is a macro so that the compiler and the analyser see which error it is.
  */
 #define fault_fail(f, e, ...) fault_as((e), fault_fill((f), __VA_ARGS__))
 /** fault_say(f, path, fmt, ...): The same for ERR_INVALID. */
@@ -173,7 +173,7 @@ static inline enum err fault_as(enum err e, const struct fault *filled)
     return e;
 }
 void fault_vsay(struct fault *f, const char *path, const char *fmt, va_list args) PRINTF(3, 0);
-/** fault_at(f, fmt, ...): Say where, leave why. */
+/** fault_at(f, fmt, ...): Set the path; leave the reason. */
 void fault_at(struct fault *f, const char *fmt, ...) PRINTF(2, 3);
 
 #endif

@@ -1,13 +1,14 @@
 /*
- * beat.c - threads show that they move; who watches learns of one that does not.
+ * beat.c - heartbeats of threads, and a watchdog that names one that has stopped.
  *
- * The happy path: a thread counts its beats in a place of its own, one addition each; it does so at
- * each turn of its loop, and waits for nothing longer than BEAT_WAIT_MS.  Main looks each second
- * and finds that every count has moved.
+ * The happy path: a thread counts its beats in a counter of its own, one addition each; it does so
+ * at each turn of its loop, and waits for nothing longer than BEAT_WAIT_MS.  The main thread checks
+ * each second that every count has risen.
  *
- * What can go wrong: a thread waits for a disk, a lock or a call that never comes back.  After
- * BEAT_STUCK_MS it is named once in the log; the service manager hears nothing more and /healthz
- * fails, so that somebody starts the program anew.  A thread that moves again ends it.
+ * What can go wrong: a thread waits for a disk, a lock or a call that never returns.  After
+ * BEAT_STUCK_MS it is named once in the log, the watchdog notifications to the service manager stop
+ * and /healthz fails, so that the program is restarted.  All of that ends when the thread beats
+ * again.
  *
  * Any thread.
  */

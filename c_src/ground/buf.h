@@ -11,7 +11,7 @@ struct buf {
     size_t len, cap;
 };
 
-/** buf_grow(b, more): Make room for ${more} bytes behind b->len; doubles, never fails. */
+/** buf_grow(b, more): Reserve ${more} bytes after b->len; doubles, never fails. */
 void buf_grow(struct buf *b, size_t more);
 
 /** buf_free(b): Release the bytes; ${b} is empty and ready again. */
@@ -45,12 +45,12 @@ static inline void buf_str(struct buf *b, const char *text)
 {
     buf_add(b, text, strlen(text));
 }
-/* The bytes so far; good until the next append. */
+/* The bytes so far; valid until the next append. */
 static inline struct slice buf_view(const struct buf *b)
 {
     return slice_of(b->data, b->len);
 }
-/* Big-endian, as the external term format and the distribution protocol want it. */
+/* Big-endian, as the external term format and the distribution protocol require. */
 static inline void buf_be16(struct buf *b, uint16_t v)
 {
     uint8_t x[2] = {(uint8_t)(v >> 8), (uint8_t)v};

@@ -1,9 +1,9 @@
 /*
  * clock.c - the time, from the kernel.
  *
- * Two clocks: the wall clock names the moment a document was made, the
+ * Two clocks: the wall clock tells when a document was made, the
  * monotonic one measures waits.  Nothing that orders documents trusts the wall
- * clock alone: projected_at is made strictly rising per document by the store.
+ * clock alone: the store makes projected_at strictly increasing per document.
  *
  * Any thread.
  */

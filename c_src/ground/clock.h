@@ -1,4 +1,4 @@
-/* clock.h - the time: the one place that asks for it, so that tests can say what it is. */
+/* clock.h - the time: the only module that reads it, so that tests can set it. */
 
 #ifndef CLOCK_H
 #define CLOCK_H
@@ -7,7 +7,7 @@
 
 /** clock_wall_us(): Microseconds since 1970-01-01 UTC; may step back. */
 int64_t clock_wall_us(void);
-/** clock_mono_us(): Microseconds of a clock that only rises (CLOCK_MONOTONIC). */
+/** clock_mono_us(): Microseconds of a clock that never steps back (CLOCK_MONOTONIC). */
 int64_t clock_mono_us(void);
 static inline int64_t clock_mono_ms(void)
 {

@@ -1,8 +1,8 @@
 /*
  * crc32c.c - CRC-32C, the polynomial 0x1EDC6F41 in reflected form (RFC 3720, B.4).
  *
- * The happy path: the processor's own instruction, eight bytes at a time.  Where there is none, a
- * table of 256 entries, made once, a byte at a time; both give the same.
+ * The happy path: the processor's own instruction, eight bytes at a time.  A processor without it
+ * uses a table of 256 entries, made once, a byte at a time; both give the same result.
  *
  * Nothing can go wrong.  Any thread.
  */

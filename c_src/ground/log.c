@@ -2,16 +2,16 @@
  * log.c - one line an event, on standard error.
  *
  * The happy path: a line is put together on the caller's stack, "info dist.up port=4711", made
- * printable ASCII (whatever a peer's text holds, no reader's terminal or parser is at its mercy),
+ * printable ASCII (so that text from a peer can do no harm to a terminal or a parser),
  * and written with one write(2), which a pipe does not mix with others up to PIPE_BUF.
  *
- * What can go wrong: whoever reads standard error may be slow or gone.  Logging must not make a
+ * What can go wrong: the reader of standard error may be slow or gone.  Logging must not make a
  * thread wait for it, so a line that would block, or fails, is dropped and counted, and the next
  * line that gets through is preceded by "warning log.dropped lines=N".  errno is left as it was.
- * An event may come a thousand times a second (each of many documents is refused): after a burst
- * its lines are held back and counted, for a while.
+ * An event may come a thousand times a second (many documents are refused, say): after a burst its
+ * lines are held back and counted for a while.
  *
- * Any thread; a lock keeps the question "is there room" and the write together.
+ * Any thread; a lock keeps the check whether a write would block and the write together.
  */
 
 #include "ground/log.h"
@@ -26,8 +26,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define LINE_BYTES 2048 /* with newline; below PIPE_BUF */
-#define EVENTS     32   /* whose bursts are counted at a time */
+#define LINE_BYTES 2048 /* with the newline; below PIPE_BUF */
+#define EVENTS     32   /* whose bursts are counted at the same time */
 #define KEPT_LINES 40
 #define KEPT_BYTES 400 /* of a line that is remembered */
 
@@ -55,7 +55,7 @@ static struct {
 static uint64_t kept_count;
 static bool may_keep;
 
-/* What was said of an event lately; under lock. */
+/* The lines of an event in its current period; under lock. */
 static struct burst {
     const char *event; /* NULL: free */
     int64_t since_us;
@@ -117,7 +117,7 @@ static bool put_char(char *out, size_t *len, size_t limit, unsigned char c, bool
     return true;
 }
 
-/* One write(2), or none: whether the whole line went out without waiting. */
+/* At most one write(2); returns whether the whole line was written without waiting. */
 static bool write_line(const char *line, size_t len)
 {
     struct pollfd ready = {.fd = STDERR_FILENO, .events = POLLOUT};
@@ -131,7 +131,7 @@ static bool write_line(const char *line, size_t len)
     return n == (ssize_t)len;
 }
 
-/* Say how many lines were lost, if any; under lock.  Whether the way is free now. */
+/* Log how many lines were dropped, if any; false: that line was dropped too.  Under lock. */
 static bool report_dropped(void)
 {
     char line[80];
@@ -171,7 +171,7 @@ void log_recent(void (*line)(void *arg, int64_t at_us, const char *text), void *
     pthread_mutex_unlock(&lock);
 }
 
-/* Say how many lines of ${b} were held back, and forget it; under lock. */
+/* Log how many lines of ${b} were held back, and free it; under lock. */
 static void end_burst(struct burst *b)
 {
     char line[160];
@@ -194,7 +194,7 @@ static bool is_over(const struct burst *b, int64_t now_us)
     return now_us - b->since_us >= LOG_BURST_MS * 1000LL;
 }
 
-/* The place of ${event}, which may be new; NULL: all are taken. */
+/* The entry of ${event}, which may be new; NULL: all are in use. */
 static struct burst *find_burst(const char *event, int64_t now_us)
 {
     struct burst *place = NULL;
@@ -308,7 +308,7 @@ bool log_limited(int64_t *last_us, int64_t period_ms)
 
     if (last != 0 && now - last < period_ms * 1000)
         return false;
-    /* Of several threads that come at once, one logs. */
+    /* Of several threads that get here at once, one logs. */
     return __atomic_compare_exchange_n(last_us, &last, now, false, __ATOMIC_RELAXED,
                                        __ATOMIC_RELAXED);
 }

@@ -31,13 +31,14 @@ void log_event(enum log_level level, const char *event, const char *fmt, ...) PR
 
 enum { LOG_BURST = 20, LOG_BURST_MS = 10000 };
 
-/** log_tick(): Say what was held back, of events whose time is over.  Now and then, any thread. */
+/** log_tick(): Log how many lines were held back of each event whose period is over.  To be called
+ * now and then; any thread. */
 void log_tick(void);
 
-/** log_keep(on): Whether the last lines are remembered, in fixed memory; they are not at first. */
+/** log_keep(on): Whether to remember the last lines, in fixed memory; off at first. */
 void log_keep(bool on);
 /** log_recent(line, arg): Call ${line} for each line that is remembered, oldest first, with its
- * time (wall clock); it must not log.  Nothing is remembered: not called. */
+ * time (wall clock); it must not log. */
 void log_recent(void (*line)(void *arg, int64_t at_us, const char *text), void *arg);
 
 /** log_quote(text, out, size): "${text}" quoted, escaped, cut to ${out}, which it returns. */

@@ -4,7 +4,7 @@
  * One number for each METRIC of metrics.def, a row of buckets for each HISTOGRAM, a number for each
  * label of a LABELLED.  They are written where things happen, by any thread, with relaxed atomics:
  * a reader may see two of them a moment apart, never a torn one.  How they are printed is
- * exposition's affair.
+ * up to exposition.
  *
  * Nothing can go wrong here.
  */

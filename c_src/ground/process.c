@@ -1,8 +1,8 @@
 /*
- * process.c - what this process takes of its machine, from /proc/self.
+ * process.c - the resources that this process uses, from /proc/self.
  *
- * What can go wrong: there is no /proc, or no descriptor is left to read it with.  Then it says
- * zeros: a page about the sidecar is not worth failing for.
+ * What can go wrong: there is no /proc, or no descriptor is left to read it with.  Then the numbers
+ * are zero: a status page is not worth failing for.
  */
 
 #include "ground/process.h"
@@ -13,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Where numbers stand in /proc/self/stat after the name, which may hold anything (proc(5)). */
+/* Indexes of the numbers in /proc/self/stat after the name, which may hold anything (proc(5)). */
 enum { STAT_UTIME = 11, STAT_STIME, STAT_THREADS = 17, STAT_START = 19, STAT_VSIZE, STAT_RSS };
 enum { STAT_FIELDS = STAT_RSS + 1 };
 
@@ -29,7 +29,7 @@ static bool read_stat(unsigned long long field[STAT_FIELDS])
     char *at = strrchr(text, ')');
     if (at == NULL || at[1] != ' ' || at[2] == '\0')
         return false;
-    at += 3; /* behind the state, which is a letter */
+    at += 3; /* after the state, which is a letter */
     for (int i = 1; i < STAT_FIELDS; i++)
         field[i] = strtoull(at, &at, 10);
     return true;
@@ -45,7 +45,7 @@ static uint64_t count_fds(void)
     for (struct dirent *entry; (entry = readdir(dir)) != NULL;)
         count += entry->d_name[0] != '.';
     closedir(dir);
-    return count > 0 ? count - 1 : 0; /* without the one that reads */
+    return count > 0 ? count - 1 : 0; /* without the descriptor that reads the folder */
 }
 
 static double seconds_of(clockid_t clock)

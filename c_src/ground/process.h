@@ -1,4 +1,4 @@
-/* process.h - what this process takes of its machine. */
+/* process.h - the resources that this process uses. */
 
 #ifndef PROCESS_H
 #define PROCESS_H
@@ -10,7 +10,8 @@ struct process_facts {
     uint64_t resident_bytes, virtual_bytes, threads, open_fds, max_fds;
 };
 
-/** process_read(facts): As the kernel has it now; zeros where it does not say.  Any thread. */
+/** process_read(facts): The kernel's current numbers; zero where they cannot be read.  Any thread.
+ */
 void process_read(struct process_facts *facts);
 
 #endif

@@ -1,4 +1,5 @@
-/* roff.c - text for man pages: backslashes and dashes are roff's, so are . and ' that begin a line.
+/* roff.c - text for man pages: roff interprets backslashes, dashes, and . or ' at the start of a
+ * line.
  */
 
 #include "ground/roff.h"

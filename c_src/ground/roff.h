@@ -5,7 +5,8 @@
 
 #include "ground/base.h"
 
-/** roff_put(text, out): ${text}, which may begin a line, so that man shows it as it is. */
+/** roff_put(text, out): Print ${text}, escaped, so that man shows it unchanged; it may begin a
+ * line. */
 void roff_put(const char *text, FILE *out);
 
 #endif

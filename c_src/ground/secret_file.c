@@ -1,13 +1,14 @@
 /*
  * secret_file.c - whether a file is fit to hold a secret.
  *
- * The happy path: a regular file of ours that group and others cannot reach.  Two more are as good:
- *   a credential of the service manager, which guards it itself: by an access list that shows as
- *   group bits, and under PrivateUsers= with an owner that is nobody here (systemd.exec(5));
- *   a file of root's that a group of ours may read, and nobody else: the secret of a container,
- * whose mode and group the orchestrator sets, and its user cannot change.
+ * The happy path: a regular file that we own and that group and others cannot access.  Two more
+ * kinds of file are accepted:
+ *   a credential of the service manager, which protects it itself: by an access control list that
+ *   shows as group bits, and under PrivateUsers= with an owner unknown here (systemd.exec(5));
+ *   a file owned by root that only a group of ours may read: the secret of a container, whose mode
+ *   and group the orchestrator sets and its user cannot change.
  *
- * What can go wrong: somebody else can reach it.  The sentence says what would be right.
+ * What can go wrong: somebody else can access it.  The fault says what to change.
  *
  * Any thread.
  */

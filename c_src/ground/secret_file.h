@@ -7,8 +7,8 @@
 
 /**
  * secret_file_fault(fd, path):
- * Whether nobody else can reach what the file ${fd}, opened as ${path}, holds: NULL, or a clause
- * that says why not and what to do (static text).
+ * Whether nobody else can access the contents of the file ${fd}, opened as ${path}: NULL if so,
+ * else a clause that says why not and what to do (static text).
  */
 const char *secret_file_fault(int fd, const char *path);
 

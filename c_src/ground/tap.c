@@ -1,12 +1,12 @@
 /*
- * tap.c - what happens to documents, for who looks on.
+ * tap.c - the events in documents' lives, for whoever watches.
  *
- * The happy path: rooms tell each event in a document's life where it happens.  Without a tap that
- * is the read of a number.  With one, the record is copied into that tap's ring, and its owner
- * takes it out when it likes.
+ * The happy path: modules report each event in a document's life where it happens.  With no tap
+ * open that costs the read of one number.  With one, the record is copied into that tap's ring, and
+ * its owner takes it out when it likes.
  *
- * What can go wrong: the owner is slower than what happens.  The ring is full then, and what comes
- * is dropped and counted.  Nobody waits but for a lock that is held for a copy.
+ * What can go wrong: the owner is slower than the events.  Then the ring is full, and further
+ * events are dropped and counted.  Nobody waits, except for a lock that is held during a copy.
  *
  * Any thread.
  */
@@ -87,7 +87,7 @@ void tap_tell(enum tap_event event, struct slice kind, struct slice id, int64_t 
     pthread_mutex_unlock(&lock);
 }
 
-/* ${s} cut to what a record of it has, in ${t}->text from ${at}. */
+/* ${s}, cut to the size of its field in a record, in ${t}->text from ${at}. */
 static struct slice keep(struct tap *t, size_t at, size_t size, struct slice s)
 {
     copy_text(t->text + at, size, s);

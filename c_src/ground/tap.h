@@ -1,5 +1,4 @@
-/* tap.h - what happens to documents, for who looks on: told as it happens, to whoever has a tap
- * open. */
+/* tap.h - the events in documents' lives, reported as they happen to whoever has a tap open. */
 
 #ifndef TAP_H
 #define TAP_H
@@ -9,13 +8,14 @@
 #define TAP_EVENT_LIST(X)                                                                          \
     X(TAP_KEPT, "kept")           /* on disk, and will be sent */                                  \
     X(TAP_SKIPPED, "skipped")     /* nothing to send: why */                                       \
-    X(TAP_NOT_KEPT, "not_kept")   /* an error was answered: why */                                 \
+    X(TAP_NOT_KEPT, "not_kept")   /* the caller got an error: why */                               \
     X(TAP_SENT, "sent")           /* in a call to the sink */                                      \
     X(TAP_CONFIRMED, "confirmed") /* the sink has it */                                            \
     X(TAP_AGAIN, "again")         /* not written, and sent again: why */                           \
     X(TAP_UNKNOWN, "unknown")     /* written or not, and sent again: why */                        \
-    X(TAP_REFUSED, "refused")     /* alone or once more, if it does not die of it: why */          \
-    X(TAP_DEAD, "dead")           /* to the dead letters: why */
+    X(TAP_REFUSED,                                                                                 \
+      "refused") /* is sent once more, perhaps alone, unless it becomes a dead letter: why */      \
+    X(TAP_DEAD, "dead") /* became a dead letter: why */
 
 enum tap_event {
 #define X(name, text) name,
@@ -36,23 +36,24 @@ struct tap_record {
 /** tap_text(e): Its word; static storage. */
 const char *tap_text(enum tap_event e);
 
-/** tap_is_open(): Whether anybody looks on; costs a read.  Any thread. */
+/** tap_is_open(): Whether any tap is open; costs a read.  Any thread. */
 bool tap_is_open(void);
 
 /**
  * tap_tell(event, kind, id, seq, why):
- * Tell those who look on, and wait for none of them: a tap that is full drops the record and counts
- * it.  ${why} may be NULL.  Any thread; nothing when no tap is open.
+ * Report an event to the open taps and wait for none of them: a tap that is full drops the record
+ * and counts it.  ${why} may be NULL.  Any thread; does nothing when no tap is open.
  */
 void tap_tell(enum tap_event event, struct slice kind, struct slice id, int64_t seq,
               const char *why);
 
 struct tap; /* opaque */
 
-/** tap_open(kind, id): Of documents of ${kind}, and of that ${id}; empty: all.  NULL: TAP_COUNT are
- * open. */
+/** tap_open(kind, id): Watch the documents of ${kind} with that ${id}; empty: all.  NULL: TAP_COUNT
+ * taps are open already. */
 struct tap *tap_open(struct slice kind, struct slice id);
-/** tap_take(t, records, max, dropped): Take the oldest, at most ${max}; ${dropped}: all so far. */
+/** tap_take(t, records, max, dropped): Take the oldest records, at most ${max}, and return how
+ * many; ${dropped}: how many were dropped since the tap was opened. */
 size_t tap_take(struct tap *t, struct tap_record *records, size_t max, uint64_t *dropped);
 /** tap_close(t): NULL is harmless. */
 void tap_close(struct tap *t);

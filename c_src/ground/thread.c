@@ -1,10 +1,10 @@
 /*
  * thread.c - a thread that signals do not reach.
  *
- * The happy path: the mask is inherited, so it is set for as long as the thread is made.  What says
- * that the program itself is broken (SIGSEGV and its like) stays open: the kernel would end a
- * thread that blocks it without asking a handler.  The thread names itself: for another's name
- * glibc writes a file of /proc, which the sandbox does not let us.
+ * The happy path: a new thread inherits the signal mask, so the mask is set while the thread is
+ * made.  Signals of a broken program (SIGSEGV and the like) are not blocked: the kernel kills a
+ * process whose thread blocks them without calling a handler.  The thread sets its own name: to set
+ * another thread's, glibc writes to /proc, which the sandbox does not allow.
  *
  * Any thread.
  */
@@ -56,7 +56,7 @@ void thread_give_signal_stack(void)
     const stack_t mine = {.ss_sp = stack, .ss_size = sizeof stack};
     stack_t old;
 
-    /* A sanitizer has given one, and unmaps what it finds at the thread's end. */
+    /* A sanitizer sets one of its own, and unmaps whatever it finds when the thread ends. */
     if (sigaltstack(NULL, &old) == 0 && (old.ss_flags & SS_DISABLE))
         (void)sigaltstack(&mine, NULL);
 }

@@ -9,14 +9,14 @@
 
 /**
  * thread_start(thread, name, run, arg):
- * Begin ${run}(${arg}) under ${name} (borrowed for ever; at most 15 bytes; ps and perf show it),
- * out of reach of signals: they are main's.  False: there is no thread left, errno says why.  Ends
- * with pthread_join.
+ * Start ${run}(${arg}) in a thread called ${name} (static text, at most 15 bytes; ps and perf show
+ * it), with signals blocked: the main thread handles them.  False: no thread could be made, errno
+ * says why.  The caller joins it with pthread_join.
  */
 bool thread_start(pthread_t *thread, const char *name, void *(*run)(void *), void *arg) MUST_CHECK;
 
-/** thread_give_signal_stack(): The calling thread handles signals on a stack of their own, which is
- * there when the thread's is used up. */
+/** thread_give_signal_stack(): Give the calling thread an alternate signal stack, so that a handler
+ * can run after a stack overflow. */
 void thread_give_signal_stack(void);
 
 #endif

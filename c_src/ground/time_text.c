@@ -2,12 +2,12 @@
  * time_text.c - ISO 8601 text to microseconds since 1970 and back, in UTC.
  *
  * The happy path: projected_at is compared as a number (it must rise) and kept
- * as text (it must not change).  What is read is what Elixir's
+ * as text (it must not change).  The format is the one that Elixir's
  * DateTime.from_iso8601 reads: "2026-02-19T20:00:00[.digits](Z|+hh:mm|+hhmm|+hh)",
- * a blank for the T and a comma for the point too; microseconds count, further
- * digits are cut.  Years 0000 to 9999, proleptic Gregorian, no leap seconds.
+ * also with a blank for the T or a comma for the point; digits after the
+ * microseconds are cut.  Years 0000 to 9999, proleptic Gregorian, no leap seconds.
  *
- * What can go wrong: the text is none of this; then it is refused.  Days are
+ * What can go wrong: the text has another form; then it is refused.  Days are
  * counted by arithmetic (Howard Hinnant's days_from_civil), so neither locale
  * nor time zone of the process matters.  Pure functions, any thread.
  */
@@ -78,7 +78,7 @@ void time_text_put(int64_t us, char out[32])
     *p = '\0';
 }
 
-/* A cursor over the text; `bad` once something did not fit, and then for good. */
+/* A cursor over the text; `bad` is set at the first mismatch and stays set. */
 struct scan {
     const uint8_t *p, *end;
     bool bad;
@@ -149,7 +149,7 @@ static int64_t clock_us(struct scan *s)
     if (!at_digit(s))
         s->bad = true;
     for (int64_t unit = SECOND_US / 10; at_digit(s); unit /= 10)
-        us += unit * (*s->p++ - '0'); /* behind the sixth digit the unit is 0 */
+        us += unit * (*s->p++ - '0'); /* after the sixth digit the unit is 0 */
     return us;
 }
 

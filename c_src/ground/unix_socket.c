@@ -1,10 +1,10 @@
 /*
  * unix_socket.c - a socket in a folder.
  *
- * The happy path: the listener removes what an earlier one left, and binds to
- * /proc/self/fd/FOLDER/NAME; the socket's mode is set before it has a name, so nobody finds it
- * open.  The other end opens the name without following it, sees that it is a socket and whose,
- * and connects to /proc/self/fd/THAT: exactly what it has looked at.
+ * The happy path: the listener removes the socket of an earlier one and binds to
+ * /proc/self/fd/FOLDER/NAME; the socket's mode is set before it has a name, so it is never
+ * accessible to others.  The other end opens the name without following a link, checks that it is a
+ * socket and who owns it, and connects to /proc/self/fd/THAT: exactly what it has checked.
  *
  * What can go wrong: a file system without sockets, no /proc, no permission.  errno says which.
  *
@@ -81,7 +81,7 @@ int unix_socket_find(int dir_fd, const char *name, uid_t *owner)
 int unix_socket_connect(int found_fd, int wait_ms)
 {
     const struct sockaddr_un a = address_of(found_fd, "");
-    /* The kernel takes 0 for ever. */
+    /* To the kernel, 0 means no limit. */
     const struct timeval wait = {wait_ms / 1000, wait_ms % 1000 * 1000 + (wait_ms == 0)};
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 

@@ -1,12 +1,12 @@
 /*
  * unpack.c - reading msgpack in place, from bytes that may be damaged.
  *
- * The happy path: a cursor goes over the bytes and gives slices of them; nothing is copied or
- * allocated (msgpack-c builds a tree, and reserves what an array claims to hold before it saw it).
+ * The happy path: a cursor moves over the bytes and returns slices of them; nothing is copied or
+ * allocated (msgpack-c builds a tree, and reserves what an array claims to hold before it has seen
+ * it).
  *
- * What can go wrong: the bytes are not what was written.  The first thing that is wrong is
- * remembered in `bad`, every later read answers zero or empty, and the end looks once.  No length
- * is trusted.
+ * What can go wrong: the bytes are not what was written.  The first error is kept in `bad`, every
+ * later read returns zero or empty, and the caller checks once at the end.  No length is trusted.
  *
  * Any thread.
  */
@@ -29,7 +29,7 @@ bool unpack_end(struct unpack *u)
     return u->bad == NULL;
 }
 
-/* The next ${n} bytes; when they are not there, as many zeros as any caller looks at. */
+/* The next ${n} bytes; when they are missing, as many zeros as any caller reads. */
 static const uint8_t *take(struct unpack *u, size_t n)
 {
     static const uint8_t zeros[8];
@@ -177,7 +177,7 @@ uint32_t unpack_map(struct unpack *u, uint32_t max)
     return u->bad == NULL ? (uint32_t)pairs : 0;
 }
 
-/* How many bytes follow the tag, and how many values then; false: no such tag. */
+/* How many bytes follow the tag, and how many values after those; false: unknown tag. */
 static bool measure(struct unpack *u, uint8_t tag, uint64_t *bytes, uint64_t *values)
 {
     static const uint8_t fixed[] = {/* 0xca */ 4,
@@ -231,7 +231,7 @@ static void pass(struct unpack *u, unsigned depth)
     if (u->bad != NULL)
         return;
     (void)get_body(u, bytes);
-    /* Each value has a byte at least: what is claimed and not there ends the loop at once. */
+    /* Each value has at least one byte, so a false count ends the loop at the end of the bytes. */
     for (uint64_t i = 0; i < values && u->bad == NULL; i++)
         pass(u, depth + 1);
 }

@@ -1,9 +1,9 @@
 /*
  * wake.c - an eventfd.
  *
- * The happy path: any number of rings before a drain are one.
+ * The happy path: any number of rings before a drain count as one.
  *
- * What can go wrong: the counter is at its end.  Then the descriptor is readable anyway.
+ * What can go wrong: the counter is at its maximum.  Then the descriptor is readable anyway.
  *
  * Any thread.
  */

@@ -5,11 +5,11 @@
 
 #include "ground/base.h"
 
-/** wake_open(): A wake nobody has rung, closed with close(2); -1: errno says why. */
+/** wake_open(): A new descriptor, not yet rung, to be closed with close(2); -1: errno says why. */
 int wake_open(void);
 /** wake_ring(fd): Make ${fd} readable; any thread, never waits, errno is left as it was. */
 void wake_ring(int fd);
-/** wake_drain(fd): Whether it was rung since the last time; it is not readable any more. */
+/** wake_drain(fd): Whether it was rung since the last drain; it is no longer readable. */
 bool wake_drain(int fd);
 
 #endif
