@@ -3,10 +3,10 @@
  *
  * The happy path: term_check (term_walk.c) has walked the message, so every reader here trusts the
  * bytes and has no error branch; a question that does not fit the term (the text of a tuple, the
- * third element of a pair) has the answer "none" that term.h names.
+ * third element of a pair) gets the "none" value that term.h names.
  *
- * What can go wrong: nothing that comes from outside.  A pointer that is no checked term is our own
- * bug and aborts where it is noticed.
+ * What can go wrong: nothing from outside.  A pointer that is not a checked term is our own bug and
+ * aborts where it is noticed.
  *
  * Any thread: there is no state here.  Terms lie unaligned; all reads go byte by byte.
  */
@@ -22,8 +22,7 @@ const uint8_t term_tag_types[256] = {
 #undef X
 };
 
-/* Read digit by digit and handed to strtod without its point, so that the locale's point does not
- * matter. */
+/* The digits go to strtod without the decimal point, so that the locale does not matter. */
 bool term_old_float(const uint8_t text[TERM_OLD_FLOAT_BYTES], double *v)
 {
     char plain[TERM_OLD_FLOAT_BYTES + 16];
@@ -136,7 +135,7 @@ term term_items(term t)
     }
 }
 
-/* The term behind `count` terms from `t`. */
+/* The term after the `count` terms from `t`. */
 static term skip(term t, uint32_t count)
 {
     while (count-- > 0)

@@ -9,7 +9,7 @@
 
 /*
  * A checked term is a pointer to its tag byte.  It borrows the message it lies
- * in and is good exactly as long as that message.  Only term_check makes terms
+ * in and is valid as long as that message.  Only term_check makes terms
  * out of bytes; every function below may trust what it is given.
  * Format: OTP erts/doc/src/erl_ext_dist.xml.
  */
@@ -41,15 +41,15 @@ enum term_type {
 /**
  * term_check(bytes, t, fault):
  * Walk all of ${bytes} as one encoded message: the version byte 131, one term,
- * nothing behind it.  Every length, count and depth is checked against what is
- * there, iteratively.  On ERR_OK set ${t} to the term.  ERR_INVALID: it is no
+ * nothing after it.  Every length, count and depth is checked against the bytes
+ * that are there, iteratively.  On ERR_OK set ${t} to the term.  ERR_INVALID: not a
  * well-formed term; ${fault}->why says what and at which byte.
  */
 enum err term_check(struct slice bytes, term *t, struct fault *fault) MUST_CHECK;
 
 /**
  * term_check_some(bytes, count, used, fault):
- * As term_check, for ${count} terms one behind the other that may be followed
+ * As term_check, for ${count} terms in a row that may be followed
  * by other bytes, without version byte; ${used} is set to the bytes they take.
  * For distribution headers, where control tuple and payload follow each other.
  */
@@ -60,7 +60,7 @@ enum err term_check_some(struct slice bytes, unsigned count, size_t *used,
 static inline enum term_type term_type(term t);
 /** term_type_name(type): "integer", "pid", ... for refusals; static storage. */
 const char *term_type_name(enum term_type type);
-/** term_next(t): The term behind ${t} (or the end of the message). */
+/** term_next(t): The term after ${t} (or the end of the message). */
 static inline term term_next(term t);
 /** term_raw(t): The encoded bytes of ${t}, without version byte. */
 struct slice term_raw(term t);
@@ -71,16 +71,18 @@ uint32_t term_arity(term t);
 term term_items(term t);
 /** term_is_proper(t): Whether ${t} is nil, a string, or a list that ends in nil. */
 bool term_is_proper(term t);
-/** term_element(t, i): Element ${i} from 0 of a tuple; NULL when ${t} is no tuple or shorter. */
+/** term_element(t, i): Element ${i} from 0 of a tuple; NULL when ${t} is not a tuple or is shorter.
+ */
 term term_element(term t, uint32_t i);
-/** term_get(map, key): The value of the atom or UTF-8 binary ${key}; NULL when absent or no map. */
+/** term_get(map, key): The value of the atom or UTF-8 binary ${key}; NULL when absent or not a map.
+ */
 term term_get(term map, const char *key);
 
-/** term_integer(t, v): Whether ${t} is TERM_INTEGER; then its value is in ${v}. */
+/** term_integer(t, v): Whether ${t} is TERM_INTEGER; if so, ${v} is its value. */
 static inline bool term_integer(term t, int64_t *v);
 /**
  * term_magnitude(t, negative):
- * The bytes of a TERM_BIGNUM without its sign, the lowest first, no zeros behind them.
+ * The magnitude of a TERM_BIGNUM, lowest byte first, without zeros at the end.
  */
 struct slice term_magnitude(term t, bool *negative);
 /** term_string(t): The elements of a TERM_STRING, a byte each. */
@@ -95,12 +97,12 @@ static inline bool term_is_latin1(term t);
 static inline bool term_is(term t, const char *name);
 /** term_is_text(t, name): Whether ${t} is the atom or the binary ${name}.  ${t} may be NULL. */
 static inline bool term_is_text(term t, const char *name);
-/** term_is_nil_atom(t): Whether ${t} is nil, null or undefined: what JSON calls null. */
+/** term_is_nil_atom(t): Whether ${t} is nil, null or undefined: null in JSON. */
 bool term_is_nil_atom(term t);
 
-/* ---- asked of every term, so without a call for those that most messages are made of ---- */
+/* ---- asked of every term, so inline for those that most messages are made of ---- */
 
-/* The bytes of ${t}, of which five can be read; 0 when it is none of these. */
+/* The size of ${t}, of which five bytes can be read; 0 when it is not one of these. */
 static inline size_t term_leaf_size(term t)
 {
     switch (t[0]) {
@@ -119,7 +121,7 @@ static inline size_t term_leaf_size(term t)
     }
 }
 
-term term_next_any(term t); /* term_next of what is no such leaf */
+term term_next_any(term t); /* term_next for any other term */
 
 static inline term term_next(term t)
 {
@@ -128,7 +130,7 @@ static inline term term_next(term t)
     return size > 0 ? t + size : term_next_any(t);
 }
 
-bool term_big_integer(term t, int64_t *v); /* term_integer of SMALL_BIG and LARGE_BIG */
+bool term_big_integer(term t, int64_t *v); /* term_integer for SMALL_BIG and LARGE_BIG */
 
 static inline bool term_integer(term t, int64_t *v)
 {
@@ -180,7 +182,7 @@ static inline bool term_is_latin1(term t)
 
 bool term_is_ascii(struct slice text); /* no byte of ${text} is 0x80 or above */
 
-/* Whether ${t} is the atom or binary of that text; a latin1 atom beyond ASCII is another text. */
+/* Whether ${t} is the atom or binary ${name}; a latin1 atom beyond ASCII never is. */
 static inline bool term_is_name(term t, struct slice name)
 {
     struct slice text = term_text(t);
@@ -198,7 +200,7 @@ static inline bool term_is(term t, const char *name)
     return term_is_text(t, name) && t[0] != TAG_BINARY;
 }
 
-/* Writers for replies.  A reply is built front to back; counts are given first. */
+/* Writers for replies.  A reply is built front to back; counts come first. */
 void term_put_version(struct buf *b);
 void term_put_atom(struct buf *b, const char *name); /* ASCII, at most 255 bytes */
 void term_put_integer(struct buf *b, int64_t v);

@@ -4,10 +4,10 @@
  * A term is built front to back: the counts of a tuple, list or map are given first, then its
  * parts.  The smallest form the BEAM knows is written, atoms always as UTF-8.
  *
- * What can go wrong: nothing from outside; a name too long for an atom or a float that is no finite
- * number is a bug of ours and aborts.
+ * What can go wrong: nothing from outside; a name too long for an atom or a float that is not
+ * finite is a bug of ours and aborts.
  *
- * Any thread; the buffer is its owner's.
+ * Any thread; the buffer belongs to its owner.
  */
 
 #include "term/term.h"
@@ -26,7 +26,7 @@ void term_put_atom(struct buf *b, const char *name)
 {
     size_t len = strlen(name);
 
-    PRE(len <= ATOM_MAX_BYTES); /* names of our own; a kind's has 63 bytes at most (kinds.c) */
+    PRE(len <= ATOM_MAX_BYTES); /* our own names; a kind's has at most 63 bytes (kinds.c) */
     buf_byte(b, TAG_SMALL_ATOM_UTF8);
     buf_byte(b, (uint8_t)len);
     buf_add(b, name, len);
@@ -55,7 +55,7 @@ void term_put_float(struct buf *b, double v)
 {
     uint64_t bits;
 
-    PRE(isfinite(v)); /* json_read lets no other in */
+    PRE(isfinite(v)); /* json_read admits no other */
     memcpy(&bits, &v, sizeof bits);
     buf_byte(b, TAG_NEW_FLOAT);
     buf_be32(b, (uint32_t)(bits >> 32));

@@ -1,5 +1,5 @@
 /* term_tag.h - the bytes of the external term format, for the readers and writers of term.h.
- * Everybody else asks those. */
+ * Everybody else calls those. */
 
 /* Private to term/. */
 
@@ -11,7 +11,7 @@
 #define TERM_VERSION         131
 #define TERM_OLD_FLOAT_BYTES 31 /* FLOAT: "%.20e", padded with zeros */
 
-/* erl_ext_dist.xml: tag, number, what it stands for (integers may still turn out too big). */
+/* erl_ext_dist.xml: tag, number, type (an integer may still turn out to be a bignum). */
 #define TERM_TAG_LIST(X)                                                                           \
     X(TAG_SMALL_INTEGER, 97, TERM_INTEGER)                                                         \
     X(TAG_INTEGER, 98, TERM_INTEGER)                                                               \
@@ -52,11 +52,11 @@ enum tag {
 #undef X
 };
 
-/* By tag: its enum term_type plus one; 0 when no term begins so. */
+/* By tag: its enum term_type plus one; 0 for an unknown tag. */
 extern const uint8_t term_tag_types[256];
 #define TERM_TAG_IS(type) ((type) + 1)
 
-/** term_old_float(text, v): Read FLOAT's decimal text; false when it is no finite number. */
+/** term_old_float(text, v): Read FLOAT's decimal text; false when it is not a finite number. */
 bool term_old_float(const uint8_t text[TERM_OLD_FLOAT_BYTES], double *v);
 
 #endif

@@ -7,10 +7,9 @@
  * the layout of the format is written down once.
  *
  * What can go wrong: a message can be cut short, lie about its counts, nest too deep, or use a form
- * we do not take (compressed, atom cache, local).  Each is refused with a sentence and the byte
- * where it was seen; nothing is read beyond the end, nothing is allocated, nothing recurses.  What
- * a checked term means (whether a binary is UTF-8, whether a key stands twice) is asked by whoever
- * reads it.
+ * we do not accept (compressed, atom cache, local).  Each is refused with a reason and the byte
+ * offset; nothing is read beyond the end, nothing is allocated, nothing recurses.  What a checked
+ * term means (whether a binary is UTF-8, whether a key occurs twice) is up to whoever reads it.
  *
  * Any thread: there is no state here.  Terms lie unaligned; all reads go byte by byte.
  */
@@ -28,14 +27,15 @@
 struct head {
     size_t size;  /* bytes up to its first part; all of it when it has none */
     size_t parts; /* terms that follow and belong to it */
-    size_t whole; /* bytes from tag to end where the term itself says so; else 0 */
+    size_t whole; /* bytes from tag to end where the term states them; else 0 */
 };
 
 static const char cut_short[] = "the message ends in the middle of a term";
 
 /*
- * The readers of the layout.  Each answers NULL, or why it is no term.  `left` is how many bytes
- * there are from `p`; SIZE_MAX for checked terms, and the compiler then drops the comparisons.
+ * The readers of the layout.  Each returns NULL, or why the bytes are not a term.  `left` is how
+ * many bytes there are from `p`; SIZE_MAX for checked terms: the compiler then drops the
+ * comparisons.
  */
 #define LAYOUT static inline __attribute__((always_inline)) const char *
 
@@ -48,7 +48,7 @@ LAYOUT leaf(size_t size, size_t left, struct head *h)
 LAYOUT parent(size_t size, size_t arity, size_t parts, size_t left, struct head *h)
 {
     *h = (struct head){.size = size, .parts = parts};
-    if (size > left || parts > left - size) /* each part has a byte at least */
+    if (size > left || parts > left - size) /* each part has at least one byte */
         return cut_short;
     return arity <= TERM_MAX_ARITY ? NULL : "a list, tuple or map has too many elements";
 }
@@ -205,7 +205,7 @@ static const char *head_unknown(uint8_t tag)
     }
 }
 
-/* What stands at `p`, of which `left` > 0 bytes are there. */
+/* The head of the term at `p`, of which `left` > 0 bytes are there. */
 LAYOUT head(const uint8_t *p, size_t left, struct head *h)
 {
     switch (p[0]) {
@@ -276,13 +276,13 @@ static enum err refuse(struct fault *fault, const char *why, const uint8_t *star
     return fault_say(fault, "", "%s (byte %zu)", why, (size_t)(p - start));
 }
 
-/* Walk `count` terms from `start`; set `stop` to what is behind them. */
+/* Walk `count` terms from `start`; set `stop` to the byte after them. */
 static enum err walk(struct slice bytes, const uint8_t *start, size_t count, const uint8_t **stop,
                      struct fault *fault)
 {
     UNSET struct {
         size_t todo;        /* terms of this level still to come */
-        const uint8_t *end; /* where the level must end; NULL: anywhere */
+        const uint8_t *end; /* where the level must end; NULL: unknown */
     } above[TERM_MAX_DEPTH];
     const uint8_t *p = start, *end = bytes.data + bytes.len, *level_end = NULL;
     size_t depth = 0, todo = count;
@@ -301,7 +301,7 @@ static enum err walk(struct slice bytes, const uint8_t *start, size_t count, con
         }
         todo--;
         size_t left = (size_t)(end - p), size = left >= 5 ? term_leaf_size(p) : 0;
-        if (size > 0 && size <= left) { /* what most terms are made of; what head says, too */
+        if (size > 0 && size <= left) { /* most terms; same result as head() */
             p += size;
             continue;
         }
@@ -360,7 +360,7 @@ term term_next_any(term t)
             continue;
         }
         const char *why = head(t, SIZE_MAX, &h);
-        PRE(why == NULL); /* term_check has been here */
+        PRE(why == NULL); /* term_check has accepted it */
         t += h.size;
         todo += h.parts - 1;
     } while (todo > 0);
