@@ -7,13 +7,13 @@
  * the members are put in order once the object is complete.  What the value weighs in Convex is
  * added up on the way.
  *
- * What can go wrong: a value JSON does not have, text that is no UTF-8, a key given twice, one of
- * Convex's limits.  The function that sees it writes the sentence, those above it put the path
- * before it as they return, and what was appended is taken back.
+ * What can go wrong: a value JSON does not have, text that is not UTF-8, a key given twice, one of
+ * Convex's limits.  The function that sees it writes the reason, its callers prepend their steps to
+ * the path as they return, and what was appended is removed.
  *
- * An Elixir struct is found late: when its __struct__ key comes by, or when one of its fields (a
- * microsecond pair) was refused.  Then what was written of it is taken back and json_time writes
- * its text.
+ * An Elixir struct is recognized late: at its __struct__ key, or when one of its fields (a
+ * microsecond pair) was refused.  Then what was written of it is removed and json_time writes its
+ * text.
  *
  * Any thread: all state is in the writer on the stack.  The recursion is as deep as the term, which
  * term_check bounds.
@@ -29,7 +29,7 @@
 #define MEMBERS_AT_FIRST 64
 #define ATOM_MAX_LATIN1  255
 
-/* A member of an object under way, its text in the output. */
+/* A member of an object that is being written; its text is in the output. */
 struct member {
     struct slice key;
     bool latin1;    /* an atom beyond ASCII in the old encoding */
@@ -40,10 +40,10 @@ struct writer {
     struct buf *out;
     struct fault *fault;
     bool convex, shown;
-    bool whole; /* the fault is the whole value's: it has no path */
+    bool whole; /* the fault is about the whole value: it has no path */
     unsigned depth;
     struct json_weight weight;
-    struct member *members; /* of all objects under way, the innermost last */
+    struct member *members; /* of all objects being written, the innermost last */
     size_t count, cap;
     struct member *grown; /* `members` when it no longer fits on the stack */
     struct buf scratch;
@@ -96,7 +96,7 @@ static bool enter(struct writer *w)
     return true;
 }
 
-/* The term behind an atom or binary: its text is its end. */
+/* The term after an atom or binary, whose text is the end of the term. */
 static inline term behind(struct slice text)
 {
     return text.data + text.len;
@@ -130,7 +130,7 @@ static bool put_text(struct writer *w, struct slice text)
     return true;
 }
 
-/* What stands for the atoms JSON has words for; NULL for any other. */
+/* The JSON literal for an atom (null, true, false); NULL for any other. */
 static const char *word_of(struct slice text)
 {
     switch (text.len) {
@@ -214,7 +214,7 @@ static bool put_byte_list(struct writer *w, term *t)
     return true;
 }
 
-/* Why Convex would not take `key` as the name of a field; NULL when it would. */
+/* Why Convex would not accept `key` as the name of a field; NULL when it would. */
 static const char *bad_name(struct slice key)
 {
     if (key.len > 0 && key.data[0] == '$')
@@ -228,7 +228,7 @@ static const char *bad_name(struct slice key)
     return NULL;
 }
 
-/* The next character of a key, in an order in which UTF-16 code units compare as they do. */
+/* The next character of a key as a number that compares as its UTF-16 code units do. */
 static uint32_t next_char(struct slice *rest, bool latin1)
 {
     const uint8_t *p = rest->data;
@@ -240,7 +240,7 @@ static uint32_t next_char(struct slice *rest, bool latin1)
     for (size_t i = 1; i < n; i++)
         c = c << 6 | (p[i] & 0x3f);
     *rest = slice_of(p + n, rest->len - n);
-    return c >= 0xe000 && c <= 0xffff ? c + 0x110000 : c; /* behind the surrogates */
+    return c >= 0xe000 && c <= 0xffff ? c + 0x110000 : c; /* after the surrogates */
 }
 
 static int compare_mixed(const struct member *a, const struct member *b)
@@ -256,7 +256,7 @@ static int compare_mixed(const struct member *a, const struct member *b)
     return (x.len > 0) - (y.len > 0);
 }
 
-/* UTF-8 compares as UTF-16 does, but that U+E000 to U+FFFF come behind all that is above. */
+/* UTF-8 compares as UTF-16 does, except that U+E000 to U+FFFF come after all higher characters. */
 static inline int rank(uint8_t byte)
 {
     return byte == 0xee || byte == 0xef ? byte + 0x10 : byte;
@@ -344,7 +344,7 @@ static inline bool is_struct_key(term key, struct slice name)
     return name.len == 10 && term_is(key, "__struct__");
 }
 
-/* A map as an object; false, perhaps without a fault, when it is none or a struct. */
+/* A map as an object; false: it was refused, or it is a struct (then perhaps without a fault). */
 static bool put_object(struct writer *w, term *t)
 {
     uint32_t pairs = term_arity(*t);
@@ -418,7 +418,7 @@ static bool put_map(struct writer *w, term *t)
     return put_struct(w, t);
 }
 
-/* Append the value at `t` and move `t` behind it. */
+/* Append the value at `t` and move `t` past it. */
 static bool put_value(struct writer *w, term *t)
 {
     struct slice text;

@@ -15,7 +15,7 @@
 #define JSON_MAX_FIELD_NAME  1024    /* crates/value/src/field_name.rs */
 #define JSON_MAX_VALUE_BYTES 1048576 /* crates/common/src/document.rs, in value size */
 
-/* What a value weighs in Convex (crates/value/src/size.rs): added up while it is written. */
+/* The size of a value in Convex (crates/value/src/size.rs): added up while it is written. */
 struct json_weight {
     size_t bytes;     /* value size, not the length of the text */
     unsigned nesting; /* levels of objects and arrays */
@@ -24,7 +24,7 @@ struct json_weight {
 enum json_rules {
     JSON_PLAIN,  /* RFC 8785 alone: any key, any nesting up to TERM_MAX_DEPTH */
     JSON_CONVEX, /* and Convex's rules: key names, nesting, lengths, weight */
-    JSON_SHOWN   /* as JSON_PLAIN, for people: in a value that is not UTF-8, \xNN where it is not */
+    JSON_SHOWN   /* as JSON_PLAIN, for people: bytes that are not UTF-8 become \xNN */
 };
 
 /**
@@ -45,8 +45,8 @@ enum err json_put_term(struct buf *out, term t, enum json_rules rules, struct js
                        struct fault *fault) MUST_CHECK;
 
 /*
- * Three ways for a text to become JSON.  json_put_string is for texts of our own, and those that
- * have passed a gate: ids and kinds (projection/gate.h, again when delivery reads them from disk),
+ * Three ways for a text to become JSON.  json_put_string is for our own texts and for those already
+ * checked: ids and kinds (projection/gate.h, again when delivery reads them from disk),
  * options (config/option.c), times and hashes that we write.  Everything else, from a peer, Convex,
  * the disk or a person, goes to json_try_string or json_put_shown.
  */
@@ -58,28 +58,29 @@ bool json_try_string(struct buf *out, struct slice text) MUST_CHECK;
 void json_put_integer(struct buf *out, int64_t v);
 /** json_put_double(out, v): Append ${v} as ECMAScript's Number::toString; PRE: finite. */
 void json_put_double(struct buf *out, double v);
-/** json_put_shown(out, text): The same for people: what is not UTF-8 in ${text} stands as \xNN. */
+/** json_put_shown(out, text): The same for people: bytes of ${text} that are not UTF-8 become \xNN.
+ */
 void json_put_shown(struct buf *out, struct slice text);
-/** json_put_tame(out, json): Append JSON with all that a terminal would obey in it, or that would
- * turn its text around (json_wild_len), as \uXXXX. */
+/** json_put_tame(out, json): Append JSON, with characters that control a terminal or change the
+ * direction of text (json_wild_len) as \uXXXX. */
 void json_put_tame(struct buf *out, struct slice json);
-/** json_wild_len(text, code): Bytes of the character that ${text} begins with, if it is DEL, C1, a
- * line separator or one that changes the direction of text, and ${code} is its number; else 0. */
+/** json_wild_len(text, code): The size of the first character of ${text} if it is DEL, C1, a line
+ * separator or one that changes the direction of text, with its code point in ${code}; else 0. */
 size_t json_wild_len(struct slice text, unsigned *code);
 /** json_is_utf8(text): Whether ${text} is well-formed UTF-8 (no surrogates, no overlong forms). */
 bool json_is_utf8(struct slice text);
-/** json_utf8_len(text): Bytes of the longest beginning of ${text} that is. */
+/** json_utf8_len(text): Bytes of the longest prefix of ${text} that is well-formed UTF-8. */
 size_t json_utf8_len(struct slice text);
-/** json_printable_len(text): Bytes of the longest beginning without control characters, too. */
+/** json_printable_len(text): The same, also without control characters. */
 size_t json_printable_len(struct slice text);
 /** json_is_printable(text): Whether it is UTF-8 without control characters (C0, DEL, C1). */
 bool json_is_printable(struct slice text);
 
 /**
  * json_path_key(fault, key), json_path_index(fault, index):
- * Put one step before ${fault}->path: what was refused lies in the field ${key}, in the element
- * ${index}.  "x[3]" with the key metadata becomes "metadata.x[3]"; keys that are no plain names
- * stand as ["..."]; what does not fit is cut from the end.
+ * Prepend one step to ${fault}->path: what was refused lies in the field ${key} or the element
+ * ${index}.  "x[3]" with the key metadata becomes "metadata.x[3]"; a key that is not a plain name
+ * is written as ["..."]; a path that is too long is cut at its end.
  */
 void json_path_key(struct fault *fault, struct slice key);
 void json_path_index(struct fault *fault, size_t index);

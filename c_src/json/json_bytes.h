@@ -1,4 +1,4 @@
-/* json_bytes.h - questions about all bytes of a text, eight at a time; for json and json_text. */
+/* json_bytes.h - checks on all bytes of a text, eight at a time; for json and json_text. */
 
 /* Private to json/. */
 
@@ -18,7 +18,7 @@ static inline uint64_t json_word(const uint8_t *p)
     return word;
 }
 
-/* Fewer than eight bytes as a word: some stand in it twice, some are 'a'. */
+/* Fewer than eight bytes as a word: some are in it twice, the rest is filled with 'a'. */
 static inline uint64_t json_short_word(const uint8_t *p, size_t len)
 {
     uint32_t front, back;
@@ -44,7 +44,7 @@ static inline bool json_word_is_printable(uint64_t x)
     return ((x | (x - JSON_ONES * 0x20) | (x + JSON_ONES)) & JSON_HIGHS) == 0;
 }
 
-/* ASCII that stands in a JSON string as it is. */
+/* ASCII that needs no escape in a JSON string. */
 static inline bool json_word_is_plain(uint64_t x)
 {
     uint64_t quote = (x ^ JSON_ONES * '"') - JSON_ONES, slash = (x ^ JSON_ONES * '\\') - JSON_ONES;

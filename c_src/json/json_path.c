@@ -1,14 +1,14 @@
 /*
  * json_path.c - where a refused value lies: "metadata.x[3]".
  *
- * The happy path: there is none to spend time on.  Paths are only made when something is refused,
- * while the functions that found it return: each puts its own step before those already there.
+ * A path is only made when something is refused, so none of this needs to be fast.  It is made
+ * while the functions that found the value return: each prepends its own step.
  *
- * What can go wrong: the path grows longer than the fault has room for; then its end is cut and
- * "..." stands there.  Keys come from outside: one that is no plain name is shown as ["..."], its
- * own end cut, with '?' for what is no printable ASCII or would end the quotes.
+ * What can go wrong: the path grows longer than the field of the fault; then its end is replaced by
+ * "...".  Keys come from outside: one that is not a plain name is shown as ["..."], cut if it is
+ * long, with '?' for what is not printable ASCII or would end the quotes.
  *
- * Any thread: the fault is its owner's.
+ * Any thread: a fault belongs to its owner.
  */
 
 #include "json/json.h"

@@ -3,15 +3,15 @@
  *
  * The happy path: jansson reads the text into a tree, one walk over the tree writes the external
  * term format: objects as maps with binary keys, arrays as lists, strings as binaries, null as nil.
- * JSON has one kind of number; what is whole and exact in a double becomes an integer (Convex
+ * JSON has one kind of number; one that is whole and exact in a double becomes an integer (Convex
  * prints 5 as 5.0), and {"$integer": ...} becomes the integer it stands for.  A whole number beyond
  * 2^53 is a float where it is written as RFC 8785 writes that float, else an integer: so our own
- * canonical JSON reads back as what it was, and no digit of anybody's 64-bit number is lost.
+ * canonical JSON reads back unchanged, and no digit of a 64-bit integer is lost.
  *
- * What can go wrong: the text is no JSON (line and column are told), holds a number no term can
- * hold, a key twice, or nests deeper than term_check would let through.  Nothing is appended then.
+ * What can go wrong: the text is not JSON (the fault has line and column), has a number that no
+ * term can hold or a key twice, or nests deeper than term_check allows.  Then nothing is appended.
  *
- * Any thread: jansson's tree belongs to the call.  The recursion is bounded by TERM_MAX_DEPTH.
+ * Any thread: the tree belongs to the call.  The recursion is bounded by TERM_MAX_DEPTH.
  */
 
 #include "json/json_read.h"
@@ -33,7 +33,7 @@ static int base64_digit(char c)
     return at ? (int)(at - digits) : -1;
 }
 
-/* Whether `object` is {"$integer": base64 of an int64, lowest byte first}; then its value. */
+/* Whether `object` is {"$integer": base64 of an int64, lowest byte first}; if so, ${v} is set. */
 static bool tagged_integer(const json_t *object, int64_t *v)
 {
     const json_t *tagged = json_object_get(object, "$integer");
@@ -127,7 +127,7 @@ static bool is_float(json_int_t v, double *d)
     return strcmp(text, literal) == 0;
 }
 
-/* An integer of the sender's, or a float that has no fraction to show. */
+/* An integer, or a float that was written without a fraction. */
 static void put_whole(struct buf *out, json_int_t v)
 {
     bool is_exact = v >= -(json_int_t)MAX_EXACT && v <= (json_int_t)MAX_EXACT;

@@ -1,8 +1,8 @@
 /*
- * json_skip.c - stepping over JSON text without reading it.
+ * json_skip.c - skipping over JSON text without parsing it.
  *
- * The happy path: strings are passed as a whole, brackets are counted, and the first comma or brace
- * outside of both ends a value.
+ * The happy path: strings are skipped as a whole, brackets are counted, and the first comma or
+ * brace outside of both ends a value.
  *
  * What can go wrong: the text is damaged.  Nothing is read past its end.
  *

@@ -1,10 +1,9 @@
 /*
  * json_text.c - strings and numbers as RFC 8785 writes them.
  *
- * The happy path of a string: eight bytes at a time are looked at together; as long as they are
- * printable ASCII that needs no escape they are only passed over, and the run is appended at once.
- * UTF-8 is checked in the same pass and stands as it is; quote, backslash and control characters
- * get the shortest escape there is.
+ * The happy path of a string: the text is scanned eight bytes at a time; a run of printable ASCII
+ * that needs no escape is appended at once.  UTF-8 is checked in the same pass and copied; quote,
+ * backslash and control characters get the shortest escape.
  *
  * A double with few decimals is found by scaling; any other is printed with 15, 16 and 17 digits
  * until strtod reads the same double again, then its digits are put in the form of ECMAScript's
@@ -176,7 +175,7 @@ void json_put_shown(struct buf *out, struct slice text)
     buf_free(&escaped);
 }
 
-/* Of three bytes: U+200E, U+200F, U+2028 to U+202E, U+2066 to U+2069. */
+/* Three bytes each: U+200E, U+200F, U+2028 to U+202E, U+2066 to U+2069. */
 static bool is_wild_mark(unsigned code)
 {
     return code == 0x200e || code == 0x200f || (code >= 0x2028 && code <= 0x202e) ||
@@ -218,7 +217,7 @@ void json_put_tame(struct buf *out, struct slice json)
         buf_add(out, json.data + from, json.len - from);
 }
 
-/* The digits of `v` at the end of `text`; how many there are. */
+/* Write the digits of `v` at the end of `text`; returns how many. */
 static size_t digits_of(uint64_t v, char text[20])
 {
     size_t at = 20;
@@ -239,7 +238,7 @@ static void put_decimal(struct buf *out, int64_t v)
     buf_add(out, text + sizeof text - n, n);
 }
 
-/* Convex's int64: base64 of the eight bytes, the lowest first. */
+/* Convex's int64: base64 of the eight bytes, lowest first. */
 static void put_tagged(struct buf *out, int64_t v)
 {
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -281,7 +280,8 @@ static struct decimal decimal_of(const char *text)
     struct decimal d = {.count = 0};
 
     for (; *text != 'e'; text++)
-        if (*text >= '0' && *text <= '9' && d.count < MAX_DIGITS) /* not the locale's point */
+        if (*text >= '0' && *text <= '9' &&
+            d.count < MAX_DIGITS) /* skips the locale's decimal point */
             d.digits[d.count++] = *text;
     d.point = (int)strtol(text + 1, NULL, 10) + 1;
     while (d.count > 1 && d.digits[d.count - 1] == '0')
@@ -290,9 +290,9 @@ static struct decimal decimal_of(const char *text)
 }
 
 /*
- * Of all decimals with `precision` digits the printed one is the nearest; only beside a power of
- * two, where the doubles below lie closer than those above, can the next one up be the one that
- * reads back although the nearest does not.
+ * The printed decimal is the nearest with that many digits.  Only next to a power of two, where the
+ * doubles below lie closer together than those above, can the next decimal up read back although
+ * the nearest does not.
  */
 static bool next_up_reads_back(char *text, double v)
 {
@@ -311,7 +311,7 @@ static bool next_up_reads_back(char *text, double v)
 
 /*
  * Most numbers have few digits after the point.  Both m and the power are exact, so their quotient
- * is rounded as strtod would round the decimal; and of at most 15 digits only one decimal reads
+ * is rounded as strtod would round the decimal; and only one decimal of at most 15 digits reads
  * back as a given double, so it is the shortest.
  */
 static bool short_fraction(double v, struct decimal *d)
@@ -360,7 +360,7 @@ static void put_zeros(struct buf *out, int count)
 
 void json_put_double(struct buf *out, double v)
 {
-    PRE(isfinite(v)); /* term_check and json_read let no other in */
+    PRE(isfinite(v)); /* term_check and json_read admit no other */
     if (v < 0) {
         buf_byte(out, '-');
         v = -v;

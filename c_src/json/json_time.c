@@ -7,8 +7,8 @@
  * is kept, UTC is "Z", any other zone its offset.
  *
  * What can go wrong: another struct, another calendar, a field missing or out of its range.  Each
- * is refused with a sentence and nothing is appended.  One walk over the map finds all fields: the
- * BEAM sends them in the order of the table, so each is where it is looked for first.
+ * is refused with a reason and nothing is appended.  One walk over the map finds all fields: the
+ * BEAM sends them in the order of the table, so the first guess is usually right.
  *
  * Any thread: there is no state here.
  */
@@ -41,7 +41,7 @@
     X(TIME_ZONE, "time_zone")                                                                      \
     X(UTC_OFFSET, "utc_offset")                                                                    \
     X(YEAR, "year")                                                                                \
-    X(ZONE_ABBR, "zone_abbr") /* of no use, but sent */
+    X(ZONE_ABBR, "zone_abbr") /* unused, but sent */
 
 enum field {
 #define X(name, text) name,
@@ -64,11 +64,11 @@ struct reader {
     struct fault *fault;
 };
 
-/* Find all fields in one walk over the map; returns what is behind it. */
+/* Find all fields in one walk over the map; returns the term after it. */
 static term read_fields(struct reader *r, term map)
 {
     term at = term_items(map);
-    size_t guess = 0; /* the field the next key most likely is */
+    size_t guess = 0; /* the field that the next key probably is */
 
     for (uint32_t pairs = term_arity(map); pairs > 0; pairs--) {
         struct slice name = term_text(at);
@@ -107,7 +107,7 @@ static bool field(struct reader *r, enum field f, int64_t min, int64_t max, int6
     return in_range(r, r->fields[f], f, min, max, v);
 }
 
-/* Decimal digits of `v` >= 0, zeros in front up to `width`. */
+/* Decimal digits of `v` >= 0, with leading zeros up to `width`. */
 static void put_padded(struct buf *out, int64_t v, size_t width)
 {
     buf_reserve(out, width);
@@ -220,7 +220,7 @@ static size_t decimal_digits(term coefficient, char digits[DECIMAL_DIGITS])
     return n;
 }
 
-/* Decimal.to_string(d, :scientific), as the library's decimal.ex has it. */
+/* Decimal.to_string(d, :scientific), as in the library's decimal.ex. */
 static void put_digits(struct buf *out, const char *digits, size_t len, int64_t exp)
 {
     int64_t adjusted = exp + (int64_t)len - 1;
@@ -287,14 +287,14 @@ bool json_time_is_struct(term t)
 
     term at = term_items(t);
     for (uint32_t pairs = term_arity(t); pairs > 0; pairs--) {
-        if (term_is(at, names[STRUCT].text)) /* a binary of that name is a key like any other */
+        if (term_is(at, names[STRUCT].text)) /* a binary of that name is an ordinary key */
             return true;
         at = term_next(term_next(at));
     }
     return false;
 }
 
-/* The name comes from outside; only what is printable ASCII is repeated. */
+/* The name comes from outside; only printable ASCII is quoted. */
 static bool refuse_name(struct reader *r, struct slice name)
 {
     char shown[64];

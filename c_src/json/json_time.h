@@ -16,7 +16,7 @@ bool json_time_is_struct(term t);
  * json_time_put(out, t, fault):
  * Append the text (ASCII, without quotes) of the struct *${t} as Jason writes it: DateTime,
  * NaiveDateTime, Date, Time in ISO 8601 (Calendar.ISO only), Decimal as Decimal.to_string does.
- * Then *${t} is what is behind it.  ERR_INVALID: any other struct, or fields that cannot be;
+ * Then *${t} is the term after it.  ERR_INVALID: any other struct, or invalid fields;
  * ${fault}->why says which, nothing is appended.
  */
 enum err json_time_put(struct buf *out, term *t, struct fault *fault) MUST_CHECK;
