@@ -5,11 +5,11 @@
  * them, fdatasync(2) puts them on disk, and the call is done, from inside send.
  *
  * What can go wrong: the write or the sync fails, or only a part was written
- * (disk full).  The answer is `again`: the whole call is sent once more.  A part
- * of a line that stands at the end of the file, from such a failure or from a
- * crash, is ended with a newline before anything else is written, so a torn line
- * never swallows a good one.  Lines may so stand there twice, never not at all;
- * seq says which of two is the newer.
+ * (disk full).  The answer is `again`: the whole call is sent once more.  A torn
+ * line at the end of the file, from such a failure or from a crash, is ended with
+ * a newline before anything else is written, so it never damages the line after
+ * it.  So a line may be written twice but is never missing; seq says which of two
+ * is the newer.
  *
  * Runs on the delivery thread only.
  */
@@ -27,7 +27,7 @@
 #include <unistd.h>
 
 #define MAX_DOCUMENTS 1024
-#define MAX_BYTES     (8u << 20) /* of lines in one call, when there is more than one */
+#define MAX_BYTES     (8u << 20) /* of lines in one call, unless it is a single line */
 
 struct file_sink {
     struct sink base;
@@ -96,7 +96,7 @@ err0:
     return refuse_file(path, fault);
 }
 
-/* Whether a file may be made at ${path}; false: errno says why not. */
+/* Whether a file can be created at ${path}; false: errno says why not. */
 static bool may_make(const char *path)
 {
     char *copy = base_strndup(path, strlen(path));
@@ -240,7 +240,7 @@ static enum err file_reload(struct sink *s, struct fault *fault)
     enum err e = open_file(f->path, &fd, &f->is_torn, fault);
 
     if (e != ERR_OK)
-        return e; /* the old file goes on */
+        return e; /* keeps using the old file */
     close(f->fd);
     f->fd = fd;
     return ERR_OK;

@@ -1,9 +1,10 @@
 /*
  * noop_sink.c - writes nothing, and confirms everything.
  *
- * The runtime's default sink: projections are decided, kept and settled as with
- * any other, and go nowhere.  Every call is answered from inside send; there is
- * nothing that can go wrong.
+ * The runtime's default sink: documents are decided, kept and settled as with
+ * any other sink, and go nowhere.  Every call is answered from inside send.
+ *
+ * Nothing can go wrong.
  *
  * Runs on the delivery thread only.
  */

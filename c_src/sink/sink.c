@@ -1,9 +1,9 @@
 /*
- * sink.c - what sinks share: waiting, and a peer, for those that have neither.
+ * sink.c - defaults for sinks: how to wait, and what is known of the other side.
  *
  * A sink that answers from inside send has nothing to wait for but the wake of
  * the delivery thread and the time.  An interrupted wait is a short wait: the
- * caller looks at its clock and comes again.
+ * caller checks its clock and waits again.
  *
  * Runs on the delivery thread only.
  */
