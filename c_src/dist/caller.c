@@ -1,13 +1,12 @@
 /*
- * caller.c - somebody who waits for one answer.
+ * caller.c - a caller: whoever waits for one answer.
  *
  * The happy path: a call was read; its pid and tag are copied, the connection is
- * held, and whoever makes the answer gives the caller back, once, from any
- * thread, at any time.
+ * held, and whoever makes the answer returns the caller, once, from any thread, at
+ * any time.
  *
- * What can go wrong: the connection is gone by then.  The answer is dropped, the
- * caller knows already (its monitor told it), and the last caller frees what is
- * left of the connection.
+ * What can go wrong: the connection is gone by then.  The answer is dropped (the
+ * caller's monitor has told it already), and the last caller frees the connection.
  *
  * Any thread.
  */
@@ -20,8 +19,8 @@
 /* The slices lie in bytes. */
 struct caller {
     struct link *l;          /* held */
-    struct slice self, from; /* empty: a guest of the control socket */
-    struct slice tag;        /* a guest's: its Ref */
+    struct slice self, from; /* empty: a client of the control socket */
+    struct slice tag;        /* of a client of the control socket: its Ref */
     uint8_t bytes[];
 };
 
@@ -115,7 +114,7 @@ void caller_too_large(struct caller *c, struct cork *cork, size_t size, size_t m
     buf_free(&b);
 }
 
-/* A tag without a reference belongs to no monitor: such a caller waits for its timeout. */
+/* A tag without a reference has no monitor: such a caller waits until its timeout. */
 void caller_refuse(struct link *l, struct cork *cork, const struct message *m, const char *reason)
 {
     struct slice ref = message_exit_ref(m->tag);

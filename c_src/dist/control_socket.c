@@ -1,20 +1,19 @@
 /*
- * control_socket.c - the command line's way in.
+ * control_socket.c - the Unix socket for the command line.
  *
- * The happy path: a command connects; the kernel says whose it is, and it gets one of a few places
- * and a thread, which says {welcome, Version} and reads for as long as the connection lives
- * (link.h).  Each {call, Ref, Request} (frame.h) goes to the handler that dist has too, as a struct
- * caller, and whoever makes the answer gives it back, from any thread.
+ * The happy path: a command connects; the kernel says which user it runs as, and it gets one of a
+ * few slots and a thread, which sends {welcome, Version} and reads for as long as the connection
+ * lives (link.h).  Each {call, Ref, Request} (frame.h) goes to the same handler as dist's calls, as
+ * a struct caller, which whoever makes the answer returns, from any thread.
  *
  * What can go wrong, and the one thing done then:
  *   no socket can be made    logged with what to do; the sidecar runs without
  *   another user             told so, and closed
- *   no place is free         the longest silent guest that waits for no answer gives way, if it has
- *                            been silent for SILENT_MS; else the newcomer is told so
- *   a call too large         drained; its caller gets an error
- *   a malformed frame        its connection ends
+ *   no slot is free          the longest silent client that waits for no answer is closed, if it
+ * has been silent for SILENT_MS; else the new one is told so, and closed a call too large drained;
+ * its caller gets an error a malformed frame        its connection ends
  *
- * Threads: one accepts, and joins what has ended; one for each guest.
+ * Threads: one accepts, and joins threads that have ended; one for each client.
  */
 
 #include "dist/control_socket.h"
@@ -37,11 +36,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define SILENT_MS 10000 /* after which a guest without a call under way may lose its place */
-#define BREATH_MS 100   /* without accepting, when there was no descriptor or thread left */
-#define QUIET_MS  10000 /* between two log lines of one kind */
+#define SILENT_MS 10000 /* after which a client without a call under way may lose its slot */
+#define BREATH_MS 100   /* pause in accepting, when there was no descriptor or thread left */
+#define QUIET_MS  10000 /* between two log lines of the same event */
 
-/* A place: free while l is NULL and it has not left. */
+/* A slot for one client: free while l is NULL and has_left is false. */
 struct guest {
     struct control_socket *socket; /* fixed */
     pthread_t thread;              /* the accept thread's */
@@ -68,7 +67,7 @@ struct control_socket {
     struct guest guests[CONTROL_SOCKET_GUESTS];
 };
 
-/* --- frames: a guest's own thread --- */
+/* --- frames: a client's own thread --- */
 
 static void heard(struct guest *g)
 {
@@ -141,9 +140,9 @@ static void *guest_run(void *arg)
     return NULL;
 }
 
-/* --- newcomers: the accept thread --- */
+/* --- new connections: the accept thread --- */
 
-/* A frame to somebody who does not come in; a few bytes, which a fresh socket takes at once. */
+/* Refuse a connection with one frame of a few bytes, which a fresh socket takes at once. */
 static void turn_away(int fd, const char *why)
 {
     struct buf b = {0};
@@ -171,7 +170,7 @@ static bool is_ours(struct control_socket *s, int fd)
     return false;
 }
 
-/* A guest that nobody would miss: silent, without a call under way.  Under lock. */
+/* The client that has been silent longest, without a call under way.  Under lock. */
 static struct guest *longest_silent(struct control_socket *s)
 {
     struct guest *found = NULL;
@@ -184,7 +183,7 @@ static struct guest *longest_silent(struct control_socket *s)
     return found;
 }
 
-/* A free place; NULL: there is none. */
+/* A free slot, or NULL. */
 static struct guest *find_place(struct control_socket *s)
 {
     struct guest *place = NULL;
@@ -212,7 +211,7 @@ static void log_failed(struct control_socket *s)
         log_event(LOG_ERROR, "control_socket.accept_failed", "why=\"%s\"", strerror(errno));
 }
 
-/* Give the newcomer its place; ${fd} is taken. */
+/* Give the new connection its slot; ${fd} is taken. */
 static void seat(struct control_socket *s, struct guest *g, int fd)
 {
     struct link *l = link_new(fd, &s->link_options);
@@ -276,7 +275,7 @@ static bool go(struct control_socket *s, const char *dir)
     s->dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (s->dir_fd < 0)
         return false;
-    /* A sidecar of 0.1 that was killed leaves these: its command line would wait for it. */
+    /* A killed sidecar of 0.1 leaves these, and its command line would wait for an answer. */
     unlinkat(s->dir_fd, "control", 0);
     unlinkat(s->dir_fd, "control.new", 0);
     s->fd = unix_socket_listen(s->dir_fd, CONTROL_SOCKET_NAME);

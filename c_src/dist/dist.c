@@ -1,22 +1,22 @@
 /*
  * dist.c - the C node: a hidden member of the BEAM cluster.
  *
- * The happy path: epmd has our name; a BEAM node connects and waits at the door
- * (door.h) for its first bytes; then the accept thread gives the socket to a
- * thread of its own, which shakes hands (node.h) and then reads for as long as
- * the connection lives (talk.h).  A call to our name becomes a struct caller
- * (caller.h), which whoever makes the answer gives back, from any thread.
+ * The happy path: epmd has our name; a BEAM node connects; its socket is polled without a
+ * thread (door.h) until its first bytes are there; then the accept thread gives it
+ * a thread of its own, which performs the handshake (node.h) and then reads for as
+ * long as the connection lives (talk.h).  A call to our name becomes a struct
+ * caller (caller.h), which whoever makes the answer returns, from any thread.
  *
  * What can go wrong, and the one thing done then:
- *   a silent peer            waits at the door, without a thread, until its time is over
+ *   a silent peer            costs no thread, and is closed after HANDSHAKE_MS
  *   a slow handshake         one deadline from the accept; of MAX_HANDSHAKES the oldest
- *                            gives way to who has knocked since
- *   wrong cookie, no BEAM    counted, logged at most every 10 s an address
+ *                            is ended when another peer waits for a thread
+ *   wrong cookie, no BEAM    counted, logged at most every 10 s per address
  *   epmd ends                the name is registered again (publish.h)
- *   too many peers, no fds   the newcomer is closed; the others go on
+ *   too many peers, no fds   the new connection is closed; the others go on
  *
- * Threads: one accepts, tends the name and joins what has ended; one for each
- * connection.  A caller holds its link, not dist, and may outlive both.
+ * Threads: one accepts, keeps the name registered and joins threads that have
+ * ended; one for each connection.  A caller holds its link, not dist, and may outlive both.
  */
 
 #include "dist/dist.h"
@@ -46,10 +46,10 @@
 
 #define HANDSHAKE_MS   7000  /* the BEAM's own limit */
 #define MAX_HANDSHAKES 64    /* under way at once */
-#define ACCEPT_MAX     64    /* before the others are looked at again */
-#define GRACE_MS       100   /* before a handshake gives way to another */
-#define BREATH_MS      100   /* without accepting, when there was no descriptor or thread left */
-#define QUIET_MS       10000 /* between two log lines of one kind */
+#define ACCEPT_MAX     64    /* connections in one go, before the other work of the thread */
+#define GRACE_MS       100   /* the least time a handshake gets before it is ended for another */
+#define BREATH_MS      100   /* pause in accepting, when there was no descriptor or thread left */
+#define QUIET_MS       10000 /* between two log lines of the same event */
 #define LOG_SLOTS      16    /* peer addresses share these, for QUIET_MS */
 #define QUOTED_BYTES   ((size_t)4 * NODE_NAME_MAX)
 
@@ -66,11 +66,11 @@ struct peer {
     atomic_uint_fast64_t calls;
     /* under dist->lock */
     struct peer *next;
-    int64_t up_us; /* wall clock: since when it is welcome */
-    int fd;        /* while it shakes hands, then -1 */
+    int64_t up_us; /* wall clock: when the handshake succeeded */
+    int fd;        /* during the handshake, then -1 */
     int64_t began_ms;
-    bool gave_way;  /* and its handshake is about to end */
-    struct link *l; /* once it is welcome */
+    bool gave_way;  /* its handshake is being ended for another's */
+    struct link *l; /* set after the handshake */
     bool replaced;  /* by a newer connection of the same node */
     bool finished;  /* to be joined */
 };
@@ -83,11 +83,11 @@ struct dist {
     struct link_options link_options;
     char *registered_name, *allow_nodes;
     unsigned max_peers;
-    int wake_fd; /* has the accept thread look again */
+    int wake_fd; /* wakes the accept thread */
     pthread_t accepter;
     /* owned by the accept thread, once it runs */
     struct door *door;
-    int64_t yield_at_ms; /* when a handshake may give way; INT64_MAX: none has to */
+    int64_t yield_at_ms; /* when a handshake may be ended for another; INT64_MAX: no need */
     int64_t accept_at_ms, crowd_logged_us;
     /* any thread */
     atomic_bool closing;
@@ -110,7 +110,7 @@ static const char *address_text(const struct peer *p, char out[INET_ADDRSTRLEN])
     return inet_ntop(AF_INET, &p->address.sin_addr, out, INET_ADDRSTRLEN);
 }
 
-/* One line an address and QUIET_MS, whatever a scanner does. */
+/* At most one line per address and QUIET_MS, whatever a scanner does. */
 static void log_refused(struct peer *p, const char *why)
 {
     struct dist *d = p->dist;
@@ -127,7 +127,8 @@ static void log_refused(struct peer *p, const char *why)
                   address_text(p, address), quoted(p, name), why);
 }
 
-/* Shake hands.  In any case the socket is no longer waited for by dist_close: -1, or welcome. */
+/* Perform the handshake; returns the socket, or -1.  In either case dist_close no longer shuts it
+ * down through p->fd. */
 static int admit(struct peer *p)
 {
     struct dist *d = p->dist;
@@ -161,7 +162,7 @@ static unsigned count_peers(const struct dist *d)
     return n;
 }
 
-/* A node that connects again has lost its old connection, whatever the kernel thinks of it. */
+/* A node that connects again has lost its old connection, whether or not the kernel knows yet. */
 static void replace_older(struct peer *p)
 {
     for (struct peer *o = p->dist->peers; o != NULL; o = o->next)
@@ -171,7 +172,7 @@ static void replace_older(struct peer *p)
         }
 }
 
-/* Make the welcome peer one of ours; NULL, or why not. */
+/* Add the peer whose handshake succeeded; returns NULL, or why it was refused. */
 static const char *enter(struct peer *p, int fd)
 {
     struct dist *d = p->dist;
@@ -232,7 +233,7 @@ static void *peer_run(void *arg)
 
 /* --- the accept thread --- */
 
-/* Give the stranger a thread; false: there is none left. */
+/* Give the connection a thread; false: no thread could be made. */
 static bool start_peer(struct dist *d, const struct stranger *s)
 {
     struct peer *p = base_alloc(sizeof *p);
@@ -264,7 +265,7 @@ static void take_breath(struct dist *d, const char *why)
         log_event(LOG_ERROR, "dist.accept_failed", "why=\"%s\"", why);
 }
 
-/* False: nobody more knocks, or there is no room. */
+/* False: no further connection is waiting, or no slot is free. */
 static bool accept_one(struct dist *d)
 {
     struct sockaddr_in address = {0};
@@ -283,14 +284,14 @@ static bool accept_one(struct dist *d)
     return false;
 }
 
-/* As many as knock, up to a bound: a queue that is full costs a BEAM the second of TCP's resend. */
+/* Accept all that wait, up to a bound: a full backlog costs a BEAM a second until TCP's resend. */
 static void accept_some(struct dist *d)
 {
     for (int i = 0; i < ACCEPT_MAX && accept_one(d); i++)
         ;
 }
 
-/* The handshake that began first gives way; once it has had its time, which is short. */
+/* End the handshake that began first, once it has had GRACE_MS. */
 static void yield_one(struct dist *d, int64_t now_ms)
 {
     struct peer *oldest = NULL;
@@ -302,13 +303,13 @@ static void yield_one(struct dist *d, int64_t now_ms)
     d->yield_at_ms = oldest != NULL ? oldest->began_ms + GRACE_MS : INT64_MAX;
     if (oldest != NULL && now_ms >= d->yield_at_ms) {
         oldest->gave_way = true;
-        shutdown(oldest->fd, SHUT_RDWR); /* its thread ends the handshake, and wakes us */
+        shutdown(oldest->fd, SHUT_RDWR); /* its thread ends the handshake and wakes this one */
         d->yield_at_ms = now_ms + GRACE_MS;
     }
     pthread_mutex_unlock(&d->lock);
 }
 
-/* Shake hands with those who have spoken, as far as there is room. */
+/* Begin handshakes with peers whose first bytes are there, up to MAX_HANDSHAKES. */
 static void welcome(struct dist *d, int64_t now_ms)
 {
     struct stranger s;
@@ -328,7 +329,7 @@ static void welcome(struct dist *d, int64_t now_ms)
     }
 }
 
-/* Wait for the threads of a list of peers that is nobody else's any more. */
+/* Wait for the threads of a list of peers that no one else refers to. */
 static void join(struct peer *list)
 {
     for (struct peer *p; (p = list) != NULL;) {
@@ -358,7 +359,7 @@ static void reap(struct dist *d)
     join(ended);
 }
 
-/* How long to wait at most: until the next thing that is due. */
+/* How long to wait at most, until something is due. */
 static int wait_ms(const struct dist *d, int64_t now_ms)
 {
     const int64_t times_ms[] = {publish_due_ms(d->publish), door_due_ms(d->door), d->yield_at_ms,
@@ -411,7 +412,7 @@ static bool is_atom_text(const char *text)
     return text != NULL && *text != '\0' && strlen(text) <= 255;
 }
 
-/* Listen, be known to epmd, start accepting; what fails leaves the rest to dist_close. */
+/* Listen, register with epmd, start accepting; after a failure dist_close cleans up. */
 static enum err go(struct dist *d, const struct dist_options *o, struct fault *fault)
 {
     enum err e = node_open(o->node, o->cookie, o->listen_address, o->port, &d->node, fault);
@@ -427,7 +428,7 @@ static enum err go(struct dist *d, const struct dist_options *o, struct fault *f
     return ERR_OK;
 }
 
-/* All but the threads. */
+/* Free everything but the threads. */
 static void release(struct dist *d)
 {
     if (d->wake_fd >= 0)

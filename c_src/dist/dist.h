@@ -7,12 +7,12 @@
 #include "term/term.h"
 
 struct dist;   /* opaque */
-struct caller; /* opaque: somebody who waits for one answer; outlives its connection */
+struct caller; /* opaque: whoever waits for one answer; may outlive its connection */
 
 /*
- * Opaque: answers that one thread gives in one go, which leave together, one system call a
- * connection.  Each connection has one for its reading thread: what is answered in it inside the
- * handler's functions leaves after gathered.  dist_session_new makes one for another thread.
+ * Opaque: answers of one thread that are sent together, with one system call per connection.  Each
+ * connection has one for its reading thread: answers given in it inside the handler's functions are
+ * sent after gathered.  dist_session_new makes one for another thread.
  */
 struct dist_session;
 
@@ -22,12 +22,12 @@ struct dist_options {
     const char *listen_address;  /* IPv4; NULL: what the node's host resolves to if that is
                                     loopback, else 127.0.0.1 */
     int port;                    /* to listen on; 0: any */
-    bool is_unpublished;         /* epmd is not told: who connects knows the port */
+    bool is_unpublished;         /* not registered with epmd: peers know the port */
     const char *registered_name; /* "convex_sidecar" */
     const char *allow_nodes;  /* blank-separated node names or "*@host" patterns; NULL or "": all */
     size_t max_message_bytes; /* a larger message is drained and answered with an error */
-    size_t max_unsent_bytes;  /* of answers a peer has not read; more, and one that is still to
-                                 come, end its connection */
+    size_t max_unsent_bytes;  /* of answers that a peer has not read; with more than that, the
+                                 next answer ends its connection */
     unsigned max_peers;
 };
 
@@ -37,10 +37,10 @@ struct dist_options {
  *         by dist_reply, from any thread, at any time.  ${request} borrows the read buffer until
  *         the handler returns.
  * cast    a gen_server:cast to the registered name.
- * gathered  all messages of one read have been handed over: a good moment to submit them.
- * left    the connection has ended: whoever waits in it is gone (dist_caller_is_gone).  NULL: not
+ * gathered  all messages of one read have been handed over: the time to submit them.
+ * left    the connection has ended: its callers are gone (dist_caller_is_gone).  NULL: not
  *         wanted.
- * ${session} is the connection's, for answers from inside them.
+ * ${session} is the connection's, for answers given inside these functions.
  */
 struct dist_handler {
     void *arg;
@@ -54,24 +54,24 @@ struct dist_handler {
  * dist_open(options, handler, d, fault):
  * Listen, register with epmd (started beforehand by whoever runs the BEAM), accept BEAM nodes.
  * ERR_INVALID: a bad name or address; ERR_SYSTEM: no epmd, name taken, cannot listen; ${fault}
- * says which.  An epmd that goes away later is waited for, the name registered again.
+ * says which.  If epmd ends later, the name is registered again once it is back.
  */
 enum err dist_open(const struct dist_options *options, const struct dist_handler *handler,
                    struct dist **d, struct fault *fault) MUST_CHECK;
 
-/** dist_close(d): Unregister, end all connections and threads.  Callers still out are answered
- * into the void.  NULL is harmless. */
+/** dist_close(d): Unregister, end all connections and threads.  Answers to callers still open
+ * are dropped.  NULL is harmless. */
 void dist_close(struct dist *d);
 
 int dist_port(const struct dist *d);
 /** dist_is_published(d): Whether epmd has the name at present. */
 bool dist_is_published(const struct dist *d);
 
-/* A BEAM node that is connected; borrowed by who is shown it. */
+/* A BEAM node that is connected; borrowed by the function it is shown to. */
 struct dist_peer {
     const char *node, *address;
     int64_t since_us; /* wall clock */
-    uint64_t calls;   /* and casts, that were handed over */
+    uint64_t calls;   /* calls and casts that were handed over */
 };
 
 /** dist_each_peer(d, show, arg): Call ${show} for each; it must not call dist.  Any thread. */
@@ -89,14 +89,14 @@ void dist_reply(struct caller *caller, struct dist_session *session, struct slic
 
 /**
  * dist_part(caller, part):
- * Send ${part} of an answer that goes on; dist_reply ends it.  False: no more parts are wanted, as
- * the connection is gone or the caller is a BEAM's, which takes one answer.  ${caller} stays the
+ * Send ${part} of an answer with more to come; dist_reply ends it.  False: send no more parts, as
+ * the connection is gone or the caller is in a BEAM, which takes one answer.  ${caller} stays the
  * handler's.  Any thread; never waits: a caller that does not read loses its connection.
  */
 bool dist_part(struct caller *caller, struct slice part);
 
-/** dist_caller_is_gone(caller): Whether its connection has ended, and nobody gets the answer; it is
- * given back by dist_reply all the same.  Any thread. */
+/** dist_caller_is_gone(caller): Whether its connection has ended, so that nobody gets the answer;
+ * dist_reply must be called all the same.  Any thread. */
 bool dist_caller_is_gone(const struct caller *caller);
 
 /** dist_caller_unsent(caller): Bytes that wait for the caller's connection to take them.  Any
@@ -104,13 +104,14 @@ bool dist_caller_is_gone(const struct caller *caller);
  */
 size_t dist_caller_unsent(const struct caller *caller);
 
-/** dist_session_gathered(s): A place for a pointer of the handler's own, from one call to the next;
+/** dist_session_gathered(s): A pointer for the handler's own use, kept from one call to the next;
  * NULL at first, and again when gathered returns. */
 void **dist_session_gathered(struct dist_session *s);
 
-/** dist_session_new(): For one thread that is not dist's. */
+/** dist_session_new(): A session for one thread that is not dist's. */
 struct dist_session *dist_session_new(void);
-/** dist_session_send(s): Send what was answered in it; fits outbox_options.after_settled. */
+/** dist_session_send(s): Send the answers given in it; may serve as outbox_options.after_settled.
+ */
 void dist_session_send(void *s);
 /** dist_session_free(s): After dist_session_send.  NULL is harmless. */
 void dist_session_free(struct dist_session *s);

@@ -1,11 +1,12 @@
 /*
- * door.c - connections that have said nothing yet.
+ * door.c - connections that have sent nothing yet.
  *
- * The happy path: an accepted socket waits here in one poll with all others until its first bytes
- * are there, which of a BEAM is at once, and is taken by whoever shakes hands with it.
+ * The happy path: an accepted socket waits here, in one poll with all others, until its first bytes
+ * are there (a BEAM sends them at once), and is then taken by whoever performs its handshake.
  *
- * What can go wrong: it stays silent.  Its time runs out, or a newcomer needs its place: the one
- * that has been silent longest gives way.  That costs us a descriptor, and never a thread.
+ * What can go wrong: it stays silent.  It is closed when its time is over, or when a new connection
+ * needs a slot and it has been silent longest.  So a silent peer costs a descriptor, never a
+ * thread.
  *
  * The accept thread only.
  */
@@ -52,7 +53,7 @@ void door_free(struct door *d)
     free(d);
 }
 
-/* The place of the first who has spoken, or has not; count: there is none. */
+/* The index of the first one that has sent something, or has not; count: there is none. */
 static size_t first_of(const struct door *d, bool has_spoken)
 {
     size_t i = 0;

@@ -1,16 +1,16 @@
 /*
- * epmd.c - the node's entry with the port mapper of the BEAM.
+ * epmd.c - the node's registration with epmd, the BEAM's port mapper.
  *
  * The happy path: connect, send ALIVE2_REQ, read ALIVE2_X_RESP (6 bytes) or the
- * older ALIVE2_RESP (4 bytes), keep the connection.  Closing it takes the entry
- * back; epmd closing it means that epmd ended.
+ * older ALIVE2_RESP (4 bytes), keep the connection.  Closing it removes the
+ * registration; if epmd closes it, epmd has ended.
  *
- * What can go wrong: nobody listens, no answer comes, the name is taken.  Each
- * is said in one sentence, and whoever asked decides when to try again.
+ * What can go wrong: nobody listens, no answer comes, the name is taken.  The
+ * fault says which, and the caller decides when to try again.
  *
- * Not ei_publish: that one leaves two bytes of the answer unread (so that "epmd
- * is gone" cannot be told by polling), does not close on exec, and selects on
- * descriptors over 1023.  Protocol: OTP erts/doc/src/erl_dist_protocol.xml.
+ * Not ei_publish: it leaves two bytes of the answer unread (so polling cannot tell
+ * that epmd is gone), does not close on exec, and uses select(2) on descriptors
+ * over 1023.  Protocol: OTP erts/doc/src/erl_dist_protocol.xml.
  *
  * Any thread; waits at most a second.
  */

@@ -1,7 +1,8 @@
 /*
  * frame.c - the frames of the control socket.
  *
- * What can go wrong: bytes that are no call.  The fault says why; the caller ends the connection.
+ * What can go wrong: bytes that are not a call.  The fault says why; the caller ends the
+ * connection.
  *
  * Pure; any thread.
  */

@@ -1,4 +1,4 @@
-/* frame.h - the frames of the control socket: what one asks, how it is answered. */
+/* frame.h - the frames of the control socket: requests and answers. */
 
 /* Private to dist/. */
 
@@ -13,19 +13,19 @@
  * A frame is one term with version byte (docs/PROTOCOL.md, "The control socket").
  *   from the client   {call, Ref, Request}      Ref: an integer of its choice
  *   from the sidecar  {welcome, Version} or {refused, Why}, first
- *                     {more, Ref, Part}         of an answer that goes on
+ *                     {more, Ref, Part}         of an answer with more to come
  *                     {reply, Ref, Answer}      its end
  */
 
 /**
  * frame_read_call(bytes, ref, request, fault):
- * Check all of ${bytes} and set ${ref} and ${request}, which borrow it.  ERR_INVALID: it is no
+ * Check all of ${bytes} and set ${ref} and ${request}, which borrow it.  ERR_INVALID: not a
  * call; ${fault}->why says why.
  */
 enum err frame_read_call(struct slice bytes, term *ref, term *request,
                          struct fault *fault) MUST_CHECK;
 
-/** frame_read_head(head, ref): The same for the first bytes of a call whose rest is not there. */
+/** frame_read_head(head, ref): The same for the first bytes of a call whose rest is missing. */
 bool frame_read_head(struct slice head, term *ref);
 
 /** frame_put_answer(b, word, ref, answer): {${word}, ${ref}, ${answer}}; the last two are encoded

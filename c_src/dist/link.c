@@ -5,15 +5,15 @@
  * over every whole message in it (4 bytes length, then the message) and waits
  * again.  Answers come from any thread: each is framed into the link's unsent
  * bytes under its lock and offered to the socket at once; what the socket does
- * not take, the reading thread sends when there is room (an eventfd wakes it).
+ * not take, the reading thread sends once the socket is writable (an eventfd wakes it).
  * A thread that sends many answers gives a cork, so that one system call takes them all.
  * The BEAM's ticks (length 0) are answered through the same lock: four bytes in
  * the middle of somebody's message would end the connection.
  *
  * What can go wrong: the peer closes or resets; sends something malformed or
  * does not read its answers.  In every case the connection is shut down with
- * the first reason given, link_run returns it, and answers still out are
- * dropped when they come.  A message over the limit is drained, not stored.
+ * the first reason given, link_run returns that reason, and later answers are
+ * dropped.  A message over the limit is drained, not stored.
  *
  * link_run: the reading thread.  Everything else: any thread.
  */
@@ -34,10 +34,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define BUFFER_BYTES    131072  /* the read buffer at rest */
-#define KEEP_BYTES      1048576 /* a buffer that grew beyond this is given back once it is empty */
-#define CORKED_BYTES    262144  /* so much unsent is sent in spite of a cork */
-#define SIGN_OF_LIFE_MS 1000    /* a peer hears from us so often while it sends a long message */
+#define BUFFER_BYTES    131072  /* the usual size of the read buffer */
+#define KEEP_BYTES      1048576 /* a buffer that grew beyond this is freed once it is empty */
+#define CORKED_BYTES    262144  /* with more than this unsent, a cork does not hold back */
+#define SIGN_OF_LIFE_MS 1000    /* how often we send to a peer while it sends a long message */
 
 struct link {
     atomic_uint holders;
@@ -56,7 +56,7 @@ struct link {
     struct buf out;
     size_t sent;     /* bytes of out the socket has taken */
     size_t frame;    /* where the message between begin and end started in out */
-    bool watched;    /* the reading thread knows that there is something to send */
+    bool watched;    /* the reading thread waits for the socket to be writable */
     int64_t sent_ms; /* when the socket last took something */
     const char *why; /* NULL while the connection is good */
 };
@@ -70,7 +70,7 @@ struct link *link_new(int fd, const struct link_options *options)
         close(fd);
         return NULL;
     }
-    /* A socketpair has none of these: a failure is no fault. */
+    /* A socketpair supports none of these: failures are ignored. */
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
     setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof idle_s);
@@ -157,7 +157,7 @@ size_t link_unsent(struct link *l)
     return left;
 }
 
-/* Give back what is sent: all, or the front once it outweighs the rest.  Under lock. */
+/* Drop what is sent: all of it, or the front once it outweighs the rest.  Under lock. */
 static void tidy(struct link *l)
 {
     size_t left = unsent(l);
@@ -222,7 +222,7 @@ static void send_or_hold(struct link *l, struct cork *cork)
     if (holds_back(cork, l))
         return;
     flush(l);
-    /* One large answer is no fault of the peer; the ones before it, unread, are. */
+    /* One large answer is not the peer's fault; unread ones before it are. */
     if (unsent(l) > bytes && unsent(l) - bytes > l->options.max_unsent_bytes) {
         end(l, "answers were not read");
         flush(l);
@@ -261,7 +261,7 @@ void link_end(struct link *l, struct cork *cork)
     pthread_mutex_unlock(&l->lock);
 }
 
-/* A message of length 0: the answer to a tick, or a sign of life. */
+/* A message of length 0: the answer to a tick, or a keepalive. */
 static void send_tick(struct link *l, struct cork *cork)
 {
     if (link_begin(l) != NULL) {
@@ -285,7 +285,7 @@ void link_uncork(struct cork *cork)
 
 /* --- messages: the reading thread --- */
 
-/* Whether there is something to send; from now on others need not wake us for it. */
+/* Whether there is something to send; from now on no wake-up is needed for it. */
 static bool watch_unsent(struct link *l)
 {
     pthread_mutex_lock(&l->lock);
@@ -384,7 +384,7 @@ static void drain(struct link *l)
     l->drain -= n;
 }
 
-/* One step over the bytes read; the caller has seen to it that wanted(l) are there. */
+/* One step over the bytes read; the caller has ensured that wanted(l) bytes are there. */
 static bool take(struct link *l, struct cork *cork, const struct link_events *e, bool *handed_over)
 {
     size_t size = be32(l->in + l->start);
@@ -407,7 +407,7 @@ static bool take(struct link *l, struct cork *cork, const struct link_events *e,
     return e->message(e->arg, bytes);
 }
 
-/* Hand over all that is whole; false when something was malformed. */
+/* Hand over all complete messages; false when one was malformed. */
 static bool hand_over(struct link *l, struct cork *cork, const struct link_events *e)
 {
     bool handed_over = false, good = true;
@@ -423,7 +423,7 @@ static bool hand_over(struct link *l, struct cork *cork, const struct link_event
     return good;
 }
 
-/* A peer that is busy sending us one long message must hear from us, or it takes us for dead. */
+/* A peer that is sending one long message must hear from us, or it considers us dead. */
 static void show_life(struct link *l)
 {
     if (l->drain == 0 && l->end == l->start)

@@ -1,4 +1,4 @@
-/* link.h - one connection to a BEAM node: messages in, answers out, nobody ever waits. */
+/* link.h - one connection to a BEAM node: messages in, answers out; answering never waits. */
 
 /* Private to dist/. */
 
@@ -13,20 +13,20 @@ struct link; /* opaque; counted: lives as long as somebody holds it */
 #define CORK_LINKS 64
 
 /*
- * What one thread sends and wants to leave together, one system call a link: a list of links that
- * have such messages, each held until link_uncork.  All zero: none.
+ * Messages of one thread that are sent together, with one system call per link: a list of the links
+ * that have such messages, each held until link_uncork.  All zero: none.
  */
 struct cork {
     size_t count;
     struct link *links[CORK_LINKS]; /* further links send at once */
 };
 
-/* Of a message that is too large, this much is looked at before the rest is drained. */
+/* This much of a message that is too large is parsed before the rest is drained. */
 #define LINK_HEAD_BYTES 4096
 
 struct link_options {
     size_t max_message_bytes; /* a larger message is drained */
-    size_t max_unsent_bytes;  /* more unread answers than that end the connection */
+    size_t max_unsent_bytes;  /* a peer with more unread answers than that loses its connection */
 };
 
 /*
@@ -35,7 +35,7 @@ struct link_options {
  *            malformed, the connection ends.
  * oversized  a message of ${size} bytes is being drained; ${head} is its beginning.
  * gathered   all messages of one read have been handed over.
- * What they send with the cork of link_run leaves together, after gathered.
+ * What they send with the cork of link_run is sent together, after gathered.
  */
 struct link_events {
     void *arg;
@@ -52,7 +52,7 @@ struct link *link_hold(struct link *l);
 /** link_drop(l): One holder less; the last one frees it.  NULL is harmless. */
 void link_drop(struct link *l);
 
-/** link_is_waited_for(l): Whether somebody but its owner holds it: a call is under way. */
+/** link_is_waited_for(l): Whether anybody but its owner holds it: a call is under way. */
 bool link_is_waited_for(const struct link *l);
 
 /** link_is_gone(l): Whether the connection has ended, or is about to.  Any thread. */
@@ -76,14 +76,14 @@ void link_shutdown(struct link *l, const char *why);
  * link_begin(l), link_end(l, cork):
  * One message to the peer: append its bytes (without length) to the buffer that link_begin
  * returns, then call link_end.  The link is locked in between.  NULL: the connection is gone, and
- * link_end must not be called.  With ${cork}, the calling thread's, the message leaves when that is
- * uncorked; NULL: at once.  Any thread; never waits: what the socket does not take is sent by the
- * reading thread.
+ * link_end must not be called.  With ${cork}, the calling thread's, the message is sent when that
+ * is uncorked; NULL: at once.  Any thread; never waits: what the socket does not take is sent by
+ * the reading thread.
  */
 struct buf *link_begin(struct link *l) MUST_CHECK;
 void link_end(struct link *l, struct cork *cork);
 
-/** link_uncork(cork): Send what waits; ${cork} is empty then. */
+/** link_uncork(cork): Send what was held back; ${cork} is empty afterwards. */
 void link_uncork(struct cork *cork);
 
 #endif

@@ -1,17 +1,17 @@
 /*
  * message.c - the messages of the distribution protocol.
  *
- * The happy path: a message is checked once, control tuple and payload, and what
- * it asks is told as pointers into it.  Of the many control messages only a few
+ * The happy path: a message is checked once, control tuple and payload, and the
+ * result is a struct of pointers into it.  Of the many control messages only a few
  * reach a node without processes: messages to a registered name, in which
  * gen_server's calls and casts travel, and signals that need no action.
  *
  * Replies go to the alias in the tag ([alias | Ref], since OTP 24): a reply that
- * comes after the caller's timeout is then dropped by the BEAM, where one sent
- * to the pid would lie in the caller's mailbox for ever.
+ * comes after the caller's timeout is then dropped by the BEAM, whereas one sent
+ * to the pid would stay in the caller's mailbox for ever.
  *
- * What can go wrong: malformed bytes (the caller ends the connection) and forms
- * nobody here knows (counted, dropped).
+ * What can go wrong: malformed bytes (the caller ends the connection) and
+ * unknown forms (counted, dropped).
  *
  * Pure; any thread.
  */
@@ -68,7 +68,7 @@ static enum err read_control(struct slice bytes, term *control, int64_t *operati
     return ERR_OK;
 }
 
-/* The name in a message to a registered name; NULL when it is none. */
+/* The name in a message to a registered name; NULL for any other message. */
 static term registered(term control, int64_t operation)
 {
     if (operation != REG_SEND && operation != REG_SEND_TT)

@@ -1,4 +1,4 @@
-/* message.h - the messages of the distribution protocol: what one asks, how it is answered. */
+/* message.h - the messages of the distribution protocol: requests and answers. */
 
 /* Private to dist/. */
 
@@ -18,7 +18,7 @@ enum message_kind {
     MESSAGE_CAST,   /* {'$gen_cast', Request} to a registered name */
     MESSAGE_UNLINK, /* UNLINK_ID, which wants an acknowledgement */
     MESSAGE_SIGNAL, /* any other control message: links, exits, monitors; nothing to do */
-    MESSAGE_UNKNOWN /* a message to a pid of ours, or to a name in a form nobody answers */
+    MESSAGE_UNKNOWN /* a message to our pid, or to a name in an unknown form */
 };
 
 /* The fields that the kind has; the rest are NULL.  Terms borrow the message. */
@@ -32,21 +32,21 @@ struct message {
 
 /**
  * message_read(bytes, m, fault):
- * Check all of ${bytes} and say what it is.  ERR_INVALID: malformed; ${fault}->why says how.
+ * Check all of ${bytes} and set ${m}.  ERR_INVALID: malformed; ${fault}->why says how.
  */
 enum err message_read(struct slice bytes, struct message *m, struct fault *fault) MUST_CHECK;
 
 /**
  * message_read_head(head, m):
- * The same for the first bytes of a message whose rest is not there: whether it is a call, with
- * name, from and tag among them.
+ * The same for the first bytes of a message whose rest is missing: whether it is a call whose name,
+ * from and tag are among them.
  */
 bool message_read_head(struct slice head, struct message *m);
 
 /**
  * message_put_reply(b, self, from, tag, answer):
- * {Tag, ${answer}} to the alias in ${tag} (with ${self} as sender), or to the pid ${from} where
- * there is none.  All are encoded terms without version byte; ${tag} must have been checked.
+ * {Tag, ${answer}} to the alias in ${tag} (with ${self} as sender), or to the pid ${from} if
+ * there is no alias.  All are encoded terms without version byte; ${tag} must have been checked.
  */
 void message_put_reply(struct buf *b, struct slice self, struct slice from, struct slice tag,
                        struct slice answer);

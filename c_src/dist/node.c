@@ -1,18 +1,18 @@
 /*
- * node.c - who we are in the BEAM cluster, and the handshake with others.
+ * node.c - our identity in the BEAM cluster, and the handshake with others.
  *
- * The handshake is ei's (erl_interface), the sockets are ours: ei gets callbacks
- * for them.  So the listener closes on exec and is accepted from by whoever
- * polls it; a handshake runs on the thread that has the accepted socket, against
- * one deadline for all of it; and ei forgets the socket when it is done, for
- * reading and writing afterwards is link's.
+ * ei (erl_interface) does the handshake, and gets callbacks for the sockets, which
+ * are ours.  So the listener closes on exec, and whoever polls it accepts; a
+ * handshake runs on the thread that has the accepted socket, with one deadline for
+ * all of it; and ei forgets the socket afterwards, since link reads and writes it
+ * from then on.
  *
  * The happy path of node_welcome: the peer's name, our status and challenge, its
  * reply (a digest of cookie and challenge), our digest.
  *
  * What can go wrong: the peer is silent, leaves, speaks something else, or has
- * another cookie.  ei says EIO to all of these; what the callbacks saw tells
- * them apart.  The cookie lives in ei's structures until node_close.
+ * another cookie.  ei reports EIO for all of these; what the callbacks saw
+ * tells them apart.  The cookie lives in ei's structures until node_close.
  *
  * node_welcome: any thread.  The rest: the thread that owns the node.
  */
@@ -48,8 +48,8 @@ struct wire {
     int fd;
     int64_t deadline_ms;
     int error;       /* what ended it, 0 while nothing did */
-    unsigned writes; /* pieces we have said: status, challenge, digest */
-    size_t heard;    /* of hello: what was said first */
+    unsigned writes; /* messages we have sent: status, challenge, digest */
+    size_t heard;    /* bytes in hello, the peer's first message */
     uint8_t hello[HELLO_BYTES];
 };
 
@@ -61,7 +61,7 @@ struct node {
     int self_len;
 };
 
-/* The socket that ei's accept shall find: the one its caller already accepted. */
+/* The socket that ei's accept callback returns: the one that node_welcome was given. */
 static _Thread_local struct wire *handed_over;
 
 /* --- ei's callbacks; they return errno values --- */
@@ -85,7 +85,7 @@ static int wire_listen(void *ctx, void *addr, int *len, int backlog)
 {
     struct wire *w = ctx;
     socklen_t size = (socklen_t)*len;
-    int on = 1; /* a port that was given is free again at once when its process has ended */
+    int on = 1; /* a fixed port can be reused at once after a restart */
 
     if (setsockopt(w->fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
         bind(w->fd, addr, size) != 0 || listen(w->fd, backlog) != 0 ||
@@ -113,7 +113,7 @@ static int wire_connect(void *ctx, void *addr, int len, unsigned tmo)
     return ENOTSUP;
 }
 
-/* Wait until ${events}; 0, or what is to be answered instead of reading or writing. */
+/* Wait until ${events}; 0, or the errno value to return instead of reading or writing. */
 static int wire_wait(struct wire *w, short events)
 {
     for (;;) {
@@ -129,7 +129,7 @@ static int wire_wait(struct wire *w, short events)
     }
 }
 
-/* The peer's first words are looked at once more when it is welcome. */
+/* Keep the peer's first message: has_nul_in_name reads it after the handshake. */
 static void hear(struct wire *w, const char *bytes, size_t len)
 {
     size_t room = sizeof w->hello - w->heard;
@@ -184,7 +184,7 @@ static int wire_writev(void *ctx, const void *iov, int count, ssize_t *len, unsi
     const struct iovec *v = iov;
 
     for (int i = 0; i < count; i++)
-        if (v[i].iov_len > 0) { /* ei goes on where a short write stopped */
+        if (v[i].iov_len > 0) { /* ei continues after a short write */
             *len = (ssize_t)v[i].iov_len;
             return wire_write(ctx, v[i].iov_base, len, tmo);
         }
@@ -227,7 +227,7 @@ static ei_socket_callbacks callbacks = {.flags = EI_SCLBK_FLG_FULL_IMPL,
 
 /* --- becoming a node --- */
 
-/* Once a process, before anything else of ei. */
+/* Once per process, before any other ei function. */
 static void prepare_ei(void)
 {
     struct rlimit files;
@@ -235,7 +235,7 @@ static void prepare_ei(void)
     /* These make ei print challenges and messages to standard error. */
     unsetenv("EI_TRACELEVEL");
     unsetenv("ERL_DEBUG_DIST");
-    /* ei allocates by the limit and refuses descriptors above the one it saw. */
+    /* ei allocates by this limit, and refuses descriptors above the limit it saw first. */
     if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
         files.rlim_cur = files.rlim_max < MAX_OPEN_FILES ? files.rlim_max : MAX_OPEN_FILES;
         setrlimit(RLIMIT_NOFILE, &files);
@@ -245,8 +245,7 @@ static void prepare_ei(void)
 
 #define NAME_CHARACTERS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-"
 
-/* A host may be ::ffff:127.0.0.1, under which nodes that speak IPv6 reach the IPv4 address that we
- * listen on. */
+/* A host may be ::ffff:127.0.0.1, by which nodes that use IPv6 reach our IPv4 address. */
 static bool is_name_part(const char *text, size_t len, size_t max, const char *allowed)
 {
     return len > 0 && len <= max && strspn(text, allowed) >= len;
@@ -271,7 +270,7 @@ static enum err check_name(const char *name, const char *cookie, struct fault *f
     return ERR_OK;
 }
 
-/* The address to listen on: never more than loopback unless somebody said so. */
+/* The address to listen on: loopback only, unless configured otherwise. */
 static enum err choose_address(const char *host, const char *wanted, struct in_addr *a,
                                struct fault *fault)
 {
@@ -293,7 +292,7 @@ static enum err choose_address(const char *host, const char *wanted, struct in_a
     return ERR_OK;
 }
 
-/* Names us to ei, as an incarnation that no earlier run of us had. */
+/* Give ei our name, with a creation number that no earlier run had. */
 static void introduce(struct node *n, const char *name, const char *cookie, struct in_addr *a)
 {
     const char *host = strchr(name, '@') + 1;
@@ -373,18 +372,18 @@ struct slice node_self(const struct node *n)
 
 /* --- the handshake --- */
 
-/* Why ei gave up on ${w}, told from how far it came. */
+/* Why ei gave up on ${w}, judged by how far the handshake got. */
 static enum node_welcome why_not(const struct wire *w)
 {
     if (w->error == ETIMEDOUT)
         return NODE_TIMEOUT;
     if (w->error != 0)
         return NODE_GONE;
-    /* Status and challenge were said, a whole reply was read: its digest was wrong. */
+    /* Status and challenge were sent and a whole reply was read: its digest was wrong. */
     return w->writes >= 2 ? NODE_WRONG_COOKIE : NODE_NO_BEAM;
 }
 
-/* What ei reads of a name ends at a NUL, and would pass for another's. */
+/* ei reads a name only up to a NUL, so one with a NUL would pass for another node's. */
 static bool has_nul_in_name(const struct wire *w)
 {
     size_t from = w->hello[2] == 'N' ? HELLO_NAME : HELLO_OLD_NAME;
@@ -427,8 +426,8 @@ const char *node_welcome_text(enum node_welcome w)
     return "?";
 }
 
-/* Whether all of ${name} is ${pattern}, in which * stands for anything, and nothing else is
- * special. */
+/* Whether ${name} as a whole matches ${pattern}, in which only * is special: it matches anything.
+ */
 static bool matches(const char *pattern, const char *name)
 {
     const char *star = NULL, *resume = name;

@@ -7,10 +7,10 @@
  * What can go wrong: epmd ends, which is seen as the end of that connection.
  * BEAM nodes that are connected stay so, but new ones cannot find us; so the
  * name is registered again as soon as an epmd is back, as the BEAM does for its
- * own; but not more often than every RETRY_MS, whatever it does.  A name that
- * somebody else took meanwhile is a reason to go on trying, and to say so.
+ * own nodes, but at most every RETRY_MS.  If another node took the name meanwhile,
+ * that is logged, and tried again.
  *
- * All on the accept thread, but publish_stands.
+ * All on the accept thread, except publish_stands.
  */
 
 #include "dist/publish.h"
@@ -25,7 +25,7 @@
 #include <unistd.h>
 
 #define RETRY_MS 2000
-#define QUIET_MS 10000 /* between two log lines of one kind */
+#define QUIET_MS 10000 /* between two log lines of the same event */
 
 struct publish {
     char *alive;
@@ -78,7 +78,7 @@ int64_t publish_due_ms(const struct publish *p)
     return p != NULL ? p->due_ms : INT64_MAX;
 }
 
-/* Whether epmd's end is closed; one that goes on talking is no epmd, and as good as gone. */
+/* Whether epmd closed the connection; epmd sends nothing more, so one that does counts as gone. */
 static bool is_gone(int fd)
 {
     char said[64];

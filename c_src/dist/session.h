@@ -1,4 +1,4 @@
-/* session.h - answers of one thread that leave together. */
+/* session.h - answers of one thread that are sent together. */
 
 /* Private to dist/. */
 
@@ -7,7 +7,7 @@
 
 #include "dist/link.h"
 
-/* dist.h says what it is for. */
+/* dist.h says what a session is for. */
 struct dist_session {
     struct cork cork;
     void *gathered; /* the handler's own */

@@ -1,12 +1,12 @@
 /*
- * talk.c - what a BEAM node says once it is welcome.
+ * talk.c - the messages of a BEAM node after the handshake.
  *
  * The happy path: each message is checked once (message.h); a call to our name
  * becomes a struct caller (caller.h) and goes to the handler.
  *
  * What can go wrong, and the one thing done then:
- *   a name nobody has        the call exits with noproc at once
- *   a tag that no gen makes  the call exits with badarg: it would be kept meanwhile
+ *   an unknown name          the call exits with noproc at once
+ *   too long a pid and tag   the call exits with badarg: they would be kept until the answer
  *   a message too large      drained; its caller gets an error
  *   a malformed message      its connection ends
  *
@@ -22,10 +22,8 @@
 #include "ground/log.h"
 #include "ground/metrics.h"
 
-#define CALLER_BYTES                                                                               \
-    2048                   /* of a caller's pid and tag, kept until it is answered; gen's have 100 \
-                            */
-#define QUIET_MS     10000 /* between two log lines of one kind */
+#define CALLER_BYTES 2048  /* of a pid and tag, kept until the answer; gen_server's have 100 */
+#define QUIET_MS     10000 /* between two log lines of the same event */
 #define QUOTED_BYTES ((size_t)4 * NODE_NAME_MAX)
 
 struct talk {
@@ -46,7 +44,7 @@ static struct caller *new_caller(const struct talk *t, const struct message *m)
     return caller_new(t->l, node_self(t->options->node), m);
 }
 
-/* net_adm:ping: without an answer it would wait for ever. */
+/* net_adm:ping, which would wait for ever without an answer. */
 static bool is_ping(const struct message *m)
 {
     return term_is(m->name, "net_kernel") && m->request != NULL &&
@@ -62,7 +60,7 @@ static void answer_ping(struct talk *t, const struct message *m)
     buf_free(&yes);
 }
 
-/* Nobody but a peer of its own making has such a tag; its call exits, if a monitor is in it. */
+/* No gen_server makes a pid and tag this long; the call exits, if the tag has a monitor. */
 static bool is_too_long(struct talk *t, const struct message *m)
 {
     size_t bytes = term_raw(m->from).len + term_raw(m->tag).len;

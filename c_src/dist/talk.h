@@ -1,4 +1,4 @@
-/* talk.h - what a BEAM node says once it is welcome. */
+/* talk.h - the messages of a BEAM node after the handshake. */
 
 /* Private to dist/. */
 
@@ -18,13 +18,13 @@ struct talk_options {
     const struct dist_handler *handler;
     const char *registered_name;
     size_t max_message_bytes;
-    atomic_uint_fast64_t *calls; /* counts what is handed over */
+    atomic_uint_fast64_t *calls; /* counts calls and casts handed over */
 };
 
 /**
  * talk_run(l, name, session, options):
- * Read what the node ${name} sends over ${l} until the connection ends, and hand it over; returns
- * why it ended (static text).  The calling thread is the reading thread.
+ * Read what the node ${name} sends over ${l} until the connection ends, and hand it to the handler;
+ * returns why it ended (static text).  The calling thread is the reading thread.
  */
 const char *talk_run(struct link *l, const char *name, struct dist_session *session,
                      const struct talk_options *options);
