@@ -1,19 +1,19 @@
 /*
- * ahead.c - a table of documents whose checkpoint is behind.
+ * ahead.c - a table of documents whose checkpoint is older than their pending version.
  *
- * The happy path: a further version of a known document is kept, and what its checkpoint has to say
- * of it stands in the pending record, which is written anyway, at the end of its table.  The
- * checkpoint, on any page, is left as it is until the verdict changes it.  Meanwhile this table
- * leads from the document to the version.
+ * The happy path: when a further version of a known document is kept, what the checkpoint would say
+ * of it is put into the pending record, which is written anyway, at the end of its table.  The
+ * checkpoint, which may be on any page, is left unchanged until the verdict.  Meanwhile this table
+ * maps the document to the version.
  *
- * After a crash the table is made again from the pending versions (round_ahead.c).
+ * After a crash the table is rebuilt from the pending versions (round_ahead.c).
  *
  * Nothing can go wrong here.  Runs on the store thread only.
  */
 
 #include "outbox/ahead.h"
 
-/* No memory is a crash everywhere (base.h). */
+/* Running out of memory is a crash (base.h). */
 #define uthash_malloc(bytes) base_alloc(bytes)
 #include <uthash.h>
 

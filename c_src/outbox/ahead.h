@@ -1,4 +1,4 @@
-/* ahead.h - documents whose checkpoint is behind: their pending version stands for it. */
+/* ahead.h - documents whose checkpoint is older than their pending version, which replaces it. */
 
 /* Private to outbox/. */
 
@@ -12,18 +12,18 @@
 struct ahead; /* opaque; the store thread's */
 
 struct ahead *ahead_new(void);
-/** ahead_free(a): NULL is harmless.  ahead_clear(a): Nothing is in it. */
+/** ahead_free(a): NULL is harmless.  ahead_clear(a): Remove all. */
 void ahead_free(struct ahead *a);
 void ahead_clear(struct ahead *a);
 
-/** ahead_add(a, document, no): Its pending version is ${no}, the newest of all that are added.
- * ahead_drop: its checkpoint is written; no harm if it was not in. */
+/** ahead_add(a, document, no): The pending version is ${no}, the newest of all that were added.
+ * ahead_drop(a, document): Its checkpoint is written; harmless if it was not in the table. */
 void ahead_add(struct ahead *a, uint64_t document, uint64_t no);
 void ahead_drop(struct ahead *a, uint64_t document);
-/** ahead_drop_oldest(a): PRE: there is one. */
+/** ahead_drop_oldest(a): PRE: not empty. */
 void ahead_drop_oldest(struct ahead *a);
 
-/** ahead_find(a, document): The number of its pending version; 0: it is not in. */
+/** ahead_find(a, document): The number of its pending version; 0: not in the table. */
 uint64_t ahead_find(const struct ahead *a, uint64_t document);
 /** ahead_count(a), ahead_oldest(a): How many; the number of the first that was added, 0: none. */
 size_t ahead_count(const struct ahead *a);

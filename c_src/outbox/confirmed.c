@@ -2,10 +2,10 @@
  * confirmed.c - how long documents took to be confirmed.
  *
  * Two times end with a confirmation: one begins when the document was kept, by our own clock, the
- * other at the inserted_at of its last event, by the runtime's.  Two clocks may differ: what was
- * confirmed before it was appended is counted apart.
+ * other at the inserted_at of its last event, by the runtime's clock.  The clocks may differ: a
+ * document confirmed before its last event is counted separately.
  *
- * What can go wrong: a document without a fold, or an event without a time: it has no second time.
+ * What can go wrong: a document without a fold, or an event without a time, has no second time.
  * Runs on the store thread only, inside a round.
  */
 

@@ -1,10 +1,11 @@
 /*
- * damage.c - a short list between those who read and the one who writes.
+ * damage.c - a short list of damaged records, from the readers to the store thread.
  *
- * The happy path: it is empty.  A reader that steps over a bad record reports its place, once; the
+ * The happy path: it is empty.  A reader that skips a damaged record reports its key, once; the
  * next round takes it and moves the record to quarantine (round_damage.c).
  *
- * What can go wrong: more are reported than there is room for.  They are met again, and reported.
+ * What can go wrong: the list is full.  The reader meets the other records again, and reports them
+ * then.
  */
 
 #include "outbox/damage.h"

@@ -1,4 +1,4 @@
-/* damage.h - records that a reader could not read, on their way to the store thread. */
+/* damage.h - records that a reader could not read, reported to the store thread. */
 
 /* Private to outbox/. */
 
@@ -8,7 +8,7 @@
 #include "ground/base.h"
 #include "store/store.h"
 
-#define DAMAGE_MAX 64 /* at once; those beyond are met again */
+#define DAMAGE_MAX 64 /* at once; further ones are met and reported again */
 
 /* One record. */
 struct damage_place {
@@ -24,7 +24,7 @@ void damage_free(struct damage *d);
 
 /** damage_report(d, t, key): The record under ${key} cannot be read. */
 void damage_report(struct damage *d, enum store_table t, struct slice key);
-/** damage_take(d, place): One that was reported, if any. */
+/** damage_take(d, place): Take one that was reported; false: there is none. */
 bool damage_take(struct damage *d, struct damage_place *place);
 
 #endif

@@ -1,9 +1,9 @@
 /*
  * decide.c - write or skip, as a pure function.
  *
- * The happy path: the incoming version is newer than what stands, so it is
- * written.  What stands is the version still waiting to be delivered, or, when
- * none waits, the one delivered last.
+ * The happy path: the incoming version is newer than the standing one, so it is
+ * written.  The standing version is the pending one, or, if none is pending, the
+ * one delivered last.
  *
  * Nothing can go wrong here: no memory, no I/O, no clock.  The order of the
  * tests is that of the table in docs/DESIGN.md, "Write or skip".  A version is compared

@@ -1,17 +1,17 @@
 /*
- * destination.c - whom the store speaks to, on disk (docs/adr/0010).
+ * destination.c - the destination of the store, on disk (docs/adr/0010).
  *
- * The happy path: nothing changes but the mark, once a minute: a number that was never used is
- * recorded before it is asked for, and the one that stands there when an answer says so.
+ * The happy path: nothing changes but the mark, once a minute: a new number is recorded before it
+ * is sent, and the number that an answer reports is recorded as the one in Convex.
  *
- * A doubt is a range of marks: what was confirmed under one of them is believed no more.  The
- * number that is wanted afterwards lies beyond it, so what is confirmed from then on is believed.
- * A second doubt widens the first.
+ * A doubt is a range of marks: what was confirmed under one of them is no longer believed.  The
+ * next number to be sent lies above the range, so later confirmations are believed.  A second doubt
+ * widens the first.
  *
  * What can go wrong: the record is damaged.  Then there is a new one, with another store id, and
  * everything is doubtful (format.c); or the store fails, and the round with it.
  *
- * Runs on the store thread only, inside a round, but for outbox_change_destination.
+ * Runs on the store thread only, inside a round, except outbox_change_destination.
  */
 
 #include "outbox/destination.h"
@@ -59,7 +59,7 @@ static void show(const struct round *r, const struct destination *d, const struc
     show_doubt(r, doubt, known);
 }
 
-/* The doubt as it stands, its texts borrowing ${value}. */
+/* The recorded doubt; its texts borrow ${value}. */
 static enum err read_doubt(struct round *r, struct buf *value, struct doubt *doubt)
 {
     struct slice found;
@@ -99,8 +99,8 @@ static uint64_t larger(uint64_t a, uint64_t b)
     return a > b ? a : b;
 }
 
-/* A number beyond all that were used; by how much is chance, so that two copies of one store do not
- * ask for the same. */
+/* A number above all that were used, by a random step, so that two copies of one store do not use
+ * the same. */
 static void raise_mark(const struct round *r, const struct destination_change *c,
                        struct destination *d)
 {

@@ -1,16 +1,16 @@
 /*
- * doubtful.c - how many documents may not stand in Convex as they were confirmed.
+ * doubtful.c - how many confirmed documents may no longer be in Convex.
  *
- * The happy path: there is no doubt, and nothing to do.  A doubt begins (destination.c): all
+ * The happy path: there is no doubt, and nothing to do.  When a doubt begins (destination.c), all
  * checkpoints are walked once, a portion a round, and counted; from then on each one that is
- * confirmed anew is taken off.  So the count is exact while it goes down, and costs nothing then.
- * A document whose log can make it again has a fold; the first of the others are named.
+ * confirmed again is subtracted.  So the count stays exact without further walks.  A document that
+ * its event log can restore has a fold; the first few of the others are named.
  *
- * When a walk has found none, the doubt is over.  While some are left they are walked again now and
- * then, so that who was named and is mended is named no more.
+ * When a walk has found none, the doubt is over.  While some are left, the walk is repeated now and
+ * then, so that documents confirmed meanwhile are no longer named.
  *
- * What can go wrong: the round fails; what its portion found is dropped, and the portion is looked
- * at again.
+ * What can go wrong: the round fails; what its portion found is dropped, and the portion is walked
+ * again.
  *
  * Runs on the store thread only.
  */
@@ -97,7 +97,7 @@ static enum err look_at_next(struct round *r, struct walk *w)
         return round_check(r, e);
     PRE(key.len == sizeof w->at);
     memcpy(&w->at, key.data, sizeof w->at);
-    /* a damaged one is met by who needs it */
+    /* a damaged one is handled when it is needed */
     if (record_get_checkpoint(key, value, &c, &fault) == ERR_OK && doubtful_is(r, &c))
         count_one(&w->count, &c);
     return ERR_OK;
@@ -174,13 +174,13 @@ bool doubtful_end_round(struct doubtful *d, struct round *r, int64_t mono_us)
         r->doubtful_at = d->now.at;
         d->due_us = mono_us + (d->now.count.is_whole ? AGAIN_US : PAUSE_US);
     }
-    if (is_mended) { /* of what was walked before this round */
+    if (is_mended) { /* from what was counted before this round */
         take_off(&d->now.count.logged, r->tally.mended_logged);
         take_off(&d->now.count.unlogged, r->tally.mended_unlogged);
     }
     if (d->now.count.is_whole || !d->shown.is_whole)
         d->shown = d->now.count;
     if (is_mended && d->now.count.is_whole && d->now.count.logged + d->now.count.unlogged == 0)
-        d->due_us = mono_us; /* the last one: the walk says so */
+        d->due_us = mono_us; /* none is left: let a walk confirm it */
     return is_mended || has_next;
 }

@@ -1,22 +1,21 @@
 /*
- * heal.c - dead letters are tried again by themselves.
+ * heal.c - dead letters are retried automatically.
  *
- * The happy path: there are none.  Else they are walked in portions, in the order of their
- * documents, and each that is due is put as a new version (round_heal.c), which travels alone in
- * the bulk lane.  When a walk has come to the end without work, the next one is due with the next
- * letter.
+ * The happy path: there are none.  Otherwise they are walked in portions, in the order of their
+ * documents, and each that is due is put as a new version (round_heal.c), which is sent alone, in
+ * the bulk lane.  After a walk that found no work, the next one is due with the next letter.
  *
  * A letter is due
  *   by the clock    a minute after it died, then 10 minutes, an hour, six, a day
  *   at once         when other functions, or another deployment, answer than those it died under
- *   one step early  when its kind, or the endpoint, has become well again since: at once the first
- *                   time.  So an endpoint that fails and recovers in turns does not have what is
- *                   ill tried again each time.
+ *   one step early  when its kind, or the endpoint, has recovered since: at once the first time.
+ *                   So an endpoint that keeps failing and recovering does not cause a retry each
+ *                   time.
  *
- * What can go wrong: many are due at once.  At most HEALING_MAX of them wait for delivery at a
- * time. Where the functions that answer are not ours (round_heals) nothing is tried.
+ * What can go wrong: many are due at once.  At most HEALING_MAX of them are pending at a
+ * time.  Where the functions that answer are not ours (round_heals), nothing is retried.
  *
- * Runs on the store thread, but for heal_hear_...
+ * Runs on the store thread, except heal_hear_...
  */
 
 #include "outbox/heal.h"
@@ -30,7 +29,7 @@
 #define WALK_MAX    1000 /* letters looked at in one round */
 #define HEALING_MAX 64
 #define EVERY_US    1000000  /* between two portions */
-#define REST_MAX_US 60000000 /* the wall clock, by which letters are due, may be set */
+#define REST_MAX_US 60000000 /* since the wall clock, by which letters are due, may be set */
 
 struct well {
     struct well *next;
@@ -45,10 +44,10 @@ struct heal {
     struct well *well_news;
     bool has_news;
     /* the store thread's */
-    struct well *wells; /* a kind each, and the endpoint; bounded as delivery's kinds are */
-    uint64_t at;        /* the letters up to that of this document were looked at */
-    int64_t soonest_us; /* of those, wall clock: when the next one is due */
-    int64_t healing;    /* versions that wait to be delivered, or judged */
+    struct well *wells; /* one per kind, and the endpoint; as bounded as delivery's kinds */
+    uint64_t at;        /* letters up to this document's have been walked */
+    int64_t soonest_us; /* of those, when the next one is due (wall clock) */
+    int64_t healing;    /* healing versions that are pending */
     bool has_letters, is_able, is_through, has_walked;
     int64_t due_us;
 };
@@ -114,7 +113,7 @@ void heal_hear_well(struct heal *h, struct slice kind, int64_t wall_us)
     h->has_news = true;
 }
 
-/* The next walk begins anew, at once. */
+/* Restart the walk, at once. */
 static void begin_anew(struct heal *h)
 {
     h->at = 0;
@@ -148,7 +147,7 @@ int64_t heal_due_us(const struct heal *h)
 
 /* ---- which are due --------------------------------------------------------------- */
 
-/* When the kind of ${d}, or the endpoint, was well again last; 0: it was never found bad. */
+/* When the kind of ${d}, or the endpoint, last recovered; 0: never failed. */
 static int64_t well_again_us(const struct heal *h, const struct dead_letter *d)
 {
     int64_t last_us = 0;
@@ -185,7 +184,7 @@ static int64_t due_of(const struct heal *h, const struct round *r, const struct 
 
 /* ---- the walk -------------------------------------------------------------------- */
 
-/* Put ${d}, whose id it borrows.  ERR_BUSY: not now, nor what follows. */
+/* Put ${d} as a new version.  ERR_BUSY: not now, nor any letter after it. */
 static enum err heal(struct round *r, const struct dead_letter *d)
 {
     char id[STORE_MAX_KEY];
@@ -196,7 +195,7 @@ static enum err heal(struct round *r, const struct dead_letter *d)
     enum err e = round_heal(r, d->document, copy);
     if (r->failed)
         return ERR_STORE;
-    return e == ERR_FULL ? ERR_BUSY : ERR_OK; /* one that cannot be sent stays where it is */
+    return e == ERR_FULL ? ERR_BUSY : ERR_OK; /* one that cannot be sent stays a dead letter */
 }
 
 static enum err look_at(struct heal *h, struct round *r, const struct dead_letter *d)
@@ -239,7 +238,7 @@ void heal_end_round(struct heal *h, const struct round *r, uint64_t letters, int
     int64_t rest_us = h->soonest_us - r->now_us;
 
     h->healing += r->tally.healing;
-    if (h->healing < 0) /* those of before the start were not counted */
+    if (h->healing < 0) /* those from before the start were not counted */
         h->healing = 0;
     h->has_letters = letters > 0;
     if (r->tally.died > 0 && h->due_us > mono_us + round_next_try_us(0, 0))

@@ -1,10 +1,11 @@
 /*
  * lanes.c - two ranges of numbers, read as one queue.
  *
- * The happy path: the first of each lane is looked up, and the one that arrived earlier is given.
- * Both lanes count their arrivals together, so that is the order in which they were kept.
+ * The happy path: the first of each lane is looked up, and the one that arrived earlier is
+ * returned. The lanes share one count of arrivals, so that is the order in which versions were
+ * kept.
  *
- * What can go wrong: what the store says.  A key that is no number (damage) is at the end of all
+ * What can go wrong: the errors of the store.  A key that is not a number (damage) sorts after all
  * numbers.  Any thread that may use what ${seek} uses.
  */
 

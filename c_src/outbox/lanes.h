@@ -1,4 +1,4 @@
-/* lanes.h - pending versions of both lanes in one order, that of their arrival. */
+/* lanes.h - pending versions of both lanes in the order of arrival. */
 
 /* Private to outbox/. */
 
@@ -13,14 +13,14 @@ typedef enum err lanes_seek(void *arg, struct slice key, bool behind, struct sli
 
 /**
  * lanes_next(seek, arg, arrival, behind, bulk_is_through, found, value):
- * The entry that arrived at or (${behind}) after ${arrival}, the first of both lanes.
- * ${bulk_is_through} (may be NULL) is set when the bulk lane has none, and spares looking there
- * while it is; the caller clears it when it may have changed.  Errors as those of ${seek}.
+ * The first entry of both lanes that arrived at or (${behind}) after ${arrival}.
+ * ${bulk_is_through} (may be NULL) is set when the bulk lane has none; while it is set, that lane
+ * is not searched.  The caller clears it when that may have changed.  Errors as those of ${seek}.
  */
 enum err lanes_next(lanes_seek *seek, void *arg, uint64_t arrival, bool behind,
                     bool *bulk_is_through, struct slice *found, struct slice *value) MUST_CHECK;
 
-/** lanes_no(key): The number that ${key} is; 0: it is none. */
+/** lanes_no(key): The number that ${key} is; 0: invalid. */
 uint64_t lanes_no(struct slice key);
 
 #endif

@@ -1,10 +1,10 @@
 /*
- * letters.c - the dead letters that are committed, for who looks on.
+ * letters.c - the committed dead letters, for other threads to read.
  *
  * The happy path: a view is taken, walked, and released.  The store thread goes on meanwhile.
  *
- * What can go wrong: the store has no view to give: none is shown.  A record is damaged: it is
- * stepped over; who reads it in a round moves it.
+ * What can go wrong: the store has no view to give: no letter is shown.  A record is damaged: it is
+ * skipped; whoever reads it in a round moves it.
  */
 
 #include "outbox/letters.h"

@@ -1,18 +1,18 @@
 /*
- * outbox.c - the queue before the store thread, and its rounds.
+ * outbox.c - the queue in front of the store thread, and its rounds.
  *
- * The happy path: intents are submitted (E1) and wait in a chain; the store thread
- * takes what has come together, settlements first, and makes of it one transaction
- * with one commit (round.c); then every intent is settled: its caller hears that the
- * document is kept (E2).  While a commit is under way the next round gathers, so a
+ * The happy path: intents are submitted (E1) and queued; the store thread takes what
+ * has been queued, settlements first, and turns it into one transaction with one
+ * commit (round.c); then every intent is settled: its caller is told that the
+ * document is kept (E2).  During a commit the queue fills for the next round, so a
  * loaded outbox makes few, large commits and an idle one answers at once.  Verdicts
- * wait a little for company (verdicts.c).
+ * wait a little to be batched (verdicts.c).
  *
  * What can go wrong: begin, put or commit fails (no space, i/o error).  The round is
- * aborted as a whole; its intents are told ERR_STORE with the reason and nothing is
+ * aborted as a whole; its intents get ERR_STORE with the reason and nothing is
  * promised; its settlements go back to the front of the queue and are tried again,
- * with a wait that doubles from 100 ms to 2 s.  The first round that commits ends
- * the trouble.  Both changes are logged and shown (store_ok), nothing else is done.
+ * with a delay that doubles from 100 ms to 2 s, until a round commits.  Failure and
+ * recovery are logged and shown (store_ok); nothing else is done.
  *
  * Submitting and settling are for any thread and wait for no disk; the rounds, apply
  * and settled run on the store thread.  What is committed is read in reader.c.
@@ -47,11 +47,11 @@
 #define SMALL_ROUND       8 /* intents */
 #define RETRY_MIN_MS      100
 #define RETRY_MAX_MS      2000
-#define TICK_US           1000000 /* how often the age of the oldest document is shown anew */
+#define TICK_US           1000000 /* how often the age of the oldest document is updated */
 #define LOG_PERIOD_MS     1000
 /*
- * Callers that were answered together come back one by one.  The round waits this long
- * for as many as the last one had: less than the commit it spares them.
+ * Callers that were answered together return one by one.  The round waits up to this long
+ * for as many as the last one had: less than the commit that this saves.
  */
 #define GATHER_US 200
 
@@ -75,7 +75,7 @@ struct outbox {
     pthread_cond_t changed;
     struct intent *first, *last;
     size_t queued_count, queued_bytes;
-    size_t wanted_count; /* intents the store thread sleeps for; 0: any */
+    size_t wanted_count; /* how many intents wake the store thread; 0: any */
     struct verdicts *verdicts;
     bool closing;
     struct destination_known destination;
@@ -86,7 +86,7 @@ struct outbox {
     struct waiting *waiting;
     struct heal *heal;
     struct doubtful *doubtful;
-    int64_t retry_ms, retry_at_us;                 /* wait before settlements are tried again */
+    int64_t retry_ms, retry_at_us;                 /* delay before settlements are tried again */
     int64_t failure_logged_us, recovery_logged_us; /* log_limited's memory */
     int64_t oldest_kept_at_us, next_tick_us;
     size_t round_count; /* intents of the last round */
@@ -96,9 +96,9 @@ struct outbox {
 struct work {
     struct intent *intents;
     struct verdicts_taken verdicts;
-    bool is_probe; /* the store fails: ask it again, with or without work */
+    bool is_probe; /* the store fails: try it again, with or without work */
     bool heals;    /* dead letters are due, or may be */
-    bool counts;   /* a portion of what may be doubtful is due */
+    bool counts;   /* a portion of the doubtful walk is due */
 };
 
 /* ---- the queue ------------------------------------------------------------ */
@@ -180,7 +180,7 @@ bool outbox_is_settled(struct outbox *o, uint64_t ticket)
     return settled;
 }
 
-/* Under lock.  The first intents, as many as one round bears. */
+/* Under lock.  The first intents, as many as fit into one round. */
 static struct intent *take_intents(struct outbox *o)
 {
     struct intent *first = o->first, **end = &first;
@@ -199,7 +199,7 @@ static struct intent *take_intents(struct outbox *o)
     return first;
 }
 
-/* Under lock.  When the verdicts that are queued are written. */
+/* Under lock.  When the queued verdicts are to be written. */
 static int64_t settle_us(const struct outbox *o)
 {
     int64_t at_us = verdicts_due_us(o->verdicts);
@@ -209,8 +209,8 @@ static int64_t settle_us(const struct outbox *o)
     return at_us > o->retry_at_us ? at_us : o->retry_at_us;
 }
 
-/* A round of few intents costs its pages, whatever is in it: verdicts travel along, and what was
- * kept just before lies on those pages. */
+/* A small round costs the same pages with verdicts in it, since those are of documents kept just
+ * before, on the same pages. */
 static bool is_small(const struct intent *i)
 {
     size_t count = 0;
@@ -242,7 +242,7 @@ static enum err settle_all(struct round *r, const struct work *w)
     return e;
 }
 
-/* A version that is kept in this round follows one whose verdict is queued. */
+/* This round keeps a version of a document whose verdict is queued: settle that first. */
 static enum err settle_now(struct outbox *o, struct work *w)
 {
     if (w->verdicts.first != NULL)
@@ -286,7 +286,8 @@ static enum err commit(struct outbox *o)
     return r->failed ? ERR_STORE : round_commit(r);
 }
 
-/* What an intent that failed alone is told; the store's own words go to a whole round. */
+/* The reason for an intent that failed alone; when a whole round fails, it is the store's reason.
+ */
 static const char *why_alone(enum err e)
 {
     return e == ERR_STORE  ? "a record of this document is damaged; the log names it"
@@ -294,7 +295,7 @@ static const char *why_alone(enum err e)
                            : "";
 }
 
-/* A settled intent may be gone: its successor is read before. */
+/* A settled intent may be freed: its successor is read before. */
 static void settle_intents(struct outbox *o, struct intent *i, const char *failure)
 {
     for (struct intent *next; i != NULL; i = next) {
@@ -309,7 +310,7 @@ static void settle_intents(struct outbox *o, struct intent *i, const char *failu
     }
 }
 
-/* What was settled up to now is answered. */
+/* Send the answers of what was settled so far. */
 static void send_answers(struct outbox *o)
 {
     if (o->after_settled != NULL)
@@ -327,7 +328,7 @@ static void settle_settlements(struct outbox *o, struct settlement *s)
     }
 }
 
-/* What others may read of the destination, and of what is doubtful. */
+/* Publish the destination and the doubtful count for other threads. */
 static void show_destination(struct outbox *o)
 {
     bool has_counted = doubtful_end_round(o->doubtful, &o->round, clock_mono_us());
@@ -344,7 +345,7 @@ static void show_destination(struct outbox *o)
     o->destination_revision += o->round.has_new_destination;
 }
 
-/* A round is committed: how it has left the store. */
+/* A round is committed: publish the state of the store. */
 static void set_well(struct outbox *o)
 {
     show_destination(o);
@@ -403,7 +404,7 @@ static void set_ill(struct outbox *o, const char *why)
     o->retry_at_us = clock_mono_us() + o->retry_ms * 1000;
 }
 
-/* Nothing of the round is kept, and everybody in it is told why. */
+/* Nothing of the round is kept; all its callers are told why. */
 static void fail(struct outbox *o, struct work *w)
 {
     const char *why = store_why(o->store);
@@ -435,7 +436,7 @@ static struct timespec timespec_of(int64_t us)
     return (struct timespec){.tv_sec = us / 1000000, .tv_nsec = us % 1000000 * 1000};
 }
 
-/* When a walk through the store is due: dead letters, what is doubtful. */
+/* When a walk through the store is due: dead letters, or doubtful documents. */
 static int64_t walk_us(const struct outbox *o)
 {
     int64_t heal_us = heal_due_us(o->heal), count_us = doubtful_due_us(o->doubtful);
@@ -448,7 +449,7 @@ static bool has_work(struct outbox *o, int64_t now_us)
 {
     if (o->first != NULL)
         return true;
-    /* A failing store is asked again even when nobody wants anything, to know when it is well. */
+    /* A failing store is tried again even without work, to notice when it recovers. */
     if (!o->is_well && !o->closing && now_us >= o->retry_at_us)
         return true;
     if (!o->closing && o->is_well && now_us >= walk_us(o))
@@ -456,7 +457,7 @@ static bool has_work(struct outbox *o, int64_t now_us)
     return now_us >= settle_us(o);
 }
 
-/* Under lock.  When the thread has to look again though nobody called. */
+/* Under lock.  When the thread has to wake by itself. */
 static int64_t wake_us(const struct outbox *o)
 {
     int64_t at_us = waiting_due_us(o->waiting);
@@ -472,7 +473,7 @@ static int64_t wake_us(const struct outbox *o)
     return at_us;
 }
 
-/* Under lock.  Give those who were answered together the time to ask together. */
+/* Under lock.  Wait for callers that were answered together, so that they share a round again. */
 static void gather(struct outbox *o)
 {
     size_t last = o->round_count;
@@ -490,7 +491,7 @@ static void gather(struct outbox *o)
     o->round_count = o->queued_count;
 }
 
-/* In a store that is filling up, what is delivered makes room. */
+/* In a store that is filling up, verdicts free space. */
 static bool is_filling(const struct round *r)
 {
     return r->counters.pending_bytes + r->counters.dead_bytes > r->limit_bytes / 2;
@@ -503,7 +504,7 @@ static enum verdicts_wanted who_waits(const struct outbox *o)
     return waiting_count(o->waiting) > 0 || is_filling(&o->round) ? VERDICTS_ALL : VERDICTS_NOBODY;
 }
 
-/* Wait for work, a deadline or the end; false: the end, and nothing is left. */
+/* Wait for work, a deadline or the end; false: the end, with no work left. */
 static bool wait_for_work(struct outbox *o, struct work *w)
 {
     *w = (struct work){0};
@@ -533,7 +534,7 @@ static void tick(struct outbox *o)
     int64_t now_us = clock_mono_us();
 
     waiting_expire(o->waiting, now_us);
-    send_answers(o); /* and those of a round that failed */
+    send_answers(o); /* also those of a round that failed */
     if (now_us < o->next_tick_us)
         return;
     o->next_tick_us = now_us + TICK_US;
@@ -541,7 +542,7 @@ static void tick(struct outbox *o)
     metric_set(METRIC_OLDEST_PENDING_SECONDS, age_us > 0 ? (uint64_t)(age_us / 1000000) : 0);
 }
 
-/* At the end the store gets one more try; what it refuses then is sent again after a restart. */
+/* At the end the store gets one more try; verdicts lost then are sent again after a restart. */
 static void drop_settlements(struct outbox *o)
 {
     pthread_mutex_lock(&o->lock);
@@ -550,7 +551,7 @@ static void drop_settlements(struct outbox *o)
     pthread_mutex_unlock(&o->lock);
 }
 
-/* What an older program should find, if that is the next to open the store. */
+/* Write all checkpoints, in case an older program opens the store next. */
 static void name_all(struct outbox *o)
 {
     if (ahead_count(o->round.ahead) == 0)
@@ -561,7 +562,7 @@ static void name_all(struct outbox *o)
     if (e == ERR_OK)
         e = round_commit(&o->round);
     if (e != ERR_OK)
-        round_abort(&o->round); /* they are found by the next start, as after a crash */
+        round_abort(&o->round); /* the next start finds them, as after a crash */
 }
 
 static void *run(void *arg)
@@ -598,7 +599,7 @@ static void start_thread(struct outbox *o)
 
 /* ---- open and close ------------------------------------------------------- */
 
-/* Room for what the limit lets in, for checkpoints beside it, and for pages waiting to be free. */
+/* Space for what the limit admits, for checkpoints, and for pages not yet free. */
 static uint64_t map_bytes(uint64_t limit_bytes)
 {
     return 2 * limit_bytes + ((uint64_t)1 << 30);
@@ -619,9 +620,9 @@ static enum err empty_round(struct outbox *o, bool must_write)
 }
 
 /*
- * An empty round: the levels for the metrics, and proof that the store takes writes.  One that does
- * not, as on a full disk, can still be read: what is kept is delivered, and the rounds go on
- * trying.
+ * An empty round: it reads the levels for the metrics, and proves that the store takes writes.  A
+ * store that does not, as on a full disk, can still be read: what is kept is delivered, and the
+ * rounds go on trying.
  */
 static enum err first_round(struct outbox *o, struct fault *fault)
 {

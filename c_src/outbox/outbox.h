@@ -26,9 +26,9 @@
  *   1. A document has at most one pending version, the newest kept one.
  *   2. A pending version has an arrival number; numbers only rise; a version that
  *      takes the place of a pending one takes its number and a new revision.
- *   3. checkpoint.delivered is a version the sink has confirmed, none newer was.
+ *   3. checkpoint.delivered is the newest version that the sink has confirmed.
  *   4. projected_at rises strictly from one kept version of a document to the next.
- *   5. Nothing leaves `pending` but by done (E5), dead (E6) or a newer version.
+ *   5. A version leaves `pending` only as done (E5), as dead (E6) or for a newer one.
  */
 
 struct outbox; /* opaque */
@@ -37,18 +37,17 @@ struct outbox_options {
     const char *dir;                /* made when absent, mode 0700 */
     const char *sink;               /* its type, for which documents are kept; NULL: not recorded */
     const char *const *sinks;       /* all types, for kept_for_check */
-    struct migrate_wires migrating; /* how far a store of an older format is */
+    struct migrate_wires migrating; /* progress of a migration from an older format */
     uint64_t limit_bytes;           /* of pending and dead JSON together; intake is refused above */
     uint64_t dead_limit;            /* dead letters at most */
     size_t queue_count;             /* intents that may wait for the store thread */
     size_t queue_bytes;             /* and their cost together */
     void (*on_work)(void *); /* called on the store thread after a commit that brought work */
     void *on_work_arg;
-    void (*after_settled)(
-        void *); /* called on the store thread when it has settled those that it
-                    could, so that their answers leave together; NULL: not wanted */
+    void (*after_settled)(void *); /* called on the store thread when it has settled what it could,
+                                      so that the answers are sent together; NULL: not wanted */
     void *after_settled_arg;
-    bool is_hasty; /* verdicts do not wait for company: for tests */
+    bool is_hasty; /* verdicts are not batched: for tests */
 };
 
 /**
@@ -61,8 +60,8 @@ enum err outbox_open(const struct outbox_options *options, struct outbox **o,
 
 /**
  * outbox_is_well(o), outbox_pending(o), outbox_checkpoints(o):
- * Whether the last round was committed; how many documents wait and how many are known since the
- * last one that was.  Any thread; they wait for nobody.
+ * Whether the last round was committed; how many documents are pending and how many are known, as
+ * of the last commit.  Any thread; they never wait.
  */
 bool outbox_is_well(const struct outbox *o);
 /** outbox_why_ill(o, why): Why the last round was not committed; "" when it was.  Any thread. */
@@ -73,26 +72,26 @@ uint64_t outbox_checkpoints(const struct outbox *o);
 
 /**
  * outbox_take_moved(o):
- * The lowest number that came into the live lane out of the bulk one since it was asked last (a
- * live version of what waited there takes its arrival along); 0: none.  Whoever walks the live lane
- * has perhaps passed it.
+ * The lowest number that moved from the bulk lane to the live one since the last call (a live
+ * version of a document pending there keeps its arrival); 0: none.  A walk of the live lane may
+ * have passed it already.
  */
 uint64_t outbox_take_moved(struct outbox *o);
-/** outbox_contradictions(o): How many answers spoke against what was believed to stand in Convex.
+/** outbox_contradictions(o): How many answers contradicted what was believed to be in Convex.
  * Any thread. */
 uint64_t outbox_contradictions(const struct outbox *o);
 
 /**
  * outbox_destination(o, known), outbox_destination_revision(o):
- * Whom the store speaks to, as of the last commit; the revision rises with each change.  Any
+ * The destination of the store, as of the last commit; the revision rises with each change.  Any
  * thread.
  */
 void outbox_destination(struct outbox *o, struct destination_known *known);
 uint64_t outbox_destination_revision(const struct outbox *o);
-/** outbox_change_destination(o, c): Record ${c}, as soon as the store can: if it does, the revision
- * rises.  Nobody is told when it does not.  Any thread. */
+/** outbox_change_destination(o, c): Record ${c} as soon as the store can; the revision then rises.
+ * A failure is not reported.  Any thread. */
 void outbox_change_destination(struct outbox *o, const struct destination_change *c);
-/** outbox_doubtful(o, count): How much of what was confirmed is in doubt.  Any thread. */
+/** outbox_doubtful(o, count): How many confirmed documents are in doubt.  Any thread. */
 void outbox_doubtful(struct outbox *o, struct doubtful_count *count);
 
 /** outbox_kept_for(o): What kept_for_check said of the store and the sink; borrowed. */
@@ -104,7 +103,7 @@ const struct kept_for *outbox_kept_for(const struct outbox *o);
  * From then on outbox_submit answers ERR_DRAINING.  The owner's thread only; NULL is harmless.
  */
 void outbox_stop(struct outbox *o);
-/** outbox_close(o): Stop, if it is not yet, and close the store.  NULL is harmless. */
+/** outbox_close(o): Stop, unless stopped already, and close the store.  NULL is harmless. */
 void outbox_close(struct outbox *o);
 
 /* ---- the intake side ------------------------------------------------------ */
@@ -113,18 +112,18 @@ void outbox_close(struct outbox *o);
  * outbox_submit(o, first, count, cost_bytes):
  * Hand over a chain of ${count} intents (linked by next), kept or refused
  * together.  E1: nothing is promised before settled(ERR_OK).  ERR_BUSY: the queue
- * is full, nothing was taken; while nothing waits, a chain of any length is taken.
+ * is full, nothing was taken; an empty queue takes a chain of any length.
  * ${cost_bytes} is the sum of theirs.  ERR_DRAINING after outbox_close began.
  * Any thread; never waits for disk.
  */
 enum err outbox_submit(struct outbox *o, struct intent *first, size_t count,
                        size_t cost_bytes) MUST_CHECK;
 
-/** outbox_gone(o): Somebody who waited may be gone: intents that are held and whose is_gone says so
- * are settled soon.  Any thread. */
+/** outbox_gone(o): Some caller may be gone: held intents whose is_gone returns true are settled
+ * soon.  Any thread. */
 void outbox_gone(struct outbox *o);
 
-/** outbox_letters_open(o): Its dead letters, to be looked at from another thread. */
+/** outbox_letters_open(o): The dead letters, for another thread to read. */
 struct letters *outbox_letters_open(struct outbox *o);
 
 /* ---- the delivery side ---------------------------------------------------- */
@@ -137,13 +136,13 @@ struct outbox_reader *outbox_reader_open(struct outbox *o);
  * Take a chain of verdicts and put them on disk with the next round (E4 -> E5 or
  * E6).  Returns a ticket.  Never refuses, never waits: the sender bounds how much
  * it has in flight.  While the store fails they are kept and tried again.
- * A version that was replaced meanwhile leaves the newer one pending.
+ * If the version was replaced meanwhile, the newer one stays pending.
  */
 uint64_t outbox_settle(struct outbox *o, struct settlement *first);
 /**
  * outbox_peer(o, functions, deployment), outbox_well(o, kind):
- * What dead letters wait for: who answers now (struct sink_peer has the words), and that ${kind}
- * (empty: the endpoint) is well again after it was found bad.  Any thread.
+ * What dead letters wait for: who answers now (as in struct sink_peer), and that ${kind} (empty:
+ * the endpoint) has recovered.  Any thread.
  */
 void outbox_peer(struct outbox *o, unsigned functions, const char *deployment);
 void outbox_well(struct outbox *o, struct slice kind);

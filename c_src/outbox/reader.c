@@ -1,16 +1,15 @@
 /*
  * reader.c - what is committed, as the delivery side reads it.
  *
- * The happy path: a view of the pending documents is taken at the first look, stays as
- * it is until it is released, and the next look sees what is committed then.  Both lanes are read
- * in the order of arrival.  Documents
- * are borrowed from the store's map: nothing is copied.
+ * The happy path: the first read takes a view of the pending documents, which does not change until
+ * it is released; the next read then sees what is committed by that time.  Both lanes are read in
+ * the order of arrival.  Documents are borrowed from the store's map: nothing is copied.
  *
- * What can go wrong: the store has no view to give (it is broken, and being opened
- * again): there is nothing pending then, for a while; that is logged, at most once a second.  A
- * record is damaged: it is stepped over, and reported to the store thread, which moves it.
+ * What can go wrong: the store has no view to give (it is broken, and being opened again): then
+ * nothing seems pending for a while; that is logged, at most once a second.  A record is damaged:
+ * it is skipped, and reported to the store thread, which moves it.
  *
- * A reader belongs to one thread at a time; that need not be the store's.
+ * A reader belongs to one thread at a time, not necessarily the store thread.
  */
 
 #include "outbox/reader.h"
@@ -53,7 +52,7 @@ void outbox_release(struct outbox_reader *r)
     r->bulk_is_through = false;
 }
 
-/* Whether there is a value that can be read.  When not, say so, unless there is none. */
+/* Whether a value was found and can be read.  One that cannot be read is logged and reported. */
 static bool read_pending(struct outbox_reader *r, enum err e, struct slice key, struct slice value,
                          struct pending *p)
 {
@@ -104,7 +103,7 @@ bool outbox_next_no(struct outbox_reader *r, uint64_t after, struct pending *p)
     }
 }
 
-/* By halving: a number is too large when nothing is pending after it. */
+/* Binary search: a number is too large when nothing is pending after it. */
 uint64_t outbox_last(struct outbox_reader *r)
 {
     struct slice key, value;
@@ -130,5 +129,5 @@ enum err outbox_get(struct outbox_reader *r, uint64_t no, struct pending *p)
 
     if (read_pending(r, e, key, value, p))
         return ERR_OK;
-    return e == ERR_STORE ? ERR_STORE : ERR_NOT_FOUND; /* a damaged one is as good as gone */
+    return e == ERR_STORE ? ERR_STORE : ERR_NOT_FOUND; /* a damaged one counts as gone */
 }

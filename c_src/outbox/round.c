@@ -1,23 +1,23 @@
 /*
- * round.c - what happens to a document inside one write transaction.
+ * round.c - one write transaction, and what intents do to documents in it.
  *
  * The happy path: begin reads the counters; intents read checkpoints, put and
  * clear documents (E1 -> E2 at the commit); settle.c puts the verdicts on disk;
- * commit writes the counters back and makes all of it true at once.  The counters
- * are read anew each round, so that a round that failed leaves no trace here.
+ * commit writes the counters back and makes all changes durable at once.  The counters
+ * are read again in each round, so a failed round leaves no trace here.
  *
  * What can go wrong:
  *   the store fails     `failed` is set, the round is aborted by outbox.c, which
  *                       tells every intent; settlements are tried again
  *   a damaged record    it is moved to quarantine (round_damage.c), and the document goes on
- *                       as if it had none
+ *                       as if it had no such record
  *   the limit           that intent alone gets ERR_FULL; versions that take the
  *                       place of a larger one, clears and verdicts always go on
  *
- * What a checkpoint says after a clear, or after a version that may go below what
- * stands in Convex: reset_revision holds its revision until it or a newer one is
- * confirmed.  Until then `delivered` is no reason to skip anything, and every
- * version kept carries the reset flag, since the one before may never be sent.
+ * After a clear, or after a version that may go below what is in Convex, the
+ * checkpoint's reset_revision holds the revision of that version until it or a
+ * newer one is confirmed.  Until then `delivered` is no reason to skip anything, and
+ * every version kept carries the reset flag, since the one before may never be sent.
  *
  * Runs on the store thread only.
  */
@@ -77,7 +77,7 @@ static enum err read_counters(struct round *r)
     struct fault fault;
     enum err e = round_check(r, store_get(r->store, STORE_META, slice_str("counters"), &value));
 
-    /* Without them nothing can be kept: nothing is moved, the store is to be repaired. */
+    /* Without counters nothing can be kept, nor moved to quarantine: the store needs a repair. */
     if (e != ERR_OK || record_get_counters(value, &r->counters, &fault) != ERR_OK)
         return round_check(r, ERR_STORE);
     r->tail.len = 0;
@@ -86,7 +86,7 @@ static enum err read_counters(struct round *r)
     return ERR_OK;
 }
 
-/* A damaged one doubts everything: that costs writes, and loses nothing. */
+/* A damaged doubt covers everything: that costs writes, and loses nothing. */
 static enum err read_doubt(struct round *r)
 {
     struct slice value;
@@ -243,7 +243,7 @@ bool round_believes(const struct round *r, const struct checkpoint_record *c)
     return c->cp.has_delivered && c->reset_revision == 0 && !is_doubtful;
 }
 
-/* What a rebuild asks for, nobody waits for. */
+/* Versions of a rebuild or an import go to the bulk lane: no caller waits for their delivery. */
 static enum outbox_origin origin_of(unsigned how)
 {
     return how & PUT_UNLESS_NEWER                 ? ORIGIN_IMPORT
@@ -253,8 +253,7 @@ static enum outbox_origin origin_of(unsigned how)
                                                   : ORIGIN_LIVE;
 }
 
-/* Whether ${incoming} is what lies in the dead letters: it heals by itself, if it can, and is
- * refused again, if not. */
+/* Whether ${incoming} is the version in the dead letter: that one is retried automatically. */
 static bool is_dead_already(struct round *r, const struct checkpoint_record *c,
                             const struct outbox_version *incoming)
 {
@@ -266,8 +265,8 @@ static bool is_dead_already(struct round *r, const struct checkpoint_record *c,
            decide(&d.version, incoming).reason == DECIDE_IDEMPOTENT;
 }
 
-/* The decision table, and what it does not know: removals, dead letters, and what a rebuild asks
- * for. */
+/* The decision table, and what it does not cover: removals, dead letters, and the options of a
+ * rebuild. */
 static struct decision judge(struct round *r, const struct checkpoint_record *c,
                              const struct document *d, unsigned how)
 {
@@ -313,7 +312,7 @@ static bool is_too_much(const struct round *r, const struct checkpoint_record *c
 enum err round_keep_document(struct round *r, struct pending *p, bool reset,
                              struct checkpoint_record *c)
 {
-    /* gate_time saw to it (projection_finish); round_put, where the time may be any. */
+    /* ensured by gate_time (projection_finish), or by round_put where the time may be any */
     PRE(p->version.projected_at_us > c->cp.last_projected_us);
     if (is_too_much(r, c, p->json.len))
         return ERR_FULL;
@@ -339,7 +338,7 @@ static enum err keep_document(struct round *r, const struct document *d, unsigne
     return round_keep_document(r, &p, (how & PUT_RESET) != 0, c);
 }
 
-/* Whether ${document}, which is not written, brings a fold that is. */
+/* Whether the fold of ${document} is kept although the document is not written. */
 static bool keeps_fold(const struct checkpoint_record *c, const struct document *document,
                        unsigned how, const struct decision *decision)
 {
@@ -365,7 +364,7 @@ enum err round_put(struct round *r, const struct document *document, unsigned ho
                                     : judge(r, &c, document, how);
     e = r->failed ? ERR_STORE : ERR_OK;
     if (e != ERR_OK || document->is_behind) {
-        /* what was read may be all that there is, or a transaction is open: nothing is kept */
+        /* the log may be shorter for good, or a transaction may be open: nothing is kept */
     } else if (decision->write) {
         e = keep_document(r, document, how, &c);
     } else if (keeps_fold(&c, document, how, decision)) {
@@ -393,7 +392,7 @@ static enum err remove_document(struct round *r, struct slice id, struct slice k
     enum err e = round_load(r, id, &c);
     if (e != ERR_OK && e != ERR_NOT_FOUND)
         return e;
-    /* A removal that waits already is the newest version: there is nothing to forget. */
+    /* A removal that is pending already is the newest version: there is nothing to forget. */
     if (c.cp.has_pending && c.cp.pending.op == OUTBOX_REMOVE)
         return ERR_OK;
     struct pending p = {
@@ -453,7 +452,7 @@ enum err round_each_checkpoint(struct round *r, struct slice prefix, struct slic
         struct checkpoint_record c;
         struct fault fault;
         uint64_t document;
-        PRE(key.len <= sizeof id); /* store_seek finds no longer one, however damaged */
+        PRE(key.len <= sizeof id); /* store_seek returns no longer key, even from a damaged store */
         memcpy(id, key.data, key.len);
         at = slice_of(id, key.len);
         behind = true;

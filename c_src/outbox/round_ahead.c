@@ -1,18 +1,18 @@
 /*
- * round_ahead.c - pending versions that stand for their checkpoint, within a round.
+ * round_ahead.c - pending versions that replace their checkpoint, within a round.
  *
  * The happy path: a further version of a known document is ahead of its checkpoint: it carries the
  * fold, and its projected_at_us is later than the checkpoint's last_projected_us.  So the
- * checkpoint needs no page in the round that keeps the version.  The verdict writes it.
+ * round that keeps the version does not write the checkpoint; the verdict does.
  *
- * Which ones are ahead is remembered (ahead.c); the counters say where the oldest is, so that after
- * a crash only pending versions from there on are looked at.  One that waits long is named by its
- * checkpoint after all, so that this is not far; at the end all are, so that an older program finds
- * nothing new.
+ * The versions that are ahead are remembered (ahead.c); the counters say where the oldest is, so
+ * that after a crash only pending versions from there on are read.  To bound that, the checkpoint
+ * of one that is pending for long is written after all; at the end all of them are, so that an
+ * older program finds nothing new.
  *
- * What can go wrong: the round fails; what is remembered is made again from what is committed.  The
- * pending version is damaged: as one that a checkpoint names (round_load.c), and the fold is as old
- * as the checkpoint.
+ * What can go wrong: the round fails: the table is rebuilt from what is committed.  The pending
+ * version is damaged: it is handled as one that a checkpoint names (round_load.c), and the fold is
+ * that of the checkpoint.
  *
  * Runs on the store thread only.
  */
@@ -39,7 +39,7 @@ bool round_may_be_ahead(const struct round *r, const struct pending *p,
 
 /* ---- after a crash ----------------------------------------------------------------- */
 
-/* Whether the checkpoint of ${p} is there, and does not know of it. */
+/* Whether ${p} has a checkpoint that does not name it. */
 static enum err is_behind(struct round *r, const struct pending *p, bool is_damaged, bool *yes)
 {
     struct slice key = slice_of(&p->document, sizeof p->document), value;
@@ -54,7 +54,7 @@ static enum err is_behind(struct round *r, const struct pending *p, bool is_dama
     return e == ERR_NOT_FOUND ? ERR_OK : e;
 }
 
-/* One that is damaged is remembered, too: who looks at its document finds that it is lost. */
+/* A damaged version is remembered, too: the next read of its document finds that it is lost. */
 static enum err read_one(struct round *r, struct slice key, struct slice value)
 {
     struct pending p;
@@ -87,9 +87,9 @@ enum err round_read_ahead(struct round *r)
     return e == ERR_NOT_FOUND ? ERR_OK : e;
 }
 
-/* ---- named after all ----------------------------------------------------------------- */
+/* ---- checkpoints written after all ----------------------------------------------------- */
 
-/* The checkpoint of the oldest is written. */
+/* Write the checkpoint of the oldest. */
 static enum err name_oldest(struct round *r)
 {
     struct checkpoint_record c;
@@ -104,7 +104,7 @@ static enum err name_oldest(struct round *r)
     if (r->failed)
         return e;
     if (ahead_oldest(r->ahead) == no)
-        ahead_drop_oldest(r->ahead); /* it is damaged, or its checkpoint is */
+        ahead_drop_oldest(r->ahead); /* the version or its checkpoint is damaged */
     return ERR_OK;
 }
 

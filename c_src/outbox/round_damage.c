@@ -1,14 +1,14 @@
 /*
- * round_damage.c - a record that cannot be read is moved to where it can be looked at.
+ * round_damage.c - records that cannot be read are moved to quarantine.
  *
- * The happy path: who reads a record with another checksum, or with fields that are not what they
- * should be, has it moved: its table, key and bytes become a record of `quarantine`, and its place
- * is free.  What it leaves without its number, checkpoint or version stands in round_load.c.
+ * The happy path: whoever reads a record with a wrong checksum or with invalid fields has it moved:
+ * its table, key and bytes become a record of `quarantine`, and it is removed from its table.
+ * round_load.c says what happens to a document whose number, checkpoint or version is lost.
  *
- * What can go wrong: the record is one of another table, so a page is in the wrong place; it stays,
- * and the store is marked for the next start (store_mark_damaged).  The quarantine is full.  Then
- * the record stays, is stepped over, and is named once a minute: nothing damaged is deleted without
- * standing there.
+ * What can go wrong: the record belongs to another table, so a page is in the wrong place; it
+ * stays, and the store is marked for the next start (store_mark_damaged).  Or the quarantine is
+ * full; then the record stays, is skipped, and is named once a minute: nothing damaged is deleted
+ * without a copy in quarantine.
  *
  * Runs on the store thread only, inside a round.
  */
@@ -22,7 +22,7 @@
 #define QUARANTINE_MAX_BYTES ((uint64_t)64 << 20)
 #define LOG_PERIOD_MS        60000
 
-/* How much stands there; at most QUARANTINE_MAX are looked at. */
+/* The size of the quarantine; counts at most QUARANTINE_MAX records. */
 static enum err measure(struct round *r, uint64_t *count, uint64_t *bytes)
 {
     struct slice key = slice_of("", 0), value;
@@ -88,7 +88,8 @@ enum err round_damaged(struct round *r, enum store_table t, struct slice key,
         return e;
     if (record_is_of_another(t, key, value)) {
         store_mark_damaged(r->store, "a page of one table is found in another");
-        return round_check(r, ERR_STORE); /* it stays: the next start's copy puts it in its place */
+        return round_check(
+            r, ERR_STORE); /* it stays: the copy at the next start puts it into its table */
     }
     if (count >= QUARANTINE_MAX || bytes + value.len > QUARANTINE_MAX_BYTES) {
         if (log_limited(&r->damaged_logged_us, LOG_PERIOD_MS))
@@ -104,7 +105,7 @@ enum err round_damaged(struct round *r, enum store_table t, struct slice key,
     return e == ERR_OK ? ERR_NOT_FOUND : e;
 }
 
-/* What is wrong with the record in ${place}; false: nothing any more. */
+/* What is wrong with the record in ${place}; false: nothing, by now. */
 static bool is_damaged(struct round *r, const struct damage_place *place, struct fault *fault)
 {
     struct slice key = slice_of(place->key, place->key_len), value;

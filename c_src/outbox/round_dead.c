@@ -1,13 +1,13 @@
 /*
- * round_dead.c - dead letters as operators meet them: looked at, sent again, thrown away.
+ * round_dead.c - what operators do with dead letters: show, retry, drop.
  *
- * The happy path: a version that Convex refused lies under its document's id with
- * the reason and the answer (settle.c put it there, E6).  It is tried again by itself
- * (heal.c), or an operator shows it, mends Convex, and has it sent at once; or drops it.
+ * The happy path: a version that Convex refused is stored under its document's number with
+ * the reason and the answer (by settle.c, E6).  It is retried automatically (heal.c); or
+ * an operator shows it, mends Convex, and has it sent at once; or drops it.
  *
- * What can go wrong: a newer version of the document waits already.  It takes the
- * dead one's place, which is then of no use to anybody and goes.  A damaged letter
- * is moved to quarantine, and is none any more.
+ * What can go wrong: a newer version of the document is pending already.  It replaces the
+ * dead one, which is removed.  A damaged letter is moved to quarantine, and is no longer
+ * a dead letter.
  *
  * Runs on the store thread only, inside a round.
  */
@@ -63,7 +63,7 @@ enum err round_dead_each(struct round *r, struct slice after,
     uint64_t document = 0;
     enum err e = after.len > 0 ? round_number_of(r, after, &document) : ERR_OK;
 
-    if (e == ERR_NOT_FOUND) /* nothing comes after what nobody knows */
+    if (e == ERR_NOT_FOUND) /* nothing comes after an unknown document */
         return ERR_OK;
     while (e == ERR_OK) {
         e = round_next_letter(r, &document, &d);
@@ -97,7 +97,7 @@ enum err round_dead_retry(struct round *r, struct slice id)
         return e;
     if (!c.cp.has_pending)
         return round_heal(r, c.cp.document, id);
-    if (c.pending_origin == ORIGIN_HEALED) /* it is being tried */
+    if (c.pending_origin == ORIGIN_HEALED) /* it is being retried */
         return ERR_OK;
     e = round_remove_letter(r, d.json.len, &c);
     return e == ERR_OK ? round_save(r, id, &c) : e;
@@ -116,6 +116,6 @@ enum err round_dead_drop(struct round *r, struct slice id)
         return e;
     e = round_remove_letter(r, e == ERR_OK ? d.json.len : 0, &c);
     if (e == ERR_OK && c.cp.has_pending && c.pending_origin == ORIGIN_HEALED)
-        e = round_unkeep(r, &c); /* it is what the letter holds */
+        e = round_unkeep(r, &c); /* it is the version of the letter */
     return e == ERR_OK && known == ERR_OK ? round_save(r, id, &c) : e;
 }

@@ -1,12 +1,12 @@
 /*
- * round_heal.c - a dead letter is tried once more.
+ * round_heal.c - a dead letter is retried.
  *
- * The happy path: what the letter holds becomes a version like any other, projected later than all
- * before it, with `reset` as the checkpoint of its document demands now: so it is neither stale nor
- * idempotent by what was true when it died.  The letter stays until that version is done.
+ * The happy path: the version in the letter becomes a new one, projected later than all before it,
+ * with `reset` as the document's checkpoint requires now: so it is judged by the present state, not
+ * by that of when it died.  The letter stays until that version is done.
  *
- * What can go wrong: something newer waits (it decides), the store is full (later), or what the
- * letter holds stands in Convex by now (the letter goes).
+ * What can go wrong: a newer version is pending (it decides), the store is full (tried later), or
+ * Convex has the letter's version by now (the letter is removed).
  *
  * Runs on the store thread only, inside a round.
  */
@@ -25,7 +25,7 @@ int64_t round_next_try_us(int64_t now_us, uint32_t tries)
     return now_us + 1000000 * waits_s[tries < last ? tries : last];
 }
 
-/* Functions of somebody's own may write twice what they are given twice. */
+/* A user's own functions may write twice what they are sent twice. */
 bool round_heals(const struct round *r)
 {
     return r->peer.functions >= 2;
@@ -38,7 +38,7 @@ int64_t round_dead_next_us(const struct round *r, const struct dead_letter *d)
     return round_heals(r) ? next_us : 0;
 }
 
-/* In the place of a checkpoint that was damaged: nothing but the letter is known. */
+/* Replaces a damaged checkpoint: nothing but the letter is known. */
 static void make_checkpoint(const struct round *r, const struct dead_letter *d,
                             struct checkpoint_record *c)
 {
@@ -49,7 +49,7 @@ static void make_checkpoint(const struct round *r, const struct dead_letter *d,
     c->reset_revision = r->counters.next_revision;
 }
 
-/* Whether what ${d} holds is what stands in Convex, as far as we know. */
+/* Whether Convex has the version of ${d}, as far as we know. */
 static bool stands(const struct round *r, const struct dead_letter *d,
                    const struct checkpoint_record *c)
 {
@@ -62,7 +62,7 @@ static enum err keep_again(struct round *r, struct slice id, const struct dead_l
 {
     bool is_removal = d->version.op == OUTBOX_REMOVE;
     struct pending p = {.id = id, .kind = d->kind, .origin = ORIGIN_HEALED, .version = d->version};
-    /* Later than all before it by as little as can be: the row was read when the letter says. */
+    /* Only just later than all before it: the row was read at the time in the letter. */
     enum err e = gate_time(c->cp.last_projected_us, d->version.projected_at_us,
                            &p.version.projected_at_us, &r->fault);
 

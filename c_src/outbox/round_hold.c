@@ -1,12 +1,12 @@
 /*
- * round_hold.c - for which versions an intent waits, and whether all that a flush waits for is
+ * round_hold.c - which versions an intent waits for, and whether all that a flush waits for are
  * delivered.
  *
- * The happy path: a held intent is given the number and revision of what is pending; waiting.c
- * settles it when those are answered.  A flush passes the queue in the order of arrival, once.
+ * The happy path: a held intent gets the number and revision of the pending version; waiting.c
+ * settles it when those are answered.  A flush walks the queue in the order of arrival, once.
  *
- * What can go wrong: too many are held already; a damaged record can't be delivered, and holds
- * nobody up.
+ * What can go wrong: too many are held already; a damaged record cannot be delivered, and is not
+ * waited for.
  *
  * Runs on the store thread only, inside a round.
  */
@@ -70,7 +70,7 @@ enum err round_hold_flushed(struct round *r, struct intent *intent, int64_t unti
     return ERR_OK;
 }
 
-/* Whether a document first seen waiting as ${p} has got a version newer than the flush. */
+/* Whether the document of ${p} has got a version newer than the flush. */
 static bool is_past(struct round *r, const struct pending *p, uint64_t revision)
 {
     struct checkpoint_record c;
@@ -87,7 +87,7 @@ bool round_is_through(struct round *r, struct intent *intent)
     struct fault fault;
     struct pending p;
 
-    /* held_front only rises: each arrival is passed once, so a flush costs O(1) a document. */
+    /* held_front only rises: each arrival is passed once, so a flush costs O(1) per document. */
     for (;;) {
         enum err e = round_next_pending(r, intent->held_front, &key, &value);
         if (e == ERR_NOT_FOUND)

@@ -1,14 +1,14 @@
 /*
  * round_load.c - what is known of a document, and the parts of a change to it.
  *
- * The happy path: the id has a number, the number a checkpoint, and the checkpoint names the
- * version that is pending, if one is.  The three are read together, and written as one: a document
+ * The happy path: the id has a number, the number has a checkpoint, and the checkpoint names the
+ * pending version, if any.  The three are read together, and written as one: a document
  * gets its number with its first checkpoint, at the end of the table, and keeps it for ever.
  *
- * What can go wrong: one of the three is damaged, or names what is not there.  A document whose
- * number is lost gets another; one without its checkpoint is new under its number; where the
- * pending version is lost nothing waits, and nobody knows what stands in Convex, so that the next
- * version is written.
+ * What can go wrong: one of the three is damaged, or names what is missing.  A document whose
+ * number is lost gets another; one without its checkpoint is new under its number; if the pending
+ * version is lost, nothing is pending, and what Convex has is unknown, so the next version is
+ * written.
  *
  * Runs on the store thread only, inside a round.
  */
@@ -31,8 +31,8 @@ void round_take_off(uint64_t *total, uint64_t bytes)
     *total -= bytes < *total ? bytes : *total;
 }
 
-/* A document that was known must not look like one that never was: its number is lost, so it gets
- * another at once. */
+/* The number of a known document is lost.  It gets another at once, so that it does not look new.
+ */
 static enum err renumber(struct round *r, struct slice id, uint64_t *document)
 {
     *document = r->counters.next_document++;
@@ -89,7 +89,7 @@ enum err round_pending_at(struct round *r, uint64_t no, struct pending *p)
     return e;
 }
 
-/* A copy of ${s}, with what was loaded; it stays where it is, there is room. */
+/* A copy of ${s} in loaded_past, which has been reserved and does not move. */
 static struct slice keep_past(struct round *r, struct slice s)
 {
     size_t at = r->loaded_past.len;
@@ -98,7 +98,7 @@ static struct slice keep_past(struct round *r, struct slice s)
     return slice_of(r->loaded_past.data + at, s.len);
 }
 
-/* What ${p} says in the place of the checkpoint. */
+/* Take what ${p} says instead of the checkpoint. */
 static void take_past(struct round *r, struct checkpoint_record *c, const struct pending *p)
 {
     r->loaded_past.len = 0;
@@ -109,7 +109,7 @@ static void take_past(struct round *r, struct checkpoint_record *c, const struct
     c->cp.last_projected_us = p->version.projected_at_us;
 }
 
-/* The pending version that ${c} names; where there is none, it is lost, and ${c} says so. */
+/* Load the pending version that ${c} names; if it is missing, it is lost, and ${c} says so. */
 static enum err load_pending(struct round *r, struct checkpoint_record *c)
 {
     struct checkpoint *cp = &c->cp;
@@ -209,8 +209,8 @@ enum err round_load(struct round *r, struct slice id, struct checkpoint_record *
     return e == ERR_OK ? round_load_numbered(r, document, id, c) : e;
 }
 
-/* The record of ${c} is made, for write_checkpoint; a document without a number gets one.  Whether
- * it had none. */
+/* Make the record of ${c}, for write_checkpoint; a document without a number gets one.  Returns
+ * whether it had none. */
 static bool make_checkpoint(struct round *r, struct slice id, struct checkpoint_record *c)
 {
     bool is_first = c->cp.document == 0;
@@ -243,8 +243,8 @@ enum err round_save(struct round *r, struct slice id, struct checkpoint_record *
     return round_wrote(r, write_checkpoint(r, id, c->cp.document, is_first));
 }
 
-/* A live version of what waits in the bulk lane takes it to the live one, at the place where it
- * came. */
+/* A live version of a document pending in the bulk lane moves it to the live lane, with its arrival
+ * number. */
 static enum err move_to_live(struct round *r, const struct pending *p)
 {
     uint64_t was = lane_arrival(p->no);
@@ -254,7 +254,7 @@ static enum err move_to_live(struct round *r, const struct pending *p)
     return store_del(r->store, STORE_PENDING, slice_of(&was, sizeof was));
 }
 
-/* New live versions come at the end of the table. */
+/* New live versions are appended to the table. */
 static enum err write_pending(struct round *r, uint64_t no, bool is_new)
 {
     struct slice key = slice_of(&no, sizeof no);

@@ -2,16 +2,16 @@
  * settle.c - what a verdict changes.
  *
  * The happy path: the version sent is the one that is pending, so it leaves
- * `pending`, the checkpoint says it is delivered (E4 -> E5), and a dead letter older
- * than it is of no use any more.  Or it was refused: it moves to the dead letters
+ * `pending`, the checkpoint says it is delivered (E4 -> E5), and an older dead
+ * letter is removed.  Or it was refused: it moves to the dead letters
  * with the reason and the answer (E4 -> E6).
  *
- * Of one that waits long alone, what is remembered is written into its pending version.
+ * A version that is sent alone and waits long gets its attempts and next try written to its record.
  *
  * What can go wrong:
  *   a newer version took its place   that one stays pending, with its number
- *   the dead letters are full        it stays pending, loudly; nothing is thrown away
- *   the checkpoint is damaged        one is made of what waits, and says that it knows nothing else
+ *   the dead letters are full        it stays pending, with a log line; nothing is dropped
+ *   the checkpoint is damaged        one is made from the pending version; nothing else is known
  *   the store fails                  the round ends; verdicts are tried again
  * A verdict applied twice changes nothing the second time, so a commit that broke
  * half-way is repeated without harm.
@@ -54,8 +54,8 @@ static enum err remove_pending(struct round *r, uint64_t no, uint64_t json_len)
     return round_wrote(r, store_del(r->store, STORE_PENDING, slice_of(&no, sizeof no)));
 }
 
-/* After damage a document may have two pending versions; the one that no checkpoint names is done
- * with when it is answered. */
+/* After damage a document may have two pending versions; the one that no checkpoint names is
+ * removed when it is answered. */
 static enum err remove_unnamed(struct round *r, const struct settlement *s)
 {
     struct pending p;
@@ -66,8 +66,8 @@ static enum err remove_unnamed(struct round *r, const struct settlement *s)
     return e == ERR_NOT_FOUND ? ERR_OK : e;
 }
 
-/* In the place of a checkpoint that was damaged: what waits says what is needed of it.  Nobody
- * knows what stood before. */
+/* Replaces a damaged checkpoint by what the pending version says; what was delivered before is
+ * unknown. */
 static enum err make_checkpoint(struct round *r, const struct settlement *s,
                                 struct checkpoint_record *c)
 {
@@ -102,7 +102,7 @@ static void note_healed(struct round *r, const struct settlement *s, const struc
               log_quote(id_of(s), id, sizeof id), d->tries + 1, log_quote(d->why, why, sizeof why));
 }
 
-/* An older dead letter has been overtaken by what stands in Convex now. */
+/* An older dead letter is superseded by what Convex has now. */
 static enum err forget_older_letter(struct round *r, const struct settlement *s, bool is_healing,
                                     struct checkpoint_record *c)
 {
@@ -135,8 +135,8 @@ static void confirm(const struct settlement *s, bool is_newest, struct checkpoin
 }
 
 /*
- * Evidence that Convex is not what we left there: nothing stood where a version was confirmed, or
- * something newer stands than was ever kept here.
+ * Evidence that Convex is not as we left it: a confirmed version was missing, or it has a version
+ * newer than any that was kept here.
  */
 static void look_for_contradiction(struct round *r, const struct settlement *s, bool is_newest,
                                    const struct checkpoint_record *c)
@@ -189,13 +189,13 @@ static bool has_room_for_letter(struct round *r, const struct checkpoint_record 
     return false;
 }
 
-/* What is needed of an older letter of the same document, which a new one replaces. */
+/* What a new letter needs to know of the older one that it replaces. */
 struct old_letter {
     size_t json_len;
     uint32_t tries, attempts;
 };
 
-/* Put the letter: the next of its tries, if ${p} was to heal one. */
+/* Put the letter, with one more try if ${p} was to heal one. */
 static enum err put_letter(struct round *r, const struct settlement *s, const struct pending *p,
                            const struct old_letter *old)
 {
@@ -258,14 +258,14 @@ static enum err settle_dead(struct round *r, const struct settlement *s,
         c->cp.is_dead = true;
         r->tally.died++;
         r->tally.by_kind[kind_no(s)].died++;
-        log_letter(s); /* a round whose commit fails is repeated, and says it again */
+        log_letter(s); /* a round whose commit fails is repeated, and logs it again */
     }
     if (e == ERR_OK || e == ERR_NOT_FOUND)
         e = round_unkeep(r, c);
     return e == ERR_OK ? round_save(r, id_of(s), c) : e;
 }
 
-/* It stays pending, and a restart knows that it failed alone. */
+/* It stays pending; its record says, also after a restart, that it failed alone. */
 static enum err settle_later(struct round *r, const struct settlement *s)
 {
     struct pending p;
@@ -295,8 +295,7 @@ enum err settle_apply(struct round *r, const struct settlement *s)
     enum err e = load(r, s, &c);
 
     r->tally.brought_work = true;
-    if (e !=
-        ERR_OK) /* it waits no more; or its checkpoint stays damaged, and is named in the log */
+    if (e != ERR_OK) /* no longer pending; or its checkpoint stays damaged, which is logged */
         return r->failed ? ERR_STORE : ERR_OK;
     bool is_newest =
         c.cp.has_pending && c.cp.pending_no == s->no && c.cp.pending.revision == s->revision;
@@ -308,5 +307,5 @@ enum err settle_apply(struct round *r, const struct settlement *s)
         return r->failed ? ERR_STORE : ERR_OK;
     if (!s->dead)
         return settle_done(r, s, is_newest, &c);
-    return is_newest ? settle_dead(r, s, &c) : ERR_OK; /* a newer one waits, and decides */
+    return is_newest ? settle_dead(r, s, &c) : ERR_OK; /* a newer one is pending, and decides */
 }

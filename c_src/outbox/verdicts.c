@@ -1,11 +1,10 @@
 /*
  * verdicts.c - verdicts on their way to disk, and when they are worth a round.
  *
- * The happy path: delivery queues what was answered.  Nothing is lost while it waits: a crash would
- * only send again what Convex knows already.  So many are written at once, which costs little more
- * than one: documents that are delivered together lie on the same pages.
- *
- * They wait for company up to 100 ms, but not
+ * The happy path: delivery queues verdicts.  Nothing can be lost while they wait: after a crash,
+ * documents that Convex has already are only sent again.  So many are written at once, which costs
+ * little more than one, since documents that are delivered together lie on the same pages.
+ * They wait up to 100 ms to be batched, but not
  *   when one says that a document was refused, or failed: 10 ms
  *   while somebody waits until nothing is pending, or the store is filling up: until all that is
  *   pending has its verdict
@@ -14,8 +13,8 @@
  *   once another version of such a document is kept: that one is sent only when the verdict is on
  *   disk, and its page is written anyway (verdicts_has)
  *
- * Nothing can go wrong here.  Under the outbox's lock, but for verdicts_has: it looks at bits by
- * which several documents may pass for one.
+ * Nothing can go wrong here.  Under the outbox's lock, except verdicts_has, which reads a bit that
+ * several documents may share.
  */
 
 #include "outbox/verdicts.h"
@@ -25,15 +24,15 @@
 #include <stdatomic.h>
 
 #define LINGER_US     100000
-#define LINGER_BAD_US 10000 /* of what people look at */
+#define LINGER_BAD_US 10000 /* for verdicts that people look for */
 #define VERDICTS_MANY 4096
-#define BITS          65536 /* documents that are told apart */
+#define BITS          65536 /* documents share them, by number */
 
 struct verdicts {
     struct settlement *first, *last;
-    size_t count;     /* of them, since some were taken */
-    size_t many;      /* as many are due at once */
-    int64_t since_us; /* when the first came */
+    size_t count;     /* of verdicts, since the last take */
+    size_t many;      /* this many are due at once */
+    int64_t since_us; /* when the first was queued */
     int64_t bad_us;   /* when a bad one is due */
     uint64_t given, done;
     atomic_uint_least64_t bits[BITS / 64];
@@ -140,7 +139,7 @@ void verdicts_give_back(struct verdicts *v, const struct verdicts_taken *t)
     if (v->first == NULL)
         v->last = t->last;
     v->first = t->first;
-    v->since_us = 0; /* when the store is asked again */
+    v->since_us = 0; /* they are due as soon as the store is tried again */
     for (struct settlement *s = v->first; s != NULL; s = s->next)
         mark(v, s->document);
 }

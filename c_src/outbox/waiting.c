@@ -4,23 +4,23 @@
  * The happy path: an intent whose version is committed waits here under the
  * arrival number of its document; the settlement of that number finds it in a
  * hash table and settles it.  An intent that waits for everything (flush) stands
- * in a list of its own and is asked about once a round.
+ * in a list of its own and is checked once a round.
  *
  * What can go wrong: the delivery takes too long.  Each intent has a deadline; the
  * earliest is remembered, and when it has come (at most every 20 ms) one walk over
- * all of them settles those whose time is over.  Whoever waited may leave before:
- * the same walk settles those, so that their places are free.  There are at most
+ * all of them settles those whose time is over.  A caller may leave before: the
+ * same walk settles its intent and so frees its place.  There are at most
  * WAITING_MAX.
  *
- * Runs on the store thread only, but for waiting_gone.  Nothing of it is on disk: who waits is told
- * nothing by a crash, and what was kept stays kept.
+ * Runs on the store thread only, except waiting_gone.  None of this is on disk: after a crash
+ * callers get no answer, but what was kept stays kept.
  */
 
 #include "outbox/waiting.h"
 
 #include <stdatomic.h>
 
-/* No memory is a crash everywhere (base.h). */
+/* Running out of memory is a crash (base.h). */
 #define uthash_malloc(bytes) base_alloc(bytes)
 #include <uthash.h>
 
@@ -39,7 +39,7 @@ struct waiting {
     size_t count;
     int64_t due_us;       /* no deadline is earlier */
     int64_t swept_us;     /* the last walk */
-    atomic_bool has_gone; /* any thread's: some may be gone since then */
+    atomic_bool has_gone; /* any thread: callers may have left since the last walk */
 };
 
 struct waiting *waiting_new(void)
@@ -79,8 +79,8 @@ static void push(struct line *l, struct intent *i)
 }
 
 /*
- * Take out of ${l} those for whom ${pick} says so, and settle them.  They are all
- * out before the first is settled: settled may submit again, or free its intent.
+ * Remove from ${l} those that ${pick} selects, and settle them.  All are removed before the first
+ * is settled: settled may submit again, or free its intent.
  */
 static void settle_picked(struct waiting *w, struct line *l,
                           bool (*pick)(const struct intent *, const void *), const void *arg,

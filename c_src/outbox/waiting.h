@@ -17,12 +17,12 @@ struct waiting *waiting_new(void);
 void waiting_free(struct waiting *w);
 
 size_t waiting_count(const struct waiting *w);
-/** waiting_for_one(w): Whether one of them waits for one document, not for all. */
+/** waiting_for_one(w): Whether any of them waits for one document, not for all. */
 bool waiting_for_one(const struct waiting *w);
 
 /**
  * waiting_hold(w, intent):
- * Take ${intent}, whose held_ fields say for what it waits: held_front 0: for
+ * Take ${intent}, whose held_ fields say what it waits for: held_front 0: for
  * version held_revision, or a newer one, of the document pending as number
  * held_no; held_front not 0: for everything pending up to number held_no.
  */
@@ -34,20 +34,20 @@ void waiting_answer(struct waiting *w, uint64_t no, uint64_t revision, enum err 
 
 /**
  * waiting_mark(w, is_through, arg):
- * Before a commit: ask for each intent that waits for everything whether all of
- * it is through.  waiting_release, after the commit: settle those.
+ * Before a commit: ask for each intent that waits for everything whether all is
+ * delivered.  waiting_release, after the commit: settle those.
  */
 void waiting_mark(struct waiting *w, bool (*is_through)(void *arg, struct intent *), void *arg);
 void waiting_release(struct waiting *w);
 
-/** waiting_gone(w): Somebody who waited may be gone: the next waiting_expire settles those whose
- * is_gone says so.  Any thread. */
+/** waiting_gone(w): A caller may be gone: the next waiting_expire settles intents whose is_gone
+ * returns true.  Any thread. */
 void waiting_gone(struct waiting *w);
 
 /** waiting_due_us(w): The next time at which waiting_expire has work; INT64_MAX: never. */
 int64_t waiting_due_us(const struct waiting *w);
-/** waiting_expire(w, now_us): Settle those whose time is over (ERR_SINK "timeout"), or who are
- * gone. */
+/** waiting_expire(w, now_us): Settle those whose time is over (ERR_SINK "timeout"), or whose
+ * caller is gone. */
 void waiting_expire(struct waiting *w, int64_t now_us);
 /** waiting_drain(w): Settle all of them with ERR_DRAINING. */
 void waiting_drain(struct waiting *w);
