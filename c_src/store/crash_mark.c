@@ -1,15 +1,15 @@
 /*
  * crash_mark.c - two small files in the store's directory.
  *
- * The happy path: a start writes into `starting` how many there were since the last that lived for
- * a minute or ended in good order: 1; and the file goes when this one has.
+ * The happy path: a start writes to `starting` how many starts there were since the last one that
+ * ran for a minute or ended normally (usually 1), and removes the file when it has done so itself.
  *
- * What can go wrong: LMDB trusts its file and dies of a damaged one.  The handler writes `crashed`
- * with the signal's name and lets the signal do its work.  Where no handler runs (a watchdog's
- * SIGKILL), `starting` stays, and after three of them the store is looked at as well.  A file that
- * cannot be written costs the mark, nothing else.
+ * What can go wrong: LMDB trusts its file and crashes on a damaged one.  The handler writes
+ * `crashed` with the signal's name and lets the signal take its course.  Where no handler runs (a
+ * watchdog's SIGKILL), `starting` stays, and after three such starts the store is checked as well.
+ * If a file cannot be written, only the mark is lost.
  *
- * The handler runs in the thread that fails, on that thread's own stack for signals (thread.c).
+ * The handler runs in the thread that fails, on that thread's alternate signal stack (thread.c).
  */
 
 #include "store/crash_mark.h"
@@ -52,7 +52,7 @@ static void put_file(const char *dir, const char *name, const char *text)
         close(fd);
 }
 
-/* The beginning of the file, without its newline; false: there is none. */
+/* The start of the file, without its newline; false: no such file. */
 static bool get_file(const char *dir, const char *name, char text[64])
 {
     int fd = open_in(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
@@ -109,7 +109,7 @@ void crash_mark_clear(const char *dir)
     remove_file(dir, STARTING);
 }
 
-/* The handler was reset when it was called: the signal, sent again, ends the process. */
+/* The handler was reset when it was called, so raising the signal again ends the process. */
 static void leave_and_die(int signal)
 {
     const char *name = signal == SIGSEGV  ? "SIGSEGV\n"

@@ -1,16 +1,16 @@
 /*
- * format.c - which format a store has, and what makes an empty one a store.
+ * format.c - the format of a store, and the first records of an empty one.
  *
- * The happy path: meta/format says "convex-sidecar outbox" and STORE_FORMAT, the counters fit what
- * is there, nothing is written.  An empty store gets its first records in one transaction.  An
- * older one has been made a store of this format before it is opened (migrate.c).
+ * The happy path: meta/format says "convex-sidecar outbox" and STORE_FORMAT, the counters fit the
+ * records, and nothing is written.  An empty store gets its first records in one transaction.  An
+ * older store has been migrated before it is opened (migrate.c).
  *
- * What can go wrong: the format is newer, or not ours, or counters that would give a number twice.
- * In every case the store is left as it is and outbox_open says why.  A destination that is damaged
- * is made anew: with another store id, and all that was confirmed is in doubt.
+ * What can go wrong: the format is newer or not ours, or the counters would give a number twice. In
+ * every case the store is left unchanged and outbox_open says why.  A damaged destination is
+ * replaced by a new one, with another store id, and all that was confirmed is in doubt.
  *
- * Runs once, inside outbox_open, before the store thread.  What to do when the format changes
- * stands in record.h.
+ * Runs once, inside outbox_open, before the store thread.  record.h says what to do when the
+ * format changes.
  */
 
 #include "store/format.h"
@@ -109,7 +109,7 @@ static enum err make_first(struct store *s)
 
 /* ---- what it says ----------------------------------------------------------- */
 
-/* Nothing in meta is an empty store only when there is nothing elsewhere either. */
+/* Without records in meta a store is empty only if the other tables are empty, too. */
 static enum err check_empty(struct store *s, struct fault *fault)
 {
     uint64_t n = 0;
@@ -134,7 +134,7 @@ enum err format_refuse_newer(unsigned format, unsigned known, struct fault *faul
         format, known, known);
 }
 
-/* The number behind the magic: 1 to 9 digits, no more. */
+/* The number after the magic: 1 to 9 digits. */
 enum err format_parse(struct slice value, unsigned *format, struct fault *fault)
 {
     size_t skip = sizeof magic - 1;
@@ -216,7 +216,7 @@ static enum err check_counters(struct store *s, struct fault *fault)
     return e;
 }
 
-/* Whoever does not know where things went knows nothing of what was confirmed there. */
+/* Without a destination, nothing is known of what was confirmed. */
 static enum err mend_destination(struct store *s, struct buf *value, bool *wrote)
 {
     struct doubt all = {.to = UINT64_MAX,
@@ -230,7 +230,7 @@ static enum err mend_destination(struct store *s, struct buf *value, bool *wrote
     if (e != ERR_OK || is_sound)
         return e;
     *wrote = true;
-    d.sink = slice_str("http"); /* the one that loses nothing by it (kept_for.c) */
+    d.sink = slice_str("http"); /* the choice that loses nothing (kept_for.c) */
     value->len = 0;
     record_put_doubt(value, &all);
     e = store_put(s, STORE_META, slice_str("doubt"), buf_view(value));

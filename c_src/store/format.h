@@ -24,19 +24,19 @@ enum err format_parse(struct slice value, unsigned *format, struct fault *fault)
 /** format_refuse_newer(format, known, fault): ERR_STORE, and in ${fault} what to do about it. */
 enum err format_refuse_newer(unsigned format, unsigned known, struct fault *fault) MUST_CHECK;
 
-/** format_put(s, format): Write the record "format", which makes a store one; inside a transaction.
+/** format_put(s, format): Write the record "format"; inside a transaction.
  */
 enum err format_put(struct store *s, unsigned format) MUST_CHECK;
 /** format_put_counters(s, c), format_put_destination(s, d): The records of these names. */
 enum err format_put_counters(struct store *s, const struct counters *c) MUST_CHECK;
 enum err format_put_destination(struct store *s, const struct destination *d) MUST_CHECK;
-/** format_new_store_id(id): A number nobody else has. */
+/** format_new_store_id(id): A new, unique id. */
 void format_new_store_id(uint8_t id[16]);
 
 /**
  * format_destination(s, value, d):
- * The record "destination", whose bytes are copied to ${value} and borrowed by ${d}.  One that is
- * missing or damaged: a new store id, and nothing known; ${is_sound} (may be NULL) says which.
+ * The record "destination", whose bytes are copied to ${value} and borrowed by ${d}.  If it is
+ * missing or damaged, ${d} has a new store id and nothing else; ${is_sound} (may be NULL) says so.
  */
 enum err format_destination(struct store *s, struct buf *value, struct destination *d,
                             bool *is_sound) MUST_CHECK;

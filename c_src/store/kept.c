@@ -1,13 +1,13 @@
 /*
  * kept.c - a verdict as a value of its own.
  *
- * The happy path: dispatch makes one of the version it sends, which borrows the
- * reader's view; the verdict must outlive that view, so it copies what it needs, the
- * id, the kind and the projection_version, behind itself: one block, as there is one for every
- * document sent.  outbox_settle takes it, and frees it once it is on disk.
+ * The happy path: dispatch makes one from the version it sends, which borrows the
+ * reader's view; the verdict must outlive that view, so it copies what it needs (id,
+ * kind and projection_version) into the same block.  outbox_settle takes it, and frees
+ * it once it is on disk.
  *
- * Nothing can go wrong here but memory (base.h).  Everything else of this room is
- * types: who keeps what is said in kept.h, who may change it in outbox.h.
+ * Nothing can go wrong here but memory (base.h).  The rest of this module is
+ * types: kept.h says what is kept, outbox.h who may change it.
  *
  * Any thread.
  */
@@ -26,7 +26,7 @@ const char *outbox_origin_text(enum outbox_origin o)
     return texts[o];
 }
 
-/* Put a copy of ${s} at *${at}, which moves on. */
+/* Put a copy of ${s} at *${at}, which is advanced. */
 static struct slice keep(char **at, struct slice s)
 {
     struct slice copy = slice_of(*at, s.len);

@@ -1,4 +1,4 @@
-/* kept.h - what the store keeps, in the words all rooms around the outbox share. */
+/* kept.h - what the store keeps: the types that all modules around the outbox share. */
 
 #ifndef KEPT_H
 #define KEPT_H
@@ -7,7 +7,7 @@
 
 enum outbox_op {
     OUTBOX_UPSERT,
-    OUTBOX_REMOVE /* clear: the document goes, a tombstone stays */
+    OUTBOX_REMOVE /* clear: the document is removed, a tombstone stays */
 };
 
 /* Why a version was kept. */
@@ -31,8 +31,8 @@ enum outbox_origin {
 const char *outbox_origin_text(enum outbox_origin o);
 
 /*
- * The number of a pending version is its arrival, which rises with each one, and its lane: what the
- * world waits for has LANE_LIVE added, so that each lane is a range in order of arrival.
+ * The number of a pending version is its arrival, which rises with each one, and its lane: live
+ * versions have LANE_LIVE added, so that each lane is a range in order of arrival.
  */
 #define LANE_LIVE ((uint64_t)1 << 62)
 
@@ -49,7 +49,7 @@ static inline uint64_t lane_arrival(uint64_t no)
 /* One version of a document as the store knows it.  Slices borrow the round or reader. */
 struct outbox_version {
     enum outbox_op op;
-    bool reset; /* may go below what stands in Convex: ordered by projected_at alone */
+    bool reset; /* may go below what is in Convex: ordered by projected_at alone */
     int64_t seq, event_count, projected_at_us;
     uint8_t hash[32];
     struct slice version; /* projection_version */
@@ -61,15 +61,15 @@ struct checkpoint {
     bool has_pending, has_delivered, is_dead;
     uint64_t pending_no; /* 0: nothing pending */
     struct outbox_version pending, delivered;
-    uint64_t delivered_mark; /* the number its call answered; 0: before there were any */
+    uint64_t delivered_mark; /* the mark in the answer of its call; 0: from before marks */
     struct slice kind;
     struct slice fold, recent; /* opaque here: what projection_finish gave last */
     int64_t last_projected_us; /* of the newest version ever kept, clears included */
 };
-/* A document that was cleared, and the removal confirmed, keeps a checkpoint with neither pending
- * nor delivered, without fold: what is kept next must still be later than last_projected_us. */
+/* After a confirmed removal the checkpoint stays, with neither pending nor delivered and without
+ * fold: the next version must still be later than last_projected_us. */
 
-/* A dead letter: the version Convex refused, why, and how often it was tried. */
+/* A dead letter: the version that Convex refused, why, and how often it was tried. */
 struct dead_letter {
     uint64_t document;
     struct slice id, kind, json, why, answer;
@@ -90,21 +90,21 @@ struct pending {
     enum outbox_origin origin;
     uint32_t attempts;   /* of a document that failed alone; 0: none worth keeping */
     int64_t next_try_us; /* wall clock; 0: at once */
-    bool has_moved;      /* to the end of the live lane, which it does once */
-    /* It stands for its checkpoint, as long as that has an earlier last_projected_us: with these.
+    bool has_moved;      /* to the end of the live lane, at most once */
+    /* It replaces its checkpoint while that has an earlier last_projected_us, with these.
      */
     bool is_ahead;
     struct slice fold, recent;
     struct slice tail; /* optional members, record.h */
 };
 
-/* What was done with a version that stands now, as the other side says. */
+/* What the other side did with a version that is done. */
 enum outbox_outcome {
     OUTCOME_UNSAID,
-    OUTCOME_INSERTED, /* nothing stood there */
+    OUTCOME_INSERTED, /* it had none */
     OUTCOME_UPDATED,
-    OUTCOME_UNCHANGED, /* it stood there */
-    OUTCOME_STALE,     /* something newer stands there */
+    OUTCOME_UNCHANGED, /* it had this version */
+    OUTCOME_STALE,     /* it has a newer one */
     OUTCOME_REMOVED
 };
 
@@ -116,19 +116,20 @@ struct settlement {
     struct slice kind;
     const char *id; /* terminated; in texts */
     size_t id_len;
-    bool dead;  /* refused: to the dead letters, with why and answer */
+    bool dead;  /* refused: becomes a dead letter, with why and answer */
     bool later; /* no verdict: it stays, with attempts and next_try_us */
     uint32_t attempts;
     int64_t next_try_us;         /* wall clock */
     enum outbox_outcome outcome; /* of one that is not dead */
-    uint64_t mark;               /* the number its call answered; 0: none */
+    uint64_t mark;               /* the mark in the answer of its call; 0: none */
     int64_t answered_us;         /* wall clock; set when outbox_settle takes it */
     char *why;                   /* heap or NULL, terminated: why it is dead */
     char *answer;                /* heap or NULL, terminated: what the sink said, cut to 4 KiB */
-    char texts[];                /* the id, and after it what kind and sent.version point to */
+    char texts[];                /* the id, then the texts that kind and sent.version point to */
 };
 
-/** settlement_new(p), settlement_free(s): One of ${p}, done until it is marked dead. */
+/** settlement_new(p), settlement_free(s): A settlement of ${p}, done unless marked dead or later.
+ */
 struct settlement *settlement_new(const struct pending *p);
 void settlement_free(struct settlement *s);
 

@@ -1,23 +1,23 @@
 /*
  * kept_for.c - which kind of sink the documents of a store are kept for.
  *
- * Noop confirms what goes nowhere, a file confirms what Convex does not have.  A sink
- * that is left out or mistyped must not do so to documents that were promised to
- * another: what it confirms is not sent again, by nobody.
+ * Noop confirms what goes nowhere; a file confirms what Convex does not have.  After a
+ * missing or mistyped setting, such a sink must not confirm documents that were promised
+ * to another: nobody would send them again.
  *
  * The happy path: the destination names the sink in use, and nothing is written.  A
  * sink that delivers further (noop < file < http, says the list of sinks) takes the store over, as
- * does any sink an empty one; what the one before confirmed is doubtful then, and sent again.  A
- * sink that delivers less gets nothing: intake goes on, the documents wait, and the operator is
- * told.
+ * does any sink an empty one; what the earlier sink confirmed is then doubtful, and is sent again.
+ * A sink that delivers less gets nothing: intake goes on, the documents stay pending, and the
+ * operator is told.
  *
- * A store from before 0.1.1 came without a name.  With http it gets one.  With noop or
- * file it gets one when nothing is pending and there is no dead letter (which only
- * Convex makes), since its checkpoints look the same whoever confirmed them, and who
- * always had noop must not be held up; else its documents wait.
+ * A store from before 0.1.1 has no name.  With http it gets one.  With noop or file it
+ * gets one if nothing is pending and there is no dead letter (which only Convex causes),
+ * since its checkpoints look the same whichever sink confirmed them, and a user who
+ * always had noop must not be held up; otherwise its documents stay pending.
  *
- * What can go wrong: the name is none we know, which is taken for the furthest sink, which loses
- * nothing (as is a damaged record, by format.c); or the store fails.
+ * What can go wrong: the name is unknown, and is taken for the furthest sink, which loses nothing
+ * (format.c does the same with a damaged record); or the store fails.
  *
  * Runs once, inside outbox_open, before the store thread.
  */
@@ -54,7 +54,7 @@ bool kept_for_is_name(struct slice value)
     return value.len > 0 && value.len <= NAME_MAX_BYTES;
 }
 
-/* What the store has of a document: where it says that one was kept, and where one waits. */
+/* How many records say that a document was kept, or is pending. */
 struct content {
     uint64_t checkpoints, pending, dead;
 };
@@ -70,7 +70,7 @@ static enum err count(struct store *s, struct content *c)
     return e;
 }
 
-/* The rank of the name; UNKNOWN: there is none.  ${sound}: it says so itself. */
+/* The rank of the name, or UNKNOWN.  ${sound}: the name is a known one. */
 static int read_rank(const struct sinks *sinks, const struct destination *d, bool *sound)
 {
     int rank = rank_of(sinks->names, d->sink);
@@ -112,7 +112,7 @@ static void withhold(struct kept_for *k, const struct sinks *sinks, int kept)
               kept == UNKNOWN ? "unknown" : wanted, k->next);
 }
 
-/* What another sink confirmed, this one does not have. */
+/* This sink does not have what another confirmed. */
 static enum err doubt_all(struct store *s, struct destination *d)
 {
     struct doubt all = {.to = d->mark_wanted,
@@ -128,7 +128,7 @@ static enum err doubt_all(struct store *s, struct destination *d)
     return e;
 }
 
-/* Inside a transaction; ${wrote}: it is to be committed. */
+/* Inside a transaction; ${wrote}: it must be committed. */
 static enum err decide(struct store *s, struct destination *d, const struct sinks *sinks,
                        struct kept_for *k, bool *wrote)
 {

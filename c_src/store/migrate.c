@@ -1,15 +1,15 @@
 /*
- * migrate.c - the steps in which a store becomes one of another format.
+ * migrate.c - migrates a store to another format.
  *
- * The happy path: the directory is held throughout.  What an earlier attempt has left
- * (data.mdb.new/) goes (0); room is computed and is there (1); every record is read
- * (survey.c) and put into data.mdb.new/data.mdb, the tables one after the other (2, 3); what was
- * read must be what was written, and is synced (4); the old file gets a second name,
- * data.mdb.format-N (5); the new one is renamed over the first (6).  That rename is the only moment
- * at which anything changes.
+ * The happy path: the directory is held throughout.  The remains of an earlier attempt
+ * (data.mdb.new/) are removed (0); the space needed is computed and is free (1); every record is
+ * read (survey.c) and put into data.mdb.new/data.mdb, the tables one after the other (2, 3); what
+ * was read must be what was written, and is synced (4); the old file gets a second name,
+ * data.mdb.format-N (5); the new one is renamed over the first (6).  Only that rename changes
+ * anything.
  *
- * What can go wrong: no room, no hard links, the disk; or the process is killed.  Then data.mdb is
- * the old store, whole, and the next start begins again: nothing is ever resumed.  Damage that only
+ * What can go wrong: no space, no hard links, the disk; or the process is killed.  Then data.mdb is
+ * still the old store, and the next start begins again: nothing is ever resumed.  Damage that only
  * a repair can judge is refused.  Records that cannot be read do not end a migration (migrate_up.c,
  * migrate_down.c).
  *
@@ -38,9 +38,9 @@
 #define BROKEN            "data.mdb.broken-" /* of a repair */
 #define COMMIT_RECORDS    50000
 #define COMMIT_BYTES      ((size_t)64 << 20)
-#define STEP_RECORDS      1000 /* between two looks at the clock */
+#define STEP_RECORDS      1000 /* between two readings of the clock */
 #define PROGRESS_US       2000000
-#define ROOM_BYTES        ((uint64_t)16 << 20) /* beside what the records need */
+#define ROOM_BYTES        ((uint64_t)16 << 20) /* beyond what the records need */
 #define ROOM_A_CHECKPOINT 64
 
 /* ---- the copy ----------------------------------------------------------------- */
@@ -138,7 +138,7 @@ static enum err refuse_damage(const struct migration *m, struct fault *fault)
         "damaged (%.120s): convex_sidecar store repair first makes a sound store of it", m->damage);
 }
 
-/* Whether the new store has what was counted, and all that was there was read. */
+/* Whether the new store has all that was counted, and every record was read. */
 static bool is_complete(struct migration *m, struct survey *p)
 {
     const struct migrate_report *r = m->report;
@@ -178,7 +178,7 @@ static enum err fill(struct migration *m, struct survey *p, struct fault *fault)
         migrate_up_end(m);
     else
         migrate_down_end(m);
-    tell_progress(m); /* the disk may take long over what comes now */
+    tell_progress(m); /* what comes now may take the disk long */
     if (m->failed == ERR_OK)
         migrate_good(m, store_commit(m->to));
     if (m->failed == ERR_OK)
@@ -191,7 +191,7 @@ static enum err fill(struct migration *m, struct survey *p, struct fault *fault)
 
 /* ---- files -------------------------------------------------------------------- */
 
-/* Step 1.  Both numbers are said: the operator makes room, and starts again. */
+/* Step 1.  The fault has both numbers, so that the operator can free space and start again. */
 static enum err check_room(int dir_fd, const struct survey *p, struct migrate_report *report,
                            struct fault *fault)
 {
@@ -247,7 +247,7 @@ static void log_done(const struct migrate_report *r)
                   "this store damaged and must not repair it");
 }
 
-/* With the directory held, and what it has looked at. */
+/* With the directory held and the old store open for reading. */
 static enum err run_steps(const char *dir, int dir_fd, struct survey *p, struct migration *m,
                           struct fault *fault)
 {
@@ -283,12 +283,12 @@ static enum err migrate_held(const char *dir, int dir_fd, unsigned to,
     migrate_step(0);
     if (e != ERR_OK)
         return e;
-    /* One that cannot be read is store_open's to refuse: it says the same of every damage. */
+    /* A store that cannot be read is left to store_open, which refuses every damage alike. */
     if (survey_open(dir, SURVEY_BY_CURSORS, &visitor, &p, fault) != ERR_OK)
         return ERR_OK;
     report->from = survey_format(p);
     report->to = to;
-    /* It reads everything, once in the store's life: LMDB may die of it elsewhere first. */
+    /* A migration reads everything: try in another process first, where LMDB may crash. */
     if (report->from != to && m.damage[0] == '\0' && survey_try(dir, fault) != ERR_OK)
         take_damage(&m, fault->why);
     if (report->from != to && m.damage[0] != '\0')

@@ -3,11 +3,11 @@
  *
  * The happy path: checkpoints go under their ids; then each pending version goes under a number of
  * its own, the live ones before the others, and into its checkpoint, as format 1 has it; then the
- * dead letters.  What format 1 does not know is lost: lanes, marks, next tries, optional members.
- * A checkpoint in doubt becomes one that format 1 doubts, too.
+ * dead letters.  What format 1 does not have is lost: lanes, marks, next tries, optional members.
+ * A checkpoint in doubt becomes one that format 1 does not believe, either.
  *
- * What can go wrong: a record cannot be read: it stays behind, in the store that is kept, and is
- * named.  Two pending versions of a document, after damage: the newer goes along.
+ * What can go wrong: a record cannot be read: it is left out, stays in the store that is kept, and
+ * is named.  Two pending versions of a document, after damage: the newer is taken.
  */
 
 #include "ground/log.h"
@@ -50,7 +50,7 @@ static void take_meta(struct migration *m, const struct survey_entry *e)
     }
 }
 
-/* The checkpoint in the new store; else all zero. */
+/* The checkpoint in the new store; if missing, all zero. */
 static bool load(struct migration *m, struct slice id, struct checkpoint_record *c)
 {
     struct slice value;
@@ -93,7 +93,7 @@ static void take_checkpoint(struct migration *m, const struct survey_entry *e)
         migrate_note(&m->counters.next_revision, c.reset_revision - 1);
     if (c.reset_revision == 0 && is_doubtful(m, &c.cp))
         c.reset_revision = m->counters.next_revision;
-    /* Two of one document, where its id was damaged and got another number: the newer goes along.
+    /* Two of one document, whose id was damaged and got another number: the newer is taken.
      */
     if (load(m, c.id, &twin)) {
         m->overtaken++;
@@ -183,7 +183,7 @@ static void take_dead(struct migration *m, const struct survey_entry *e)
         m->report->checkpoints++;
         m->made++;
     }
-    if (c.cp.is_dead) { /* of the number it had before */
+    if (c.cp.is_dead) { /* under the number it had before */
         m->overtaken++;
         return;
     }
@@ -223,7 +223,7 @@ void migrate_down_entry(struct migration *m, const struct survey_entry *e)
 
 void migrate_down_end(struct migration *m)
 {
-    m->counters.next_no *= 2; /* what was in the bulk lane has numbers up to that */
+    m->counters.next_no *= 2; /* versions of the bulk lane have numbers up to that */
     m->record.len = 0;
     record_1_put_counters(&m->record, &m->counters);
     migrate_put(m, STORE_META, slice_str("counters"), false);

@@ -1,4 +1,4 @@
-/* migrate_inside.h - a copy under way: the inside of what migrate.h shows. */
+/* migrate_inside.h - a migration in progress, for the files that implement migrate.h. */
 
 /* Private to store/. */
 
@@ -21,7 +21,7 @@ struct migration {
     struct counters counters; /* of the new store */
     struct doubt doubt;       /* of the old one; texts are not kept */
     bool has_doubt, has_format;
-    struct buf sink; /* the name of whom its documents are kept for */
+    struct buf sink; /* the sink that its documents are kept for */
     struct buf record, other;
     struct owners owners; /* up */
     /* what was read, what is written */
@@ -29,26 +29,27 @@ struct migration {
     size_t uncommitted, uncommitted_bytes;
     int64_t began_us, said_us;
     enum err failed;
-    char damage[160]; /* the first thing that has to be repaired before; "": nothing */
+    char damage[160]; /* the first damage that needs a repair first; "": none */
 };
 
-/** migrate_step(step): Where a kill is tried by the tests; does nothing. */
+/** migrate_step(step): Does nothing; tests replace it to kill the process here. */
 void migrate_step(unsigned step);
 
-/** migrate_good(m, e): Whether ${e} is no failure of the new store; the first is remembered. */
+/** migrate_good(m, e): Whether ${e} is not a failure of the new store; the first failure is kept.
+ */
 bool migrate_good(struct migration *m, enum err e);
-/** migrate_put(m, t, key, is_last): Put m->record there; ${is_last}: behind all others. */
+/** migrate_put(m, t, key, is_last): Put m->record under ${key}; ${is_last}: after all others. */
 void migrate_put(struct migration *m, enum store_table t, struct slice key, bool is_last);
 /** migrate_put_numbered(m, t, no, is_last): The same under a number. */
 void migrate_put_numbered(struct migration *m, enum store_table t, uint64_t no, bool is_last);
-/** migrate_note(next, used): A number is in use: the next one is higher. */
+/** migrate_note(next, used): ${used} is in use: ${next} must be higher. */
 void migrate_note(uint64_t *next, uint64_t used);
 
-/** migrate_up_entry(m, e), migrate_down_entry(m, e): One record of the old store, of format 1
- * and 2. Tables are walked in the order meta, checkpoints, pending, dead. */
+/** migrate_up_entry(m, e), migrate_down_entry(m, e): Convert one record of the old store, of
+ * format 1 or 2.  Tables are walked in the order meta, checkpoints, pending, dead. */
 void migrate_up_entry(struct migration *m, const struct survey_entry *e);
 void migrate_down_entry(struct migration *m, const struct survey_entry *e);
-/** migrate_up_end(m), migrate_down_end(m): The records that make a store of the copy. */
+/** migrate_up_end(m), migrate_down_end(m): Write the records in meta that complete the copy. */
 void migrate_up_end(struct migration *m);
 void migrate_down_end(struct migration *m);
 

@@ -1,6 +1,6 @@
 /*
- * migrate_step.c - the moments of a migration, for the tests: they link another one, which ends
- * the process at the n-th.
+ * migrate_step.c - the steps of a migration: the tests link another version, which ends the process
+ * at the n-th step.
  */
 
 #include "store/migrate_inside.h"

@@ -2,12 +2,12 @@
  * migrate_up.c - the records of format 1 as those of format 2.
  *
  * The happy path: each checkpoint gets the next number, in the order of ids, so that ids,
- * checkpoints and pending versions are appended.  Versions and revisions stay as they are; what
- * waits goes to the live lane, in its order; nothing is known of marks.
+ * checkpoints and pending versions are appended.  Versions and revisions do not change; pending
+ * versions go to the live lane, in their order; marks are unknown.
  *
- * What can go wrong: a record cannot be read, or has a document under another hash, and goes to
- * quarantine; its checkpoint says another kind or time, and the likelier one stays; or a version or
- * letter has no checkpoint, and gets one that says no more than that.
+ * What can go wrong: a record cannot be read, or its hash is not that of its document: it goes to
+ * quarantine; its checkpoint has another kind or time: the likelier one is kept; or a version or
+ * letter has no checkpoint: it gets one that has no other facts.
  */
 
 #include "ground/log.h"
@@ -129,7 +129,7 @@ static uint64_t number_of(struct migration *m, struct slice id, struct checkpoin
     return c->cp.document;
 }
 
-/* What waits must be a document of the kind and time that its checkpoint says. */
+/* A pending version must agree with its checkpoint in kind and time. */
 static void agree(struct migration *m, const struct survey_entry *e, struct pending *p)
 {
     struct checkpoint_record c;
@@ -232,7 +232,7 @@ void migrate_up_end(struct migration *m)
                             .tail = slice_str("")};
 
     if (d.sink.len > RECORD_MAX_DEPLOYMENT)
-        d.sink = slice_str("?"); /* no sink's name: taken for the furthest (kept_for.c) */
+        d.sink = slice_str("?"); /* an unknown sink: taken for the furthest (kept_for.c) */
     format_new_store_id(d.store_id);
     m->counters.tail = slice_str("");
     if (m->failed == ERR_OK)

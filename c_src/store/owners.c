@@ -2,8 +2,8 @@
  * owners.c - numbers of pending versions, and a hash of the id that each belongs to.
  *
  * Format 1 has no checksums: a flipped bit in the id of a pending version makes it another
- * document's, whose own version it would push out.  Its number, which is its key, stands in its
- * document's checkpoint as well.
+ * document's, and it would replace that document's own version.  But its number, which is its key,
+ * is also in its document's checkpoint.
  *
  * One thread.  Memory: 16 bytes a pending version.
  */
@@ -34,7 +34,7 @@ static int by_no(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Documents say who they are: it is the checkpoint whose id is damaged then. */
+/* Whether the document itself has that id: then it is the checkpoint's id that is damaged. */
 static bool names_itself(struct slice json, struct slice id)
 {
     const uint8_t *at = json.data, *end = json.data + json.len;

@@ -1,4 +1,4 @@
-/* owners.h - which document each pending version belongs to, say the checkpoints of format 1. */
+/* owners.h - which document each pending version belongs to, by the checkpoints of format 1. */
 
 #ifndef OWNERS_H
 #define OWNERS_H
@@ -12,10 +12,10 @@ struct owners {
     bool is_sorted;
 };
 
-/** owners_note(o, no, id): A checkpoint says that ${no} is the version of ${id} that waits. */
+/** owners_note(o, no, id): A checkpoint says that ${no} is the pending version of ${id}. */
 void owners_note(struct owners *o, uint64_t no, struct slice id);
-/** owners_deny(o, no, id, json): Whether a checkpoint says so of another document and none of
- * ${id}, and neither does ${json}, the document, which has its hash. */
+/** owners_deny(o, no, id, json): Whether a checkpoint names ${no} for another document, none
+ * does for ${id}, and ${json}, the document, does not have that id either. */
 bool owners_deny(struct owners *o, uint64_t no, struct slice id, struct slice json);
 void owners_free(struct owners *o);
 

@@ -5,11 +5,11 @@
  * number of the transaction that wrote it, and the roots of two trees.  The newer one
  * is what was committed last.
  *
- * What can go wrong: one of them, or both, is not what it should be (LMDB refuses
- * either); the size of a page stands in them as well, so with page 0 gone the other
- * is looked for wherever it could be.
+ * What can go wrong: one of them, or both, is damaged (LMDB refuses either); the page
+ * size is in them as well, so if page 0 is damaged, the other is searched for at every
+ * possible place.
  *
- * The layout stands in mdb.c of LMDB 0.9 (MDB_meta, MDB_db).  Any thread.
+ * The layout is defined in mdb.c of LMDB 0.9 (MDB_meta, MDB_db).  Any thread.
  */
 
 #include "store/page_meta.h"

@@ -1,4 +1,4 @@
-/* page_meta.h - where LMDB's file begins: numbers, headers, and the two meta pages. */
+/* page_meta.h - the start of LMDB's file: numbers, headers, and the two meta pages. */
 
 /* Private to store/. */
 
@@ -9,7 +9,7 @@
 
 #define PAGE_HEADER_BYTES 16 /* page number (8), pad (2), flags (2), lower (2), upper (2) */
 #define PAGE_TREE_BYTES   48 /* MDB_db */
-#define PAGE_META_MAGIC   0xBEEFC0DEu /* behind the header of a meta page */
+#define PAGE_META_MAGIC   0xBEEFC0DEu /* after the header of a meta page */
 
 enum page_flag {
     PAGE_BRANCH = 1,
@@ -19,7 +19,7 @@ enum page_flag {
     PAGE_DIRTY = 16
 };
 
-/* A tree of pages, as its MDB_db says. */
+/* A tree of pages, as in its MDB_db. */
 struct page_tree {
     uint64_t entries, root;
     unsigned flags; /* of mdb_dbi_open */
@@ -27,14 +27,14 @@ struct page_tree {
     bool is_there;
 };
 
-/* What a meta page says. */
+/* The contents of a meta page. */
 struct page_meta {
     size_t page_bytes;
     struct page_tree free, directory;
     uint64_t last_page, transaction;
 };
 
-/* Numbers of this machine, from anywhere. */
+/* Numbers in the machine's byte order, from unaligned addresses. */
 static inline uint16_t page_u16(const uint8_t *at)
 {
     uint16_t v;
@@ -70,7 +70,7 @@ bool page_read_at(int fd, void *out, size_t bytes, uint64_t offset);
 
 /**
  * page_meta_choose(fd, m):
- * The newer of the meta pages that are whole, in ${m}.  Returns how many are not; -1: neither is.
+ * The newer of the intact meta pages, in ${m}.  Returns how many are damaged; -1: both.
  */
 int page_meta_choose(int fd, struct page_meta *m);
 

@@ -1,5 +1,5 @@
 /*
- * pages.c - LMDB's file format (0.9), read without believing any of it.
+ * pages.c - LMDB's file format (0.9), read without trusting any of it.
  *
  * The happy path: of the two meta pages the one with the higher transaction number
  * says where the two trees begin: the list of free pages, and the directory, whose
@@ -9,12 +9,12 @@
  *
  * What can go wrong: anything.  A page number beyond the file, a page that is not
  * what its parent says, a pointer out of its page, a page met twice, keys out of
- * order, a read error.  Each is said in one sentence with the page; that page (or
+ * order, a read error.  Each is reported in one sentence with the page; that page (or
  * entry) is left out and the walk goes on.  LMDB itself trusts its file and crashes
- * on much of this, which is why it is not asked.
+ * on much of this, which is why it is not used here.
  *
- * The layout stands in mdb.c of LMDB 0.9 (MDB_page, MDB_node), of a 64-bit
- * little-endian machine, which is where the file was made.  One thread.
+ * The layout is defined in mdb.c of LMDB 0.9 (MDB_page, MDB_node), here as on a
+ * 64-bit little-endian machine, which made the file.  One thread.
  */
 
 #include "store/pages.h"
@@ -59,9 +59,9 @@ struct pages {
 struct walk {
     struct pages *p;
     const char *name;
-    int table; /* enum store_table; -1: none of ours */
+    int table; /* enum store_table; -1: another tree */
     void (*entry)(struct walk *w, uint16_t flags, struct slice key, struct slice value);
-    bool is_quiet;  /* what is wrong on a lost page is no news */
+    bool is_quiet;  /* damage on a lost page is not reported */
     unsigned flags; /* that the tree must have */
     int depth;      /* of its leaves, from 1; as the tree says */
     uint64_t found;
@@ -130,7 +130,7 @@ static bool read_pages(struct walk *w, uint64_t no, void *out, size_t bytes)
     return false;
 }
 
-/* How many entries the tree page has; -1: it is not one. */
+/* How many entries the tree page has; -1: not a tree page. */
 static int entries_of(const struct pages *p, const uint8_t *page, uint64_t no)
 {
     uint16_t kind = page_u16(page + 10) & (uint16_t)~PAGE_DIRTY;
@@ -143,7 +143,7 @@ static int entries_of(const struct pages *p, const uint8_t *page, uint64_t no)
     return (int)((lower - PAGE_HEADER_BYTES) / 2);
 }
 
-/* Entry number ${i}, with its key inside the page; NULL: it is not. */
+/* Entry number ${i}; NULL: it does not lie inside the page with its key. */
 static const uint8_t *node_at(const struct pages *p, const uint8_t *page, int i)
 {
     size_t at = page_u16(page + PAGE_HEADER_BYTES + (size_t)2 * (size_t)i), end = p->page_bytes;
@@ -159,8 +159,8 @@ static struct slice key_of(const uint8_t *node)
     return slice_of(node + NODE_BYTES, page_u16(node + 6));
 }
 
-/* How many pages the large value at page ${no} holds, ${least} at least.  More than it needs when a
- * smaller value took the place of a larger one in the same transaction: LMDB keeps the pages. */
+/* How many pages the large value at page ${no} takes, at least ${least}.  More than needed if a
+ * smaller value replaced a larger one in the same transaction: LMDB keeps the pages. */
 static uint64_t run_of(const struct pages *p, uint64_t no, uint64_t least)
 {
     uint8_t head[PAGE_HEADER_BYTES];
@@ -170,7 +170,7 @@ static uint64_t run_of(const struct pages *p, uint64_t no, uint64_t least)
     return is_run && page_u32(head + 12) > least ? page_u32(head + 12) : least;
 }
 
-/* A value too large for its page: on pages of its own, without gaps behind one header. */
+/* A value too large for its page: on consecutive pages of its own, after one header. */
 static bool read_big(struct walk *w, const uint8_t *at, size_t bytes, struct slice *value)
 {
     struct pages *p = w->p;
@@ -369,7 +369,7 @@ static void give_lost(struct walk *w, uint16_t flags, struct slice key, struct s
         w->p->visitor->entry(w->p->visitor->arg, &e);
 }
 
-/* The marks are taken back at the end: it may be asked for again. */
+/* The marks are cleared at the end, so that it can be called again. */
 void pages_walk_lost(struct pages *p)
 {
     struct walk w = {.p = p, .name = "lost", .table = -1, .entry = give_lost, .is_quiet = true};
@@ -417,7 +417,7 @@ static enum err open_file(struct pages *p, const char *dir, uint64_t *size, stru
     return ERR_OK;
 }
 
-/* What was committed last, as far as the first pages say. */
+/* The state committed last, according to the first pages. */
 static void read_roots(struct pages *p, const struct page_meta *m)
 {
     struct walk free_list = {
@@ -437,7 +437,7 @@ static void note_format(struct walk *w, uint16_t flags, struct slice key, struct
         w->p->format = 0;
 }
 
-/* For a store whose meta says nothing, as one that is new or damaged. */
+/* For a store without a format in meta: new, or damaged. */
 static unsigned format_of_tables(const struct pages *p)
 {
     const struct page_tree *checkpoints = &p->tables[STORE_CHECKPOINTS];
@@ -447,8 +447,8 @@ static unsigned format_of_tables(const struct pages *p)
                : STORE_FORMAT;
 }
 
-/* What a newer sidecar made is not damage, and nobody may look at it as if it were: the format is
- * read before the first word is said.  The marks are taken back: meta will be walked. */
+/* A store of a newer sidecar is not damaged and must not be reported so: the format is read before
+ * anything is reported.  The marks are cleared, since meta will be walked. */
 static void read_format(struct pages *p)
 {
     struct walk w = {.p = p, .name = "meta", .table = -1, .entry = note_format};
@@ -467,7 +467,7 @@ static void read_format(struct pages *p)
         p->format = format_of_tables(p);
 }
 
-/* What the first pages said, in their order. */
+/* Report the damage found while opening, in order. */
 static void say_early(struct pages *p)
 {
     p->is_opening = false;
@@ -495,8 +495,8 @@ enum err pages_open(const char *dir, const struct survey_visitor *visitor, struc
     }
     p->page_bytes = m.page_bytes;
     p->in_file = size / m.page_bytes;
-    /* A torn number must not make us reserve the world: no page in use lies behind the file, but
-     * the last ones may be free and never written. */
+    /* A damaged number must not make us allocate without bound: no page in use lies after the end
+     * of the file, but the last ones may be free and never written. */
     p->count = m.last_page < 2 * p->in_file + 1024 ? m.last_page + 1 : p->in_file;
     p->state = base_alloc((size_t)p->count);
     p->is_opening = true;

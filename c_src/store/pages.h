@@ -1,7 +1,7 @@
 /* pages.h - a store's file read page by page, without LMDB: for a file that may be damaged. */
 
 /* Private to store/. */
-/* Who reads a store takes survey.h. */
+/* To read a store, use survey.h. */
 
 #ifndef PAGES_H
 #define PAGES_H
@@ -13,8 +13,8 @@ struct pages; /* opaque; one thread */
 
 /**
  * pages_open(dir, visitor, p, fault):
- * Open ${dir}/data.mdb for reading only, find the newest state committed to it and what it calls
- * free; ${visitor} (borrowed until close) hears of damage from now on.  ERR_NOT_FOUND: no such
+ * Open ${dir}/data.mdb for reading only, find the newest committed state and its free pages;
+ * damage is reported to ${visitor} (borrowed until close) from now on.  ERR_NOT_FOUND: no such
  * file; ERR_STORE: it cannot be read at all, or a newer sidecar made it; ${fault} says why.
  * Nobody may write to the file meanwhile: hold the store first (store_hold).
  */
@@ -24,15 +24,15 @@ void pages_close(struct pages *p);
 
 /** pages_format(p): The store's format: 1 or STORE_FORMAT. */
 unsigned pages_format(const struct pages *p);
-/** pages_entries(p, t): How many ${t} says it has. */
+/** pages_entries(p, t): The number of entries recorded for ${t}. */
 uint64_t pages_entries(const struct pages *p, enum store_table t);
-/** pages_used_bytes(p): Of all pages that are not free. */
+/** pages_used_bytes(p): The bytes of all pages that are not free. */
 uint64_t pages_used_bytes(const struct pages *p);
 
 /**
  * pages_walk(p, t):
- * Every entry of ${t} that can be reached, in the order it lies there.  What a damaged page hides
- * is left out, and said.
+ * Every entry of ${t} that can be reached, in order.  What a damaged page hides is left out, and
+ * reported.
  */
 void pages_walk(struct pages *p, enum store_table t);
 

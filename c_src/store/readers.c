@@ -1,10 +1,10 @@
 /*
- * readers.c - other processes that read the store, and hold its old pages from being used again.
+ * readers.c - other processes that read the store, and so keep old pages from being reused.
  *
- * The happy path: there is none, or a copy that ends within a second or two.
+ * The happy path: there are none, or only a copy that ends within a second or two.
  *
- * What can go wrong: it stands still (a backup that hangs).  LMDB may not use a page again that its
- * view may look at, so data.mdb grows with each commit, and nobody would know why.
+ * What can go wrong: one is stuck (a backup that hangs).  LMDB may not reuse a page that its view
+ * may read, so data.mdb grows with each commit, and nobody would know why.
  *
  * Runs on the store thread only.
  */
@@ -27,7 +27,7 @@ struct oldest {
     long pid;
 };
 
-/* A line of LMDB's table: "pid thread txnid", the thread in hex; "-" for who reads nothing now. */
+/* A line of LMDB's table: "pid thread txnid", the thread in hex; "-" if it reads nothing now. */
 static int take_line(const char *line, void *arg)
 {
     struct oldest *o = arg;

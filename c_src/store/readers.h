@@ -1,4 +1,4 @@
-/* readers.h - other processes that read the store, and hold its old pages from being used again. */
+/* readers.h - other processes that read the store, and so keep old pages from being reused. */
 
 /* Private to store/. */
 
@@ -16,8 +16,8 @@ struct readers {
 
 /**
  * readers_look(r, env):
- * Once a second, after a commit: log a process that reads what stood many commits ago and does not
- * move on, once a minute.  The writing thread.
+ * Once a second, after a commit: log (once a minute) a process that still reads a state of many
+ * commits ago.  The writing thread.
  */
 void readers_look(struct readers *r, MDB_env *env);
 

@@ -1,13 +1,13 @@
 /*
  * record.c - the records of format 2.
  *
- * The happy path: the fields are packed one after the other into a buffer the caller uses again and
- * again, then the optional members, then the checksum.  Read, the checksum comes first, then the
+ * The happy path: the fields are packed one after the other into a buffer that the caller reuses,
+ * then the optional members, then the checksum.  To read, the checksum is verified first, then the
  * fields, which are slices of the value.
  *
- * What can go wrong: the checksum is another one (a flipped bit, a value under another key), or,
- * under one that is right, a field is not what it should be.  Both are told with the key; a
- * checksum makes no field trusted.
+ * What can go wrong: the checksum is wrong (a flipped bit, a value under another key), or a field
+ * is invalid although the checksum is right.  Both are reported with the key; a right checksum does
+ * not make a field trusted.
  *
  * Any thread.
  */

@@ -13,8 +13,8 @@
  * A value is BODY, then crc32c(table (1 byte), length of the key (2, little-endian), key, BODY) in
  * 4 bytes, little-endian: a value under another key, or of another table, is damaged.  BODY is a
  * msgpack array; its last element, TAIL, is a map of optional members, keys 0 to 255, ascending.
- * Members that a program does not know are handed through: `tail` of a record that was read is
- * merged into what is written.  At most 16 members and 4 KiB.
+ * Members that a program does not know are preserved: `tail` of a record that was read is merged
+ * into what is written.  At most 16 members and 4 KiB.
  *
  * meta         "format"       see format.c; without a checksum, as older programs read it
  *              "counters"     [next_no, next_document, next_revision, next_quarantine,
@@ -72,7 +72,7 @@ static inline struct counters record_first_counters(void)
         .next_no = 1, .next_document = 1, .next_revision = 1, .next_quarantine = 1};
 }
 
-/* Where what was confirmed has gone. */
+/* Where confirmed documents went. */
 struct destination {
     struct slice sink;    /* "noop", "file", "http"; "": nothing was ever confirmed */
     struct slice address; /* base_url or path, without a key */
@@ -84,16 +84,16 @@ struct destination {
     struct slice tail;
 };
 
-/* What was confirmed under these marks may not stand there any more. */
+/* What was confirmed under these marks may be lost. */
 struct doubt {
     uint64_t from, to;
     int64_t since_us;
     struct slice why;
-    bool is_swept; /* everything was asked for again */
+    bool is_swept; /* the sweep is complete */
     struct slice tail;
 };
 
-/* A checkpoint as it is stored: what kept.h shows, and what the rounds need beside it. */
+/* A checkpoint as stored: struct checkpoint (kept.h), and what the rounds need besides. */
 struct checkpoint_record {
     struct checkpoint cp; /* of the pending version pending_no alone is stored here */
     struct slice id;
@@ -108,10 +108,10 @@ struct checkpoint_record {
     int64_t pending_kept_at_us;
     enum outbox_origin pending_origin;
     bool is_stored; /* there is a checkpoint */
-    bool is_ahead;  /* which does not know of the pending version: that one stands for it */
+    bool is_ahead;  /* it does not name the pending version, which replaces it */
 };
 
-/* A record that could not be read, as it was. */
+/* A record that could not be read, unchanged. */
 struct quarantined {
     uint64_t no;
     enum store_table table;
@@ -154,11 +154,11 @@ enum err record_get_quarantined(struct slice key, struct slice value, struct qua
 /** record_is_of_another(t, key, value): Whether ${value} is whole, as a record of another table:
  * the page it lies on is in the wrong place. */
 bool record_is_of_another(enum store_table t, struct slice key, struct slice value);
-/** record_json_bytes(t, value): JSON in a damaged pending or dead record, as far as it can be told.
+/** record_json_bytes(t, value): JSON bytes in a damaged pending or dead record, as far as known.
  */
 uint64_t record_json_bytes(enum store_table t, struct slice value);
-/** record_pending_owner(value, document, id): Whose a damaged pending record is, as far as it can
- * be told: 0, "": it cannot. */
+/** record_pending_owner(value, document, id): The document of a damaged pending record, as far as
+ * known; 0 and "": unknown. */
 void record_pending_owner(struct slice value, uint64_t *document, struct slice *id);
 /** record_key_text(t, key, out): "table/key", for people; a number's digits, else up to 200 bytes.
  */

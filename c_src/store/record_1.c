@@ -1,8 +1,8 @@
 /*
  * record_1.c - the records of format 1, as sidecars before 0.2 wrote them.
  *
- * For migrations, there and back, and for looking at an old store.  What can go wrong: a field is
- * not what it should be; nothing else tells that a record is damaged.  Any thread.
+ * For migrations, both ways, and for reading an old store.  What can go wrong: a field is invalid;
+ * nothing else shows that a record is damaged.  Any thread.
  */
 
 #include "store/record_1.h"
@@ -151,7 +151,7 @@ enum err record_1_get_dead(struct slice key, struct slice value, struct dead_let
 
 /* ---- what stands twice ------------------------------------------------------ */
 
-/* As the names of kinds are. */
+/* Like the names of kinds. */
 static bool is_plain(struct slice text)
 {
     for (size_t i = 0; i < text.len; i++)

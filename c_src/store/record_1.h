@@ -21,7 +21,7 @@
  */
 #define RECORD_1_SINK "kept_for"
 
-/** record_1_put_...(out, ...): Append the record of format 1; what it has no place for is lost. */
+/** record_1_put_...(out, ...): Append the record of format 1; what that format lacks is lost. */
 void record_1_put_counters(struct buf *out, const struct counters *c);
 void record_1_put_pending(struct buf *out, const struct pending *p);
 void record_1_put_checkpoint(struct buf *out, const struct checkpoint_record *c);
@@ -29,8 +29,8 @@ void record_1_put_dead(struct buf *out, const struct dead_letter *d);
 
 /**
  * record_1_get_...(key, value, ..., fault):
- * As those of record.h.  What format 1 does not know is zero: documents have no number, a pending
- * version has the number it had.
+ * As those of record.h.  What format 1 does not have is zero: documents have no number; a pending
+ * version keeps its number.
  */
 enum err record_1_get_counters(struct slice value, struct counters *c,
                                struct fault *fault) MUST_CHECK;

@@ -1,6 +1,6 @@
 /*
  * record_frame.c - what every record has around its fields: versions, the checksum, the tail of
- * optional members, and the sentence about one that is damaged.
+ * optional members, and the fault of a damaged one.
  *
  * Any thread.
  */
@@ -13,7 +13,7 @@
 #define TAIL_MAX_MEMBERS 16
 #define TAIL_MAX_BYTES   4096
 #define TAIL_MAX_KEY     255
-#define TAIL_OURS_BYTES  256 /* what this program puts, at most */
+#define TAIL_OURS_BYTES  256 /* what this program writes, at most */
 
 /* ---- what all formats share ------------------------------------------------- */
 
@@ -100,7 +100,7 @@ void record_seal(struct buf *out, size_t from, enum store_table t, struct slice 
     record_put_le(out, sum_of(t, key, body), RECORD_CRC_BYTES);
 }
 
-/* The body of ${value}; of one that is damaged, none. */
+/* The body of ${value}; empty if it is damaged. */
 struct unpack record_open(enum store_table t, struct slice key, struct slice value)
 {
     struct unpack u = unpack_over(slice_of("", 0));
@@ -184,8 +184,8 @@ static uint32_t count_unknown(struct slice tail, uint32_t known)
     return n;
 }
 
-/* What this program knows (${known}) and has (${present}, a bit each), and in its place in order
- * what it does not know. */
+/* The members that this program knows (${known}) and has (${present}, a bit each), merged in order
+ * with those of ${tail} that it does not know. */
 void record_put_tail(struct buf *out, struct slice tail, uint32_t known, uint32_t present,
                      void (*put)(struct buf *out, unsigned key, const void *record),
                      const void *record)

@@ -13,7 +13,7 @@
 void record_put_version(struct buf *out, const struct outbox_version *v);
 void record_get_version(struct unpack *u, struct outbox_version *v);
 
-/* ${bytes} of ${v}, the lowest first; and what they say. */
+/* Write and read ${bytes} of ${v}, lowest byte first. */
 static inline void record_put_le(struct buf *out, uint64_t v, size_t bytes)
 {
     for (size_t i = 0; i < bytes; i++)
@@ -29,14 +29,14 @@ static inline uint64_t record_get_le(const uint8_t *at, size_t bytes)
     return v;
 }
 
-/** record_finish(u, format, t, key, fault): ERR_OK, when ${u} is at its end and nothing was wrong.
+/** record_finish(u, format, t, key, fault): ERR_OK if ${u} is at its end without an error.
  */
 enum err record_finish(struct unpack *u, unsigned format, enum store_table t, struct slice key,
                        struct fault *fault) MUST_CHECK;
 
 /** record_seal(out, from, t, key): End the record that begins at ${from}: its checksum. */
 void record_seal(struct buf *out, size_t from, enum store_table t, struct slice key);
-/** record_open(t, key, value): The fields of ${value}; of one with another checksum, none. */
+/** record_open(t, key, value): The fields of ${value}; empty if the checksum is wrong. */
 struct unpack record_open(enum store_table t, struct slice key, struct slice value);
 
 /**

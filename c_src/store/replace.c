@@ -2,13 +2,13 @@
  * replace.c - a store's file replaced by a copy of it.
  *
  * The happy path: the copy is made in data.mdb.new/, a directory of its own; then the old file gets
- * a second name, and the new one is renamed over the first.  That rename is the only moment at
- * which anything changes.
+ * a second name, and the new one is renamed over the first.  Only that rename changes
+ * anything.
  *
- * What can go wrong: no room, no hard links, the disk; or the process is killed.  Then data.mdb is
- * the old store, whole, and the next attempt begins again: nothing is ever resumed.
+ * What can go wrong: no space, no hard links, the disk; or the process is killed.  Then data.mdb is
+ * still the old store, and the next attempt begins again: nothing is ever resumed.
  *
- * By whoever holds the store.  docs/adr/0010 has the table of steps.
+ * For whoever holds the store.  docs/adr/0010 has the table of steps.
  */
 
 #include "store/replace.h"
@@ -45,7 +45,7 @@ enum err replace_open(const char *dir, unsigned format, uint64_t map_bytes, stru
     return store_open_copy(path, format, map_bytes, s, fault);
 }
 
-/* The old store under a name of its own. */
+/* Give the old store a second name. */
 static enum err keep_old(int dir_fd, const char *name, char kept[64], struct fault *fault)
 {
     struct stat data, other;
@@ -65,7 +65,7 @@ static enum err keep_old(int dir_fd, const char *name, char kept[64], struct fau
                               kept, strerror(bad));
         if (fstatat(dir_fd, kept, &other, AT_SYMLINK_NOFOLLOW) == 0 &&
             other.st_ino == data.st_ino && other.st_dev == data.st_dev)
-            return ERR_OK; /* of an attempt that was killed */
+            return ERR_OK; /* by an attempt that was killed */
     }
     return fault_fail(fault, ERR_STORE, NULL,
                       "%d stores are kept as %s already: convex_sidecar store drop-old", NAMES_MAX,
@@ -77,7 +77,7 @@ static enum err sync_dir(int dir_fd, struct fault *fault)
     return fsync(dir_fd) == 0 ? ERR_OK : fault_fail(fault, ERR_STORE, NULL, "%s", strerror(errno));
 }
 
-/* root works on what belongs to the sidecar's user. */
+/* root may work on a store that belongs to the sidecar's user. */
 static void give_to_owner(int dir_fd)
 {
     struct stat st;
@@ -105,6 +105,6 @@ enum err replace_put(int dir_fd, const char *name, char kept[64], struct fault *
     if (e != ERR_OK)
         return e;
     migrate_step(6);
-    (void)replace_clear(dir_fd, fault); /* its directory; the next attempt would */
+    (void)replace_clear(dir_fd, fault); /* its directory; else the next attempt does it */
     return sync_dir(dir_fd, fault);
 }

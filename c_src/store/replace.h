@@ -1,5 +1,4 @@
-/* replace.h - another store made beside the one that is there, and put into its place at one
- * stroke. */
+/* replace.h - a new store made next to the present one, which it then replaces atomically. */
 
 /* Private to store/ and store_tools/. */
 
@@ -12,7 +11,7 @@ struct store;
 
 #define REPLACE_NEW "data.mdb.new" /* a directory in the store's, while a copy is made in it */
 
-/** replace_clear(dir_fd, fault): Remove what an earlier attempt has left, or this one. */
+/** replace_clear(dir_fd, fault): Remove the remains of an earlier attempt, or of this one. */
 enum err replace_clear(int dir_fd, struct fault *fault);
 
 /** replace_open(dir, format, map_bytes, s, fault): An empty store in ${dir}/data.mdb.new, of the
@@ -23,7 +22,7 @@ enum err replace_open(const char *dir, unsigned format, uint64_t map_bytes, stru
 /**
  * replace_put(dir_fd, name, kept, fault):
  * The copy, synced and closed, becomes the store; the old one is kept as ${name}, or ${name}.2 and
- * so on: ${kept} says which.  Killed at any moment, it has done all or nothing.
+ * so on: ${kept} says which.  If killed at any moment, all or nothing is done.
  */
 enum err replace_put(int dir_fd, const char *name, char kept[64], struct fault *fault) MUST_CHECK;
 

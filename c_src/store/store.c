@@ -8,15 +8,16 @@
  * of that state (store_view.c).
  *
  * What can go wrong:
- *   no space, i/o error   the transaction is aborted and says why; nothing else
+ *   no space, i/o error   the transaction is aborted and says why
  *   the meta page failed  LMDB declares the environment broken (MDB_PANIC): it is
  *                         closed and opened again by the next begin
- *   the file is damaged   LMDB answers an error, or a key that cannot come next: the next
- *                         start is told to copy what can be read (crash_mark.c), and
- *                         nothing is written any more; or it dies, with the same mark
+ *   the file is damaged   LMDB returns an error, or a key that cannot come next: the store
+ *                         is marked, so that the next start copies what can be read
+ *                         (crash_mark.c), and nothing more is written; or LMDB crashes,
+ *                         with the same mark
  *   the map fills up      it is doubled at a begin, before it is full
  *   another process       refused by flock(2), with its pid
- * The map changes place only while no view is active (see `active`).
+ * The map is moved only while no view is active (see `active`).
  *
  * One thread.
  */
@@ -35,7 +36,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define FULL_BYTES    ((uint64_t)1 << 20) /* a disk with less room is full */
+#define FULL_BYTES    ((uint64_t)1 << 20) /* a disk with less space is full */
 #define COUNTED_PAGES 8192                /* 32 MiB */
 
 bool store_is_damage(int rc)
@@ -53,7 +54,7 @@ void store_mark_damaged(struct store *s, const char *why)
               "the next start copies what can be read");
 }
 
-/* Where a store is opened or made, and there is nothing to ask yet (why_cut_short). */
+/* While a store is being opened or made, when why_cut_short cannot be used yet. */
 static const char *reason(const char *dir, int rc)
 {
     struct statvfs fs;
@@ -71,8 +72,7 @@ static enum err answer(struct store *s, int rc)
         return ERR_OK;
     if (rc == MDB_NOTFOUND)
         return ERR_NOT_FOUND;
-    /* The first failure of a transaction, or of the meta page, is the reason; what follows from it
-     * is not. */
+    /* The reason is the first failure of a transaction, or of the meta page, not what follows. */
     if (rc != MDB_BAD_TXN && !(rc == MDB_PANIC && s->why[0] != '\0'))
         snprintf(s->why, sizeof s->why, "%s", mdb_strerror(rc));
     return ERR_STORE;
@@ -98,7 +98,7 @@ static int check_format(struct store *s, MDB_txn *txn)
     return rc == MDB_NOTFOUND ? 0 : rc;
 }
 
-/* An LMDB file that is not ours keeps what it has: it is refused before a table is made. */
+/* An LMDB file that is not ours is left unchanged: it is refused before a table is made. */
 static int check_ours(struct store *s, MDB_txn *txn, bool *is_new)
 {
     MDB_dbi root;
@@ -116,8 +116,8 @@ static int check_ours(struct store *s, MDB_txn *txn, bool *is_new)
 }
 
 /*
- * A lost root or branch is no error to LMDB, whose cursors then find less than the table says it
- * has: what waits is counted, unless that is so much that it would be felt.
+ * LMDB does not notice a lost root or branch: its cursors then find fewer entries than the table
+ * records.  So they are counted, unless the table is so large that the count would take too long.
  */
 static int check_count(MDB_txn *txn, MDB_dbi dbi)
 {
@@ -138,7 +138,7 @@ static int check_count(MDB_txn *txn, MDB_dbi dbi)
     return rc != 0 && rc != MDB_NOTFOUND ? rc : found == st.ms_entries ? 0 : MDB_CORRUPTED;
 }
 
-/* A table whose keys are of the other kind is an older format's (migrate.c). */
+/* A table with keys of the other kind belongs to an older format (migrate.c). */
 static int open_table(struct store *s, MDB_txn *txn, enum store_table t, bool is_new)
 {
     unsigned wanted = store_table_is_numbered(t, s->format) ? MDB_INTEGERKEY : 0u, found;
@@ -149,7 +149,7 @@ static int open_table(struct store *s, MDB_txn *txn, enum store_table t, bool is
         rc = mdb_dbi_flags(txn, s->dbi[t], &found);
     if (rc == 0 && (found & MDB_INTEGERKEY) != wanted)
         return MDB_VERSION_MISMATCH;
-    if (rc == MDB_NOTFOUND) /* they are all made at once */
+    if (rc == MDB_NOTFOUND) /* all tables are made in one transaction */
         return MDB_CORRUPTED;
     return rc == 0 && (t == STORE_PENDING || t == STORE_DEAD) ? check_count(txn, s->dbi[t]) : rc;
 }
@@ -233,13 +233,13 @@ enum err store_open(const char *dir, uint64_t map_bytes, struct store **out, str
     if (s->newer > STORE_FORMAT && format_refuse_newer(s->newer, STORE_FORMAT, fault) != ERR_OK)
         goto err2;
     if (rc == MDB_VERSION_MISMATCH) {
-        /* A start migrates first, unless nobody can read it. */
+        /* A start migrates first, unless the store cannot be read. */
         store_mark_damaged(s, "an older format that could not be migrated");
         fault_say(fault, dir,
                   "an older format: convex_sidecar store migrate brings it to this one");
         goto err2;
     }
-    /* The last two: a first page that speaks of pages without end. */
+    /* The last two: a meta page with an impossibly large page number. */
     if (store_is_damage(rc) || rc == ENOMEM || rc == MDB_MAP_RESIZED) {
         store_mark_damaged(s, mdb_strerror(rc));
         fault_fail(
@@ -315,7 +315,7 @@ const char *store_why(const struct store *s)
 
 /* ---- transactions --------------------------------------------------------- */
 
-/* Close a broken environment; views take new transactions when they are used again. */
+/* Close a broken environment; views begin new transactions when they are used again. */
 static void close_broken(struct store *s)
 {
     pthread_mutex_lock(&s->lock);
@@ -341,7 +341,7 @@ static int open_again(struct store *s)
     return rc;
 }
 
-/* Three quarters full: double the reservation, now or at a later begin when a view is active. */
+/* Three quarters full: double the reservation; if a view is active, at a later begin. */
 static int make_room(struct store *s)
 {
     MDB_envinfo info;
@@ -388,8 +388,8 @@ static void end(struct store *s)
     memset(s->cursors, 0, sizeof s->cursors);
 }
 
-/* LMDB makes an i/o error of a write that was cut short (a full disk, a quota, a limit): what the
- * file answers to a page more at its end is the reason. */
+/* LMDB reports a short write (a full disk, a quota, a limit) as an i/o error: appending one more
+ * page to the file gives the real reason. */
 static int why_cut_short(struct store *s)
 {
     static const char page[4096];
@@ -411,7 +411,7 @@ enum err store_commit(struct store *s)
         rc = why_cut_short(s);
     else if (rc == 0 && !(s->flags & MDB_NOLOCK))
         readers_look(&s->readers, s->env);
-    end(s); /* LMDB has freed the transaction and its cursors, whatever it answered */
+    end(s); /* LMDB has freed the transaction and its cursors, whatever it returned */
     return answer(s, rc);
 }
 
@@ -422,7 +422,7 @@ void store_abort(struct store *s)
     end(s);
 }
 
-/* In all of these ${key} is a number, or an id that gate.c or round_is_id has let in. */
+/* In all of these ${key} is a number, or an id that gate.c or round_is_id has accepted. */
 enum err store_get(struct store *s, enum store_table t, struct slice key, struct slice *value)
 {
     MDB_val k = store_val(key), v;
@@ -434,8 +434,8 @@ enum err store_get(struct store *s, enum store_table t, struct slice key, struct
     return answer(s, rc);
 }
 
-/* Whether ${found} may come at or (${behind}) after ${key}: who walks a damaged table must not walk
- * in a circle. */
+/* Whether ${found} may come at or (${behind}) after ${key}: a walk over a damaged table must not
+ * loop. */
 static bool is_onward(bool is_numbered, struct slice key, bool behind, struct slice found)
 {
     uint64_t from, to;
@@ -497,7 +497,7 @@ static enum err put(struct store *s, enum store_table t, struct slice key, struc
 
     PRE(s->txn != NULL && key.len > 0 && key.len <= STORE_MAX_KEY);
     int rc = mdb_put(s->txn, s->dbi[t], &k, &v, flags);
-    /* Appended, and not the greatest: the counters are older than the table. */
+    /* An appended key that is not the greatest: the counters are older than the table. */
     return answer(s, rc == MDB_KEYEXIST ? MDB_CORRUPTED : rc);
 }
 

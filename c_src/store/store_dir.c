@@ -3,13 +3,13 @@
  *
  * The happy path: the directory is made with its parents, or is ours and no other
  * user may write to it; the file `lock` in it is locked with flock(2) and gets our pid,
- * for people.  The lock goes with the process, however that ends.  Every file there is
- * a plain one: neither a link nor a pipe is followed.
+ * for people.  The lock ends with the process, however that ends.  Every file there must
+ * be a regular one: neither a link nor a pipe is opened.
  *
  * What can go wrong: another process has the lock, and is named; the directory can't
- * be made, is another user's, or is open to others; a file is not a plain one; there is
- * no room.  Each is said, nothing else is done.  A tool that only reads may hold a directory that
- * can't be written to, since no sidecar can open it either.
+ * be made, is another user's, or is open to others; a file is not a regular one; there is
+ * no space.  Each is reported, nothing else is done.  A tool that only reads may hold a directory
+ * that can't be written to, since no sidecar can open it either.
  *
  * Any thread.
  */
@@ -35,7 +35,7 @@ int store_dir_sync(const char *dir, int dir_fd)
 
     if (up >= 0 && fsync(up) != 0 && bad == 0)
         bad = errno;
-    /* A parent we may not read (0711) is the operator's, and was there before us. */
+    /* A parent that we may not read (0711) is the operator's, and existed before. */
     if (up >= 0)
         close(up);
     else
@@ -109,8 +109,8 @@ enum err store_dir_open(const char *dir, int *fd, struct fault *fault)
 /* ---- files ---------------------------------------------------------------- */
 
 /*
- * A pipe would hang us, a link lead elsewhere.  A second name is fine for data.mdb (some backups
- * give it one), not for what is overwritten without a look at what it is.
+ * A pipe would block, a link could lead elsewhere.  A second hard link is fine for data.mdb (some
+ * backups make one), but not for a file that is overwritten unread.
  */
 static enum err check_file(const char *dir, const char *name, const struct stat *st,
                            struct fault *fault)
@@ -142,7 +142,7 @@ enum err store_dir_check(const char *dir, int dir_fd, struct fault *fault)
     return ERR_OK;
 }
 
-/* One process only: the lock goes with the process, the pid in the file is for people. */
+/* One process only: the lock ends with the process, the pid in the file is for people. */
 static enum err lock(const char *dir, int fd, struct fault *fault)
 {
     struct stat st;

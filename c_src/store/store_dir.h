@@ -12,7 +12,8 @@
  */
 enum err store_dir_open(const char *dir, int *fd, struct fault *fault) MUST_CHECK;
 
-/** store_dir_check(dir, dir_fd, fault): Whether what LMDB will open is a plain file, or absent. */
+/** store_dir_check(dir, dir_fd, fault): Whether each file that LMDB will open is regular or absent.
+ */
 enum err store_dir_check(const char *dir, int dir_fd, struct fault *fault) MUST_CHECK;
 
 /**
@@ -24,20 +25,20 @@ enum err store_dir_lock(const char *dir, int dir_fd, int *fd, struct fault *faul
 
 /**
  * store_hold(dir, fd, fault):
- * Hold ${dir}, which must be there, against a sidecar and other tools without opening what is in
- * it; close(${fd}) lets go (-1: it cannot be written to, so nobody can open it).  ERR_STORE: in
+ * Hold ${dir}, which must exist, against a sidecar and other tools without opening the store in it;
+ * close(${fd}) releases it (-1: it cannot be written to, so nobody can open it).  ERR_STORE: in
  * use by another process, which ${fault} names.
  */
 enum err store_hold(const char *dir, int *fd, struct fault *fault) MUST_CHECK;
 
-/** store_dir_sync(dir, dir_fd): Make what a power cut could lose: the names in ${dir} and its own.
- * Returns 0 or errno. */
+/** store_dir_sync(dir, dir_fd): Sync the names that a power cut could lose: those in ${dir} and its
+ * own. Returns 0 or errno. */
 int store_dir_sync(const char *dir, int dir_fd);
 
 /**
  * store_dir_make_lock_file(dir_fd):
- * LMDB writes to its lock file through memory, where a full disk is a bus error: see to it that its
- * blocks are there before.  Returns 0 or errno.
+ * LMDB writes to its lock file through a memory map, where a full disk is a bus error: allocate its
+ * blocks beforehand.  Returns 0 or errno.
  */
 int store_dir_make_lock_file(int dir_fd);
 

@@ -1,13 +1,13 @@
 /*
- * store_view.c - what is committed, for threads that only read.
+ * store_view.c - views of the committed state, for threads that only read.
  *
  * The happy path: the first get or seek of a view begins a transaction of LMDB that reads in place,
  * without copies; until it is released the view shows the same state, without locks.  Released, it
- * keeps the transaction and its cursor, which are cheap to take up again.
+ * keeps the transaction and its cursor, which are cheap to renew.
  *
  * What can go wrong:
  *   the environment is broken   ERR_STORE, until the writing thread has opened it again; the view
- *                               takes a new transaction then
+ *                               then begins a new transaction
  *   the file is damaged         as in store.c
  *
  * Any thread, a view one at a time.
@@ -66,7 +66,7 @@ void store_view_release(struct store_view *v)
     pthread_mutex_unlock(&v->store->lock);
 }
 
-/* Under lock.  Take up the transaction again, or a first one. */
+/* Under lock.  Renew the transaction, or begin the first one. */
 static int renew(struct store_view *v)
 {
     struct store *s = v->store;
@@ -132,7 +132,7 @@ enum err store_view_seek(struct store_view *v, struct slice key, bool behind, st
     int rc = activate(v);
     if (rc != 0)
         return view_answer(v, rc);
-    /* The next one after the last one found: a step instead of a search. */
+    /* The entry after the last one found: a step instead of a search. */
     if (behind && mdb_cursor_get(v->cursor, &k, &at, MDB_GET_CURRENT) == 0 &&
         slice_eq(store_slice(k), key)) {
         rc = mdb_cursor_get(v->cursor, &k, &at, MDB_NEXT);

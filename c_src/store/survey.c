@@ -2,17 +2,16 @@
  * survey.c - every record of a store, by LMDB's own cursors.
  *
  * The happy path: the file is opened for reading only, without a lock of LMDB's (the caller holds
- * the store), and each table is walked from its first entry to its last.  What LMDB hands out is
- * looked at before it is used: it must lie inside the file, on a leaf whose entries fill it as LMDB
+ * the store), and each table is walked from its first entry to its last.  What LMDB returns is
+ * checked before it is used: it must lie inside the file, on a leaf whose entries fill it as LMDB
  * fills one, or on the pages of a large value; keys must rise; and the key, looked for from the
  * root, must lead to the same place.  At the end of survey_try every page must be accounted for:
  * the leaves and large values that were seen, the free ones, and as many branches as the tables
  * say.
  *
- * What can go wrong: anything, since LMDB trusts its file: it answers an error, dies of an
- * assertion or of a page that is not there, or walks in a circle.  Who does not know the file calls
- * survey_try first, which lets a process of its own find out; who must get what no cursor reaches
- * takes pages.c.
+ * What can go wrong: anything, since LMDB trusts its file: it returns an error, crashes on an
+ * assertion or a missing page, or loops.  Callers that do not know the file call survey_try first,
+ * which finds out in a process of its own; pages.c reads what no cursor reaches.
  *
  * One thread.
  */
@@ -35,7 +34,7 @@
 #define MAX_VALUE_BYTES ((size_t)1 << 30)
 #define NODE_BYTES      8 /* size or child (4), flags (2), key length (2) */
 #define NODE_BIG        1
-#define FREE_LIST       0 /* the handle that LMDB keeps for it */
+#define FREE_LIST       0 /* LMDB's handle for it */
 
 enum page_state { PAGE_UNSEEN, PAGE_USED, PAGE_UNUSED };
 
@@ -71,7 +70,7 @@ static const uint8_t *page_at(const struct survey *s, size_t no)
     return s->map + no * s->page_bytes;
 }
 
-/* The page that ${at} lies on; 0, a meta page: none that has entries. */
+/* The page that ${at} lies on; 0, a meta page: not on a page with entries. */
 static size_t page_of(const struct survey *s, const void *at)
 {
     uintptr_t offset = (uintptr_t)at - (uintptr_t)s->map;
@@ -81,7 +80,7 @@ static size_t page_of(const struct survey *s, const void *at)
                : offset / s->page_bytes;
 }
 
-/* Bytes that the entry at ${at} takes on its page, 0: it reaches out of it. */
+/* Bytes that the entry at ${at} takes on its page; 0: it extends beyond the page. */
 static size_t entry_bytes(const struct survey *s, const uint8_t *page, size_t at, bool is_leaf)
 {
     if (at % 2 != 0 || at + NODE_BYTES > s->page_bytes)
@@ -161,7 +160,7 @@ static bool use_value(struct survey *s, const char *name, size_t leaf, const MDB
 
 /* ---- a tree ----------------------------------------------------------------------- */
 
-/* One tree under way. */
+/* A tree that is being walked. */
 struct tree {
     const char *name;
     MDB_dbi dbi;
@@ -193,7 +192,7 @@ static bool is_found(struct survey *s, const struct tree *t, MDB_val key, MDB_va
            (mdb_get(s->txn, t->dbi, &key, &v) == 0 && v.mv_data == value.mv_data);
 }
 
-/* Whether the entry may be looked at. */
+/* Whether the entry may be read. */
 static bool take(struct survey *s, struct tree *t, MDB_val key, MDB_val value)
 {
     size_t no = page_of(s, key.mv_data);
@@ -307,7 +306,7 @@ static size_t branches_of(struct survey *s, MDB_dbi dbi)
     return mdb_stat(s->txn, dbi, &st) == 0 ? st.ms_branch_pages : 0;
 }
 
-/* What is left are the branches, and no cursor shows them: there must be as many. */
+/* The pages left are the branches, which no cursor shows: there must be as many as recorded. */
 static void count_branches(struct survey *s)
 {
     size_t wanted = branches_of(s, FREE_LIST) + branches_of(s, s->root), found = 0;
@@ -385,7 +384,7 @@ static int open_env(struct survey *s, const char *dir, size_t size)
     return 0;
 }
 
-/* Where LMDB has its map: an entry of the directory tells. */
+/* The address of LMDB's map, from an entry of the directory. */
 static int find_map(struct survey *s)
 {
     MDB_envinfo info;
@@ -401,7 +400,7 @@ static int find_map(struct survey *s)
     mdb_cursor_close(cursor);
     if (rc != 0)
         return rc == MDB_NOTFOUND ? 0 : rc;
-    /* The page says its number, so its place says where page 0 is. */
+    /* The page has its own number, so its address gives that of page 0. */
     const uint8_t *key = k.mv_data;
     const uint8_t *page = key - ((uintptr_t)key & (s->page_bytes - 1));
     s->map = page - page_u64(page) * s->page_bytes;
@@ -420,7 +419,7 @@ static int open_tables(struct survey *s)
     return 0;
 }
 
-/* For a store whose meta says nothing, as one that is new or damaged. */
+/* For a store without a format in meta: new, or damaged. */
 static unsigned format_of_tables(const struct survey *s)
 {
     unsigned flags = 0;

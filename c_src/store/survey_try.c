@@ -1,13 +1,13 @@
 /*
- * survey_try.c - whether LMDB gets through a store, found out by somebody who may die of it.
+ * survey_try.c - whether LMDB can read a store, tried in a process that may crash.
  *
  * The happy path: a process of our own reads everything, and ends with 0.  While it reads, it notes
- * in memory that both see which entry it is at, and what is damaged, which is its end.
+ * in shared memory which entry it is at; at the first damage it notes that and ends.
  *
- * What can go wrong: it dies of a signal, which is said with the entry after which that was; or the
+ * What can go wrong: it dies of a signal, which is reported with the last entry before; or the
  * entry stays the same for half a minute, then it is killed.
  *
- * Of a process with one thread.
+ * Only in a process with one thread.
  */
 
 #include "ground/clock.h"
@@ -50,7 +50,7 @@ static void take_damage(void *arg, const char *what)
     struct seen *s = arg;
 
     snprintf(s->fault.why, sizeof s->fault.why, "%s", what);
-    _exit(DAMAGED); /* what LMDB does from here on is not worth waiting for */
+    _exit(DAMAGED); /* no need to wait for LMDB any longer */
 }
 
 static int look(const char *dir, struct seen *seen)
@@ -68,12 +68,12 @@ static int look(const char *dir, struct seen *seen)
     return 0;
 }
 
-/* In the process that may die: what LMDB says as it dies is ours to say. */
+/* In the process that may crash: LMDB's own last words are suppressed, the parent reports it. */
 _Noreturn static void look_and_end(const char *dir, struct seen *seen)
 {
     static const int deadly[] = {SIGSEGV, SIGBUS, SIGABRT};
 
-    /* The store's lock is the parent's: whoever comes after a kill must not find it held by us. */
+    /* The parent holds the store's lock; after a kill of the parent we must not keep it. */
     (void)close_range(STDERR_FILENO + 1, ~0U, 0);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
@@ -84,7 +84,7 @@ _Noreturn static void look_and_end(const char *dir, struct seen *seen)
     _exit(look(dir, seen));
 }
 
-/* False: no record was read for DEADLINE_MS, and the process is no more. */
+/* False: no record was read for DEADLINE_MS, and the process was killed. */
 static bool wait_for(pid_t pid, struct seen *seen, int *status)
 {
     unsigned long long count = 0;

@@ -1,4 +1,4 @@
-/* tables.h - the tables a store has, for those who open it and those who read its file. */
+/* tables.h - the tables of a store, for the modules that open it or read its file. */
 
 /* Private to store/. */
 
@@ -7,7 +7,7 @@
 
 #include "ground/base.h"
 
-/* Numbers of a table stand in checksums and in quarantine: none ever changes. */
+/* The numbers of tables are in checksums and in quarantine: they never change. */
 enum store_table {
     STORE_META,
     STORE_PENDING,
@@ -28,14 +28,15 @@ static inline const char *store_table_name(enum store_table t)
     return names[t];
 }
 
-/** store_table_count(format): Tables of a store of ${format}: the first so many. */
+/** store_table_count(format): The number of tables in a store of ${format}: the first of the enum.
+ */
 static inline int store_table_count(unsigned format)
 {
     return format == 1 ? STORE_DEAD + 1 : STORE_TABLE_COUNT;
 }
 
-/** store_table_is_numbered(t, format): Its keys are a uint64_t of this machine each, by value; else
- * bytes in byte order. */
+/** store_table_is_numbered(t, format): Whether its keys are uint64_t in this machine's byte order,
+ * sorted by value; else they are bytes in byte order. */
 static inline bool store_table_is_numbered(enum store_table t, unsigned format)
 {
     return format == 1 ? t == STORE_PENDING : t != STORE_META && t != STORE_IDS;
