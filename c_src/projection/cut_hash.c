@@ -1,10 +1,10 @@
 /*
  * cut_hash.c - the SHA-256 of a document without some of its members.
  *
- * The happy path: what stands between the cuts is hashed as it stands, for it is canonical.
- * projection_finish makes projection_hash of it, and rehash makes it again from what was kept.
+ * The happy path: the bytes between the cuts are hashed unchanged, since they are canonical.
+ * projection_finish makes projection_hash with it, and rehash makes it again from a kept document.
  *
- * Nothing can go wrong here but a lack of memory.  Any thread; each keeps a context of its own.
+ * Nothing can go wrong but running out of memory.  Any thread; each has a context of its own.
  */
 
 #include "projection/cut_hash.h"
@@ -21,7 +21,7 @@ static void free_context(void *context)
     EVP_MD_CTX_free(context);
 }
 
-/* Fetching an algorithm by name takes longer than hashing a document with it: once. */
+/* Once: fetching an algorithm by name takes longer than hashing a document with it. */
 static void hash_start(void)
 {
     sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);

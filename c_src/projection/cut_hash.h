@@ -11,7 +11,7 @@ struct cut {
     size_t from, to; /* bytes left out */
 };
 
-/** cut_hash(json, cuts, count, hash): Of ${json} without the ${count} ${cuts}, which ascend. */
+/** cut_hash(json, cuts, count, hash): Hash ${json} without the ${count} ${cuts}, which ascend. */
 void cut_hash(struct slice json, const struct cut *cuts, size_t count, uint8_t hash[32]);
 
 #endif

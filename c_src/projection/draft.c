@@ -1,5 +1,5 @@
 /*
- * draft.c - a document on its way: one text that grows, and the pieces that lie in it.
+ * draft.c - a document that is being made: one text that grows, and the pieces in it.
  *
  * The happy path: what a request brings is appended to the draft's text and
  * remembered as a piece (where, how long, how heavy); pieces are offsets, so the
@@ -19,7 +19,7 @@
 #define MAX_VERSION   63
 #define MAX_TIME_TEXT 64
 #define NUMBER_WEIGHT 9   /* crates/value/src/size.rs */
-#define USUAL_TEXT    768 /* what the pieces of most documents take: grown once */
+#define USUAL_TEXT    768 /* enough for the pieces of most documents: grown once */
 
 bool draft_is_seq(int64_t v)
 {

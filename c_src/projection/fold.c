@@ -6,8 +6,8 @@
  * fold_read takes it apart again when the next events of that entity come.
  *
  * What can go wrong: the bytes come from our own disk, and disks rot.  Whatever
- * is not exactly such an array (other arity, numbers out of range, text that is
- * no JSON string) is ERR_INVALID, so that it can neither crash the store thread
+ * is not exactly such an array (other arity, numbers out of range, text that is not
+ * a JSON string) is ERR_INVALID, so that it can neither crash the store thread
  * nor break a document.  A projection with `reset` makes a new fold.
  *
  * To change the layout: add elements at the end, read both arities here, and
@@ -33,7 +33,7 @@ static bool is_one_of(uint8_t c, const char *set)
     return c != 0 && strchr(set, c) != NULL;
 }
 
-/* The characters after a backslash: how many of them ${p} spells, 0 when they are no escape. */
+/* The length of the escape at ${p}, after its backslash; 0: not an escape. */
 static size_t escape_len(const uint8_t *p, size_t left)
 {
     if (left == 0 || !is_one_of(p[0], "\"\\/bfnrtu"))
@@ -123,7 +123,7 @@ void fold_put(struct buf *out, const struct fold *f)
 {
     if (f->seq == 0)
         return;
-    /* Both ways in check it: fold_get above, put_events of projection_prepare.c. */
+    /* Both sources are checked: fold_get above, and put_events of projection_prepare.c. */
     PRE(f->type_json.len <= FOLD_MAX_TEXT && f->inserted_at_json.len <= FOLD_MAX_TEXT);
     msgpack_packer pack;
     msgpack_packer_init(&pack, out, append);

@@ -1,4 +1,4 @@
-/* fold.h - what remains of all events of an entity: four values, kept beside its document. */
+/* fold.h - what is remembered of all events of an entity: four values, kept with its document. */
 
 #ifndef FOLD_H
 #define FOLD_H
@@ -19,7 +19,7 @@ struct fold {
 /**
  * fold_read(bytes, f, fault):
  * Read what fold_put wrote; empty ${bytes} are the empty fold.  ${f} borrows
- * ${bytes}.  ERR_INVALID: the bytes are no fold; ${fault} says what is broken.
+ * ${bytes}.  ERR_INVALID: not a fold; ${fault} says what is wrong.
  */
 enum err fold_read(struct slice bytes, struct fold *f, struct fault *fault) MUST_CHECK;
 

@@ -1,9 +1,9 @@
 /*
- * gate.c - one way in: the checks of everything that becomes a pending version, and leaves as one.
+ * gate.c - the checks on every pending version, when it is made and when it is sent.
  *
- * The happy path: whoever brings a document's name (project, upsert, clear) has it checked here
- * before anything else; whoever makes a version takes its time from gate_time; round_keep asks
- * gate_version before it is pending, and delivery asks the same again before it is sent.
+ * The happy path: each request with a document's name (project, upsert, clear) has it checked here
+ * first; each new version takes its time from gate_time; round_keep calls gate_version before a
+ * version is pending, and delivery calls it again before it is sent.
  *
  * What can go wrong: a name, a text or a time that JSON, Convex or the store could not hold.  It is
  * refused with the reason; a pending version that cannot be sent becomes a dead letter.
@@ -18,7 +18,7 @@
 
 /* ---- names ------------------------------------------------------------------------ */
 
-/* ${from}: where the part that is judged begins in what the caller gave. */
+/* ${from}: the offset of ${text} in what the caller gave. */
 static enum err check_text(struct slice text, size_t from, const char *path, struct fault *fault)
 {
     size_t at = json_printable_len(text);

@@ -1,4 +1,4 @@
-/* gate.h - one way in: the checks of everything that becomes a pending version, and leaves as one.
+/* gate.h - the checks on every pending version, when it is made and when it is sent.
  */
 
 #ifndef GATE_H
@@ -20,7 +20,7 @@ enum err gate_entity_id(struct slice id, struct fault *fault) MUST_CHECK;
 
 /**
  * gate_document_id(k, id, fault):
- * The same of a document of kind ${k} (NULL: no kind has such ids): its prefix, then an entity's
+ * The same for a document of kind ${k} (NULL: no kind has such ids): its prefix, then an entity's
  * id.  ERR_NOT_OWNED: another prefix.  ERR_INVALID as above.
  */
 enum err gate_document_id(const struct kind *k, struct slice id, struct fault *fault) MUST_CHECK;
@@ -34,9 +34,9 @@ enum err gate_lookup(struct slice id, struct fault *fault) MUST_CHECK;
 
 /**
  * gate_version(id, kind, is_removal, json, projected_at_us, fault):
- * Whether a version can be put into a call to a sink.  It is asked where a version becomes pending
- * and where a pending one is about to be sent: a store may come from an older sidecar or a bad
- * disk.  ERR_INVALID: ${fault} says why not.
+ * Whether a version can be put into a call to a sink.  Called before a version becomes
+ * pending, and again before it is sent: a store may come from an older sidecar or a bad disk.
+ * ERR_INVALID: ${fault} says why not.
  */
 enum err gate_version(struct slice id, struct slice kind, bool is_removal, struct slice json,
                       int64_t projected_at_us, struct fault *fault) MUST_CHECK;

@@ -7,9 +7,9 @@
 
 #include "ground/base.h"
 
-/* What stands behind a slot's text. */
+/* What comes after a slot's text. */
 enum slot_value {
-    SLOT_LITERAL, /* nothing: the text is all, constant included */
+    SLOT_LITERAL, /* nothing: the text includes the constant */
     SLOT_FIELD,   /* column `field` of the row */
     SLOT_SOURCE,  /* the object runtime_source; only while a list is made, never in one */
     SLOT_DOCUMENT_ID,
@@ -27,9 +27,8 @@ enum slot_value {
 };
 
 /*
- * A document is its slots one behind the other: each slot's text, then its
- * value.  Keys are in canonical order (RFC 8785), so making a document is
- * copying, and its hash needs no second rendering.
+ * A document is its slots in order: each slot's text, then its value.  Keys are in canonical order
+ * (RFC 8785), so making a document is copying, and its hash needs no second rendering.
  */
 struct kind_slot {
     char *text; /* the bytes in front of the value: comma, key, colon */

@@ -1,15 +1,15 @@
 /*
  * kinds.c - the table of kinds: what a read model's documents are called and made of.
  *
- * The happy path: kinds_new fills in the runtime's own kinds (priv/kinds.ini), the
+ * The happy path: kinds_new adds the runtime's own kinds (priv/kinds.ini), the
  * configuration changes or adds some key by key (kinds_set), kinds_finish checks the table and
  * lays out each kind's document once: its keys in canonical order, as slots
  * (kind_slot.h).  From then on the table is constant.
  *
  * What can go wrong: the configuration.  Each fault names its key,
  * "kind.NAME.key", and changes nothing; the program does not start.  No prefix
- * may lie inside another, or an id would belong to two kinds, and no column may
- * bear a name the document has anyway.
+ * may begin with another, or an id would belong to two kinds, and no column may
+ * have a name that the document has anyway.
  *
  * Set up on the main thread; afterwards read by all without a lock.
  */
@@ -32,7 +32,7 @@ struct kinds {
     bool is_finished;
 };
 
-/* Kind, key, value: the lines of priv/kinds.ini, by tools/kinds.awk. */
+/* Kind, key, value: made from priv/kinds.ini by tools/kinds.awk. */
 static const char *const built_in[][3] = {
 #include "projection/kinds.inc"
 };
@@ -224,7 +224,7 @@ static bool is_listed(const struct kind_field *fields, size_t count, const char 
     return false;
 }
 
-/* One word of the list, "name" or "name:map", into ${field}; else the reason why not. */
+/* One word of the list, "name" or "name:map", into ${field}; returns NULL, or why not. */
 static const char *read_field(const char *word, size_t len, const struct kind_field *fields,
                               size_t count, struct kind_field *field)
 {
@@ -284,7 +284,7 @@ static enum err set_interval(struct kinds *k, const char *name, const char *valu
     return ERR_OK;
 }
 
-/* Where the text ${key} of ${kind} is kept; NULL when there is no such key. */
+/* The member of ${kind} for ${key}; NULL: unknown key. */
 static char **text_of(struct kind *kind, const char *key)
 {
     if (strcmp(key, "prefix") == 0)
@@ -298,7 +298,7 @@ static char **text_of(struct kind *kind, const char *key)
     return NULL;
 }
 
-/* Why ${value} can't be ${key}; NULL when it can. */
+/* Why ${value} is invalid for ${key}; NULL when it is valid. */
 static const char *text_fault(const char *key, const char *value)
 {
     if (strcmp(key, "prefix") == 0)
@@ -450,7 +450,7 @@ static void add_source(struct kind *kind, const char *before)
     snprintf(open, sizeof open, "%s\"runtime_source\":{", before);
     size_t first = kind->slot_count;
     add_object(kind, keys, sizeof keys / sizeof keys[0], open);
-    kind->slots[first].weight += sizeof "runtime_source"; /* its length and one */
+    kind->slots[first].weight += sizeof "runtime_source"; /* its length and one more */
 }
 
 static void lay_out(struct kind *kind)
@@ -465,7 +465,7 @@ static void lay_out(struct kind *kind)
     keys[count++] = (struct key){.name = kind->id_field, .value = SLOT_ENTITY_ID};
     for (size_t i = 0; i < kind->field_count; i++)
         keys[count++] = (struct key){.name = kind->fields[i].name, .value = SLOT_FIELD, .field = i};
-    /* one a key, five in runtime_source, two closing braces */
+    /* one per key, five in runtime_source, two closing braces */
     kind->slots = base_alloc((count + SOURCE_KEYS + 1 + 2) * sizeof *kind->slots);
     add_object(kind, keys, count, "{");
 }

@@ -26,7 +26,7 @@ struct kind {
     char *entity;   /* "run": runtime_source.entity */
     char *id_field; /* "run_id": the name of the entity's id in document and runtime_source */
     char *mutation; /* "runtime:upsertRunSummary": for one document a call */
-    int64_t min_interval_ms; /* between two writes of one document; -1: as delivery has it */
+    int64_t min_interval_ms; /* between two writes of one document; -1: delivery's default */
     struct kind_field fields[KIND_MAX_FIELDS];
     size_t field_count;
     struct kind_slot *slots; /* the document's keys in canonical order; made by kinds_finish */
@@ -63,7 +63,7 @@ const struct kind *kinds_of_id(const struct kinds *k, struct slice id);
 size_t kinds_count(const struct kinds *k);
 const struct kind *kinds_at(const struct kinds *k, size_t i);
 
-/* What a request may say beside row and events. */
+/* What a request may say besides row and events. */
 struct projection_options {
     struct slice version; /* the request's or the configured one; not for adopt */
     term now;             /* DateTime or ISO 8601 text for projected_at; NULL or nil: the clock */
@@ -72,11 +72,11 @@ struct projection_options {
     bool has_row_version; /* row_version: orders the row's versions of one seq, in runtime_source */
     int64_t row_version;
     bool reset;            /* forget the fold, start at the first event given */
-    int64_t events_before; /* with reset: so many lie before it, counted by the asker */
-    int64_t after_seq;     /* the asker believes that so far is folded; 0: it says nothing */
+    int64_t events_before; /* with reset: how many events lie before it, by the caller's count */
+    int64_t after_seq;     /* the caller believes that events up to this are folded; 0: not given */
     bool has_log_end;      /* log_end: the log ended with this event when it was read */
     int64_t log_end;
-    bool below;   /* the document goes there, even if more is folded */
+    bool below;   /* the document goes to that seq, even if more is folded */
     bool no_hash; /* leave projection_hash out (configuration) */
 };
 
@@ -89,10 +89,10 @@ struct projection_options {
  */
 struct draft;
 
-/* What is kept of the events of a document, opaque bytes; both empty: nothing is. */
+/* What is kept of the events of a document, opaque bytes; both may be empty. */
 struct past {
     struct slice fold;
-    struct slice recent; /* the last few, to know whether the log has them still */
+    struct slice recent; /* the last few events, to know whether the log still has them */
 };
 
 /* The finished document; its slices borrow the draft. */
@@ -102,8 +102,8 @@ struct document {
     struct slice version; /* projection_version */
     struct slice json;    /* the whole document, canonical */
     struct past past;     /* the fold after these events, to be kept beside it */
-    bool is_behind;       /* the log that was read is shorter than the fold: not to be kept */
-    bool may_go_below;    /* what is folded is not in the log any more: in spite of a lower seq */
+    bool is_behind;       /* the log that was read is shorter than the fold: do not keep */
+    bool may_go_below;    /* may have a lower seq: what is folded is no longer in the log */
     int64_t seq;
     int64_t event_count;
     int64_t projected_at_us; /* microseconds since 1970, UTC */
@@ -115,7 +115,7 @@ struct document {
  * The first half for a row and events: ${row} a map with atom or binary keys,
  * ${events} a proper list of maps with seq, event_type, inserted_at, ascending
  * without holes.  On ERR_OK ${draft} is returned, the caller's to free.
- * ERR_INVALID names the path ("metadata.x[3]"); ERR_GAP a hole inside ${events};
+ * ERR_INVALID names the path ("metadata.x[3]"); ERR_GAP: a gap in ${events};
  * ERR_NOT_OWNED an id that can't be one (empty, over 300 bytes, not printable
  * UTF-8; codex worker style rules are the runtime's own).
  */
@@ -141,8 +141,8 @@ struct slice draft_id(const struct draft *d);
 /**
  * projection_finish(d, past, after_us, now_us, document, fault):
  * The second half.  ${past} is what an earlier finish gave for this document; events already folded
- * are ignored, but where the request says how far the log goes: then the last one is held
- * against the fold (docs/adr/0014-the-log-and-second-looks.md).  projected_at becomes the
+ * are ignored, unless the request says where the log ends: then the last one is compared with the
+ * fold (docs/adr/0014-the-log-and-second-looks.md).  projected_at becomes the
  * request's own (its text as given, when it is RFC 3339), or ${now_us}, but always
  * later than ${after_us} (0: no bound).  Times before 1970 are refused.
  * ${document} borrows ${d} until draft_free or the next finish.
@@ -155,8 +155,8 @@ enum err projection_finish(struct draft *d, struct past past, int64_t after_us, 
 
 /**
  * draft_swap_out(d, out):
- * Exchange the buffer that finish fills for ${out}, so that many drafts that are finished one after
- * the other can use one.  What finish gave goes with the buffer, all but id, kind and version.
+ * Exchange the buffer that finish fills for ${out}, so that many drafts finished in turn can share
+ * one.  The document that finish returned goes with the buffer, except id, kind and version.
  */
 void draft_swap_out(struct draft *d, struct buf *out);
 

@@ -22,8 +22,8 @@
 
 #define HASH_WEIGHT 66 /* 64 hex digits and two: crates/value/src/size.rs */
 
-/* A finished summary is three parts that stay as they are, and between them the two values that
- * finish sets.  projection_version stands behind all, so each part has its commas. */
+/* A finished summary is three unchanged parts, and between them the two values that finish sets.
+ * projection_version comes after both, so each part has its commas. */
 enum part { PART_HEAD, PART_MIDDLE, PART_TAIL, PART_COUNT };
 #define ADOPTED_TEXT(s) .text = (char[]){s}, .len = sizeof s - 1
 static const struct kind_slot adopted_slots[] = {
@@ -38,7 +38,7 @@ static const struct kind_slot adopted_slots[] = {
 #define ADOPTED_SLOTS (sizeof adopted_slots / sizeof adopted_slots[0])
 
 /* Cut the object ${all} around projected_at (which is there: draft_take_time will see it) and
- * around projection_hash, or the place where it belongs.  Its keys are in order as they stand: an
+ * around projection_hash, or the place where it belongs.  Its keys can be compared as written: an
  * escape begins with a byte below any of our names', as do the bytes it stands for. */
 static void cut_parts(struct draft *d, struct piece all, struct piece *time)
 {
@@ -67,7 +67,7 @@ static void cut_parts(struct draft *d, struct piece all, struct piece *time)
     d->fields[PART_TAIL] = (struct piece){tail, all.at + all.len - tail, 0};
 }
 
-/* The two values are weighed with their slots; take out what they were counted for already. */
+/* The two values are weighed with their slots; subtract what they were already counted for. */
 static size_t weight_without_values(size_t bytes, term summary, struct piece time)
 {
     term hash = term_get(summary, DRAFT_PROJECTION_HASH);
@@ -82,7 +82,7 @@ static bool is_missing(term t)
     return t == NULL || term_is_nil_atom(t);
 }
 
-/* What the summary says of itself; the words are those of the runtime's own checks. */
+/* What the summary says of itself; the error texts are those of the runtime's own checks. */
 static enum err read_summary(struct draft *d, struct slice id, term summary, struct fault *fault)
 {
     term seq = term_get(summary, "runtime_source");

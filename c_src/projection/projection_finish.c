@@ -1,9 +1,9 @@
 /*
  * projection_finish.c - the second half: a draft and a past become a document.
  *
- * The happy path: the events are added to the fold, or, where the log says less than the fold does,
- * the fold goes back to the end of the log; projected_at is chosen later than the one before, and
- * all pieces are copied into place in the canonical order that the kind's slots have.  The hash is
+ * The happy path: the events are added to the fold, or, where the log ends before the fold, the
+ * fold goes back to the end of the log; projected_at is chosen later than the one before, and all
+ * pieces are copied into place in the canonical order that the kind's slots have.  The hash is
  * taken over the finished bytes around projected_at and projection_hash: nothing is rendered twice.
  *
  * What can go wrong: events are missing after the fold, the stored fold is
@@ -27,7 +27,7 @@
 #define RANGE_WEIGHT 20 /* an array (2) of two numbers (9): crates/value/src/size.rs */
 #define NO_HASH_YET  "\"0000000000000000000000000000000000000000000000000000000000000000\""
 
-/* The row in Convex beside the summary (priv/convex/schema.ts), all names included: _id 38 and
+/* The row in Convex besides the summary (priv/convex/schema.ts), all names included: _id 38 and
  * _creationTime 23, seq, content_hash, three times; and some 200 for the owner.  The texts of kind
  * and document_id come on top. */
 #define ROW_WEIGHT 512
@@ -72,14 +72,14 @@ static enum err fold_new(struct draft *d, struct known *k, struct fault *fault)
     return ERR_OK;
 }
 
-/* The log ends before the fold does; whether it has gone on without what was folded. */
+/* The log ends before the fold: whether its last event differs from the one folded there. */
 static bool is_other_history(const struct draft *d, const struct known *k)
 {
     return d->last_seq > 0 && recent_differs(&k->recent, d->last_seq, recent_last_mark(&d->given));
 }
 
-/* The last event of the log, which may be in the place of another or of many, is the last one
- * folded.  Of a history that began later than it does now only what was given is counted. */
+/* The last event of the log, which may replace one or many, becomes the last one folded.  If the
+ * history now begins earlier than before, only the given events are counted. */
 static void fold_back(const struct draft *d, struct known *k)
 {
     struct fold *f = &k->fold;
@@ -184,7 +184,7 @@ static bool is_left_out(const struct kind_slot *slot, struct piece value)
                               slot->value == SLOT_HASH);
 }
 
-/* How long the document will be, and whether Convex takes it. */
+/* How long the document will be, and whether Convex accepts it. */
 static enum err measure(const struct draft *d, size_t *bytes, struct fault *fault)
 {
     size_t weight = ROW_WEIGHT + d->id.len + strlen(d->kind->name);
@@ -203,8 +203,8 @@ static enum err measure(const struct draft *d, size_t *bytes, struct fault *faul
                      hundredths / 100, hundredths % 100);
 }
 
-/* Put all in place; returns the number of cuts (the keys that the hash does not cover, each with
- * the comma after it), and where the hash belongs (0: left out). */
+/* Assemble the document; returns the number of cuts (the keys that the hash does not cover, each
+ * with the comma after it), and where the hash belongs (0: left out). */
 static size_t assemble(struct draft *d, struct cut cuts[2], size_t *hash_at)
 {
     size_t count = 0;
@@ -243,7 +243,7 @@ static enum err put_json(struct draft *d, uint8_t hash[32], struct fault *fault)
     return ERR_OK;
 }
 
-/* What is kept of the events comes after the document; the past of an adopted one stays. */
+/* Put the new past after the document; that of an adopted one does not change. */
 static void put_kept(struct draft *d, struct past past, struct known *k, struct document *document)
 {
     size_t json_len = d->out.len;
@@ -271,7 +271,7 @@ enum err projection_finish(struct draft *d, struct past past, int64_t after_us, 
 {
     struct known known = {0};
     *document = (struct document){.kind = d->kind, .seq = d->seq, .event_count = d->event_count};
-    d->text.len = d->text_len; /* what an earlier finish added */
+    d->text.len = d->text_len; /* drop what an earlier finish added */
     d->out.len = 0;
 
     enum err e = d->adopted ? ERR_OK : put_past(d, past, &known, document, fault);

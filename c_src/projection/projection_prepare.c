@@ -3,8 +3,8 @@
  *
  * The happy path: each column of the row that the kind names becomes a piece of
  * JSON, so do the last event's type and time; of the other events only their
- * number remains.  The second half (projection_finish.c) puts the pieces in
- * place together with what only the past can tell.
+ * number remains.  The second half (projection_finish.c) assembles them with
+ * what only the past can tell.
  *
  * What can go wrong: the request breaks a rule or its events have a hole.  The
  * fault says where and why, the draft is freed, nothing has changed anywhere.
@@ -20,7 +20,7 @@
 
 #define NO_EVENTS "must be a proper list of maps"
 
-/* json says where in the value it is; say where the value is. */
+/* The path so far is that inside the value: prepend the value's name. */
 static enum err refuse_within(struct fault *fault, const char *name)
 {
     json_path_key(fault, slice_str(name));
@@ -113,12 +113,12 @@ static enum err refuse_event(struct fault *fault, uint32_t i, const char *key, c
     return fault_say(fault, NULL, "%s", why);
 }
 
-/* What is wanted of an event; NULL: not there. */
+/* The members of an event that are used; NULL: missing. */
 struct event {
     term seq, type, at;
 };
 
-/* Returns what is behind the event. */
+/* Returns the term after the event. */
 static term find_event(term map, struct event *event)
 {
     term key = term_items(map);
@@ -195,8 +195,8 @@ static enum err put_event_key(struct draft *d, uint32_t i, term t, const char *k
     return refuse_within(fault, "events");
 }
 
-/* All are looked at, though the last alone is shown: the same events in other portions must not
- * come to another end. */
+/* All are checked, though only the last is shown: the same events in other portions must have the
+ * same result. */
 static enum err put_events(struct draft *d, term events, struct fault *fault)
 {
     enum term_type type = term_type(events);
@@ -212,7 +212,7 @@ static enum err put_events(struct draft *d, term events, struct fault *fault)
         if (term_type(at) != TERM_MAP)
             return refuse_event(fault, i, "", "must be a map");
         at = find_event(at, &event);
-        d->text.len = start; /* what the event before left is not needed */
+        d->text.len = start; /* the text of the event before is not needed */
         enum err e = next_seq(d, i, event.seq, fault);
         if (e == ERR_OK)
             e = put_event_key(d, i, event.type, "event_type", &d->event_type, fault);

@@ -1,12 +1,12 @@
 /*
  * recent.c - the last few events that were folded, as checksums of two bytes.
  *
- * The happy path: what is folded is added, kept beside the fold, and read with it; when the log
- * turns out to be shorter than the fold, its last event is held against the one that had its place.
+ * The happy path: folded events are added, kept with the fold, and read with it; when the log turns
+ * out to be shorter than the fold, its last event is compared with the one folded under its seq.
  *
  * What can go wrong: two events may have the same checksum, or one may be too old to be known. Then
- * nothing differs, and whoever asks waits a while before the document goes below.  Bytes that do
- * not fit the fold beside them are no memory at all.
+ * no difference is seen, and the caller waits a while before the document may go below.  Bytes that
+ * do not match their fold are ignored.
  *
  * Pure; any thread.
  */

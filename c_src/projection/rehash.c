@@ -1,13 +1,13 @@
 /*
- * rehash.c - whether a document kept long ago is still what was kept.
+ * rehash.c - whether a kept document is still intact.
  *
  * The happy path: the members of the object are passed one by one; projected_at and
- * projection_hash are cut out, each with the comma behind it (both have later
- * neighbours in key order); the rest is hashed as it stands, for it is canonical.
- * projection_finish makes the hash of the same bytes, from the other side.
+ * projection_hash are cut out, each with the comma after it (both have later
+ * neighbours in key order); the rest is hashed unchanged, since it is canonical.
+ * projection_finish hashes the same bytes when it makes the document.
  *
- * What can go wrong: the bytes are damaged.  Then they are no object, or the hash is
- * another one; nothing is read past the end.
+ * What can go wrong: the bytes are damaged.  Then they are not an object, or the hash
+ * differs; nothing is read past the end.
  *
  * Any thread.
  */
@@ -24,7 +24,7 @@ static bool is_left_out(struct slice name)
     return slice_is(name, "\"projected_at\"") || slice_is(name, "\"projection_hash\"");
 }
 
-/* How many cuts; -1: this is no object, or another one than we make. */
+/* How many cuts; -1: not an object of the form that we write. */
 static int find_cuts(struct slice json, struct cut cuts[CUTS_MAX])
 {
     size_t at = 1;

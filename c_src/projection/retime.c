@@ -1,11 +1,11 @@
 /*
- * retime.c - a finished document, projected at another time.
+ * retime.c - a finished document with another projected_at.
  *
  * The happy path: the text is ours, canonical JSON, and the value of its key projected_at is
  * replaced; all other bytes stay.
  *
- * What can go wrong: the text comes from a disk and may be anything; then it stays as it is, and
- * whoever sends it sees what is wrong with it.
+ * What can go wrong: the text comes from a disk and may be anything; then it is left unchanged,
+ * and whoever sends it finds what is wrong with it.
  *
  * Any thread: there is no state here.
  */
@@ -16,7 +16,7 @@
 #include "json/json_skip.h"
 #include "projection/draft.h"
 
-/* Where the value of projected_at begins and ends; false: there is none. */
+/* Where the value of projected_at begins and ends; false: not found. */
 static bool find_time(struct slice json, size_t *value, size_t *end)
 {
     size_t key = 1;

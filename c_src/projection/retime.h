@@ -1,4 +1,4 @@
-/* retime.h - a finished document, projected at another time. */
+/* retime.h - a finished document with another projected_at. */
 
 #ifndef RETIME_H
 #define RETIME_H
@@ -9,7 +9,7 @@
 /**
  * retime(json, us, out):
  * Append the document ${json} to ${out}, with ${us} as its projected_at, which its hash does not
- * cover.  One that has none is appended as it is.
+ * cover.  One without projected_at is appended unchanged.
  */
 void retime(struct slice json, int64_t us, struct buf *out);
 
