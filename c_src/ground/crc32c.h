@@ -5,8 +5,7 @@
 
 #include "ground/base.h"
 
-/** crc32c(crc, bytes): Continue the CRC-32C (Castagnoli) ${crc} (0: start) over ${bytes}.
- */
+/** crc32c(crc, bytes): Continue the CRC-32C (Castagnoli) ${crc} (0: start) over ${bytes}. */
 uint32_t crc32c(uint32_t crc, struct slice bytes);
 
 #endif

@@ -28,8 +28,7 @@ struct decision {
     int64_t lag_events;        /* how far the incoming version is ahead of the standing one */
 };
 
-/** decide(standing, incoming): What to do with ${incoming}, given ${standing} (NULL: none).
- */
+/** decide(standing, incoming): What to do with ${incoming}, given ${standing} (NULL: none). */
 struct decision decide(const struct outbox_version *standing,
                        const struct outbox_version *incoming);
 

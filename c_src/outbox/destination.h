@@ -49,8 +49,7 @@ struct destination_change {
 
 /** destination_read(r, known): Read the destination, within this round. */
 enum err destination_read(struct round *r, struct destination_known *known) MUST_CHECK;
-/** destination_change(r, c): Record ${c}; r->destination has it once the round is committed.
- */
+/** destination_change(r, c): Record ${c}; r->destination has it once the round is committed. */
 enum err destination_change(struct round *r, const struct destination_change *c) MUST_CHECK;
 
 #endif

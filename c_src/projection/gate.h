@@ -1,5 +1,4 @@
-/* gate.h - the checks on every pending version, when it is made and when it is sent.
- */
+/* gate.h - the checks on every pending version, when it is made and when it is sent. */
 
 #ifndef GATE_H
 #define GATE_H

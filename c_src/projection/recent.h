@@ -1,5 +1,4 @@
-/* recent.h - the last few events that were folded, as checksums: whether the log still has them.
- */
+/* recent.h - the last few events that were folded, as checksums: whether the log still has them. */
 
 /* Private to projection/. */
 

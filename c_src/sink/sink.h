@@ -23,8 +23,7 @@ struct verdict {
     char why[200];    /* one line for logs, status and dead letters; "" when DONE */
 };
 
-/* The name of our store on the other side, and the mark it should have there (docs/adr/0010).
- */
+/* The name of our store on the other side, and the mark it should have there (docs/adr/0010). */
 struct sink_store {
     char id[33]; /* 32 hex digits */
     /* A raise that is due goes with the next call: from ${from} (-1: no mark) to ${to}, which was
@@ -108,7 +107,7 @@ struct sink {
     struct sink_store us; /* set by delivery, between calls; id "": the sink makes one up */
 };
 
-/** sink_peer(s, out): What is known of the other side; all zero for a sink without a peer function.
+/** sink_peer(s, out): What is known of the other side; nothing (mark -1) for a sink without peer.
  */
 void sink_peer(struct sink *s, struct sink_peer *out);
 

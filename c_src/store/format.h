@@ -24,8 +24,7 @@ enum err format_parse(struct slice value, unsigned *format, struct fault *fault)
 /** format_refuse_newer(format, known, fault): ERR_STORE, and in ${fault} what to do about it. */
 enum err format_refuse_newer(unsigned format, unsigned known, struct fault *fault) MUST_CHECK;
 
-/** format_put(s, format): Write the record "format"; inside a transaction.
- */
+/** format_put(s, format): Write the record "format"; inside a transaction. */
 enum err format_put(struct store *s, unsigned format) MUST_CHECK;
 /** format_put_counters(s, c), format_put_destination(s, d): The records of these names. */
 enum err format_put_counters(struct store *s, const struct counters *c) MUST_CHECK;

@@ -70,7 +70,7 @@ static enum err count(struct store *s, struct content *c)
     return e;
 }
 
-/* The rank of the name, or UNKNOWN.  ${sound}: the name is a known one. */
+/* The rank of the name; UNKNOWN: the store has none.  ${sound}: the name is a known one. */
 static int read_rank(const struct sinks *sinks, const struct destination *d, bool *sound)
 {
     int rank = rank_of(sinks->names, d->sink);

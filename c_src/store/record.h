@@ -154,8 +154,7 @@ enum err record_get_quarantined(struct slice key, struct slice value, struct qua
 /** record_is_of_another(t, key, value): Whether ${value} is whole, as a record of another table:
  * the page it lies on is in the wrong place. */
 bool record_is_of_another(enum store_table t, struct slice key, struct slice value);
-/** record_json_bytes(t, value): JSON bytes in a damaged pending or dead record, as far as known.
- */
+/** record_json_bytes(t, value): JSON bytes in a damaged pending or dead record, as far as known. */
 uint64_t record_json_bytes(enum store_table t, struct slice value);
 /** record_pending_owner(value, document, id): The document of a damaged pending record, as far as
  * known; 0 and "": unknown. */

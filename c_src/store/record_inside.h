@@ -29,8 +29,7 @@ static inline uint64_t record_get_le(const uint8_t *at, size_t bytes)
     return v;
 }
 
-/** record_finish(u, format, t, key, fault): ERR_OK if ${u} is at its end without an error.
- */
+/** record_finish(u, format, t, key, fault): ERR_OK if ${u} is at its end without an error. */
 enum err record_finish(struct unpack *u, unsigned format, enum store_table t, struct slice key,
                        struct fault *fault) MUST_CHECK;
 

@@ -35,8 +35,7 @@ enum survey_by {
  */
 enum err survey_try(const char *dir, struct fault *fault) MUST_CHECK;
 
-/** survey_choose(dir, fault): How to read the store in ${dir}, by survey_try; ${fault} as there.
- */
+/** survey_choose(dir, fault): How to read the store in ${dir}, by survey_try; ${fault} as there. */
 enum survey_by survey_choose(const char *dir, struct fault *fault);
 
 /**
