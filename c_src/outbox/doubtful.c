@@ -21,12 +21,12 @@
 #include "outbox/round_inside.h"
 #include "store/store.h"
 
-#define PORTION  1000     /* checkpoints looked at in one round */
+#define PORTION  1000     /* checkpoints read in one round */
 #define PAUSE_US 5000     /* between two portions */
 #define AGAIN_US 30000000 /* between two walks */
 
 struct walk {
-    uint64_t at; /* documents up to this number were looked at */
+    uint64_t at; /* documents up to this number have been walked */
     struct doubtful_count count;
 };
 
@@ -84,7 +84,7 @@ static void count_one(struct doubtful_count *n, const struct checkpoint_record *
                  (const char *)c->id.data);
 }
 
-/* The next checkpoint after ${w}->at.  ERR_NOT_FOUND: there is none. */
+/* Count the next checkpoint after ${w}->at.  ERR_NOT_FOUND: there is none. */
 static enum err look_at_next(struct round *r, struct walk *w)
 {
     struct slice key, value;

@@ -26,7 +26,7 @@
 
 #include <utlist.h>
 
-#define WALK_MAX    1000 /* letters looked at in one round */
+#define WALK_MAX    1000 /* letters read in one round */
 #define HEALING_MAX 64
 #define EVERY_US    1000000  /* between two portions */
 #define REST_MAX_US 60000000 /* since the wall clock, by which letters are due, may be set */

@@ -3,7 +3,7 @@
  *
  * The happy path: an intent whose version is committed waits here under the
  * arrival number of its document; the settlement of that number finds it in a
- * hash table and settles it.  An intent that waits for everything (flush) stands
+ * hash table and settles it.  An intent that waits for everything (flush) is kept
  * in a list of its own and is checked once a round.
  *
  * What can go wrong: the delivery takes too long.  Each intent has a deadline; the

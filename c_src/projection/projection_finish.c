@@ -8,7 +8,7 @@
  *
  * What can go wrong: events are missing after the fold, the stored fold is
  * broken, the document weighs more than Convex takes.  Then there is no
- * document, the fault says why, and the caller's fold stands as it was.
+ * document, the fault says why, and the caller's fold is unchanged.
  *
  * Runs on the store thread.
  */

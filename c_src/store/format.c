@@ -201,7 +201,7 @@ static enum err check_counters(struct store *s, struct fault *fault)
     if (e != ERR_OK)
         return refuse(fault, store_why(s));
     e = record_get_counters(value, &c, fault);
-    /* A repair counts anew. */
+    /* A repair recounts. */
     if (e == ERR_OK)
         e = check_below(s, STORE_PENDING, c.next_no, LANE_LIVE,
                         "the counters are behind what is pending", fault);

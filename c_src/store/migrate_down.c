@@ -1,10 +1,10 @@
 /*
  * migrate_down.c - the records of format 2 as those of format 1.
  *
- * The happy path: checkpoints go under their ids; then each pending version goes under a number of
- * its own, the live ones before the others, and into its checkpoint, as format 1 has it; then the
- * dead letters.  What format 1 does not have is lost: lanes, marks, next tries, optional members.
- * A checkpoint in doubt becomes one that format 1 does not believe, either.
+ * The happy path: checkpoints are put under their ids; then each pending version is put under a
+ * number of its own, the live ones before the others, and into its checkpoint, as format 1 has it;
+ * then the dead letters.  What format 1 does not have is lost: lanes, marks, next tries, optional
+ * members. A checkpoint in doubt becomes one that format 1 does not believe, either.
  *
  * What can go wrong: a record cannot be read: it is left out, stays in the store that is kept, and
  * is named.  Two pending versions of a document, after damage: the newer is taken.
@@ -108,7 +108,7 @@ static void take_checkpoint(struct migration *m, const struct survey_entry *e)
     save(m, c.id, &c);
 }
 
-/* Whether ${p} is the newest pending version of its document; the other one goes. */
+/* Whether ${p} is the newest pending version of its document; any other is left out. */
 static bool is_newest(struct migration *m, const struct pending *p,
                       const struct checkpoint_record *c)
 {

@@ -97,8 +97,8 @@ struct doubt {
 struct checkpoint_record {
     struct checkpoint cp; /* of the pending version pending_no alone is stored here */
     struct slice id;
-    uint64_t reset_revision;  /* 0, or the version that may go below what stands in Convex and which
-                                 is not confirmed: until then delivered says nothing */
+    uint64_t reset_revision;  /* 0, or the unconfirmed version that may go below what is in Convex:
+                                 until it is confirmed, delivered says nothing */
     struct slice row_version; /* of what is delivered; "": none */
     enum outbox_origin origin;
     bool has_origin; /* of what is delivered */

@@ -149,7 +149,7 @@ enum err record_1_get_dead(struct slice key, struct slice value, struct dead_let
     return record_finish(&u, 1, STORE_DEAD, key, fault);
 }
 
-/* ---- what stands twice ------------------------------------------------------ */
+/* ---- what is recorded twice -------------------------------------------------- */
 
 /* Like the names of kinds. */
 static bool is_plain(struct slice text)

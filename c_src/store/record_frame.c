@@ -131,7 +131,7 @@ bool record_is_of_another(enum store_table t, struct slice key, struct slice val
 
 /* ---- optional members ------------------------------------------------------- */
 
-/* The next pair of ${u}: its key, and its value as it stands. */
+/* The next pair of ${u}: its key, and its encoded value. */
 static unsigned get_member(struct unpack *u, struct slice *value)
 {
     unsigned key = (unsigned)unpack_uint_to(u, TAIL_MAX_KEY);

@@ -15,7 +15,7 @@
 
 #include <math.h>
 
-#define ATOM_MAX_BYTES 255 /* of the short form, and of ours */
+#define ATOM_MAX_BYTES 255 /* of the short form, the only one written */
 
 void term_put_version(struct buf *b)
 {
