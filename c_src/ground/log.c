@@ -131,7 +131,7 @@ static bool write_line(const char *line, size_t len)
     return n == (ssize_t)len;
 }
 
-/* Log how many lines were dropped, if any; false: that line was dropped too.  Under lock. */
+/* Log how many lines were dropped, if any; false: that line could not be written.  Under lock. */
 static bool report_dropped(void)
 {
     char line[80];

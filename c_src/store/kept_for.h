@@ -17,7 +17,7 @@ struct kept_for {
 /**
  * kept_for_check(s, names, sink, k, fault):
  * Say in ${k} whether ${sink} may have the documents of ${s}, and record it when it may.  ${names}
- * are all sinks, ordered by how far they deliver, then NULL; ${sink} is
+ * are all sinks, from the one that delivers least to the furthest, then NULL; ${sink} is
  * one of them.  Once, after the store is opened, outside of a transaction.  ERR_STORE: ${fault}
  * says why.
  */
