@@ -5,10 +5,10 @@
 %% already connected to.
 %%
 %% No function here waits longer than its timeout, raises because the sidecar is
-%% away, or makes a connection: a sidecar that is down is {error, unavailable} at
-%% once (or after waiting, with `wait => true'), one that does not answer
-%% {error, timeout}, one that does not read {error, busy}.  Requests go to an
-%% alias that is dead after the call, so a late answer never reaches a mailbox.
+%% down, or opens a connection.  A sidecar that is down gives {error, unavailable}
+%% at once (or after waiting, with `wait => true'), one that does not answer
+%% {error, timeout}, and one that does not read {error, busy}.  Replies go to an
+%% alias that is inactive after the call, so a late answer never reaches a mailbox.
 -module(convex_sidecar).
 
 -export([start_link/0, start_link/1, child_spec/1, stop/1, restart/1, await/2]).
@@ -25,7 +25,7 @@
 -type server() :: convex_sidecar_instance:name() | {atom(), node()}.
 -type kind() :: atom() | binary().
 -type entity_id() :: binary().
-%% `timeout' and `wait' are for the call; the rest goes to the sidecar (docs/PROTOCOL.md).
+%% `timeout' and `wait' concern the call; the rest goes to the sidecar (docs/PROTOCOL.md).
 -type options() :: #{atom() => term()} | [{atom(), term()}].
 -type call_options() :: timeout() | #{timeout => timeout(), wait => boolean()}.
 -type result() :: #{
@@ -43,13 +43,13 @@
 -type source() :: convex_sidecar_source:source().
 
 -define(DEFAULT_MS, 5000).
-%% How much longer a call waits than the sidecar was told to.
+%% How much longer a call waits than the deadline it gives the sidecar.
 -define(GRACE_MS, 1000).
 -define(DEADLINE_MS, 30000).
 -define(DRAIN_MS, 10000).
-%% A million documents take some minutes.
+%% An audit of a million documents takes some minutes.
 -define(AUDIT_MS, 7200000).
-%% Between two tries of a call that waits for a sidecar that is draining or busy.
+%% The pause between two attempts of a call that waits for a draining or busy sidecar.
 -define(AGAIN_MS, 20).
 
 %% ---- an instance
@@ -70,7 +70,7 @@ child_spec(Options) -> convex_sidecar_sup:child_spec(Options).
 -spec stop(convex_sidecar_instance:name()) -> ok.
 stop(Name) -> convex_sidecar_sup:stop(Name).
 
-%% @doc Drain, end and start the program again, while the VM runs; managed mode only.
+%% @doc Drain, stop and restart the program while the VM runs; managed mode only.
 -spec restart(convex_sidecar_instance:name()) -> {ok, #{gap_ms := non_neg_integer()}} | {error, term()}.
 restart(Name) -> convex_sidecar_port:restart(Name).
 
@@ -83,7 +83,7 @@ await(Name, Timeout) -> convex_sidecar_watch:await(Name, Timeout).
 -spec project(server(), kind(), entity_id(), map(), [map()]) -> {ok, result()} | {error, term()}.
 project(Server, Kind, Id, Row, Events) -> project(Server, Kind, Id, Row, Events, #{}).
 
-%% @doc Make the document of one entity from its row and its new events, and keep it.
+%% @doc Build the document of one entity from its row and its new events, and keep it.
 -spec project(server(), kind(), entity_id(), map(), [map()], options()) -> {ok, result()} | {error, term()}.
 project(Server, Kind, Id, Row, Events, Options) ->
     {Call, Opts} = split(Options),
@@ -101,13 +101,13 @@ upsert(Server, Kind, DocumentId, Summary, Options) ->
 -spec batch(server(), [request()]) -> {ok, [{ok, result()} | {error, term()}]} | {error, term()}.
 batch(Server, Requests) -> batch(Server, Requests, ?DEFAULT_MS).
 
-%% @doc Many projections and upserts in one message and one commit; replies in order.
+%% @doc Send many projections and upserts in one message and one commit; replies come in order.
 -spec batch(server(), [request()], call_options()) ->
     {ok, [{ok, result()} | {error, term()}]} | {error, term()}.
 batch(Server, Requests, Call) -> call(Server, {batch, Requests}, Call).
 
-%% @doc The asynchronous form: the entity has changed, project it soon.  Costs the caller a
-%% table insert; rows and events are read later, through `Source', in the conveyor.
+%% @doc The asynchronous form: the entity has changed, project it soon.  It costs the caller one
+%% table insert; the conveyor reads rows and events later, through `Source'.
 -spec project_async(convex_sidecar_instance:name(), kind(), entity_id(), source()) ->
     ok | {error, unavailable | busy}.
 project_async(Name, Kind, Id, Source) ->
@@ -115,11 +115,11 @@ project_async(Name, Kind, Id, Source) ->
         convex_sidecar_looks:ask(Name, {{Kind, Id}, Source}, transaction),
     convex_sidecar_marks:mark(Name, Kind, Id, Source).
 
-%% @doc Project every entity of a kind that the source lists; what the sidecar has already is skipped.
+%% @doc Project every entity of a kind that the source lists; the sidecar skips what it already has.
 -spec project_all_async(convex_sidecar_instance:name(), kind(), source()) -> ok | {error, unavailable | busy}.
 project_all_async(Name, Kind, Source) -> convex_sidecar_marks:mark_all(Name, Kind, Source).
 
-%% @doc Wait until everything the asynchronous form was given is kept by the sidecar (or given
+%% @doc Wait until the sidecar has kept everything the asynchronous form was given (or it was given
 %% up with a log line).
 -spec settle(convex_sidecar_instance:name(), timeout()) -> ok | {error, timeout | unavailable}.
 settle(Name, Timeout) -> convex_sidecar_conveyor:settle(Name, Timeout).
@@ -129,17 +129,17 @@ settle(Name, Timeout) -> convex_sidecar_conveyor:settle(Name, Timeout).
     #{dirty := non_neg_integer(), in_flight := non_neg_integer(), sweeps := non_neg_integer()}.
 backlog(Name) -> convex_sidecar_marks:backlog(Name).
 
-%% ---- looking and steering
+%% ---- state and control
 
-%% @doc Whether requests reach the sidecar, and it delivers or may soon.  If not: why, and what to do about it.
-%% Asks nobody, so it is good for a health check of the application.
+%% @doc Whether requests reach the sidecar, and it delivers or will soon.  If not: why, and what to do about it.
+%% Sends no request, so an application's health check may call it.
 -spec health(convex_sidecar_instance:name()) ->
     ok
     | {error, {not_started | not_connected | stopped | store_failing | convex_sidecar_config:obstacle(), binary()}}.
 health(Name) -> convex_sidecar_instance:health(Name).
 
-%% @doc How the sidecar, its endpoint, each kind that was ever ill, its mending and its store stand, as far as this VM
-%% has heard; asks nobody.  Empty: no instance of that name.
+%% @doc The state of the sidecar, its endpoint, each kind that ever failed, its mending and its store, as this VM
+%% last heard it; sends no request.  Empty when there is no instance of that name.
 -spec state(convex_sidecar_instance:name()) -> convex_sidecar_state:shown().
 state(Name) -> convex_sidecar_state:state(Name).
 
@@ -159,7 +159,7 @@ status(Server) -> status(Server, ?DEFAULT_MS).
 -spec status(server(), call_options()) -> {ok, map()} | {error, term()}.
 status(Server, Call) -> call(Server, status, Call).
 
-%% @doc Wait until what is kept now has been delivered, or is a dead letter.
+%% @doc Wait until everything kept so far has been delivered or is a dead letter.
 -spec flush(server(), non_neg_integer()) -> {ok, map()} | {error, term()}.
 flush(Server, Ms) -> call(Server, {flush, Ms}, Ms + ?GRACE_MS).
 
@@ -172,7 +172,7 @@ resume(Server) -> call(Server, resume, ?DEFAULT_MS).
 -spec drain(server()) -> {ok, map()} | {error, term()}.
 drain(Server) -> drain(Server, ?DRAIN_MS).
 
-%% @doc Refuse new projections, wait until all is delivered; resume/1 opens again.
+%% @doc Refuse new projections and wait until all is delivered; resume/1 accepts them again.
 -spec drain(server(), non_neg_integer()) -> {ok, map()} | {error, term()}.
 drain(Server, Ms) -> call(Server, {drain, Ms}, Ms + ?GRACE_MS).
 
@@ -184,7 +184,7 @@ reload(Server) -> call(Server, reload, ?DEFAULT_MS).
 audit(Server, Kind) -> audit(Server, Kind, #{}).
 
 %% @doc Compare what Convex holds with what it has confirmed.  Options: `repair', `after', and
-%% the call's `timeout' and `wait'.  One at a time; audit_status/1 tells how far it is.
+%% the call's `timeout' and `wait'.  One audit runs at a time; audit_status/1 returns its progress.
 -spec audit(server(), kind() | all, options()) -> {ok, map()} | {error, term()}.
 audit(Server, Kind, Options) ->
     Map = maps:merge(#{timeout => ?AUDIT_MS}, proplists_or_map(Options)),
@@ -194,7 +194,7 @@ audit(Server, Kind, Options) ->
 -spec audit_status(server()) -> {ok, map()} | {error, term()}.
 audit_status(Server) -> call(Server, {audit, status}, ?DEFAULT_MS).
 
-%% @doc End the audit that runs; its caller gets what was found so far.
+%% @doc Cancel the running audit; its caller gets what was found so far.
 -spec audit_cancel(server()) -> {ok, cancelled | idle} | {error, term()}.
 audit_cancel(Server) -> call(Server, {audit, cancel}, ?DEFAULT_MS).
 
@@ -217,8 +217,8 @@ dead_drop(Server, DocumentId) -> call(Server, {dead, {drop, DocumentId}}, ?DEFAU
 %% ---- the call
 
 %% @doc Send any request and wait for its answer.  With `wait => true' a call that finds the
-%% instance down, draining or busy, or loses it while waiting, goes on within its timeout and sends
-%% the request (again) later: every request of the protocol bears being repeated.
+%% instance down, draining or busy, or loses it while waiting, sends the request (again) later,
+%% within its timeout: every request of the protocol is idempotent.
 -spec call(server(), term(), call_options()) -> {ok, term()} | {error, term()}.
 call(Server, Request, #{} = Call) ->
     Timeout = maps:get(timeout, Call, ?DEFAULT_MS),
@@ -236,12 +236,12 @@ call_waiting(Name, Request, Deadline) ->
     case call(Name, Request, left(Deadline)) of
         {error, unavailable} ->
             case convex_sidecar_watch:await(Name, left(Deadline)) of
-                %% The flag may say "up" an instant longer than the connection lives.
+                %% The flag may say "up" for an instant after the connection has ended.
                 ok -> call_waiting_again({error, unavailable}, 1, Name, Request, Deadline);
                 {error, unavailable} -> {error, unavailable}
             end;
-        %% An operator's SIGTERM: its successor comes soon.  Or a full queue, or a link that
-        %% carries somebody's large message.
+        %% An operator's SIGTERM, after which the program restarts soon; a full queue; or a
+        %% connection that is still sending another caller's large message.
         {error, Passing} = Error when Passing =:= draining; Passing =:= busy ->
             call_waiting_again(Error, ?AGAIN_MS, Name, Request, Deadline);
         Answer ->
@@ -270,10 +270,10 @@ answer(Mref, Message) ->
     {reply, Reply} = check_response(Message, Mref),
     Reply.
 
-%% The tag [alias | Mref] is OTP's own (gen.erl): a peer that knows aliases answers to it.
+%% The tag [alias | Mref] is OTP's own (gen.erl): a peer that supports aliases replies to it.
 -dialyzer({no_improper_lists, send_monitored/2}).
 %% @doc Send a request without waiting; its answer arrives as a message for check_response/2.
-%% Never blocks: a connection that is congested is {error, busy}.
+%% Never blocks: a congested connection gives {error, busy}.
 -spec send_request(server(), term()) -> {ok, reference()} | {error, unavailable | busy}.
 send_request(Server, Request) ->
     case destination(Server) of
@@ -298,11 +298,11 @@ send_monitored(Dest, Request) ->
                     {error, unavailable}
             end
     catch
-        %% This VM has just stopped its distribution.
+        %% The VM's distribution has just been stopped.
         error:badarg -> {error, unavailable}
     end.
 
-%% @doc Whether a received message is the answer to that request.
+%% @doc Check whether a received message is the answer to that request.
 -spec check_response(term(), reference()) -> {reply, {ok, term()} | {error, term()}} | no.
 check_response({[alias | Mref], Reply}, Mref) ->
     erlang:demonitor(Mref, [flush]),
@@ -312,7 +312,7 @@ check_response({'DOWN', Mref, _, _, Reason}, Mref) ->
 check_response(_Message, _Mref) ->
     no.
 
-%% @doc Want the answer no more.
+%% @doc Stop waiting for the answer; a late one is dropped.
 -spec abandon(reference()) -> ok.
 abandon(Mref) ->
     erlang:demonitor(Mref, [flush]),
@@ -321,7 +321,7 @@ abandon(Mref) ->
     after 0 -> ok
     end.
 
-%% @doc Whether a request that failed so may succeed when it is sent again later.
+%% @doc Whether a request that failed with this reason may succeed when it is sent again later.
 -spec is_passing(term()) -> boolean().
 is_passing(busy) -> true;
 is_passing(unavailable) -> true;
@@ -345,8 +345,8 @@ destination({_, Node} = Dest) ->
         false -> down
     end.
 
-%% The call's own options and those for the sidecar.  A call that waits for Convex
-%% waits a little longer than the sidecar does, so that the sidecar's answer is heard.
+%% Separates the call's own options from the sidecar's.  A call that waits for Convex
+%% waits a little longer than the sidecar does, so that the sidecar's answer arrives in time.
 split(Options) ->
     Map = proplists_or_map(Options),
     Opts = maps:without([timeout, wait], Map),

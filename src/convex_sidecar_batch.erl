@@ -1,18 +1,18 @@
-%% convex_sidecar_batch - the conveyor's way to the sidecar: one {batch, ...}, an answer for each entity.
+%% convex_sidecar_batch - hands the conveyor's batches to the sidecar: one {batch, ...}, one answer for each entity.
 %%
-%% A request is the entity's row and its events since those the sidecar is believed to have
-%% folded, read through the mark's source.
+%% A request is the entity's row and the events after the last one the sidecar is believed to
+%% have folded, read through the mark's source.
 -module(convex_sidecar_batch).
 -behaviour(convex_sidecar_conveyor).
 
 -export([window/0, read_ahead/2, request/2, below/1, hand_over/2, answer/2]).
 
 %% @private
-%% One in the sidecar, one on its way.
+%% One that the sidecar works on, one on its way.
 window() -> 2.
 
 %% @private
-%% All entities of one source and kind in a few queries, where the source can.
+%% Reads all entities of one source and kind in a few queries, where the source supports it.
 read_ahead(Marks, Info) ->
     Together = [Mark || {_, {Module, _}} = Mark <- Marks, erlang:function_exported(Module, many, 1)],
     Groups = maps:groups_from_list(fun({{Kind, _}, Source}) -> {Kind, Source} end, Together),
@@ -40,7 +40,7 @@ asked({ok, #{row := Row, events := Events, last := Last, more := More, seen := S
 asked(not_found, _Kind, _Id, _Source) ->
     not_found.
 
-%% Nobody hears the result: then the sidecar need not make it, nor the conveyor read it.
+%% A source without done/5 needs no results, which spares both sides the work.
 wanted({Module, Arg}, Options) ->
     Own =
         case erlang:function_exported(Module, options, 1) of
@@ -57,7 +57,7 @@ below({project, Kind, Id, Row, Events, #{reset := true} = Options}) ->
     {project, Kind, Id, Row, Events, maps:remove(unless_ahead, Options)};
 below({project, Kind, Id, Row, Events, #{log_end := _} = Options}) ->
     {project, Kind, Id, Row, Events, Options#{below => true}};
-%% The row alone says how far it is.
+%% Without events, only the row says how far the log goes.
 below({project, Kind, Id, Row, [], Options}) ->
     {project, Kind, Id, Row, [], (maps:remove(after_seq, Options))#{reset => true}};
 below(Request) ->

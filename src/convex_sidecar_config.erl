@@ -1,21 +1,21 @@
 %% convex_sidecar_config - the options of an instance: checked, completed, and
 %% turned into the INI text that a managed sidecar reads from its standard input.
 %%
-%% options_table/0 is the one list of options: what is checked, filled in and said about an
-%% option, here, in the moduledoc of OpenAgentsRuntime.Convex.Sidecar and in
-%% docs/CLUSTER.md, comes from its row.
+%% options_table/0 is the one list of options: an option's check, default and description,
+%% here, in the moduledoc of OpenAgentsRuntime.Convex.Sidecar and in docs/CLUSTER.md,
+%% come from its row.
 %%
-%% Every fault is {error, {bad_option, Option, Sentence}}; the sentence says what
-%% would be right.  Nothing here starts anything.  Secrets (admin key, cookie)
-%% never stand in a message, and are carried as funs, because the options of a
-%% child are printed by supervisors when it starts or crashes.
+%% Every fault is {error, {bad_option, Option, Sentence}}; the sentence says what is
+%% valid.  Nothing here starts anything.  Secrets (admin key, cookie) never appear in
+%% a message.  They are carried as funs, because supervisors print the options of a
+%% child when it starts or crashes.
 -module(convex_sidecar_config).
 
 -export([options/1, name/1, markdown/0, ini/2, managed_node/1, distribution/0, distribution/4]).
 
 -export_type([options/0, checked/0, sections/0, obstacle/0]).
 
-%% Why this VM cannot speak to a sidecar.
+%% Why this VM cannot connect to a sidecar.
 -type obstacle() :: no_distribution | tls_distribution | no_epmd | short_names_over_ipv6 | other_distribution.
 
 -type sections() ::
@@ -27,7 +27,7 @@
 -type checked() :: #{
     name := atom(),
     mode := managed | external,
-    %% undefined: this VM has no distribution yet, so a managed sidecar has no node name yet
+    %% undefined while this VM has no distribution, so that a managed sidecar has no node name
     dest := {atom(), node() | undefined},
     port := undefined | inet:port_number(),
     program := file:name_all(),
@@ -46,7 +46,7 @@
     changed := undefined | module()
 }.
 
-%% What an option is for: one mode alone ignores it in the other, or refuses it with a sentence.
+%% The mode an option is for; the other mode ignores it, or refuses it with a sentence.
 -type for() :: any | managed | {managed | external, Refusal :: string()}.
 -type type() :: atom | node | path | sections | cookie | {one_of, [atom()]} | {integer, integer(), integer()}.
 -type default() ::
@@ -79,7 +79,7 @@ options_table() ->
             {made, "that of this VM", fun none/2}, "the cookie of the node, or a fun, so that it is not printed"},
         {drain_ms, managed, {integer, 0, 600000}, {is, 10000}, "how long an ending sidecar continues to deliver"},
         {start_ms, managed, Milliseconds, {is, 10000}, "longest time from start to the ready line; longer while a store is migrated"},
-        %% A program is heavier to start than a connection is to try.
+        %% Starting a program costs more than trying a connection.
         {backoff_min_ms, any, Milliseconds, {by_mode, 100, 50},
             "the first wait between starts, or between attempts to connect; it doubles"},
         {backoff_max_ms, any, Milliseconds, {by_mode, 5000, 2000}, "the longest such wait"},
@@ -98,7 +98,7 @@ options_table() ->
             "`OpenAgentsRuntime.Convex.Sidecar` makes telemetry of it"}
     ].
 
-%% @doc The options as a table in Markdown.
+%% @doc The options as a Markdown table.
 -spec markdown() -> binary().
 markdown() ->
     Head = [["option", "mode", "value", "default", "what it is"], lists:duplicate(5, "---")],
@@ -123,13 +123,13 @@ default_text({is, Value}) -> io_lib:format("`~tp`", [Value]);
 default_text({by_mode, Managed, External}) -> io_lib:format("`~tp`; external: `~tp`", [Managed, External]);
 default_text({made, Words, _Fun}) -> Words.
 
-%% @doc The name of the instance that these options make.
+%% @doc The name of the instance with these options.
 -spec name(options() | [{atom(), term()}]) -> term().
 name(#{name := Name}) -> Name;
 name(#{}) -> ?NAME;
 name(Given) -> proplists:get_value(name, Given, ?NAME).
 
-%% @doc Check the options of an instance and fill in what was left out.
+%% @doc Check the options of an instance and fill in the defaults.
 -spec options(options() | [{atom(), term()}]) -> {ok, checked()} | {error, {bad_option, atom(), binary()}}.
 options(Given) ->
     try
@@ -194,7 +194,7 @@ node(managed, Given) ->
         false -> undefined
     end.
 
-%% Who raises the shortest wait alone raises the longest with it.
+%% Raising only the shortest wait raises the longest with it.
 longest(#{backoff_min_ms := Min, backoff_max_ms := Max}, Given) ->
     case is_map_key(backoff_max_ms, Given) of
         true when Max < Min -> bad(backoff_max_ms, "must not be less than backoff_min_ms");
@@ -206,13 +206,13 @@ as_fun(undefined) -> undefined;
 as_fun(Fun) when is_function(Fun) -> Fun;
 as_fun(Value) -> fun() -> Value end.
 
-%% @doc The node name of a managed sidecar whose options name none; for a VM with distribution.
+%% @doc The default node name of a managed sidecar; for a VM with distribution.
 -spec managed_node(atom()) -> node().
 managed_node(Name) ->
     [Alive | _] = string:split(atom_to_list(node()), "@"),
     list_to_atom(Alive ++ "_" ++ own_part(Name) ++ "@" ++ host(net_kernel:longnames(), protocol())).
 
-%% The sidecar listens on 127.0.0.1, which nodes that speak IPv6 know by its mapped address.
+%% The sidecar listens on 127.0.0.1; a VM with IPv6 distribution reaches it by the mapped address.
 host(false, _Protocol) -> "localhost";
 host(_Long, "inet6_tcp") -> "::ffff:127.0.0.1";
 host(_Long, _Protocol) -> "127.0.0.1".
@@ -220,7 +220,7 @@ host(_Long, _Protocol) -> "127.0.0.1".
 own_part(convex_sidecar) -> "convex";
 own_part(Name) -> atom_to_list(Name).
 
-%% @doc Whether this VM can speak to a sidecar; if not, why, and what to do, for the log and for health/1.
+%% @doc Whether this VM can connect to a sidecar; if not, why, and what to do, for the log and for health/1.
 -spec distribution() -> ok | {obstacle(), binary()}.
 distribution() ->
     distribution(is_alive(), protocol(), net_kernel:longnames(), has_one_port()).
@@ -228,7 +228,7 @@ distribution() ->
 has_one_port() -> init:get_argument(erl_epmd_port) =/= error andalso not convex_sidecar_epmd:is_used().
 
 %% @private
-%% The same of any VM: whether it is distributed, -proto_dist, its names, whether it has -erl_epmd_port.
+%% The same for any VM: whether it is distributed, its -proto_dist, its names, whether it has -erl_epmd_port.
 -spec distribution(boolean(), string(), boolean() | ignored, boolean()) -> ok | {obstacle(), binary()}.
 distribution(IsAlive, Protocol, LongNames, HasOnePort) ->
     case IsAlive andalso obstacle(Protocol, LongNames, HasOnePort) of
@@ -265,8 +265,8 @@ protocol() ->
         _ -> "inet_tcp"
     end.
 
-%% The sections with what the owner itself decides.  They are rendered once here, so
-%% that a fault in them is an error of start_link and not of the program.
+%% The sections with the values that this module decides.  They are rendered here once, so
+%% that start_link, and not the program, reports a fault in them.
 config(external, _Config, _Given) ->
     fun() -> [] end;
 config(managed, Config, Given) ->
@@ -290,7 +290,7 @@ config(managed, Config, Given) ->
     ],
     Whole.
 
-%% @doc The configuration with what is decided at each start, as INI, closed by a line
+%% @doc The configuration with the values decided at each start, as INI, ended by a line
 %% with a single dot.
 -spec ini(sections(), [{atom(), atom(), value()}]) -> iodata().
 ini(Sections, Own) ->
@@ -330,8 +330,8 @@ put_key({Section0, Key0, Value}, Sections) ->
 has_key(Section, Key, Sections) ->
     lists:any(fun({S, Keys}) -> S =:= Section andalso lists:keymember(Key, 1, Keys) end, Sections).
 
-%% A value is one line and means itself: inih would cut it at a line end, trim its
-%% blanks, and take " ;" for the start of a comment.
+%% Refuses a value that inih would change: it ends a value at a line end, trims its
+%% blanks, and takes " ;" for the start of a comment.
 text(Section, Key, Value) ->
     Text = plain(Section, Key, Value),
     Wrong = re:run(Text, "[\\r\\n\\x00]|^\\s|\\s$|\\s;|^;", [{capture, none}]),

@@ -1,36 +1,36 @@
-%% convex_sidecar_conveyor - the asynchronous form: gathered, batched, acknowledged.
+%% convex_sidecar_conveyor - the asynchronous form: gathers marked entities, sends them in batches, handles the answers.
 %%
 %% The happy path: convex_sidecar_marks says which entities have changed.  The conveyor
-%% takes up to batch_limit of them, makes a request of each, hands them over as one batch
-%% and, when the answer is `ok', the batch is settled.
-%% What is marked meanwhile is the next batch, so an idle conveyor answers at once and
+%% takes up to batch_limit of them, makes a request for each, hands them over as one batch,
+%% and settles the batch when the answer is `ok'.
+%% What is marked meanwhile forms the next batch, so an idle conveyor sends at once and
 %% a busy one sends full batches.  The next batch is gathered while the sidecar works
-%% on the one before.  Batches that are not full keep a pace: each costs the disk a
-%% synced commit, and it may be the disk that the event log is synced to.
+%% on the previous one.  Batches that are not full keep a minimum interval: each costs a
+%% synced commit, possibly on the disk that the event log is synced to.
 %%
 %% How a batch is handed over is a callback: to the sidecar (convex_sidecar_batch), or to a
 %% sink that is called in this VM (OpenAgentsRuntime.Convex.SinkQueue: batches of one entity,
-%% several of them at once).
+%% several at once).
 %%
 %% What can go wrong, for one entity:
 %%   gap                the events from the expected one on go with the next batch
 %%   the source raises  it waits a second, doubling to thirty, then is marked again
-%%   anything else      refused for good: logged, told to the source, forgotten
+%%   anything else      refused for good: logged, reported to the source, forgotten
 %%                      (the next event of that entity tries again)
 %% and for all: the sidecar is down, busy, draining, silent, or its disk fails.
 %% Then the batch is marked again, and sent after a pause (doubling), or as soon as
-%% the sidecar is up.  A batch that is refused as a whole, or that a connection
-%% dies under, is halved, so that one bad entity cannot hold up the others.
+%% the sidecar is up.  A batch that is refused as a whole, or that is lost with its
+%% connection, is halved, so that one bad entity cannot hold up the others.
 %%
-%% What was handed over is looked at again, since a row may change after its last event and a transaction may
-%% end after the look at it: convex_sidecar_looks says when.
+%% Each entity that was handed over is read again later, since its row may change after its last event and a
+%% transaction may end after it was read: convex_sidecar_looks says when.
 %%
 %% States:
 %% dozing     nothing to send; the next mark wakes it
-%% gathering  marks, and no room or no right to send yet: an answer or the pace is waited for
-%% resting    something was refused, or the sidecar is away: a pause, or until it is up
+%% gathering  there are marks, but nothing may be sent before an answer arrives or the interval is over
+%% resting    something was refused, or the sidecar is down: a pause, or until it is up
 %%
-%% All else is seen to in every state.  The mailbox holds wake-ups and answers only.
+%% All other events are handled in every state.  The mailbox holds only wake-ups and answers.
 -module(convex_sidecar_conveyor).
 -behaviour(gen_statem).
 
@@ -43,14 +43,14 @@
 -define(RETRY_MAX_MS, 5000).
 -define(LATER_MIN_MS, 1000).
 -define(LATER_MAX_MS, 30000).
-%% Room for a whole batch: gathering one into a small heap is collected again and again.
+%% The heap holds a whole batch: in a small one, gathering causes one garbage collection after another.
 -define(ENTITY_WORDS, 256).
 -define(MAX_WORDS, 131072).
-%% Of the time the supervisor gives at the end.
+%% How much of the supervisor's shutdown time the last batches may take.
 -define(LAST_MS, 3000).
-%% At least so long from one batch to the next, unless it is full.
+%% The minimum interval between batches, unless one is full.
 -define(PACE_MS, 5).
-%% Of these in one batch, the event log is taken to be ill, and the rest left for later.
+%% After so many failures in one batch the event log is taken to be failing, and the rest is left for later.
 -define(MAX_FAILURES, 3).
 
 -export_type([options/0, request/0]).
@@ -62,30 +62,30 @@
     request_ms := pos_integer() | infinity,
     _ => _
 }.
-%% `last': the event that the other side has folded when it has taken the request; `more': whether
-%% the entity has to be looked at again then; `events': how many go over.
+%% `last': the last event that the receiver has folded once it has accepted the request; `more': whether
+%% the entity has to be read again then; `events': how many the request carries.
 -type request() :: #{
     request := term(),
     last := undefined | pos_integer(),
     more := boolean(),
     events := non_neg_integer(),
-    %% by which it is known again; without it nobody looks again
+    %% what the next look compares with; without it there is none
     seen => convex_sidecar_looks:seen()
 }.
 
 %% How many batches may be under way at once.
 -callback window() -> pos_integer().
-%% What is to be handed over of one entity.  Raising means: ask again later.
+%% The request for one entity.  Raising means: ask again later.
 -callback request(convex_sidecar_marks:mark(), convex_sidecar_instance:info()) -> {ok, request()} | not_found.
-%% The requests of those of the marks that are better read together; the others are asked for one by one.
+%% The requests for those marks that are better read together; request/2 is called for each of the others.
 -callback read_ahead([convex_sidecar_marks:mark()], convex_sidecar_instance:info()) ->
     #{convex_sidecar_marks:mark() => {ok, request()} | not_found}.
-%% The same request, when the document may go below what stands.
+%% The same request, with leave to go below the seq of the current document.
 -callback below(Request :: term()) -> Request :: term().
 -optional_callbacks([read_ahead/2, below/1]).
-%% Begin to hand a batch over; its answer comes as a message with this reference.
+%% Start handing a batch over; its answer arrives as a message with this reference.
 -callback hand_over(convex_sidecar_instance:name(), [Request :: term()]) -> {ok, reference()} | {error, term()}.
-%% Whether a message is that answer: one for each request, or why the whole batch failed.
+%% Check whether a message is that answer: one for each request, or why the whole batch failed.
 -callback answer(Message :: term(), reference()) ->
     {reply, {ok, [ok | {ok, convex_sidecar:result()} | {error, term()}]} | {error, term()}} | no.
 
@@ -95,12 +95,12 @@
     last :: undefined | pos_integer(),
     more = false :: boolean(),
     seen = undefined :: convex_sidecar_looks:seen(),
-    %% somebody has changed it: it is to be looked at again
+    %% it was marked as changed, so it is looked at again
     marked :: boolean(),
     taken_at :: integer()
 }).
 
-%% A batch on its way.
+%% A batch that is under way.
 -record(flight, {
     mref :: reference(),
     batch :: convex_sidecar_marks:batch(),
@@ -123,17 +123,17 @@
     looks :: convex_sidecar_looks:looks(),
     %% what the timeout `look' was set for
     look_for = none :: term(),
-    %% whose log has been shorter than the fold for long enough
+    %% entities whose log has been shorter than the fold for long enough
     below = #{} :: #{convex_sidecar_marks:mark() => true},
-    %% since the last batch began to be gathered: when that was, and sources that raised
+    %% when gathering of the last batch began, and how many sources have raised since
     gathered_at = 0 :: integer(),
     failures = 0 :: non_neg_integer(),
     gaps = #{} :: #{convex_sidecar_marks:key() => pos_integer()},
-    %% the timeout `later' is under way
+    %% the timeout `later' is set
     waits = false :: boolean(),
     later_ms = ?LATER_MIN_MS :: pos_integer(),
     settling = [] :: [gen_statem:from()],
-    %% for gen_statem, when the event is done
+    %% for gen_statem, once the event is handled
     actions = [] :: [gen_statem:action()]
 }).
 
@@ -179,7 +179,7 @@ init(#{name := Name, hand_over := HandOver, batch_limit := Limit, request_ms := 
     Changes = [changes(Ms) || #{look_back_ms := Ms} <- [Options], Ms > 0],
     {ok, gathering, Data, [{next_event, internal, step} | Changes]}.
 
-%% Ten times in the time that is looked back.
+%% Ten times within the period that is looked back over.
 changes(LookBack) -> {{timeout, changes}, max(1, LookBack div 10), LookBack}.
 
 %% @private
@@ -234,7 +234,7 @@ take_answer(Message, [#flight{mref = Mref} = Flight | Flights], HandOver) ->
 action(Action, #data{actions = Actions} = Data) -> Data#data{actions = [Action | Actions]}.
 
 %% @private
-%% An orderly end hands over what is left, if that goes at once.
+%% An orderly shutdown hands over what is left, if that is possible at once.
 terminate(_Reason, State, #data{name = Name} = Data) ->
     Deadline = now_ms() + ?LAST_MS,
     _ = last_push(step(State, Data#data{pace_ms = 0}), Deadline),
@@ -252,7 +252,7 @@ last_push({State, #data{flights = [_ | _]} = Data}, Deadline) ->
 last_push(At, _Deadline) ->
     At.
 
-%% ---- one step: send what there is room for, or rest, or doze
+%% ---- one step: send what may be sent, or rest, or doze
 
 step(State, #data{looks = Looks} = Data) ->
     send_or_wait(State, Data#data{looks = convex_sidecar_looks:asked(Looks)}).
@@ -262,7 +262,7 @@ send_or_wait(resting, Data) ->
 send_or_wait(_State, #data{flights = Flights, hand_over = HandOver} = Data) ->
     case length(Flights) < HandOver:window() of
         true -> step_ready(Data);
-        %% The next answer looks again.
+        %% The next answer triggers the next step.
         false -> {gathering, Data}
     end.
 
@@ -283,7 +283,7 @@ step_ready(#data{info = Info, marks = Marks} = Data) ->
 push({Batch, [], Data0}) ->
     #data{flights = Flights, marks = Marks} = Data = settle_batch(Batch, Data0),
     case Flights =:= [] andalso convex_sidecar_marks:has_work(Marks) of
-        %% Everything taken was no more, or failed in its source.
+        %% Everything taken no longer exists, or failed in its source.
         true when Data#data.failures =:= 0 -> step(gathering, Data);
         true -> rest(Data);
         false -> doze(Data)
@@ -294,7 +294,7 @@ push({Batch, Items, Data}) ->
 settle_batch(Batch, #data{marks = Marks} = Data) ->
     Data#data{marks = convex_sidecar_marks:settle(Batch, Marks)}.
 
-%% How long a batch that is not full has still to wait.
+%% How much longer a batch that is not full has to wait.
 ahead_ms(#data{marks = Marks, limit = Limit, sent_at = SentAt, pace_ms = Pace}) ->
     Count = convex_sidecar_marks:count(Marks),
     case Count =:= 0 orelse Count >= Limit orelse convex_sidecar_marks:is_sweeping(Marks) of
@@ -302,7 +302,7 @@ ahead_ms(#data{marks = Marks, limit = Limit, sent_at = SentAt, pace_ms = Pace}) 
         false -> max(0, SentAt + Pace - now_ms())
     end.
 
-%% With a batch under way its answer is what wakes, and the next batch grows until then.
+%% While a batch is under way its answer wakes the conveyor; the next batch grows until then.
 doze(#data{flights = [_ | _], batch_limit = Limit} = Data) when Limit > 1 ->
     {gathering, Data};
 doze(#data{marks = Marks, looks = Looks} = Data) ->
@@ -311,7 +311,7 @@ doze(#data{marks = Marks, looks = Looks} = Data) ->
         false -> step(gathering, Data)
     end.
 
-%% All done and nothing failed: the next failure waits the short time again.
+%% All done and nothing failed: the next failure starts with the shortest pause again.
 well(#data{waits = false} = Data) -> Data#data{later_ms = ?LATER_MIN_MS};
 well(Data) -> Data.
 
@@ -324,7 +324,7 @@ settled(At) ->
     At.
 
 rest(#data{rest_ms = Ms} = Data) ->
-    %% Up and down a little, so that many VMs do not come back together.
+    %% Jitter, so that many VMs do not come back at the same moment.
     Timeout = {state_timeout, Ms div 2 + rand:uniform(Ms), rested},
     {resting, action(Timeout, Data#data{rest_ms = min(Ms * 2, ?RETRY_MAX_MS)})}.
 
@@ -355,7 +355,7 @@ gather(#data{limit = Limit, marks = Marks0} = Data0) ->
     {Items, Data} = build_all(Taken, read_ahead(Marked ++ Swept, Data1), Batch, ?MAX_EVENTS, [], Data1),
     {Batch, Items, waiting(Data)}.
 
-%% An event log that fails for all of them may do for most of them one by one.
+%% An event log that fails for all of them together may work for most of them one by one.
 read_ahead(Taken, #data{name = Name, info = Info, hand_over = HandOver}) ->
     try
         case erlang:function_exported(HandOver, read_ahead, 2) of
@@ -368,7 +368,7 @@ read_ahead(Taken, #data{name = Name, info = Info, hand_over = HandOver}) ->
             #{}
     end.
 
-%% What is too much for one batch, or follows on an event log that is ill, is given back.
+%% Gives back what is too much for one batch, or comes after the event log began to fail.
 build_all([], _Read, _Batch, _Events, Items, Data) ->
     {lists:reverse(Items), Data};
 build_all(Left, _Read, Batch, Events, Items, #data{failures = Failures, marks = Marks} = Data) when
@@ -407,7 +407,7 @@ below(#item{mark = Mark, request = Request} = Item, Count, #data{below = Below, 
 request(Mark, Read, _Data) when is_map_key(Mark, Read) -> maps:get(Mark, Read);
 request(Mark, _Read, #data{info = Info, hand_over = HandOver}) -> HandOver:request(Mark, Info).
 
-%% What waits because its source raised has its time.
+%% Sets the time at which entities whose source raised are marked again.
 waiting(#data{waits = false, later_ms = Ms, marks = Marks} = Data) ->
     case convex_sidecar_marks:has_later(Marks) of
         true ->
@@ -429,7 +429,7 @@ answered(Reply, #flight{batch = Batch, items = Items}, State, Data0) ->
         false -> step(State, Settled)
     end.
 
-%% Whether something of it has to be sent again, after a pause.
+%% Whether any of it has to be sent again, after a pause.
 replied({ok, Replies}, Items, #data{name = Name, limit = Limit, batch_limit = Max} = Data0) when
     length(Replies) =:= length(Items)
 ->
@@ -455,7 +455,7 @@ replied({error, Reason}, Items, #data{limit = Limit} = Data0) ->
 replied(_Nonsense, Items, Data) ->
     replied({error, {store, bad_reply}}, Items, Data).
 
-%% `Folded': what the sidecar has now, entity by entity; `Passing': why some have to be sent again.
+%% `Folded': the last event the sidecar has now, by entity; `Passing': why some have to be sent again.
 item_answers([ok | Replies], [#item{mark = {Key, _}, last = Last, more = false} = Item | Items], Folded, Passing, Data) when
     map_size(Data#data.gaps) =:= 0
 ->
@@ -482,8 +482,8 @@ item_answer({ok, #{reason := <<"checkpoint_ahead">>, write := <<"skipped">>}} = 
     {kept, Data#data{looks = convex_sidecar_looks:behind(Mark, Looks)}};
 item_answer({ok, Result} = Ok, #item{more = More} = Item, Data) ->
     tell(Item, Ok, Data),
-    %% A page of a long history, or a row handed over beside another process's (see
-    %% convex_sidecar_source): look once more.
+    %% One page of a long history, or a row handed over at the same time as another process's (see
+    %% convex_sidecar_source): read it once more.
     Again = More orelse maps:get(reason, Result, nil) =:= <<"summary_hash_mismatch">>,
     {kept, kept(Again, Item, Data)};
 item_answer({error, {gap, Expected, _} = Gap}, #item{mark = {{Kind, Id} = Key, _} = Mark} = Item, Data) when
@@ -514,7 +514,7 @@ kept(Again, #item{mark = Mark} = Item, #data{marks = Marks} = Data) ->
 look_again(#item{more = true}, Data) ->
     Data;
 look_again(#item{mark = Mark, seen = Seen, taken_at = At, marked = Marked}, #data{looks = Looks} = Data) ->
-    %% What others have handed over meanwhile is known first.
+    %% First take note of what other processes have handed over meanwhile.
     Data#data{looks = convex_sidecar_looks:sent(Mark, Seen, At, Marked, convex_sidecar_looks:asked(Looks))}.
 
 without_gap({Key, _Source}, #data{gaps = Gaps} = Data) when is_map_key(Key, Gaps) ->
@@ -525,7 +525,7 @@ without_gap(_Mark, Data) ->
 back(Items, #data{marks = Marks}) ->
     lists:foreach(fun(#item{mark = Mark}) -> convex_sidecar_marks:again(Mark, Marks) end, Items).
 
-%% A row that has gone is no fault, and the call's form says nothing of it either.
+%% A deleted row is not a fault; the synchronous call does not log it either.
 given_up(not_found, #item{mark = {{Kind, Id}, _}} = Item, Data) ->
     log(debug, <<"conveyor.gone">>, "kind=~ts id=~ts", [Kind, convex_sidecar_instance:word(Id)], Data),
     tell(Item, {error, not_found}, Data),
@@ -544,7 +544,7 @@ tell(#item{mark = Mark, taken_at = TakenAt}, Outcome, #data{name = Name}) ->
 
 %% ---- looks
 
-%% The timeout follows what is due first.
+%% Sets the timeout to what is due first.
 looking({State, #data{looks = Looks, look_for = For} = Data} = At) ->
     case convex_sidecar_looks:next(Looks) of
         For -> At;
@@ -552,7 +552,7 @@ looking({State, #data{looks = Looks, look_for = For} = Data} = At) ->
         Next -> {State, action({{timeout, look}, convex_sidecar_looks:ms_until(Next), look}, Data#data{look_for = Next})}
     end.
 
-%% One group.  What has changed is marked, and goes its way.
+%% Reads one group and marks what has changed.
 look(State, #data{info = Info, marks = Marks, looks = Looks0} = Data) ->
     {Due, Looks1} = convex_sidecar_looks:due(convex_sidecar_looks:asked(Looks0)),
     Can = State =/= resting andalso convex_sidecar_instance:is_up(Info),
@@ -577,16 +577,16 @@ changed(Changed, Below, #data{marks = Marks, below = Before} = Data) ->
     lists:foreach(fun(Mark) -> convex_sidecar_marks:again(Mark, Marks) end, Changed),
     Data#data{below = maps:merge(Before, maps:from_keys(Below, true))}.
 
-%% More was to be looked at again than can be remembered: then all of it is.
+%% More looks were due than can be remembered: then the whole kind is swept.
 missed(#data{looks = Looks0, marks = Marks} = Data) ->
     {Missed, Looks} = convex_sidecar_looks:missed(Looks0),
     lists:foreach(fun(Key) -> convex_sidecar_marks:sweep_again(Key, Marks) end, Missed),
     Data#data{looks = Looks}.
 
-%% ---- words
+%% ---- log lines
 
 noted(Reason, #data{rest_ms = ?RETRY_MIN_MS} = Data) ->
-    %% Once a spell: the pause is at its shortest only at the first failure.
+    %% Logged once per outage: only the first failure has the shortest pause.
     log(warning, <<"conveyor.waiting">>, "reason=~0tp", [Reason], Data);
 noted(_Reason, _Data) ->
     ok.

@@ -1,29 +1,30 @@
 %% convex_sidecar_epmd - finds sidecars without an epmd: `erl -epmd_module convex_sidecar_epmd'.
 %%
-%% The happy path: the port of a sidecar's node is put here (by convex_sidecar_port, which hears it from its program, or
-%% by the option `port' of an external instance), and the VM asks here when it connects.  A managed sidecar leaves epmd
-%% alone then.  All other names are found as erl_epmd finds them: by epmd, or at the one port of -erl_epmd_port.
+%% The happy path: the port of a sidecar's node is registered here (by convex_sidecar_port, which reads it from its
+%% program, or by the option `port' of an external instance), and the VM looks it up here when it connects.  A managed
+%% sidecar then does not register with epmd.  All other names are resolved as erl_epmd does: by epmd, or at the one port
+%% of -erl_epmd_port.
 %%
-%% What can go wrong: no epmd runs.  This VM gets its name all the same; who connects to it has to know its port
+%% What can go wrong: no epmd runs.  This VM gets its name all the same; whoever connects to it has to know its port
 %% (-erl_epmd_port, ERL_DIST_PORT, inet_dist_listen_min).
 %%
-%% A resolver of your own asks address_please/3 here first, and goes on where that is not {ok, _, _, _}; then say
+%% A resolver of your own calls address_please/3 here first, and goes on unless the answer is {ok, _, _, _}; then set
 %% [node] epmd = off in the sidecar's configuration.
 -module(convex_sidecar_epmd).
 
 -export([put/2, is_used/0]).
-%% What net_kernel and the protocols of distribution call.
+%% Called by net_kernel and the distribution protocols.
 -export([start_link/0, register_node/2, register_node/3, port_please/2, port_please/3, address_please/3]).
 -export([listen_port_please/2, names/0, names/1]).
 
-%% Of the handshake that OTP 23 and later speak.
+%% The version of the handshake since OTP 23.
 -define(VERSION, 6).
 
-%% @doc Where the node listens.
+%% @doc Register the address at which the node listens.
 -spec put(node(), inet:port_number()) -> ok.
 put(Node, Port) -> persistent_term:put({?MODULE, atom_to_list(Node)}, Port).
 
-%% @doc Whether this VM asks here.
+%% @doc Whether this VM uses this module as its epmd_module.
 -spec is_used() -> boolean().
 is_used() -> init:get_argument(epmd_module) =:= {ok, [[atom_to_list(?MODULE)]]}.
 

@@ -1,17 +1,17 @@
-%% convex_sidecar_instance - what one sidecar is called, and where its tables are.
+%% convex_sidecar_instance - the name, the flags and the tables of one sidecar.
 %%
 %% An instance is a name (an atom).  Its supervisor calls open/2 in its own
 %% process, so the tables live as long as the supervisor: no worker that crashes
-%% takes the dirty set with it.  Everything a caller needs on the hot path is one
-%% persistent_term: the destination of requests, the flags, the tables.
+%% takes the dirty set with it.  Everything a caller needs on the hot path is in
+%% one persistent_term: the destination of requests, the flags, the tables.
 %%
-%% The term is written once a start of the supervisor (and once more when a VM
-%% that was started without distribution gets it).  "Up" and "idle" are
-%% atomics inside it, so that a sidecar which comes and goes never causes the
-%% global garbage collection that a changed persistent_term costs.
+%% The term is written once for each start of the supervisor (and once more when
+%% a VM that was started without distribution becomes distributed).  "Up" and
+%% "idle" are atomics inside it, so that a sidecar that goes down and up never
+%% causes the global garbage collection that a changed persistent_term costs.
 %%
 %% The term outlives the supervisor (until close/1): an instance that is down
-%% for a moment is still an instance, and answers `unavailable`.
+%% for a moment is still an instance, and answers `unavailable'.
 -module(convex_sidecar_instance).
 
 -export([open/2, close/1, lookup/1, destination/1, set_node/2, set_up/2, is_up/1]).
@@ -25,22 +25,23 @@
 -type name() :: atom().
 -type info() :: #{
     name := name(),
-    %% the node is undefined as long as this VM has had no distribution (managed mode)
+    %% the node is undefined until this VM has been distributed (managed mode)
     dest := {atom(), node() | undefined},
     flags := atomics:atomics_ref(),
     %% {{{Kind, Id}, Source}}: changed since they were last handed over.
     dirty := ets:tid(),
     %% {Batch, [{{Kind, Id}, Source}]}: taken by the conveyor and not yet settled; see convex_sidecar_marks.
     flight := ets:tid(),
-    %% {{Kind, Source}, asked | pending | {changed, Ms} | sweeping}: all ids must be looked at, because somebody
-    %% wants it, or because too much changed; or those that changed in the last Ms.
+    %% {{Kind, Source}, asked | pending | {changed, Ms} | sweeping}: all ids must be looked at, because a caller
+    %% asked for it or too much changed; or those that changed in the last Ms.
     sweeps := ets:tid(),
     %% {{Kind, Id}, Seq}: the last event the sidecar is believed to have folded.
     hints := ets:tid(),
-    %% An entity each: what is to be looked at again, and {{Mark, InTransaction}, Seen, Until, At}: what others than the conveyor want looked at; see convex_sidecar_looks.
+    %% One row for each entity that is to be looked at again; see convex_sidecar_looks.
     looks := ets:tid(),
+    %% {{Mark, InTransaction}, Seen, Until, At}: looks that processes other than the conveyor asked for.
     asked := ets:tid(),
-    %% {shown, Map}: how everything stands; see convex_sidecar_state.
+    %% {shown, Map}: the state of everything; see convex_sidecar_state.
     state := ets:tid(),
     dirty_limit := pos_integer(),
     hint_limit := pos_integer()
@@ -50,7 +51,7 @@
 %% Slot 2 of the flags belongs to convex_sidecar_marks.
 -define(OLDER, 3).
 -define(FLAGS, 3).
-%% Options of project that a program of 0.1 does not know, and that it can be asked without.
+%% Options of `project' that a program of 0.1 does not know, and that may be left out for it.
 -define(SINCE_0_2, [log_end, below, row_version]).
 
 %% @doc Make the tables of an instance, owned by the calling process, and publish them.
@@ -58,8 +59,8 @@
     dest := {atom(), node() | undefined}, dirty_limit := pos_integer(), hint_limit := pos_integer(), _ => _
 }) -> info().
 open(Name, #{dest := Dest, dirty_limit := DirtyLimit, hint_limit := HintLimit}) ->
-    %% Every mark asks for the size of the dirty table: with the decentralized counters that
-    %% an ordered_set gets by default, that would ask every scheduler.
+    %% Every mark reads the size of the dirty table: with the decentralized counters that
+    %% an ordered_set gets by default, that would involve every scheduler.
     Concurrent = [public, {write_concurrency, true}, {read_concurrency, true}, {decentralized_counters, false}],
     Info = #{
         name => Name,
@@ -85,7 +86,7 @@ close(Name) ->
     _ = persistent_term:erase({?MODULE, Name}),
     ok.
 
-%% @doc The instance of that name, or `error' when none was ever started.
+%% @doc The instance of that name, or `error' if none was ever started.
 -spec lookup(name()) -> {ok, info()} | error.
 lookup(Name) ->
     case persistent_term:get({?MODULE, Name}, error) of
@@ -93,7 +94,7 @@ lookup(Name) ->
         Info -> {ok, Info}
     end.
 
-%% @doc Where requests of the instance go, when it is up.  No process is asked.
+%% @doc Where the instance's requests go, when it is up.  Calls no process.
 -spec destination(name()) -> {up, {atom(), node()}} | down.
 destination(Name) ->
     case lookup(Name) of
@@ -115,7 +116,7 @@ set_node(Name, Node) ->
             persistent_term:put({?MODULE, Name}, Info#{dest := {Registered, Node}})
     end.
 
-%% @doc Whether documents go their way, as far as this VM has heard; if not, why, and what to do.
+%% @doc Whether documents are delivered, as far as this VM has heard; if not, why, and what to do.
 -spec health(name()) ->
     ok | {error, {not_started | not_connected | stopped | store_failing | convex_sidecar_config:obstacle(), binary()}}.
 health(Name) ->
@@ -143,7 +144,7 @@ not_connected(#{dest := {_, Node}}, _) ->
 why_and_next(#{why := Why, next := <<>>}) -> Why;
 why_and_next(#{why := Why, next := Next}) -> <<Why/binary, "; next: ", Next/binary>>.
 
-%% @doc Note that the sidecar can (or cannot) be spoken to; only the watch does this.
+%% @doc Set whether the sidecar is reachable; only the watch does this.
 -spec set_up(info(), boolean()) -> ok.
 set_up(#{flags := Flags}, true) ->
     atomics:put(Flags, ?OLDER, 0),
@@ -153,7 +154,7 @@ set_up(#{flags := Flags}, false) -> atomics:put(Flags, ?UP, 0).
 -spec is_up(info()) -> boolean().
 is_up(#{flags := Flags}) -> atomics:get(Flags, ?UP) =:= 1.
 
-%% @doc Those of the options of a projection that the program over there knows, as far as it has told.
+%% @doc Those options of a projection that the running program knows, as far as it has said.
 -spec known_options(convex_sidecar:server(), #{atom() => term()}) -> #{atom() => term()}.
 known_options(Server, Options) ->
     case knows_all(Server) of
@@ -161,7 +162,7 @@ known_options(Server, Options) ->
         false -> maps:without(?SINCE_0_2, Options)
     end.
 
-%% @doc Whether that program knows all of them, as far as it has told.
+%% @doc Whether that program knows all of them, as far as it has said.
 -spec knows_all(convex_sidecar:server()) -> boolean().
 knows_all(Name) when is_atom(Name) ->
     case lookup(Name) of
@@ -171,8 +172,8 @@ knows_all(Name) when is_atom(Name) ->
 knows_all(_Elsewhere) ->
     true.
 
-%% @doc Whether a refusal says only that the program is older than this package: then the same is to be
-%% asked without what it does not know (known_options/2).
+%% @doc Whether a refusal means only that the program is older than this package: then the request is to be
+%% repeated without what it does not know (known_options/2).
 -spec is_older(convex_sidecar:server(), term()) -> boolean().
 is_older(Name, {invalid, <<"opts.", Option/binary>>, <<"there is no such option">>}) when is_atom(Name) ->
     case lists:member(Option, [atom_to_binary(Known) || Known <- ?SINCE_0_2]) andalso lookup(Name) of
@@ -212,7 +213,7 @@ hint(Name, Kind, Id) when is_atom(Name) ->
 hint(_Elsewhere, _Kind, _Id) ->
     unknown.
 
-%% @doc The same, for those who live no longer than the tables do.
+%% @doc The same, for processes that end no later than the tables.
 -spec hint(info(), {convex_sidecar:kind(), binary()}) -> non_neg_integer() | unknown.
 hint(#{hints := Hints}, Key) ->
     case ets:lookup(Hints, Key) of
@@ -220,14 +221,14 @@ hint(#{hints := Hints}, Key) ->
         [] -> unknown
     end.
 
-%% @doc Remember the last event handed over.  When the memory is full it is emptied.
+%% @doc Remember the last event handed over.  When the table is full it is emptied.
 -spec remember(convex_sidecar:server(), convex_sidecar:kind(), binary(), non_neg_integer()) -> ok.
 remember(Name, Kind, Id, Seq) when is_atom(Name) ->
     remember(Name, [{{Kind, Id}, Seq}]);
 remember(_Elsewhere, _Kind, _Id, _Seq) ->
     ok.
 
-%% @doc The same for many.
+%% @doc The same for many entities.
 -spec remember(name(), [{{convex_sidecar:kind(), binary()}, non_neg_integer()}]) -> ok.
 remember(Name, Seqs) ->
     with_tables(Name, ok, fun(#{hints := Hints, hint_limit := Limit}) ->
@@ -248,8 +249,8 @@ forget(Name, Kind, Id) when is_atom(Name) ->
 forget(_Elsewhere, _Kind, _Id) ->
     ok.
 
-%% @doc What Fun gives for the instance; Default when there is none, or its tables have gone with the
-%% supervisor that stopped.
+%% @doc What Fun returns for the instance; Default when there is none, or its tables ended with its
+%% supervisor.
 -spec with_tables(name(), Default, fun((info()) -> Result)) -> Default | Result.
 with_tables(Name, Default, Fun) ->
     case lookup(Name) of
@@ -263,7 +264,7 @@ with_tables(Name, Default, Fun) ->
             Default
     end.
 
-%% @doc An id as one word of a log line: quoted and escaped when it has blanks, line ends or the like.
+%% @doc An id as one word of a log line: quoted and escaped when it contains blanks, line ends or the like.
 -spec word(binary()) -> io_lib:chars() | binary().
 word(Id) ->
     case re:run(Id, "^[!-~]+$", [{capture, none}, dollar_endonly]) of
@@ -271,8 +272,8 @@ word(Id) ->
         nomatch -> io_lib:format("~0tp", [unicode:characters_to_list(Id)])
     end.
 
-%% @doc One line for the log, with the instance's name and the event as metadata. It is made here: to Elixir's
-%% Logger ~0tp means a line for each element.
+%% @doc Log one line, with the instance's name and the event as metadata.  It is formatted here, because Elixir's
+%% Logger puts each element of a ~0tp on a line of its own.
 -spec log(logger:level(), binary(), io:format(), [term()], name()) -> ok.
 log(Level, Event, Format, Args, Name) ->
     Line = fun(All) -> {"~ts", [io_lib:format("~ts instance=~ts " ++ Format, All)]} end,

@@ -1,19 +1,20 @@
-%% convex_sidecar_looks - what was handed over is looked at again: a row may change after its last event, and
-%% a transaction may end after the look at it.
+%% convex_sidecar_looks - when an entity that was handed over is read again: its row may change after its last
+%% event, and a transaction may end after it was read.
 %%
 %% The happy path: an entity that was handed over is due 100 ms after its last answer, and 2 s after that.  What
 %% was read inside a transaction is due every 2 s for a minute.  The conveyor reads those that are due, in groups;
-%% what is as it was sent is let go, what is not is marked.  An entity whose log ends before what the
-%% sidecar has folded is sent again after 1, 5 and 30 s, the last time to go below.
+%% what is unchanged is forgotten, what has changed is marked.  An entity whose log ends before what the
+%% sidecar has folded is sent again after 1, 5 and 30 s, the last time with leave to lower the document's seq.
 %%
-%% One row an entity, with the source that it was handed over by last: the document is that one's.  Slots are of
-%% 100 ms; the wheel holds each entity once, `at'; when it comes by there and the entity is due later, it goes on
-%% to `slot'.  The wheel is a table of its own: what lies on the heap of the conveyor is collected again and again.
+%% There is one row for each entity, with the source that last handed it over, which owns the document.  A slot of
+%% the timer wheel is 100 ms.  The wheel holds each entity once, in slot `at'; an entity that is due later when
+%% that slot expires moves on to `slot'.  The wheel is a table of its own, so that the garbage collector does not
+%% copy it with the conveyor's heap.
 %%
-%% Nothing grows without bound: there are at most dirty_limit rows.  What finds no room is noted by kind, and
-%% all of that kind is looked at when half of the rows are free.
+%% Nothing grows without bound: there are at most dirty_limit rows.  What does not fit is noted by kind, and
+%% that whole kind is swept when half of the rows are free.
 %%
-%% What can go wrong: the conveyor dies; the table is the supervisor's, and the wheel is made of it again.
+%% What can go wrong: the conveyor dies.  The table belongs to the supervisor, and the wheel is built from it again.
 %%
 %% ask runs in any process, the rest in the conveyor.
 -module(convex_sidecar_looks).
@@ -25,23 +26,23 @@
 -export_type([looks/0, look/0, seen/0]).
 
 -type mark() :: convex_sidecar_marks:mark().
-%% A hash of row and last event.
+%% A hash of the row and the last event.
 -type seen() :: non_neg_integer() | undefined.
 
 -define(SLOT_MS, 100).
 -define(QUIET_MS, 100).
 -define(AGAIN_MS, 2000).
 -define(TRANSACTION_MS, 60000).
-%% After the first answer that said that the log is shorter than the fold.
+%% The delays after the first answer that says that the log is shorter than the fold.
 -define(WAITS_MS, [1000, 5000, 30000]).
-%% In one group, and in one row of the wheel.
+%% The most entities in one group, and in one row of the wheel.
 -define(GROUP, 512).
 -define(MAX_MISSED, 100).
-%% In one group, entities that are not read together with others, and more of them as long as that takes no time;
-%% and of them those whose source may raise.
+%% How many entities of a group are read one by one (more, as long as it takes less than SINGLE_MS), and how many of
+%% these reads may raise (MAX_FAILURES).
 -define(SINGLE_LOOKS, 50).
 -define(SINGLE_MS, 20).
-%% The next group when there was no room for all of one: those that are left have to be put back again.
+%% The size of the next group when not all of one could be read, since the rest has to be put back.
 -define(SMALL_GROUP, 100).
 -define(MAX_FAILURES, 3).
 
@@ -52,12 +53,12 @@
     slot = 0 :: non_neg_integer(),
     at = none :: none | non_neg_integer(),
     seen = undefined :: seen(),
-    %% when somebody else than the conveyor had handed it over
+    %% when another process handed it over
     asked = none :: none | integer(),
     stage = 1 :: 1 | 2,
-    %% to be looked at until then, whatever was found
+    %% looked at until then, whatever is found
     until = 0 :: non_neg_integer(),
-    %% since when the log is shorter than what the sidecar has folded
+    %% since when the log has been shorter than what the sidecar has folded
     since = none :: none | non_neg_integer()
 }).
 
@@ -70,7 +71,7 @@
     next_no = 1 :: pos_integer(),
     %% the first slot of the wheel
     first = none :: none | non_neg_integer(),
-    %% more has passed than one group
+    %% more is due than one group
     has_more = false :: boolean(),
     group = ?GROUP :: pos_integer(),
     missed = #{} :: #{{convex_sidecar:kind(), convex_sidecar:source()} => true}
@@ -78,16 +79,16 @@
 
 -opaque looks() :: #looks{}.
 -type found() :: {ok, #{seen := seen(), _ => _}} | not_found.
-%% What is due: to be compared with what was seen, or sent again because its log was shorter; `below': for the last time.
+%% What is due: to be compared with what was seen, or sent again because its log was shorter (`below': the last time).
 -type look() :: {compare | again | below, mark(), #look{}}.
 
-%% ---- for everybody
+%% ---- for any process
 
-%% @doc The entity is to be looked at for a minute: it was read, or changed, inside a transaction.
+%% @doc Look at the entity for a minute: it was read, or changed, inside a transaction.
 -spec ask(convex_sidecar_instance:name(), mark(), transaction) -> ok.
 ask(Name, Mark, transaction) -> ask(Name, Mark, undefined, true).
 
-%% @doc The entity was handed over as `Seen', by somebody else than the conveyor.
+%% @doc Note that a process other than the conveyor has handed the entity over as `Seen'.
 -spec ask(convex_sidecar_instance:name(), mark(), seen(), InTransaction :: boolean()) -> ok.
 ask(Name, {{Kind, Id}, Source} = Mark, Seen, InTransaction) ->
     convex_sidecar_instance:with_tables(Name, ok, fun(#{asked := Asked, dirty_limit := Limit} = Info) ->
@@ -106,7 +107,7 @@ until(false) -> 0.
 
 %% ---- for the conveyor
 
-%% @doc Goes on with what a conveyor before this one had in mind.
+%% @doc Continue with the looks of a previous conveyor.
 -spec open(convex_sidecar_instance:info()) -> looks().
 open(#{looks := Table} = Info) ->
     lists:foldl(
@@ -115,7 +116,7 @@ open(#{looks := Table} = Info) ->
         ets:tab2list(Table)
     ).
 
-%% @doc Takes what others asked for.
+%% @doc Take over what other processes have asked for.
 -spec asked(looks()) -> looks().
 asked(#looks{info = #{asked := Asked}} = Looks) ->
     case ets:info(Asked, size) of
@@ -138,12 +139,12 @@ take_asked({{{_, Source} = Mark, _} = Key, _, _, _}, #looks{info = #{asked := As
             Looks
     end.
 
-%% @doc Whether there is anything for asked/1.
+%% @doc Whether asked/1 has anything to take.
 -spec has_asked(looks()) -> boolean().
 has_asked(#looks{info = #{asked := Asked}}) -> ets:info(Asked, size) > 0.
 
-%% @doc The entity was handed over, as it was read at `ReadAt', and taken.  `New': it is looked at again even if it
-%% was not before.  If somebody else has handed it over since then, nobody knows which of the two came last, and
+%% @doc Note that the entity was handed over as it was read at `ReadAt', and accepted.  `New': look at it again even
+%% if it was not before.  If another process has handed it over since then, the order of the two is unknown, and
 %% the next look sends it.
 -spec sent(mark(), seen(), ReadAt :: integer(), New :: boolean(), looks()) -> looks().
 sent(_Mark, undefined, _ReadAt, _New, Looks) ->
@@ -160,7 +161,7 @@ sent({Key, Source}, Seen, ReadAt, New, #looks{info = #{looks := Table}} = Looks)
             Looks
     end.
 
-%% @doc The log ends before what the sidecar has folded.
+%% @doc Note that the log ends before what the sidecar has folded.
 -spec behind(mark(), looks()) -> looks().
 behind(Mark, Looks) ->
     case find(Mark, Looks) of
@@ -168,7 +169,7 @@ behind(Mark, Looks) ->
         Look -> wait(Look, Looks)
     end.
 
-%% @doc The sidecar does not take it, or it is not there: unless that may pass with a transaction, it is forgotten.
+%% @doc Note that the sidecar refused the entity, or it does not exist: unless a transaction may change that, forget it.
 -spec refused(mark(), looks()) -> looks().
 refused({Key, _Source}, #looks{info = #{looks := Table}} = Looks) ->
     case ets:lookup(Table, Key) of
@@ -176,17 +177,17 @@ refused({Key, _Source}, #looks{info = #{looks := Table}} = Looks) ->
         [] -> Looks
     end.
 
-%% @doc When due/1 has something to give.
+%% @doc When due/1 will next return something.
 -spec next(looks()) -> none | soon | non_neg_integer().
 next(#looks{has_more = true}) -> soon;
 next(#looks{first = First}) -> First.
 
-%% @doc How long it is until then.
+%% @doc How many milliseconds it is until then.
 -spec ms_until(soon | non_neg_integer()) -> non_neg_integer().
 ms_until(soon) -> ?SLOT_MS;
 ms_until(Slot) -> max(0, Slot * ?SLOT_MS - now_ms()).
 
-%% @doc A group of what is due.  Each has to go to compare/4 or later/2.
+%% @doc One group of what is due.  Each of them must be passed to compare/4 or later/2.
 -spec due(looks()) -> {[look()], looks()}.
 due(#looks{group = Group} = Looks0) ->
     Now = now_ms() div ?SLOT_MS,
@@ -217,7 +218,7 @@ row([Key | Keys], {At, _} = Row, Room, Group, #looks{info = #{looks := Table}} =
         [#look{at = At} = Look] ->
             ets:update_element(Table, Key, {#look.at, none}),
             row(Keys, Row, Room - 1, [to_do(Look#look{at = none}) | Group], Looks, Now);
-        %% It is elsewhere on the wheel by now, or done.
+        %% It has moved on the wheel, or is done.
         _ ->
             row(Keys, Row, Room, Group, Looks, Now)
     end.
@@ -230,7 +231,7 @@ to_do(#look{key = Key, source = Source, since = Since} = Look) ->
         false -> {again, {Key, Source}, Look}
     end.
 
-%% @doc Those that are not as they were sent.  `Read' are those that were read together, `Ask' reads one.
+%% @doc Those that have changed since they were sent.  `Read' holds those that were read together; `Ask' reads one.
 -spec compare([look()], #{mark() => found()}, fun((mark()) -> found() | failed), looks()) -> {[mark()], looks()}.
 compare(Due, Read, Ask, Looks) ->
     Begin = {?SINGLE_LOOKS, ?MAX_FAILURES, [], Looks#looks{group = ?GROUP}},
@@ -249,10 +250,10 @@ one_more(_Until, Acc) ->
 
 compare_one({_, Mark, _} = Look, Read, _Ask, Acc) when is_map_key(Mark, Read) ->
     found(maps:get(Mark, Read), Look, Acc);
-%% No room in the group: in the next one.
+%% This group may read no more entities one by one: it goes to the next group.
 compare_one({_, _, Look}, _Read, _Ask, {0, Failures, Changed, Looks}) ->
     {0, Failures, Changed, put_in(0, Look, Looks#looks{group = ?SMALL_GROUP})};
-%% The event log is ill.
+%% The event log is failing.
 compare_one(Look, _Read, _Ask, {Room, 0, Changed, Looks}) ->
     {Room, 0, Changed, later(Look, Looks)};
 compare_one({_, Mark, _} = Look, _Read, Ask, {Room, Failures, Changed, Looks}) ->
@@ -265,11 +266,11 @@ found({ok, #{seen := Other}}, {_, Mark, #look{seen = Seen}} = Look, {Room, Failu
 found(_SameOrGone, {_, _, Look}, {Room, Failures, Changed, Looks}) ->
     {Room, Failures, Changed, done(Look, Looks)}.
 
-%% @doc It is marked, on its way, or could not be looked at.
+%% @doc Put back an entity that is marked, under way, or could not be looked at.
 -spec later(look(), looks()) -> looks().
 later({_, _, Look}, Looks) -> put_in(?AGAIN_MS, Look, Looks).
 
-%% @doc The kinds of which something was not looked at, once there is room.
+%% @doc The kinds of which some looks were dropped, once there is space again.
 -spec missed(looks()) -> {[{convex_sidecar:kind(), convex_sidecar:source()}], looks()}.
 missed(#looks{missed = Missed} = Looks) when map_size(Missed) =:= 0 ->
     {[], Looks};
@@ -279,7 +280,7 @@ missed(#looks{missed = Missed, info = #{looks := Table, dirty_limit := Limit}} =
         false -> {[], Looks}
     end.
 
-%% ---- inside
+%% ---- internal
 
 done(#look{stage = 1} = Look, Looks) ->
     put_in(?AGAIN_MS, Look#look{stage = 2}, Looks);
@@ -312,7 +313,7 @@ find({Key, Source}, #looks{info = #{looks := Table}}) ->
 
 put_in(Ms, Look, Looks) -> put_at(slot(now_ms() + Ms), Look, Looks).
 
-%% Where it comes by earlier than that, it goes on from there.
+%% If its slot on the wheel expires before that, it moves on from there.
 put_at(Slot, #look{at = At} = Look, #looks{info = #{looks := Table}} = Looks) when is_integer(At), At =< Slot ->
     ets:insert(Table, Look#look{slot = Slot}),
     Looks;
@@ -328,7 +329,7 @@ put_at(Slot, #look{key = {Kind, _} = Key, source = Source, at = At} = Look, Look
             Looks
     end.
 
-%% Those of one batch, or of one group, come one after the other and go to one slot: they are a row.
+%% The entities of a batch or a group arrive together and go to the same slot: they share a row.
 on_wheel(Slot, Key, #looks{open = {Slot, Count, Keys}} = Looks) when Count < ?GROUP ->
     Looks#looks{open = {Slot, Count + 1, [Key | Keys]}};
 on_wheel(Slot, Key, Looks) ->
@@ -355,5 +356,5 @@ millis(Native) -> erlang:convert_time_unit(Native, native, millisecond).
 
 slot(Ms) -> (Ms + ?SLOT_MS - 1) div ?SLOT_MS.
 
-%% Since this VM started, so never below zero.
+%% Counted from the start of this VM, so never negative.
 now_ms() -> millis(erlang:monotonic_time() - erlang:system_info(start_time)).

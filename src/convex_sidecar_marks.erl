@@ -1,22 +1,22 @@
 %% convex_sidecar_marks - which entities have changed, and which of them are on their way.
 %%
 %% The happy path: a process that appended an event marks the entity: one insert into
-%% a public table, and a wake-up when the conveyor rests.  The conveyor takes the marks
-%% in batches; a batch is settled when every entity of it is kept, refused, or marked
+%% a public table, and a wake-up when the conveyor is idle.  The conveyor takes the marks
+%% in batches; a batch is settled when every entity in it is kept, refused, or marked
 %% again.  An entity is in one batch at a time; what is marked meanwhile waits.
 %%
-%% Nothing grows without bound: marks are one per entity and source, and at most
-%% dirty_limit, beyond which the whole kind is flagged for a sweep: all ids of the source
-%% are looked at, in pages, when no mark is left.  What waits because its source raised is
-%% kept by entity up to the same limit, then by sweep.
+%% Nothing grows without bound: there is one mark per entity and source, and at most
+%% dirty_limit of them.  Beyond that the whole kind is flagged for a sweep: all ids of the
+%% source are projected, in pages, when no mark is left.  Entities that wait because their
+%% source raised are remembered one by one up to the same limit, then as a sweep.
 %%
-%% What has changed lately is swept now and then as well, where the source can tell: by it alone a commit
-%% is seen that comes after all looks.
+%% What has changed lately is swept periodically as well, where the source can list it: only this finds a
+%% commit that comes after all looks.
 %%
-%% What can go wrong: the source raises when asked for its ids; the sweep starts anew
-%% with what else waits.  The conveyor dies: a batch is copied to `flight' before its
-%% marks are deleted, and its marks are deleted before events are read, so everything
-%% is dirty again when it starts anew.  The tables are the supervisor's.
+%% What can go wrong: the source raises when asked for its ids; the sweep starts again
+%% later, with whatever else waits.  The conveyor dies: a batch is copied to `flight' before
+%% its marks are deleted, and its marks are deleted before events are read, so everything
+%% is dirty again after its restart.  The tables belong to the supervisor.
 %%
 %% mark, mark_all and backlog run in any process; the rest in the conveyor.
 -module(convex_sidecar_marks).
@@ -35,16 +35,16 @@
 %% Slot 2 of the instance's flags: 1 when the conveyor sleeps and wants to be woken.
 -define(IDLE, 2).
 -define(SWEEP_PAGE, 1000).
-%% Kinds times sources; more is a caller that makes sources up.
+%% Kinds times sources; more means that a caller invents sources.
 -define(MAX_SWEEPS, 100).
-%% Of what has changed, so many ids at once; when there are more, only what changed later is asked for.
+%% How many changed ids are read at once; when there are more, only later changes are read.
 -define(CHANGED, 10000).
 -define(CHANGED_MIN_MS, 10000).
 
 -record(sweep, {
     key :: sweep_key(),
     ids = [] :: [convex_sidecar:entity_id()],
-    %% only these ids: they are what has changed
+    %% only `ids', which have changed
     changed = false :: boolean(),
     last = undefined :: undefined | convex_sidecar:entity_id()
 }).
@@ -54,20 +54,20 @@
     %% where the next marks are taken from
     cursor = start :: start | term(),
     sweep :: undefined | #sweep{},
-    %% what somebody has asked to be swept, so what is asked for changes
+    %% what a caller has asked to be swept; changes are listed for these only
     swept = #{} :: #{sweep_key() => true},
     next_batch = 1 :: batch(),
     under_way = #{} :: #{batch() => #{key() => true}},
-    %% whose source raised
+    %% entities whose source raised
     later = #{} :: #{mark() => true},
     later_sweeps = #{} :: #{sweep_key() => true}
 }).
 
 -opaque marks() :: #marks{}.
 
-%% ---- for everybody
+%% ---- for any process
 
-%% @doc The entity has changed.  Never waits.
+%% @doc Mark an entity that has changed.  Never waits.
 -spec mark(convex_sidecar_instance:name(), convex_sidecar:kind(), convex_sidecar:entity_id(),
     convex_sidecar:source()) -> ok | {error, unavailable | busy}.
 mark(Name, Kind, Id, Source) ->
@@ -85,7 +85,7 @@ mark(Name, Kind, Id, Source, Limit) ->
         error -> {error, unavailable}
     end.
 
-%% What an append pays for: no more calls, closures and writes than it needs.
+%% Each append pays for this: no call, closure or write that is not needed.
 mark_in(#{dirty := Dirty} = Info, {{Kind, _Id}, Source} = Mark, Limit) ->
     try
         case ets:info(Dirty, size) < Limit of
@@ -99,17 +99,17 @@ mark_in(#{dirty := Dirty} = Info, {{Kind, _Id}, Source} = Mark, Limit) ->
                 end
         end
     catch
-        %% The tables have gone with the supervisor that stopped.
+        %% The supervisor has stopped, and its tables are gone.
         error:badarg -> {error, unavailable}
     end.
 
-%% @doc Every entity of the kind may have changed, or may never have been handed over.
+%% @doc Mark a whole kind: every entity may have changed, or may never have been handed over.
 -spec mark_all(convex_sidecar_instance:name(), convex_sidecar:kind(), convex_sidecar:source()) ->
     ok | {error, unavailable | busy}.
 mark_all(Name, Kind, Source) ->
     convex_sidecar_instance:with_tables(Name, {error, unavailable}, fun(Info) -> sweep(Info, Kind, Source, asked) end).
 
-%% @doc Whether anything of this source is still to be done.  While marks come and go, false may be wrong.
+%% @doc Whether anything of this source is left to do.  While marks come and go, `false' may be wrong.
 -spec has_any(convex_sidecar_instance:name(), convex_sidecar:source()) -> boolean().
 has_any(Name, Source) ->
     convex_sidecar_instance:with_tables(Name, false, fun(#{dirty := Dirty, flight := Flight, sweeps := Sweeps}) ->
@@ -122,7 +122,7 @@ has_any(Name, Source) ->
             ets:select_count(Dirty, [{{{'_', '$1'}}, Is, [true]}]) > 0
     end).
 
-%% `pending' over `sweeping': the sweep that is under way may have passed this id.
+%% `pending' replaces `sweeping': the sweep that is under way may have passed this id.
 sweep(#{sweeps := Sweeps} = Info, Kind, Source, Why) ->
     case ets:info(Sweeps, size) < ?MAX_SWEEPS orelse ets:member(Sweeps, {Kind, Source}) of
         true ->
@@ -146,7 +146,7 @@ wake(#{name := Name, flags := Flags}) ->
             ok
     end.
 
-%% @doc How much is left to do; an instance that is gone has nothing.
+%% @doc How much is left to do; nothing for an instance that has stopped.
 -spec backlog(convex_sidecar_instance:name()) ->
     #{dirty := non_neg_integer(), in_flight := non_neg_integer(), sweeps := non_neg_integer()}.
 backlog(Name) ->
@@ -167,14 +167,14 @@ size_of(Table) ->
 
 %% ---- for the conveyor
 
-%% @doc What a conveyor before this one had under way is dirty again.
+%% @doc Make dirty again what a previous conveyor had under way.
 -spec open(convex_sidecar_instance:info()) -> marks().
 open(#{flags := Flags, flight := Flight} = Info) ->
     atomics:put(Flags, ?IDLE, 0),
     lists:foreach(fun(Row) -> landed(Row, Info) end, ets:tab2list(Flight)),
     #marks{info = Info}.
 
-%% @doc Whether there is something to take.
+%% @doc Whether there is anything to take.
 -spec has_work(marks()) -> boolean().
 has_work(Marks) -> count(Marks) > 0 orelse is_sweeping(Marks).
 
@@ -182,16 +182,16 @@ has_work(Marks) -> count(Marks) > 0 orelse is_sweeping(Marks).
 -spec count(marks()) -> non_neg_integer().
 count(#marks{info = #{dirty := Dirty}}) -> ets:info(Dirty, size).
 
-%% @doc Whether all entities of a kind are looked at, or are to be.
+%% @doc Whether a sweep is under way or waiting.
 -spec is_sweeping(marks()) -> boolean().
 is_sweeping(#marks{sweep = #sweep{}}) -> true;
 is_sweeping(#marks{info = #{sweeps := Sweeps}}) -> ets:info(Sweeps, size) > 0.
 
-%% @doc From now on the next mark wakes the caller; false: there is work already.
+%% @doc Have the next mark wake the caller; false: there is work already.
 -spec doze(marks()) -> boolean().
 doze(#marks{info = #{flags := Flags}} = Marks) ->
-    %% The flag goes up before the last look: a mark that came before it is seen here, one that came
-    %% after it sends a wake-up.  A mark whose entity is under way waits for that batch's end.
+    %% The flag is set before the last check: a mark made before it is seen here, and one made
+    %% after it sends a wake-up.  A mark whose entity is under way waits for the end of that batch.
     atomics:put(Flags, ?IDLE, 1),
     Work = is_sweeping(Marks) orelse has_free(Marks),
     not (Work andalso atomics:compare_exchange(Flags, ?IDLE, 1, 0) =:= ok).
@@ -203,11 +203,11 @@ has_free('$end_of_table', _Marks) ->
 has_free({Key, _} = Mark, #marks{info = #{dirty := Dirty}} = Marks) ->
     not is_under_way(Key, Marks) orelse has_free(ets:next(Dirty, Mark), Marks).
 
-%% @doc Take at most Max entities off, as one batch; settle/2 ends it.  When no mark is left
-%% to take, what a sweep finds (the second list) fills the batch up.
+%% @doc Take at most Max entities as one batch; settle/2 ends it.  When no mark is left to
+%% take, ids from a sweep (the second list) fill the batch up.
 -spec take(pos_integer(), marks()) -> {batch(), [mark()], [mark()], marks()}.
 take(Max, #marks{cursor = Cursor, next_batch = Batch} = Marks0) ->
-    %% Once round: from the cursor to the end, and from the start.
+    %% One round: from the cursor to the end, then from the start.
     Ends =
         case Cursor of
             start -> 1;
@@ -222,12 +222,12 @@ take(Max, #marks{cursor = Cursor, next_batch = Batch} = Marks0) ->
             {Batch, Taken, [], Marks}
     end.
 
-%% From the cursor on, so that entities marked again and again do not starve the others.  What is
-%% under way stays where it is.
+%% Starts at the cursor, so that entities marked again and again do not starve the others.  What is
+%% under way stays in the table.
 take_marked(Ends, Max, Batch, Taken, Marks) ->
     case next_marked(Max, Marks) of
         {Found, Cursor} ->
-            %% Found is in order: an entity that several sources mark is taken once.
+            %% Found is sorted, so an entity marked by several sources is taken once.
             Busy = batches(Marks),
             Free = [Mark || {Key, _} = Mark <- lists:ukeysort(1, Found), not is_in(Key, Busy)],
             Some = lists:sublist(Free, Max - length(Taken)),
@@ -243,7 +243,7 @@ take_marked(Ends, Max, Batch, Taken, Marks) ->
             {Taken, Marks#marks{cursor = start}}
     end.
 
-%% The cursor of an ordered_set is its last key: marks may come and go meanwhile.
+%% The cursor into the ordered_set is the last key read: marks may come and go meanwhile.
 next_marked(Max, #marks{cursor = start, info = #{dirty := Dirty}}) ->
     ets:select(Dirty, [{{'$1'}, [], ['$1']}], Max);
 next_marked(_Max, #marks{cursor = Cursor}) ->
@@ -257,7 +257,7 @@ is_in(_Key, []) -> false;
 is_in(Key, [Keys | _]) when is_map_key(Key, Keys) -> true;
 is_in(Key, [_ | Batches]) -> is_in(Key, Batches).
 
-%% The batch is `All' now; `Some' is new in it, and in flight before it is off the dirty table.
+%% The batch is now `All'.  `Some' is new in it, and is in flight before it leaves the dirty table.
 under_way(_Batch, [], _All, Marks) ->
     Marks;
 under_way(Batch, Some, All, #marks{info = #{dirty := Dirty, flight := Flight}, under_way = Batches} = Marks) ->
@@ -265,7 +265,7 @@ under_way(Batch, Some, All, #marks{info = #{dirty := Dirty, flight := Flight}, u
     lists:foreach(fun(Mark) -> ets:delete(Dirty, Mark) end, Some),
     Marks#marks{under_way = Batches#{Batch => maps:from_keys([Key || {Key, _} <- All], true)}}.
 
-%% Ids of one page of a sweep after the other; those under way are marked instead.
+%% Takes ids from the sweep, page by page; those under way are marked instead.
 take_swept(Max, Batch, Taken, Marks0) when length(Taken) < Max ->
     case next_swept(Max - length(Taken), Marks0) of
         {[], Marks} ->
@@ -300,7 +300,7 @@ next_swept(Max, #marks{sweep = #sweep{key = {Kind, {Module, Arg}} = Key, last = 
     #marks{info = #{name := Name, sweeps := Sweeps}} = Marks,
     try Module:ids(Kind, Last, ?SWEEP_PAGE, Arg) of
         [] ->
-            %% Not when it has become `pending' meanwhile: then it starts anew.
+            %% Unless it has become `pending' meanwhile: then it starts again.
             ets:delete_object(Sweeps, {Key, sweeping}),
             convex_sidecar_instance:log(info, <<"conveyor.swept">>, "kind=~ts", [Kind], Name),
             next_swept(Max, Marks#marks{sweep = undefined});
@@ -329,7 +329,7 @@ begin_sweep({changed, Ms}, {Kind, Source} = Key, #marks{info = #{name := Name}} 
         try
             changed_since(Kind, Source, Ms)
         catch
-            %% It is asked again the next time.
+            %% The source is asked again next time.
             Class:Reason ->
                 convex_sidecar_source:failed(Class, Reason, Kind, <<"*">>, Name),
                 []
@@ -340,7 +340,7 @@ begin_sweep(asked, Key, #marks{swept = Swept} = Marks) when map_size(Swept) < ?M
 begin_sweep(_Why, Key, Marks) ->
     Marks#marks{sweep = #sweep{key = Key}}.
 
-%% What a sweep before this one has seen is left out first.
+%% With more ids than that, the oldest changes, which earlier sweeps have seen, are left out first.
 changed_since(Kind, {Module, Arg} = Source, Ms) ->
     Since = erlang:system_time(millisecond) - Ms,
     case Module:changed_since(Kind, Since, ?CHANGED, Arg) of
@@ -348,8 +348,8 @@ changed_since(Kind, {Module, Arg} = Source, Ms) ->
         {_, Ids} -> Ids
     end.
 
-%% @doc What has changed in the last Ms is to be looked at, of all kinds that were swept before and whose
-%% source can tell.
+%% @doc Flag a sweep over what has changed in the last Ms, for all kinds that were swept before and whose
+%% source can list changes.
 -spec sweep_changed(pos_integer(), marks()) -> ok.
 sweep_changed(Ms, #marks{swept = Swept, info = #{sweeps := Sweeps}}) ->
     maps:foreach(
@@ -359,35 +359,35 @@ sweep_changed(Ms, #marks{swept = Swept, info = #{sweeps := Sweeps}}) ->
         Swept
     ).
 
-%% @doc Whether the entity is marked, or on its way.
+%% @doc Whether the entity is marked or under way.
 -spec is_busy(mark(), marks()) -> boolean().
 is_busy({Key, _} = Mark, #marks{info = #{dirty := Dirty}} = Marks) ->
     ets:member(Dirty, Mark) orelse is_under_way(Key, Marks).
 
-%% @doc All entities of the kind are to be looked at, although nobody asked for it.
+%% @doc Flag a sweep over the kind that no caller asked for.
 -spec sweep_again(sweep_key(), marks()) -> true.
 sweep_again(Key, #marks{info = #{sweeps := Sweeps}}) -> ets:insert(Sweeps, {Key, pending}).
 
-%% @doc The entity is dirty again.
+%% @doc Make the entity dirty again.
 -spec again(mark(), marks()) -> boolean().
 again(Mark, #marks{info = #{dirty := Dirty}}) -> ets:insert_new(Dirty, {Mark}).
 
-%% @doc These entities of the batch were not looked at: they are free to be taken.
+%% @doc Give back entities of the batch that were not read: they may be taken again.
 -spec give_back([mark()], batch(), marks()) -> marks().
 give_back(Some, Batch, #marks{under_way = Batches} = Marks) ->
     lists:foreach(fun(Mark) -> again(Mark, Marks) end, Some),
     #{Batch := Keys} = Batches,
     Marks#marks{under_way = Batches#{Batch := maps:without([Key || {Key, _} <- Some], Keys)}}.
 
-%% @doc Every entity of the batch is done, marked again, or waits.
+%% @doc End the batch: every entity in it is done, marked again, or waits.
 -spec settle(batch(), marks()) -> marks().
 settle(Batch, #marks{info = #{flight := Flight}, under_way = Batches} = Marks) ->
     ets:delete(Flight, Batch),
     Marks#marks{under_way = maps:remove(Batch, Batches)}.
 
-%% ---- what waits because its source raised
+%% ---- entities that wait because their source raised
 
-%% @doc The entity is dirty again at the next later_again/1.
+%% @doc Keep the entity until the next later_again/1, which makes it dirty again.
 -spec later(mark(), marks()) -> marks().
 later({{Kind, _}, Source} = Mark, #marks{later = Later, info = Info} = Marks) ->
     #{dirty_limit := Limit, flight := Flight} = Info,
@@ -407,14 +407,14 @@ later_sweep(Key, #marks{later_sweeps = Later, info = #{flight := Flight}} = Mark
 -spec has_later(marks()) -> boolean().
 has_later(#marks{later = Later, later_sweeps = Sweeps}) -> map_size(Later) + map_size(Sweeps) > 0.
 
-%% @doc What waits is dirty again.
+%% @doc Make everything that waits dirty again.
 -spec later_again(marks()) -> marks().
 later_again(#marks{later = Later, later_sweeps = Sweeps, info = Info} = Marks) ->
     maps:foreach(fun(Mark, true) -> landed({{later, Mark}, [Mark]}, Info) end, Later),
     maps:foreach(fun(Key, true) -> landed({{sweep, Key}, [Key]}, Info) end, Sweeps),
     Marks#marks{later = #{}, later_sweeps = #{}}.
 
-%% A row of the flight table comes back.
+%% Returns a row of the flight table to the dirty table.
 landed({{sweep, Key} = Row, _}, #{sweeps := Sweeps, flight := Flight}) ->
     ets:insert(Sweeps, {Key, pending}),
     ets:delete(Flight, Row);

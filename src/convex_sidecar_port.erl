@@ -4,12 +4,12 @@
 %% (with a fresh cookie) to its standard input, read the line "ready node=...",
 %% tell the watch to connect.  Log lines of the program become logger events.
 %%
-%%   starting   the program runs, its ready line is awaited; longer while it says that it migrates its store
+%%   starting   the program runs, its ready line is awaited; longer while it reports that it migrates its store
 %%   running    it is ready; the watch connects
 %%   stopping   it was told to end (SIGTERM, or SIGKILL): its exit is awaited
 %%   waiting    a pause before the next start
-%%   undistributed  this VM has no distribution, or one that the program does not speak, so
-%%              the program is started when it has (it is looked for every second)
+%%   undistributed  this VM has no distribution, or one that the program does not support; this
+%%              is checked every second, and the program starts once it has
 %%
 %%   state      | ready line | exit                         | time over     | restart/1
 %%   starting   | running    | waiting                      | kill, stopping| answered when up
@@ -20,18 +20,18 @@
 %%   waiting    | -          | -                            | starting      | starting
 %%   undistrib. | -          | -                            | waiting       | an error
 %%
-%% What can go wrong: the program is missing, is no program, exits, never gets
-%% ready, ignores SIGTERM, stands still (the watch finds it silent).  In every
-%% case: the instance is down, the reason and
-%% the program's last lines are logged once, and it is started again after a
-%% pause that doubles (and is reset once it has been ready for ten seconds).
-%% An exit with status 0 that nobody here asked for is an operator's SIGTERM:
+%% What can go wrong: the program is missing, is not executable, exits, never gets
+%% ready, ignores SIGTERM, or hangs (the watch finds it silent).  In every case the
+%% instance is down, the reason and the program's last lines are logged once, and
+%% the program is started again after a pause that doubles (and is reset once it
+%% has been ready for ten seconds).
+%% An exit with status 0 that this process did not ask for is an operator's SIGTERM:
 %% the next start follows at once.  When this VM dies, the pipe closes, and the
 %% program drains and ends by itself.
 %%
-%% restart/1 does not wait for deliveries: what is kept is on disk, and the
-%% successor goes on with it.  So a second SIGTERM ("do not wait") follows the
-%% first one soon, and Convex being away does not lengthen the gap.
+%% restart/1 does not wait for deliveries: what is kept is on disk, and the next
+%% program continues with it.  So a second SIGTERM ("do not wait") soon follows the
+%% first one, and an unreachable Convex does not lengthen the gap.
 -module(convex_sidecar_port).
 -behaviour(gen_statem).
 
@@ -40,11 +40,11 @@
 
 -define(STEADY_MS, 10000).
 -define(KILL_AFTER_DRAIN_MS, 2000).
-%% restart/1: how long calls under way to Convex may still be answered.
+%% restart/1: how long calls to Convex that are under way may still be answered.
 -define(RESTART_DRAIN_MS, 250).
-%% From one "migrating" line of the program, which come every two seconds, to the next one.
+%% The longest time between two "migrating" lines, which the program writes every two seconds.
 -define(MIGRATING_MS, 30000).
-%% How often it is looked whether the VM has got its distribution.
+%% How often to check whether the VM has become distributed.
 -define(LOOK_MS, 1000).
 -define(LINE_BYTES, 4096).
 -define(TAIL_LINES, 10).
@@ -62,11 +62,11 @@
     ready_at :: undefined | integer(),
     tail = [] :: [binary()],
     cut = <<>> :: binary(),
-    %% between processes
+    %% between two programs
     pause_ms :: pos_integer(),
     down_at :: integer(),
     then = start :: start | pause,
-    %% why this VM cannot speak to the program, as it was said last
+    %% why this VM cannot connect to the program, as last reported
     obstacle = none :: none | convex_sidecar_config:obstacle(),
     restarts = [] :: [gen_statem:from()]
 }).
@@ -76,7 +76,7 @@ start_link(#{name := Name} = Options) ->
     gen_statem:start_link({local, convex_sidecar_instance:port_name(Name)}, ?MODULE, Options, []).
 
 %% @doc Let the program drain and end, start it again (a new binary is picked up), and wait
-%% until it is up.  `gap_ms': how long the instance was down.
+%% until it is up.  `gap_ms' is how long the instance was down.
 -spec restart(convex_sidecar_instance:name()) -> {ok, #{gap_ms := non_neg_integer()}} | {error, term()}.
 restart(Name) ->
     try
@@ -94,15 +94,15 @@ os_pid(Name) -> gen_statem:call(convex_sidecar_instance:port_name(Name), os_pid)
 callback_mode() -> [state_functions, state_enter].
 
 %% @private
-%% The supervisor is not held up: the program is started by the first timeout.
+%% The first timeout starts the program, so the supervisor does not wait for it.
 init(#{name := Name, dest := {_, Node}, backoff_min_ms := Min} = Options) ->
     process_flag(trap_exit, true),
     Data = #data{name = Name, node = Node, options = Options, pause_ms = Min, down_at = now_ms()},
     {ok, waiting, Data#data{then = start}}.
 
 %% @private
-%% Supervisor's shutdown: as restart, without the start.  The lines of the last
-%% seconds are still logged.
+%% The supervisor's shutdown: a restart without the start.  The program's last lines
+%% are still logged.
 terminate(_Reason, _State, #data{port = undefined}) ->
     ok;
 terminate(_Reason, _State, #data{options = #{drain_ms := Drain}} = Data) ->
@@ -243,11 +243,11 @@ any({call, From}, os_pid, #data{os_pid = Pid}) ->
 any(info, {Port, {data, Line}}, #data{port = Port} = Data) ->
     {keep_state, said(Line, Data)};
 any(info, {'EXIT', Port, _Why}, #data{port = Port}) ->
-    %% The VM was still writing to a program that has gone (epipe): no exit_status will come.
+    %% The VM was still writing to a program that has ended (epipe): no exit_status will arrive.
     {keep_state_and_data, [{next_event, info, {Port, {exit_status, unread}}}]};
 any(_Type, _Event, _Data) ->
-    %% 'EXIT' of a port whose exit_status was seen, up and down between processes, a
-    %% hurry that came too late.
+    %% The 'EXIT' of a port whose exit_status was seen, `up' and `down' between two
+    %% programs, or a `hurry' that came too late.
     keep_state_and_data.
 
 %% ---- starting the program
@@ -288,7 +288,7 @@ tell_configuration(Port, Ini) ->
         error:badarg -> ok
     end.
 
-%% Its configuration is the one we write; and the service manager's words are about the VM's unit.
+%% The program's configuration is the one written here, and the service manager's variables belong to the VM's unit.
 is_not_its("CONVEX_SIDECAR_" ++ _) -> true;
 is_not_its("WATCHDOG_" ++ _) -> true;
 is_not_its(Key) -> Key =:= "NOTIFY_SOCKET".
@@ -302,7 +302,7 @@ configuration(Sections, #data{node = Node, cookie = Cookie}) ->
     Own = [{node, name, Node}, {node, cookie, Cookie()}] ++ [{node, epmd, off} || convex_sidecar_epmd:is_used()],
     convex_sidecar_config:ini(Sections, Own).
 
-%% The sidecar is called after this VM, whose name may have come later than the options.
+%% The sidecar's node is named after this VM, whose name may be set later than the options.
 with_node(#data{name = Name, node = undefined} = Data) ->
     Node = convex_sidecar_config:managed_node(Name),
     ok = convex_sidecar_instance:set_node(Name, Node),
@@ -323,7 +323,7 @@ with_cookie(Data) ->
 os_pid_of(Port) ->
     case erlang:port_info(Port, os_pid) of
         {os_pid, Pid} -> Pid;
-        %% It is gone already; its exit status is on the way.
+        %% It has ended already; its exit status is on the way.
         undefined -> undefined
     end.
 
@@ -352,7 +352,7 @@ became_ready(Node, Port, #data{node = Expected} = Data) ->
 
 %% ---- ending it
 
-%% An exit nobody here asked for.
+%% An exit that this process did not ask for.
 exited(Status, #data{ready_at = ReadyAt, options = #{backoff_min_ms := Min}} = Data0) ->
     go_down(Data0),
     Data1 = Data0#data{down_at = now_ms()},
@@ -372,7 +372,7 @@ exited(Status, #data{ready_at = ReadyAt, options = #{backoff_min_ms := Min}} = D
             {next_state, waiting, closed(Data3)}
     end.
 
-%% When the watch is gone too, the supervisor is about to end this process.
+%% If the watch has ended too, the supervisor is about to end this process.
 go_down(#data{name = Name}) ->
     try
         convex_sidecar_watch:gone(Name)
@@ -380,12 +380,12 @@ go_down(#data{name = Name}) ->
         exit:_ -> ok
     end.
 
-%% ENOEXEC, from the VM's forked child; the program itself never ends so.
+%% ENOEXEC, from the VM's forked child; the program itself never exits with it.
 status(8) -> "status=8: the program could not be executed; is it made for this processor?";
 status(unread) ->
     "it ended before it read its configuration; unless it says why, "
     "it could not be executed; is it made for this processor?";
-%% As the shell counts: 128 and the signal's number.
+%% As the shell counts: 128 plus the signal number.
 status(Status) when Status > 128 -> io_lib:format("signal=~b", [Status - 128]);
 status(Status) -> io_lib:format("status=~b", [Status]).
 
@@ -404,7 +404,7 @@ signal(Signal, #data{os_pid = Pid}) ->
 
 %% ---- what the program says
 
-%% LEVEL EVENT key=value ...; anything else (a library, a crash message) is a warning.
+%% LEVEL EVENT key=value ...; any other line (a library's, a crash message) is a warning.
 said({noeol, Part}, #data{cut = <<>>} = Data) ->
     Data#data{cut = Part};
 said({noeol, _More}, Data) ->
@@ -438,7 +438,7 @@ utf8(Bytes) ->
 tail(#data{tail = []}) -> "";
 tail(#data{tail = Tail}) -> ["; it said: " | lists:join(" | ", lists:reverse(Tail))].
 
-%% The line that says why the sidecar is not there.
+%% The log line that says why the sidecar is down.
 down(Level, Event, Why, Next, #data{name = Name}) ->
     convex_sidecar_state:down(Name, Level, Event, {Why, Next}).
 

@@ -1,21 +1,21 @@
 %% convex_sidecar_source - reads an event log, and hands over what is new.
 %%
 %% A source is {Module, Arg}; the module implements the callbacks below over the
-%% truth (a database, a log).  The sidecar folds events itself, so an entity
-%% costs its row and the events after the last one handed over.  Which one that
-%% was is remembered (a hint), else guessed to be the row's last but one; the
+%% source of truth (a database, a log).  The sidecar folds events itself, so an
+%% entity costs its row and the events after the last one handed over.  That
+%% event is remembered (a hint), or guessed to be the row's last but one; the
 %% sidecar answers a wrong guess with {gap, Expected, Got}, and the events are
-%% sent again from Expected.  So nothing depends on the memory being right.
+%% sent again from Expected.  So nothing depends on the hint being right.
 %%
 %% The event believed to be the last one folded is read and sent once more, and the request says where
-%% the log ends: it may have been restored, or a transaction that was read may not have been committed.
+%% the log ends: the log may have been restored, or a transaction that was read may not have been committed.
 %%
-%% The row is read after the events, or knows of all of them: a row older than its
-%% events would be a document that never was.
+%% The row is read after its events, or includes all of them: a row older than its
+%% events would make a document that never existed.
 %%
-%% An event goes over as seq, event_type and inserted_at; payloads stay here.
-%% Long histories go in pages, so that no message grows without bound; a rebuild sends the last
-%% page alone, and how many events came before it.
+%% An event is sent as seq, event_type and inserted_at; payloads stay in this VM.
+%% Long histories go in pages, so that no message grows without bound; a rebuild sends only the last
+%% page, and the number of events before it.
 -module(convex_sidecar_source).
 
 -export([read/4, read_many/3, project/5, rebuild/5, in_transaction/1, tell/4, failed/5]).
@@ -29,57 +29,57 @@
     events := [map()],
     %% the last event in `events', or undefined
     last := undefined | pos_integer(),
-    %% whether the log may hold events after these
+    %% whether the log may have events after these
     more := boolean(),
     %% a hash of the row and the last event
     seen := convex_sidecar_looks:seen(),
-    %% what goes into the request beside the caller's own
+    %% options for the request, besides the caller's own
     options := #{row_version => non_neg_integer(), after_seq => pos_integer(), log_end => non_neg_integer(), reset => true, unless_ahead => true}
 }.
 
-%% The entity's row, or `error' when there is none; '$version' in it is no column, but orders versions of the
+%% The entity's row, or `error' when there is none.  '$version' in it is not a column: it orders versions of the
 %% row.  Raising means: ask again later.
 -callback row(convex_sidecar:kind(), convex_sidecar:entity_id(), Arg :: term()) -> {ok, map()} | error.
-%% Its events after Seq, ascending, at most Limit.
+%% The entity's events after Seq, ascending, at most Limit.
 -callback events_after(convex_sidecar:kind(), convex_sidecar:entity_id(), Seq :: non_neg_integer(),
     Limit :: pos_integer(), Arg :: term()) -> [map()].
-%% The ids after After in an order of the source's own, at most Limit; [] at the end.
+%% The ids that follow After in an order that the source chooses, at most Limit; [] at the end.
 -callback ids(convex_sidecar:kind(), After :: undefined | convex_sidecar:entity_id(),
     Limit :: pos_integer(), Arg :: term()) -> [convex_sidecar:entity_id()].
-%% What became of an entity that went through the asynchronous form.  Without it the sidecar is
-%% asked for no result (return => none), which spares a tenth of the CPU of this VM.
+%% Reports the result for an entity that went through the asynchronous form.  Without this callback the
+%% sidecar returns no result (return => none), which saves a tenth of this VM's CPU time.
 -callback done(convex_sidecar:kind(), convex_sidecar:entity_id(),
     {ok, convex_sidecar:result()} | {error, term()}, DurationMs :: non_neg_integer(), Arg :: term()) ->
     term().
-%% Whether the source reads many entities at once, by the two callbacks after this one.
+%% Whether the source reads many entities at once, by the next two callbacks.
 -callback many(Arg :: term()) -> boolean().
-%% The rows of those that are there.
+%% The rows of those that exist.
 -callback rows(convex_sidecar:kind(), [convex_sidecar:entity_id()], Arg :: term()) ->
     #{convex_sidecar:entity_id() => map()}.
-%% As events_after of each, at most Limit an entity; one without events may be missing.
+%% As events_after for each, at most Limit per entity; one without events may be missing.
 -callback events_of(convex_sidecar:kind(), [{convex_sidecar:entity_id(), Seq :: non_neg_integer()}],
     Limit :: pos_integer(), Arg :: term()) -> #{convex_sidecar:entity_id() => [map()]}.
-%% What of the protocol's options goes into each request of the asynchronous form.
+%% Options of the protocol for each request of the asynchronous form.
 -callback options(Arg :: term()) -> #{atom() => term()}.
 %% Whether the calling process is inside a transaction of the source's database.
 -callback in_transaction(Arg :: term()) -> boolean().
-%% The ids of at most Limit entities whose row changed at that time (in milliseconds since 1970) or later, the
+%% The ids of at most Limit entities whose row changed at that time (milliseconds since 1970) or later, the
 %% oldest change first, and whether there may be more.
 -callback changed_since(convex_sidecar:kind(), SinceMs :: integer(), Limit :: pos_integer(), Arg :: term()) ->
     {all | more, [convex_sidecar:entity_id()]}.
 -optional_callbacks([options/1, done/5, many/1, rows/3, events_of/4, in_transaction/1, changed_since/4]).
 
-%% Between two lines of the log.
+%% The minimum interval between two log lines.
 -define(FAILED_EVERY_MS, 10000).
 -define(PAGE, 5000).
-%% Beside the columns of a row: by what its versions are ordered, where the source knows.
+%% A key beside the columns of a row: what orders its versions, where the source knows.
 -define(VERSION, '$version').
-%% So many events of one entity are read together with those of others; who has more is read alone.
+%% How many events of one entity are read together with those of others; an entity with more is read alone.
 -define(SHARED_PAGE, 32).
-%% Answers `gap' in a row before the log itself is taken to have the hole.
+%% Consecutive `gap' answers before the log itself is taken to have a hole.
 -define(MAX_GAPS, 3).
 
-%% @doc The next piece of an entity's history after the event `From'.
+%% @doc Read the next piece of an entity's history after the event `From'.
 -spec read(source(), convex_sidecar:kind(), convex_sidecar:entity_id(), from()) -> {ok, piece()} | not_found.
 read({Module, Arg} = Source, Kind, Id, unknown) ->
     case Module:row(Kind, Id, Arg) of
@@ -93,10 +93,10 @@ read({Module, Arg} = Source, Kind, Id, From) ->
         error -> not_found
     end.
 
-%% The event that is believed to be folded is read once more: it may not be there any more.
+%% The event that is believed to be folded is read once more: it may no longer exist.
 before(From) -> max(0, From - 1).
 
-%% What the log has, held against the belief that all up to From is folded.
+%% Compares what the log has with the belief that everything up to From is folded.
 held([Event | _] = Events, From, Row, {Module, Arg}, Kind, Id) ->
     First = seq(seq, Event),
     Piece = piece(Row, Events),
@@ -111,12 +111,12 @@ held([Event | _] = Events, From, Row, {Module, Arg}, Kind, Id) ->
     end;
 held([], From, Row, Source, Kind, Id) ->
     case seq(latest_seq, Row) of
-        %% Pruned to the last event, or a kind without any.
+        %% All events were pruned, or the kind has none.
         Latest when not is_integer(Latest); Latest >= From -> with(after_seq(From), piece(Row, []));
         Latest -> shorter(Latest, Row, Source, Kind, Id)
     end.
 
-%% Once a fold, since from then on it goes on where it was.
+%% Logged once per fold, which then continues from that event.
 begins_late(Kind, Id, First) ->
     logger:info("source.begins_late kind=~ts id=~ts first=~b", [Kind, convex_sidecar_instance:word(Id), First], #{
         domain => [convex_sidecar], event => <<"source.begins_late">>
@@ -128,8 +128,8 @@ begins_with(First, Module, Kind, Id, Arg) ->
         [] -> false
     end.
 
-%% The log and the row are both behind what is believed to be folded: it was restored, or a transaction
-%% that was read has not been committed.
+%% The log and the row both end before what is believed to be folded: the log was restored, or a
+%% transaction that was read has not been committed.
 shorter(0, Row, _Source, _Kind, _Id) ->
     says_end(piece(Row, []));
 shorter(Latest, Row, {Module, Arg}, Kind, Id) ->
@@ -143,7 +143,7 @@ shorter(Latest, Row, {Module, Arg}, Kind, Id) ->
 after_seq(0) -> #{};
 after_seq(From) -> #{after_seq => From}.
 
-%% What was read goes to the end of the log.
+%% Adds that the piece reaches the end of the log.
 says_end(#{more := true} = Piece) ->
     Piece;
 says_end(#{last := undefined, row := Row} = Piece) ->
@@ -156,9 +156,9 @@ says_end(#{last := Last} = Piece) ->
 
 with(Some, #{options := Options} = Piece) -> Piece#{options := maps:merge(Options, Some)}.
 
-%% @doc The next piece of many entities of one kind, in a few queries for all of them; for a source that
-%% can (many/1).  What is missing in the answer, because it has many events or the guess was wrong, is to
-%% be read alone.  The same rule as in read/4: a row is read after its events, or knows of all of them.
+%% @doc Read the next piece of many entities of one kind, in a few queries for all of them; for a source that
+%% supports it (many/1).  An entity that is missing in the answer, because it has many events or the guess was
+%% wrong, must be read alone.  As in read/4, a row is read after its events, or includes all of them.
 -spec read_many(source(), convex_sidecar:kind(), [{convex_sidecar:entity_id(), from()}]) ->
     #{convex_sidecar:entity_id() => {ok, piece()} | not_found}.
 read_many({Module, Arg}, Kind, Wanted) ->
@@ -187,12 +187,12 @@ guess(Early, Id, unknown) ->
 guess(_Early, _Id, From) ->
     before(From).
 
-%% Not when there may be more events, or when the log does not go on where it should.
+%% Not if there may be more events, or if the log does not continue where it should.
 is_enough({_Id, _From, Events}, _Early) when length(Events) >= ?SHARED_PAGE -> false;
 is_enough({Id, From, []}, Early) -> From =:= 0 andalso is_map_key(Id, Early);
 is_enough({_Id, From, [First | _]}, _Early) -> seq(seq, First) =:= From + 1.
 
-%% The row that was read before the events has seen them all.
+%% The row, which was read before the events, already includes them all.
 knows_all({Id, _From, [_ | _] = Events}, Early) when is_map_key(Id, Early) ->
     seq(seq, lists:last(Events)) =:= seq(latest_seq, maps:get(Id, Early));
 knows_all(_Entity, _Early) ->
@@ -207,8 +207,8 @@ pieces(Entities, Rows) ->
      || {Id, _From, Events} <- Entities
     ]).
 
-%% A row that says it has seen n events: most likely the sidecar lacks only the last.
-%% When the log has none there, the row is ahead of it, and the guess is worth nothing.
+%% The row counts n events: most likely the sidecar lacks only the last.  If the log
+%% has no event there, the row is ahead of it, and the guess is worthless.
 read_guessing({Module, Arg} = Source, Kind, Id, Row, Latest) when is_integer(Latest), Latest >= 1 ->
     case Module:events_after(Kind, Id, Latest - 1, ?PAGE, Arg) of
         [] ->
@@ -250,7 +250,7 @@ seq(Key, Map) ->
         _ -> maps:get(atom_to_binary(Key), Map, undefined)
     end.
 
-%% @doc Tell the source what became of an entity, if it wants to know.
+%% @doc Report the result for an entity to the source, if it has the callback.
 -spec tell(convex_sidecar_marks:mark(), {ok, convex_sidecar:result()} | {error, term()}, non_neg_integer(),
     convex_sidecar_instance:name()) -> term().
 tell({{Kind, Id}, {Module, Arg}}, Outcome, Ms, Name) ->
@@ -260,8 +260,8 @@ tell({{Kind, Id}, {Module, Arg}}, Outcome, Ms, Name) ->
         Class:Reason -> failed(Class, Reason, Kind, Id, Name)
     end.
 
-%% @doc Say that a callback of the source raised: one line in ten seconds, with how many there were that no line
-%% was written for. An event log that is ill is ill for every entity that waits.
+%% @doc Log that a callback of the source raised: one line every ten seconds, with the number of failures that were
+%% not logged.  An event log that fails, fails for every entity that waits.
 -spec failed(error | exit | throw, term(), convex_sidecar:kind(), binary(), convex_sidecar_instance:name()) -> ok.
 failed(Class, Reason, Kind, Id, Name) ->
     case unsaid(Name) of
@@ -286,9 +286,9 @@ unsaid(Name) ->
         end
     end).
 
-%% @doc Project an entity and wait for the answer to its last page.  `Options' as for
-%% convex_sidecar:project/6.  What fails because the sidecar is away, busy or ill is left to
-%% the conveyor as well (when `Server' is an instance), so it is not lost.
+%% @doc Project an entity and wait for the answer to its last page.  `Options' are those of
+%% convex_sidecar:project/6.  What fails because the sidecar is down, busy or failing is also
+%% marked for the conveyor (if `Server' is an instance), so it is not lost.
 -spec project(convex_sidecar:server(), source(), convex_sidecar:kind(), convex_sidecar:entity_id(),
     convex_sidecar:options()) -> {ok, convex_sidecar:result()} | {error, term()}.
 project(Server, Source, Kind, Id, Options) ->
@@ -303,18 +303,18 @@ in_transaction({Module, Arg}) ->
     try
         erlang:function_exported(Module, in_transaction, 1) andalso Module:in_transaction(Arg)
     catch
-        %% A database that is not started has none, and whoever appends must not fail for the question.
+        %% A database that is not started has no transaction, and this question must not fail an append.
         _:_ -> false
     end.
 
-%% @doc The same from the first event, forgetting what was folded before, in one request: of a
-%% history of more than one page the earlier pages are counted here, so the document never shows a
-%% part of it, and nothing is half done when this process dies.  With `force => true' it is written
-%% even if it is what stands already, with `clear => DocumentId' it is removed first.
+%% @doc Project an entity from its first event, forgetting what was folded before, in one request.  The
+%% earlier pages of a long history are only counted here, so the document never shows a part of it, and
+%% nothing is left half done if this process dies.  With `force => true' the document is written even if
+%% it is unchanged, with `clear => DocumentId' it is removed first.
 %%
-%% Live projections go on beside it and the newest wins: the sidecar skips (unless_ahead) what is
-%% behind what it has.  Then either the log has got more events meanwhile, and is read again, or it
-%% was corrected to less, and the document has to go below what stands.
+%% Live projections go on meanwhile and the newest wins: the sidecar skips (unless_ahead) what is older
+%% than what it has.  Then either the log has got more events meanwhile, and is read again, or its history
+%% was corrected to fewer, and the document's seq has to be lowered.
 -spec rebuild(convex_sidecar:server(), source(), convex_sidecar:kind(), convex_sidecar:entity_id(),
     convex_sidecar:options()) -> {ok, convex_sidecar:result()} | {error, term()}.
 rebuild(Server, Source, Kind, Id, Options) ->
@@ -327,7 +327,7 @@ rebuild(Server, Source, Kind, Id, Options) ->
     look_again(Answer, Server, Source, Kind, Id),
     Answer.
 
-%% `Seen' is the last event of the history that turned out to be behind.
+%% `Seen' is the last event of the history that turned out to be too old.
 rebuild_from(Seen, Server, Source, Kind, Id, Opts) ->
     case whole(Source, Kind, Id, 0, 0) of
         {ok, #{last := Last} = Piece, Before} ->
@@ -349,7 +349,7 @@ rebuild_from(Seen, Server, Source, Kind, Id, Opts) ->
             Error
     end.
 
-%% What was appended and projected between the two has been undone with it: once more.
+%% Lowering also undoes what was appended and projected between the two requests, so that is projected once more.
 lowered({ok, _} = Ok, Server, Source, Kind, Id, Last, Opts) ->
     case pages(Server, Source, Kind, Id, Last, Opts, 0) of
         {ok, _} -> Ok;
@@ -373,7 +373,7 @@ rebuild_once(#{row := Row, events := Events, last := Last, options := Own}, Befo
     end,
     Answer.
 
-%% The last page of a history and the number of events before it; the earlier pages are checked
+%% The last page of a history and the number of events before it.  The earlier pages are checked
 %% for holes here, the last one by the sidecar.
 whole(Source, Kind, Id, From, Before) ->
     case read_after(Source, Kind, Id, From) of
@@ -400,7 +400,7 @@ read_after({Module, Arg}, Kind, Id, From) ->
         error -> not_found
     end.
 
-%% What comes behind a full page: nothing, and then that page is the last.
+%% Reads the page after a full one; if it is empty, the full page was the last.
 rest(#{events := Events, last := Last} = Piece, Source, Kind, Id, Last, Before) ->
     case whole(Source, Kind, Id, Last, Before) of
         {ok, #{events := [], row := Row}, _} ->
@@ -409,7 +409,7 @@ rest(#{events := Events, last := Last} = Piece, Source, Kind, Id, Last, Before) 
             Other
     end.
 
-%% The first event may have any seq; from then on each is the one after the last.
+%% The first event may have any seq; each of the others has the previous seq plus one.
 hole([], _Last) ->
     none;
 hole([Event | Events], Last) ->
@@ -421,7 +421,7 @@ hole([Event | Events], Last) ->
 cleared(_Server, _Source, _Kind, _Id, undefined, _Opts) ->
     ok;
 cleared(Server, {Module, Arg}, Kind, Id, DocumentId, Opts) ->
-    %% What has no history is not removed here: that is the operator's clear.
+    %% An entity without history is not removed here; an operator clears it.
     case Module:row(Kind, Id, Arg) of
         error ->
             {error, not_found};
@@ -465,7 +465,7 @@ page(#{row := Row, events := Events, last := Last, more := More} = Piece, Server
             Error
     end.
 
-%% Without what a program that is older than this package has refused to know.
+%% Leaves out the options that a program older than this package has refused.
 ask(Server, Kind, Id, Row, Events, Options) ->
     Known = convex_sidecar_instance:known_options(Server, Options),
     case convex_sidecar:project(Server, Kind, Id, Row, Events, Known) of
@@ -478,7 +478,7 @@ ask(Server, Kind, Id, Row, Events, Options) ->
             Answer
     end.
 
-%% The conveyor looks once more later; where it waits for the log, it has been told (look_again).
+%% Has the conveyor look at the entity later; if it has to wait for the log, look_again has marked it.
 handed_over(#{reason := <<"checkpoint_ahead">>, write := <<"skipped">>}, _Server, _Mark, _Seen) ->
     ok;
 handed_over(_Result, Name, {_, Source} = Mark, Seen) when is_atom(Name) ->
@@ -487,9 +487,9 @@ handed_over(_Result, _Elsewhere, _Mark, _Seen) ->
     ok.
 
 %% Two processes may project one entity at the same moment and hand their rows over in
-%% either order.  The loser's older row then answers summary_hash_mismatch (same events,
-%% other row); looking once more, in the one process that looks alone, puts it right.
-%% And where the log ends before what was folded, the conveyor waits.
+%% either order.  The older row then gets summary_hash_mismatch (same events, another
+%% row).  The conveyor, which reads each entity in one process, corrects this by reading it
+%% again; and where the log ends before what was folded, it waits for the log.
 look_again({ok, #{reason := Reason}}, Name, Source, Kind, Id) when
     is_atom(Name), Reason =:= <<"summary_hash_mismatch">> orelse Reason =:= <<"checkpoint_ahead">>
 ->

@@ -1,8 +1,8 @@
-%% convex_sidecar_state - how the sidecar stands, in this VM's memory, and what is said of each change.
+%% convex_sidecar_state - the state of the sidecar in this VM's memory, and the report of each change.
 %%
-%% The happy path: the watch says `up'.  {changes, 0} is sent, and answered with how delivery stands; {changes, Number}
-%% after it waits until that changes.  Each change is one line of the log and one call of the module in the option
-%% `changed'; the newest state stands in a table, where state/1 and convex_sidecar_instance:health/1 read it.
+%% The happy path: the watch says `up'.  {changes, 0} is sent, and answered with the state of delivery; the following
+%% {changes, Number} waits until that changes.  Each change is one log line and one call of the module in the option
+%% `changed'; the newest state is in a table, where state/1 and convex_sidecar_instance:health/1 read it.
 %%
 %%   scope      states                              who says so
 %%   sidecar    starting, up, down                  watch and port of this VM
@@ -11,9 +11,9 @@
 %%   mending    running, mending                    the sidecar: what was confirmed is sent again
 %%   store      running, stopped                    the sidecar: nothing is taken while its disk fails
 %%
-%% What can go wrong: the sidecar goes away; what it said last stands, and is asked for anew when it is back.  It is an
-%% older one, which does not know {changes, _}: then `sidecar' is all that is told.  A program that ends shows first
-%% as a connection that ends: in managed mode that waits a moment for the port, which knows why.
+%% What can go wrong: the sidecar goes down; its last state is kept, and asked for again when it is back.  It is an
+%% older one, which does not know {changes, _}: then only `sidecar' is reported.  A program that ends is first seen
+%% as a connection that ends: in managed mode the report waits a moment for the port, which knows the reason.
 -module(convex_sidecar_state).
 -behaviour(gen_server).
 
@@ -31,11 +31,11 @@
 -type standing() :: #{state := atom(), why := binary(), next := binary(), since := integer()}.
 -type shown() :: #{sidecar | endpoint | mending | store | {kind, binary()} => standing()}.
 
-%% A change, on the process of this module: it is to be quick.
+%% Called for each change, in this module's process, so it must be quick.
 -callback changed(convex_sidecar_instance:name(), change()) -> term().
 
 -define(AGAIN_MS, 1000).
-%% From the end of a connection to the exit of the program.
+%% The longest time from the end of a connection to the exit of the program.
 -define(CAUSE_MS, 250).
 
 -record(state, {
@@ -53,17 +53,17 @@
 start_link(#{name := Name} = Options) ->
     gen_server:start_link({local, convex_sidecar_instance:state_name(Name)}, ?MODULE, Options, []).
 
-%% @doc The sidecar is not there, and why; said once, in one line.
+%% @doc Report that the sidecar is down, and why; logged once, in one line.
 -spec down(convex_sidecar_instance:name(), logger:level(), binary(), {iodata(), iodata()}) -> ok.
 down(Name, Level, Event, {Why, Next}) ->
     gen_server:cast(convex_sidecar_instance:state_name(Name), {down, {Level, Event, Why, Next}}).
 
-%% @doc How everything stands, as far as this VM has heard; nobody is asked.
+%% @doc The state of everything, as this VM last heard it; sends no request.
 -spec state(convex_sidecar_instance:name()) -> shown().
 state(Name) ->
     convex_sidecar_instance:with_tables(Name, #{}, fun(#{state := Table}) -> ets:lookup_element(Table, shown, 2) end).
 
-%% @doc Whether an event of the program's log is said by this module, with what to do about it.
+%% @doc Whether this module logs that event of the program itself, with what to do about it.
 -spec is_told(binary()) -> boolean().
 is_told(<<"dispatch.running">>) -> true;
 is_told(<<"dispatch.waiting">>) -> true;
@@ -122,7 +122,7 @@ unheld(State) ->
 said_held(#state{held = {_, Cause}} = State) -> went_down(Cause, unheld(State));
 said_held(State) -> State.
 
-%% What is down already, and is found to be so once more, is a line, and no change.
+%% A sidecar that is already down and fails again gets a log line, but it is not a change.
 went_down({Level, Event, Why, Next}, #state{info = #{name := Name}} = State) ->
     Say = fun(_Was) -> log(Level, Event, words(Why, Next), Name) end,
     changed(sidecar, down, text(Why), text(Next), Say, State).
@@ -153,7 +153,7 @@ again(State) ->
 
 answered({ok, #{number := Number} = Stand}, State) ->
     ask(Number, heard(Stand, State));
-%% An older one; and one that is gone is asked when it is back.
+%% An older sidecar; one that is down is asked when it is back.
 answered({error, Reason}, State) when Reason =:= bad_request; Reason =:= unavailable ->
     State;
 answered(_Other, State) ->
@@ -208,7 +208,7 @@ level(_) -> info.
 
 %% ---- a change
 
-%% What is said stands in the table already.
+%% The table is updated before the change is reported.
 changed(Scope, Is, Why, Next, Say, #state{shown = Shown} = State) ->
     Now = now_ms(),
     #{state := Was, since := Since} = maps:get(Scope, Shown, #{state => running, since => Now}),

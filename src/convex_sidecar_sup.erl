@@ -1,16 +1,16 @@
 %% convex_sidecar_sup - one instance: its tables, and the processes around them.
 %%
-%%   state      how the sidecar stands: keeps it, and says each change
-%%   watch      is the node there?  connects, publishes up and down
+%%   state      keeps the state of the sidecar, and reports each change
+%%   watch      connects to the node, publishes up and down
 %%   port       (managed mode) owns the operating-system process
-%%   conveyor   the asynchronous form: gathers, batches, sees to the answers
+%%   conveyor   the asynchronous form: gathers, sends batches, handles the answers
 %%   sweeper    (option sweep) projects everything once more, when the sidecar asks for it
 %%
-%% Started by the application that uses it, under a supervisor of its own choice;
+%% The application that uses it starts it, under a supervisor of its own choice;
 %% start-up waits for nothing (the instance is down until the program is ready).
-%% rest_for_one: whoever stands on a process that crashed starts again with it.
-%% The port never gives up by itself (back-off), so the intensity below is only
-%% for bugs in these three modules.
+%% rest_for_one: a process that depends on one that crashed restarts with it.
+%% The port retries for ever (with back-off), so the restart intensity below only
+%% matters for bugs in these modules.
 -module(convex_sidecar_sup).
 -behaviour(supervisor).
 
@@ -27,7 +27,7 @@ start_link(Options) ->
             Error
     end.
 
-%% @doc For a supervisor of the application.
+%% @doc A child specification for the application's supervisor.
 -spec child_spec(convex_sidecar_config:options() | [{atom(), term()}]) -> supervisor:child_spec().
 child_spec(Options) ->
     #{
@@ -37,7 +37,7 @@ child_spec(Options) ->
         shutdown => infinity
     }.
 
-%% @doc Stop an instance that is no part of a supervision tree, and forget its name.
+%% @doc Stop an instance that is not part of a supervision tree, and forget its name.
 -spec stop(convex_sidecar_instance:name()) -> ok.
 stop(Name) ->
     case whereis(convex_sidecar_instance:sup_name(Name)) of
@@ -60,7 +60,7 @@ init(#{name := Name, mode := Mode, drain_ms := Drain} = Options) ->
     Port = #{
         id => port,
         start => {convex_sidecar_port, start_link, [Options]},
-        %% SIGTERM, the drain, SIGKILL: convex_sidecar_port keeps to this by itself.
+        %% Enough for SIGTERM, the drain and SIGKILL in convex_sidecar_port.
         shutdown => Drain + 5000
     },
     Conveyor = Options#{hand_over => convex_sidecar_batch},

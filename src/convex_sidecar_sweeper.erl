@@ -1,16 +1,16 @@
 %% convex_sidecar_sweeper - offers the sidecar to project everything once more, and does so when it is asked.
 %%
-%% The happy path: {sweep, #{vm => Name}} is sent as soon as the sidecar is there, and waits.  Nothing
-%% comes, since what was confirmed still stands in Convex.
+%% The happy path: {sweep, #{vm => Name}} is sent as soon as the sidecar is up, and waits.  No answer
+%% arrives, since what was confirmed is still in Convex.
 %%
 %% When a deployment was wiped, restored or swapped, the sidecar answers one VM with a number: all
 %% entities are marked, as at the start (project_all_async), and what is not doubtful is answered
-%% `idempotent'.  Meanwhile the offer is made again with `running', so that the sidecar sees this VM
-%% live; when none of these marks is left it is made with `done'.
+%% `idempotent'.  Meanwhile the offer is repeated with `running', so that the sidecar knows this VM is
+%% alive; when none of these marks is left, it is sent with `done'.
 %%
-%% What can go wrong: the sidecar goes away; it is offered again each second, with what is running or
-%% done, so a sidecar that starts anew does not ask for what goes on.  This VM ends, or this process
-%% fails: the sidecar asks another, or this one again.
+%% What can go wrong: the sidecar goes down; the offer is repeated each second, with what is running or
+%% done, so that a restarted sidecar does not ask for a sweep that is under way.  This VM ends, or this
+%% process fails: the sidecar asks another VM, or this one again.
 -module(convex_sidecar_sweeper).
 -behaviour(gen_server).
 
@@ -27,7 +27,7 @@
 
 -define(AGAIN_MS, 1000).
 -define(LOOK_MS, 500).
-%% Looks in a row that find nothing left: a mark may be on its way from one table to the other.
+%% Consecutive checks that find nothing left: a mark may be moving from one table to the other.
 -define(LOOKS, 2).
 
 -record(sweep, {
@@ -99,7 +99,7 @@ answered({ok, #{sweep := Number, why := Why}}, #state{sweep = #sweep{number = Nu
     offer(State#state{sweep = Sweep#sweep{why = Why}});
 answered({ok, #{sweep := Number, why := Why}}, State) ->
     offer(start(Number, Why, State));
-%% The sidecar went away, or is an older one.
+%% The sidecar went down, or is an older one.
 answered(_Other, State) ->
     again(State).
 

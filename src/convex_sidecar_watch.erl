@@ -1,7 +1,7 @@
-%% convex_sidecar_watch - is the sidecar there?  Connects to its node, and says so.
+%% convex_sidecar_watch - connects to the sidecar's node, and publishes whether it is up.
 %%
-%% It alone makes the connection (callers send with `noconnect'), it alone writes
-%% the instance's up flag, and it answers those who want to wait for it.
+%% Only this process connects (callers send with `noconnect') and writes the
+%% instance's up flag; it also answers callers that wait until the instance is up.
 %%
 %%   idle     managed mode only: there is no ready program to connect to
 %%   trying   a helper process connects, or a pause before the next attempt
@@ -13,17 +13,17 @@
 %%    |  gone       +-+                  |
 %%    +--- any ------ trying <-----------+  nodedown
 %%
-%% While this VM has no distribution, or one that the sidecar does not speak, nothing is tried: that is said once, and it is
-%% looked again every second.
+%% While this VM has no distribution, or one that the sidecar does not support, no attempt is made: that is
+%% logged once, and checked again every second.
 %%
-%% What can go wrong: the connection fails or hangs (name unknown, wrong cookie,
-%% nobody listens).  Then: the helper is ended,
-%% the pause doubles up to its maximum, and it is tried again, for ever; once a
-%% spell that is said.  The cookie is set anew for every attempt, because it may
-%% have changed, and because a VM that takes another name forgets it.
+%% What can go wrong: the connection fails or hangs (unknown name, wrong cookie,
+%% nothing listens).  Then the helper is killed, the pause doubles up to its
+%% maximum, and the attempt is repeated, for ever; this is logged once per outage.
+%% The cookie is set again for every attempt, because it may have changed, and
+%% because a VM that takes another name forgets it.
 %%
-%% Two attempts in a row that are taken but not answered: there is a program, and
-%% it does not run (SIGSTOP, a lost machine).  The port is told that it is silent.
+%% Two consecutive attempts that are accepted but not answered mean that the program
+%% exists but does not run (SIGSTOP, a lost machine).  The port is told that it is silent.
 %% This process never blocks.
 -module(convex_sidecar_watch).
 -behaviour(gen_statem).
@@ -33,12 +33,12 @@
 
 %% Longer than net_kernel's own set-up time (7 s).
 -define(ATTEMPT_MS, 10000).
-%% A node that is not there, or refuses, is known in a few ms; one that takes longer hangs.
+%% A node that does not exist, or refuses, fails within a few ms; one that takes longer hangs.
 -define(HANGING_MS, 900).
 -define(HANGING_ATTEMPTS, 2).
-%% How often it is looked whether the VM has got its distribution.
+%% How often to check whether the VM has become distributed.
 -define(LOOK_MS, 1000).
-%% Failures in a row before it is said (a program that restarts needs a few attempts).
+%% Consecutive failures before it is logged (a restarting program needs a few attempts).
 -define(FAILURES_SAID, 6).
 
 -record(data, {
@@ -52,7 +52,7 @@
     helper_at = 0 :: integer(),
     failures = 0 :: non_neg_integer(),
     hanging = 0 :: non_neg_integer(),
-    %% why this VM cannot speak to the sidecar, as it was said last
+    %% why this VM cannot connect to the sidecar, as last reported
     said = none :: none | convex_sidecar_config:obstacle(),
     waiters = #{} :: #{reference() => gen_statem:from()}
 }).
@@ -61,11 +61,11 @@
 start_link(#{name := Name} = Options) ->
     gen_statem:start_link({local, convex_sidecar_instance:watch_name(Name)}, ?MODULE, Options, []).
 
-%% @doc The program is ready and knows this cookie (a fun, so that it is not printed): connect.
+%% @doc Connect: the program is ready and has this cookie (a fun, so that it is not printed).
 -spec expect(convex_sidecar_instance:name(), fun(() -> atom())) -> ok.
 expect(Name, Cookie) -> gen_statem:cast(convex_sidecar_instance:watch_name(Name), {expect, Cookie}).
 
-%% @doc The program ends or has ended: the instance is down when this returns.
+%% @doc Note that the program is ending or has ended: the instance is down when this returns.
 -spec gone(convex_sidecar_instance:name()) -> ok.
 gone(Name) -> gen_statem:call(convex_sidecar_instance:watch_name(Name), gone).
 
@@ -161,7 +161,7 @@ any({call, From}, {await, Timeout}, #data{waiters = Waiters} = Data) ->
 any({timeout, Key}, unavailable, #data{waiters = Waiters} = Data) ->
     case maps:take(Key, Waiters) of
         {From, Rest} -> {keep_state, Data#data{waiters = Rest}, [{reply, From, {error, unavailable}}]};
-        %% Answered when the sidecar came up.
+        %% Answered already, when the sidecar came up.
         error -> keep_state_and_data
     end;
 any({call, From}, gone, Data) ->
@@ -234,7 +234,7 @@ went_down(#data{info = Info} = Data) ->
     convex_sidecar_instance:set_up(Info, false),
     tell(Data, down).
 
-%% Those who are not there yet look at the flag when they start.
+%% A process that is not running yet reads the flag when it starts.
 tell(#data{info = #{name := Name}}, What) ->
     Receivers = [
         convex_sidecar_instance:state_name(Name),
