@@ -8,14 +8,14 @@ defmodule OpenAgentsRuntime.Convex do
   alias OpenAgentsRuntime.Convex.{EventLog, Sidecar, Sidecars, Testing}
 
   @doc """
-  Whether projections go their way: `:ok`, or the first obstacle and a sentence that says what to do. For a health
-  check of the application: nobody is asked, so it costs nothing and answers whatever the sidecar does.
+  Whether projections can be delivered: `:ok`, or the first obstacle and a sentence that says what to do. For a health
+  check of the application: it sends no request, so it costs almost nothing and always returns at once.
 
     * `:no_event_log` - `convex_event_log` is not configured
-    * `:not_started`, `:not_connected`, `:no_distribution` and its like - see `Sidecar.health/1`; of several sidecars
-      the first that has one
+    * `:not_started`, `:not_connected`, `:no_distribution` and others - see `Sidecar.health/1`; with several sidecars
+      the first obstacle of any
 
-  In the testing modes it is `:ok`. How delivery to Convex goes is another question: `Sidecar.status/1`, /readyz.
+  In the testing modes it is `:ok`. For the progress of delivery to Convex see `Sidecar.status/1` and /readyz.
   """
   @spec health() :: :ok | {:error, {atom(), String.t()}}
   def health do
@@ -30,6 +30,6 @@ defmodule OpenAgentsRuntime.Convex do
     with :ok <- Sidecar.health(sidecar: member), do: nil
   end
 
-  # Not of this VM: nobody here knows.
+  # Not an instance of this VM, which knows nothing about it.
   defp ill(_elsewhere), do: nil
 end

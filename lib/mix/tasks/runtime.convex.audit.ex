@@ -8,12 +8,12 @@ defmodule Mix.Tasks.Runtime.Convex.Audit do
       mix runtime.convex.audit --repair
       mix runtime.convex.audit --after runtime/run_summary:run_123
 
-  Where the application runs on this machine already it is done in that VM, as `mix runtime.convex.reproject` does it, with
-  `--node NAME`, `--cookie COOKIE` and `--here`.
+  If the application already runs on this machine, the audit runs in that VM, as with `mix runtime.convex.reproject`;
+  `--node NAME`, `--cookie COOKIE` and `--here` mean the same.
 
-  Each finding is a line; `--repair` puts them right from the event log. How far it is, is
-  shown on a terminal. The exit status is 1 when something was found and not put right, or
-  the audit stopped before the end.
+  Each finding is a line; `--repair` repairs them from the event log. A terminal shows the
+  progress. The exit status is 1 if something was found and not repaired, or the audit
+  stopped before the end.
   """
   use Mix.Task
 
@@ -32,7 +32,7 @@ defmodule Mix.Tasks.Runtime.Convex.Audit do
 
     {kind, opts} = Keyword.pop(opts, :kind, "all")
     watcher = watch(OpenAgentsRuntime.Convex.Terminal.bar?(), node)
-    # The sidecar of an application that has just been started is not ready at once.
+    # The sidecar of an application that has just started is not ready at once.
     answer = RunningNode.call(node, Audit, :audit, [kind, [wait: true, timeout: 7_200_000] ++ opts])
     unwatch(watcher)
 
@@ -72,7 +72,7 @@ defmodule Mix.Tasks.Runtime.Convex.Audit do
       if(f.repaired, do: " repaired", else: "")
   end
 
-  @doc "How far an audit is, in words."
+  @doc "The progress of an audit, in words."
   @spec progress_text(map()) :: String.t()
   def progress_text(p) do
     left = if p.eta_s, do: ", #{p.eta_s} s left", else: ""

@@ -2,17 +2,17 @@ defmodule Mix.Tasks.Runtime.Convex.Export do
   @shortdoc "Writes the runtime's event history as JSON lines"
   @moduledoc """
   Writes the runtime's event history as JSON lines, from which `convex_sidecar rebuild --from FILE`
-  makes all documents anew without the VM.
+  rebuilds all documents without the VM.
 
       mix runtime.convex.export --to history.jsonl
       mix runtime.convex.export --to history.jsonl --kind run_summary
       mix runtime.convex.export --to - | convex_sidecar rebuild --from -
 
-  Where the application runs on this machine already, its VM is asked, as `mix runtime.convex.reproject` does it, with
-  `--node NAME`, `--cookie COOKIE` and `--here`.
+  If the application already runs on this machine, its VM does the export, as with `mix runtime.convex.reproject`;
+  `--node NAME`, `--cookie COOKIE` and `--here` mean the same.
 
-  FILE appears whole or not at all. With `-` the lines go to standard output, so build before (`mix
-  compile`). How many entities they are is said on standard error.
+  FILE appears whole or not at all. With `-` the lines go to standard output, so compile first (`mix
+  compile`). The number of entities goes to standard error.
   """
   use Mix.Task
 
@@ -45,14 +45,14 @@ defmodule Mix.Tasks.Runtime.Convex.Export do
     end
   end
 
-  # As latin1 every byte goes out as it is, whatever the locale.
+  # With latin1 every byte is written unchanged, whatever the locale.
   defp write("-", node, opts) do
     _ = :io.setopts(:standard_io, encoding: :latin1)
     written(node, Process.group_leader(), opts)
   end
 
   defp write(path, nil, opts), do: write_file(path, [:raw, :delayed_write], &written(nil, &1, opts))
-  # A process holds the file, so that another VM may write to it.
+  # Opened by a process (not raw), so that another VM can write to it.
   defp write(path, node, opts), do: write_file(path, [:delayed_write], &written(node, &1, opts))
 
   defp written(nil, device, opts), do: Export.write(device, [progress: &show/1] ++ opts)

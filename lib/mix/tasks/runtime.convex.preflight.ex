@@ -5,9 +5,9 @@ defmodule Mix.Tasks.Runtime.Convex.Preflight do
 
       mix runtime.convex.preflight
 
-  Address, key, deployed functions, each kind, and the clock, a line each. It starts nothing and opens no store.
-  The exit status is 1 when something is refused or the configuration is wrong, and 4 when Convex does not answer.
-  A release says `bin/my_app eval 'OpenAgentsRuntime.Convex.Preflight.run() |> IO.inspect()'`.
+  It prints a line each for the address, the key, the deployed functions, each kind, and the clock. It starts nothing
+  and opens no store. The exit status is 1 if something is refused or the configuration is invalid, and 4 if Convex
+  does not answer. In a release: `bin/my_app eval 'OpenAgentsRuntime.Convex.Preflight.run() |> IO.inspect()'`.
   """
   use Mix.Task
 

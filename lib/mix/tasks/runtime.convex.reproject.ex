@@ -9,20 +9,19 @@ defmodule Mix.Tasks.Runtime.Convex.Reproject do
       mix runtime.convex.reproject --all [--kind run_summary] [--concurrency 8] [--resume FILE]
       mix runtime.convex.reproject --all --dry-run
 
-  Where the application runs on this machine already, with a managed sidecar, it is done in that VM, which is
-  found by epmd and joined with the cookie of this user. `--node NAME` and `--cookie COOKIE` say which and how,
+  If the application already runs on this machine with a managed sidecar, the rebuild runs in that VM, which is
+  found through epmd and connected with this user's cookie. `--node NAME` and `--cookie COOKIE` override both;
   `--here` starts the application in this VM. A release has no mix: `bin/APP rpc`, docs/REBUILD.md, "Rebuild".
 
-  `--dry-run` writes nothing, and says of how many documents the sidecar knows nothing (new), the same,
+  `--dry-run` writes nothing, and counts the documents of which the sidecar has nothing (new), the same,
   something different, or a later event (ahead).
 
-  `--all` shows how far it is: a bar on a terminal (count, rate, time left), a plain line every
-  ten per cent or ten seconds elsewhere. The exit status is 1 when an entity failed, and each failed
-  one is named.
+  `--all` shows its progress: on a terminal a bar (count, rate, time left), elsewhere a plain line every
+  ten per cent or ten seconds. The exit status is 1 if an entity failed, and each failed entity is named.
 
-  With `--resume FILE` it keeps in FILE where it stands, and goes on from there when FILE is there
-  already; FILE is removed when all is done. So it may be ended at any time: with SIGTERM, SIGHUP
-  or Ctrl-\\ the entities under way are finished first (exit status 1), with Ctrl-C at once.
+  With `--resume FILE` the task keeps its position in FILE, and continues from there if FILE exists;
+  FILE is removed when all is done. So the task may be ended at any time: with SIGTERM, SIGHUP
+  or Ctrl-\\ it first finishes the entities under way (exit status 1), with Ctrl-C it ends at once.
   """
   use Mix.Task
 
@@ -51,7 +50,7 @@ defmodule Mix.Tasks.Runtime.Convex.Reproject do
     end
   end
 
-  # Where it is done: nil is this VM, in which the application is started then.
+  # Where the rebuild runs: nil is this VM, in which the application is then started.
   @doc false
   def at(opts) do
     case RunningNode.find(opts, Mix.Project.config()[:app]) do
@@ -92,7 +91,7 @@ defmodule Mix.Tasks.Runtime.Convex.Reproject do
 
   defp kind(opts), do: Kinds.find(opts[:kind]).name
 
-  # The sidecar of an application that has just been started is not ready at once.
+  # The sidecar of an application that has just started is not ready at once.
   defp waiting(opts), do: [wait: true, timeout: 30_000, dry_run: opts[:dry_run] || false]
 
   defp single(node, function, args) do
@@ -144,7 +143,7 @@ defmodule Mix.Tasks.Runtime.Convex.Reproject do
     end)
   end
 
-  # What is told comes to a process of its own, since this one waits.
+  # A process of its own receives the progress, since this one waits for the result.
   defp rebuilt(node, terminal?, opts) do
     teller = spawn_link(fn -> telling(terminal?, nil) end)
 
@@ -176,7 +175,7 @@ defmodule Mix.Tasks.Runtime.Convex.Reproject do
     end
   end
 
-  # OTP's own handler would end the VM at once; it is away while we listen.
+  # OTP's own handler would end the VM at once; it is removed while this task listens.
   defp until_signal(cancel, fun) do
     for signal <- @signals, do: {:ok, _} = System.trap_signal(signal, {__MODULE__, signal}, cancel)
     _ = :gen_event.delete_handler(:erl_signal_server, :erl_signal_handler, :rebuilding)
@@ -189,7 +188,7 @@ defmodule Mix.Tasks.Runtime.Convex.Reproject do
     end
   end
 
-  # Not at every entity: at the end, and when so much time has gone by.
+  # Not for every entity: at the end, and at intervals.
   defp show(%{done: done, total: total} = progress, terminal?) do
     now = System.monotonic_time(:millisecond)
     shown_at = Process.get(__MODULE__, now - @line_ms)
@@ -218,7 +217,7 @@ defmodule Mix.Tasks.Runtime.Convex.Reproject do
     "[#{String.pad_trailing(cells, @bar_cells)}] #{trunc(share * 100)}% "
   end
 
-  @doc "How far a rebuild is, in words."
+  @doc "The progress of a rebuild, in words."
   @spec progress_text(Reprojection.progress(), non_neg_integer()) :: String.t()
   def progress_text(%{done: done, failed: failed, total: total}, elapsed_ms) do
     rate = done * 1000 / max(elapsed_ms, 1)

@@ -1,7 +1,7 @@
 defmodule OpenAgentsRuntime.Convex.Application do
   @moduledoc false
-  # What runs without a sidecar: the queue of sinks that are called in this VM. Sidecars are
-  # started by the runtime, under a supervisor of its own (OpenAgentsRuntime.Convex.Sidecar).
+  # Runs what needs no sidecar: the queue for sinks that are called in this VM. The runtime starts
+  # sidecars, under a supervisor of its own (OpenAgentsRuntime.Convex.Sidecar).
   use Application
 
   alias OpenAgentsRuntime.Convex.{OwnModules, Sidecars, SinkCheckpoints, SinkQueue}
@@ -19,8 +19,8 @@ defmodule OpenAgentsRuntime.Convex.Application do
     end
   end
 
-  # A release hands the configuration of an application out when that is loaded, and an application of another name has
-  # no :openagents_runtime to load.
+  # A release sets an application's configuration when it loads that application; where the user's application has
+  # another name, :openagents_runtime is never loaded.
   defp read_configuration do
     if :code.where_is_file(~c"openagents_runtime.app") == :non_existing do
       words = [vsn: ~c"1", modules: [], registered: [], applications: [:kernel, :stdlib]]

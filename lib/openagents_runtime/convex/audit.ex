@@ -1,11 +1,11 @@
 defmodule OpenAgentsRuntime.Convex.Audit do
   @moduledoc """
-  Compares what Convex holds with what it has confirmed, and puts right what differs.
+  Compares what Convex holds with what it has confirmed, and repairs what differs.
 
-  The sidecar does the comparing, page by page, beside live writes (docs/REBUILD.md,
+  The sidecar compares page by page while live writes go on (docs/REBUILD.md,
   "Drift"). It keeps no delivered document, so a repair has two halves: the sidecar clears
-  orphans and doubts its checkpoint of every other finding; this module projects the
-  entities again that the event log knows, and each is then written whatever stands there.
+  orphans and doubts its checkpoint of every other finding; this module projects these
+  entities again from the event log, and each is then written, whatever Convex holds.
 
   | finding | Convex holds |
   | --- | --- |
@@ -31,10 +31,10 @@ defmodule OpenAgentsRuntime.Convex.Audit do
         }
 
   @typedoc """
-  What an audit says. `stopped` is `nil`, or why it ended before the end; then `next` is the
-  document to go on behind (`:after`). `unsettled` documents were on their way at each look,
-  and not judged. After a repair, `reprojected` counts the documents written again, and
-  `failed` names those that were not: the event log does not have them, or could not say.
+  The report of an audit. `stopped` is `nil`, or why the audit stopped early; then `next` is the
+  document to continue after (`:after`). `unsettled` documents were under way whenever they were
+  compared, and are not judged. After a repair, `reprojected` counts the documents written again,
+  and `failed` names those that were not: the event log does not have them, or could not be read.
   """
   @type report :: %{
           required(:checked) => non_neg_integer(),
@@ -49,10 +49,10 @@ defmodule OpenAgentsRuntime.Convex.Audit do
   @doc """
   Audit the documents of a kind, or of all.
 
-    * `:repair` - put right what is found (default: only name it)
-    * `:after` - begin behind this document id
+    * `:repair` - repair what is found (default: only report it)
+    * `:after` - start after this document id
     * `:sidecar`, `:timeout` (two hours), `:wait` - as for the Projector, whose other
-      options go along to the repair
+      options are passed on to the repair
   """
   @spec audit(atom() | String.t(), keyword()) :: {:ok, report()} | {:error, term()}
   def audit(kind \\ :all, opts \\ []) do
@@ -62,16 +62,16 @@ defmodule OpenAgentsRuntime.Convex.Audit do
     rounds(kind, request, own[:after], opts, nil)
   end
 
-  @doc "How far the running audit is: `state`, `kind`, `checked`, `findings`, `rate`, `eta_s`."
+  @doc "The progress of the running audit: `state`, `kind`, `checked`, `findings`, `rate`, `eta_s`."
   @spec status(keyword()) :: {:ok, map()} | {:error, term()}
   def status(opts \\ []), do: :convex_sidecar.audit_status(Sidecar.server(opts))
 
-  @doc "End the running audit; its caller gets what was found so far."
+  @doc "Cancel the running audit; its caller gets what was found so far."
   @spec cancel(keyword()) :: {:ok, :cancelled | :idle} | {:error, term()}
   def cancel(opts \\ []), do: :convex_sidecar.audit_cancel(Sidecar.server(opts))
 
-  # A repair stops when the sidecar's list of findings is full, and goes on when they are
-  # mended: nothing may be doubted without being projected again.
+  # A repair stops when the sidecar's list of findings is full, and continues once these are
+  # repaired: nothing may be doubted without being projected again.
   defp rounds(kind, request, next, opts, sum) do
     with {:ok, report} <-
            :convex_sidecar.audit(Sidecar.server(opts), kind, Map.put(request, :after, next)) do
@@ -105,7 +105,7 @@ defmodule OpenAgentsRuntime.Convex.Audit do
 
   defp reproject(%{repaired: false}, _opts), do: {:error, :beyond_repair}
 
-  # What the log knows is an orphan only to a store that was lost: it comes back.
+  # An entity in the log is an orphan only to a store that was lost, so its document is written again.
   defp reproject(%{finding: "orphaned"} = finding, opts) do
     case rebuild(finding, opts) do
       {:error, %{reason: reason}} when reason in @gone -> :gone

@@ -1,17 +1,17 @@
 defmodule OpenAgentsRuntime.Convex.BigNumbers do
   @moduledoc """
-  Integers beyond 64 bits, which Convex has no value for. PostgreSQL's `jsonb` makes them: the float `1.0e21`
-  comes back as an integer of 22 digits.
+  Integers beyond 64 bits, which Convex cannot store. They come from PostgreSQL's `jsonb`, which returns the float
+  `1.0e21` as an integer of 22 digits.
 
       config :openagents_runtime, convex_big_numbers: :float
 
   | value | such an integer becomes |
   | --- | --- |
-  | `:float` (default) | the nearest float, as JavaScript and the runtime's own HttpSink have it; text, where it is beyond any float |
+  | `:float` (default) | the nearest float, as in JavaScript and the runtime's own HttpSink; text if it is beyond any float |
   | `:text` | its decimal digits, as text |
-  | `:refuse` | what it is: the sidecar refuses the document, `{:invalid, path, why}` |
+  | `:refuse` | itself: the sidecar refuses the document, `{:invalid, path, why}` |
 
-  It concerns what goes to the sidecar. A sink of your own is given the number itself.
+  This applies to what goes to the sidecar. A sink of your own gets the number itself.
   """
 
   @int64 -9_223_372_036_854_775_808..9_223_372_036_854_775_807

@@ -1,7 +1,7 @@
 defmodule OpenAgentsRuntime.Convex.CanonicalJson do
   @moduledoc """
   The canonical form of a projection document and its hash, in plain Elixir: the same bytes as the
-  sidecar makes in C (room `json`), written apart from it, so that one can check the other.
+  sidecar makes in C (folder `json`), but implemented independently, so that one can check the other.
 
   RFC 8785 JSON with Convex's `{"$integer": base64}` for integers beyond 2^53. `DateTime`,
   `NaiveDateTime`, `Date`, `Time` and `Decimal` become strings as Jason writes them; atoms become
@@ -93,7 +93,7 @@ defmodule OpenAgentsRuntime.Convex.CanonicalJson do
   defp escape(<<c::utf8, rest::binary>>, done), do: escape(rest, [<<c::utf8>> | done])
 
   # ECMAScript Number::toString (RFC 8785 3.2.2.3): the shortest digits that read back, laid out by
-  # the place of the decimal point.
+  # the position of the decimal point.
   defp number(float) when float == 0, do: "0"
   defp number(float) when float < 0, do: [?-, number(-float)]
 
@@ -121,7 +121,7 @@ defmodule OpenAgentsRuntime.Convex.CanonicalJson do
     [first, if(rest == "", do: "", else: [?., rest]), sign, Integer.to_string(abs(exponent))]
   end
 
-  # "1.25e-7" -> {"125", -6}: the significant digits and where the point stands from their left.
+  # "1.25e-7" -> {"125", -6}: the significant digits, and the point's position from their left.
   defp digits(text) do
     [mantissa | exponent] = String.split(text, "e")
     [whole, fraction] = String.split(mantissa, ".")
@@ -133,7 +133,7 @@ defmodule OpenAgentsRuntime.Convex.CanonicalJson do
 
   defp zeros(n), do: String.duplicate("0", n)
 
-  # As Decimal.to_string/1, which Jason uses (scientific notation of the General Decimal Arithmetic).
+  # As Decimal.to_string/1, which Jason uses (scientific notation of the General Decimal Arithmetic specification).
   defp decimal(sign, coef, _exp) when coef in [:inf, :NaN],
     do: if(sign == -1, do: "-", else: "") <> if(coef == :inf, do: "Infinity", else: "NaN")
 

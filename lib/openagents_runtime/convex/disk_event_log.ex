@@ -7,13 +7,13 @@ defmodule OpenAgentsRuntime.Convex.DiskEventLog do
       :ok = DiskEventLog.create_run("run_1", %{thread_id: "t", status: "running"})
       {:ok, 1} = DiskEventLog.append_event("run_1", "run.started", %{})
 
-  Every change is one term appended to one log; an answer is given after it has been synced
-  to disk, and those that wait meanwhile share the next sync. The tables that reads go to
-  are built again from the log at start, so all rows and events must fit into memory.
+  Every change is one term appended to one log. It is answered once it has been synced to
+  disk, and changes that arrive meanwhile share the next sync. Reads use tables that are
+  rebuilt from the log at start, so all rows and events must fit into memory.
 
-  What can go wrong: the disk is full or fails. Then everybody who waits is answered
-  `{:error, {:store, reason}}`, the process ends, and its successor reads what the disk
-  really has (`disk_log` repairs a torn end). One such log a node, under this module's name.
+  What can go wrong: the disk is full or fails. Then every waiting caller gets
+  `{:error, {:store, reason}}`, the process ends, and when it restarts it reads what is really
+  on disk (`disk_log` repairs a torn end). A node has one such log, under this module's name.
   """
   use GenServer
 
@@ -29,12 +29,12 @@ defmodule OpenAgentsRuntime.Convex.DiskEventLog do
 
   # ---- writing
 
-  @doc "Open the log in `:dir` (made when absent)."
+  @doc "Open the log in `:dir`, which is created if it does not exist."
   @spec start_link(keyword()) :: GenServer.on_start()
   def start_link(opts),
     do: GenServer.start_link(__MODULE__, Keyword.fetch!(opts, :dir), name: __MODULE__)
 
-  @doc "A new entity of a kind, with these columns."
+  @doc "Create an entity of a kind, with these columns."
   @spec create(atom(), String.t(), map()) :: :ok | error
   def create(kind, id, columns) do
     columns = Map.put(columns, Kinds.fetch!(kind).id_field, id)
@@ -42,7 +42,7 @@ defmodule OpenAgentsRuntime.Convex.DiskEventLog do
   end
 
   @doc """
-  Append an event to an entity of a kind; its `seq` is the answer. Options: `:inserted_at`, and
+  Append an event to an entity of a kind; returns its `seq`. Options: `:inserted_at`, and
   `:row`, columns that change with the event.
   """
   @spec append(atom(), String.t(), String.t(), map(), keyword()) :: {:ok, pos_integer()} | error
@@ -59,17 +59,17 @@ defmodule OpenAgentsRuntime.Convex.DiskEventLog do
     write({:append, {kind, id}, event, Keyword.get(opts, :row, %{})})
   end
 
-  @doc "A new run with these columns."
+  @doc "Create a run with these columns."
   @spec create_run(String.t(), map()) :: :ok | error
   def create_run(run_id, columns \\ %{}),
     do: create(:run_summary, run_id, columns)
 
-  @doc "A new codex worker with these columns."
+  @doc "Create a codex worker with these columns."
   @spec create_worker(String.t(), map()) :: :ok | error
   def create_worker(worker_id, columns \\ %{}),
     do: create(:codex_worker_summary, worker_id, columns)
 
-  @doc "Append an event to a run; as `append/5`."
+  @doc "Append an event to a run, as `append/5` does."
   @spec append_event(String.t(), String.t(), map(), keyword()) :: {:ok, pos_integer()} | error
   def append_event(run_id, type, payload \\ %{}, opts \\ []),
     do: append(:run_summary, run_id, type, payload, opts)
@@ -166,8 +166,8 @@ defmodule OpenAgentsRuntime.Convex.DiskEventLog do
     end
   end
 
-  # A change waits with those that come before the mailbox is empty (timeout 0), then all
-  # are written and synced together.
+  # Changes are collected until the mailbox is empty (timeout 0), then all are written and
+  # synced together.
   @impl GenServer
   def handle_call(change, from, state) do
     case change(change, state.rows) do
@@ -198,7 +198,7 @@ defmodule OpenAgentsRuntime.Convex.DiskEventLog do
   defp timeout(%{waiting: []}), do: :infinity
   defp timeout(_state), do: 0
 
-  # What a change means, against the rows as the waiting changes will leave them.
+  # The terms for a change, given the rows as the waiting changes will leave them.
   defp change({:create, key, columns, at}, rows) do
     case current(key, rows) do
       {:ok, _row} ->

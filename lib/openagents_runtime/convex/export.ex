@@ -3,13 +3,13 @@ defmodule OpenAgentsRuntime.Convex.Export do
   The event history as JSON lines, for `convex_sidecar rebuild --from FILE`: documents can then be
   rebuilt without the VM. The format is in docs/REBUILD.md.
 
-  One line an entity, `{"events":[...],"id":...,"kind":...,"row":{...}}`; events beyond the first
-  5,000 come in lines of their own behind it, `{"events":[...],"id":...,"kind":...}`, and every line
-  that is followed by one says `"more":true`. An event is its `seq`, `event_type` and `inserted_at`;
-  a row has the columns that its document shows. Nothing is held in memory but one such page.
+  Each entity is a line, `{"events":[...],"id":...,"kind":...,"row":{...}}`. Events beyond the first
+  5,000 follow in lines of their own, `{"events":[...],"id":...,"kind":...}`, and every line that is
+  continued has `"more":true`. An event is its `seq`, `event_type` and `inserted_at`; a row has the
+  columns that its document shows. Only one such page is held in memory.
 
-  The log may grow meanwhile. What is appended later is not in the file, and a rebuild from it
-  leaves what is newer alone.
+  The log may grow meanwhile. What is appended later is not in the file, and a rebuild from the file
+  does not overwrite anything newer.
   """
 
   alias OpenAgentsRuntime.Convex.{BigNumbers, CanonicalJson, EventLog, Kinds, Summary}
@@ -21,8 +21,8 @@ defmodule OpenAgentsRuntime.Convex.Export do
   def lines(opts \\ []), do: opts |> pages() |> Stream.map(fn {_part, line} -> line end)
 
   @doc """
-  Write the lines to `device`, and say how many entities and lines they are. `:progress` is told
-  the same after every entity.
+  Write the lines to `device`, and return the number of entities and lines. `:progress` is called
+  with the same after every entity.
   """
   @spec write(IO.device(), keyword()) ::
           {:ok, %{entities: non_neg_integer(), lines: non_neg_integer()}}
@@ -60,7 +60,7 @@ defmodule OpenAgentsRuntime.Convex.Export do
     end)
   end
 
-  # The row after its events, as the projector reads it; an entity that is gone meanwhile has none.
+  # Reads the row after its events, as the projector does; an entity deleted meanwhile has none.
   defp page(:first, log, kind, id, events) do
     case log.row(kind, id) do
       {:ok, row} ->
@@ -73,7 +73,7 @@ defmodule OpenAgentsRuntime.Convex.Export do
 
   defp page(:more, _log, kind, id, events), do: line(:more, kind, id, events, %{})
 
-  # Behind a full page comes another one, be it empty.
+  # A full page is followed by another one, even if that is empty.
   defp line(part, kind, id, events, rest) do
     more? = length(events) == @page
     rest = if more?, do: Map.put(rest, "more", true), else: rest

@@ -1,11 +1,11 @@
 defmodule OpenAgentsRuntime.Convex.HttpSink do
   @moduledoc """
-  Writes to Convex, off the VM: the document goes to the sidecar, which keeps it on disk and
+  Writes to Convex outside the VM: the document goes to the sidecar, which keeps it on disk and
   sends it.
 
   As `convex_projection_sink` it makes `OpenAgentsRuntime.Convex.Sidecar` start the program
   with the HTTP sink, configured by `convex_http_sink` (`base_url`, `admin_key`, the two
-  mutation paths, `request_timeout_ms`), as ever.
+  mutation paths, `request_timeout_ms`), as in the runtime.
 
   Options (a call's `:sink_opts`): `:ack` (`:kept`, the default, answers once the document is
   on the sidecar's disk; `:written` once Convex has confirmed it), `:deadline_ms`,

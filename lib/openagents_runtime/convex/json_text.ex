@@ -1,7 +1,7 @@
 defmodule OpenAgentsRuntime.Convex.JsonText do
   @moduledoc false
-  # JSON as PostgreSQL writes it, read into terms: objects are maps with text keys, numbers without a
-  # point are integers of any size, `null` is nil. What is no JSON raises ArgumentError.
+  # Decodes JSON as PostgreSQL writes it: objects are maps with text keys, numbers without a
+  # point are integers of any size, `null` is nil. Invalid JSON raises ArgumentError.
 
   @doc false
   @spec decode(binary()) :: term()
@@ -49,7 +49,7 @@ defmodule OpenAgentsRuntime.Convex.JsonText do
     array(blank(rest), [value | items])
   end
 
-  # `from` is where the piece without escapes began, `size` its bytes so far.
+  # `from` is where the current piece without escapes starts, `size` its length in bytes so far.
   defp string("\"" <> rest, from, size, []), do: {binary_part(from, 0, size), rest}
 
   defp string("\"" <> rest, from, size, done),
@@ -81,7 +81,7 @@ defmodule OpenAgentsRuntime.Convex.JsonText do
   defp escape(<<character, rest::binary>>) when character in ~c("\\/), do: {<<character>>, rest}
   defp escape(rest), do: bad(rest)
 
-  # One with a point or an exponent that is beyond a float loses its fraction rather than its size.
+  # A number with a point or an exponent that exceeds a float loses its fraction rather than its magnitude.
   defp number(text) do
     case Regex.run(~r/\A(-?\d+)(\.\d+)?([eE][+-]?\d+)?/, text) do
       [whole, whole] ->
