@@ -2,8 +2,8 @@ defmodule OpenAgentsRuntime.Convex.Kinds do
   @moduledoc """
   The kinds of documents, as data: the runtime's own, and yours.
 
-  The runtime's own stand in `priv/kinds.ini`, which the C program is built with as well. A kind
-  of your own is one entry of configuration in the same words:
+  The runtime's own are in `priv/kinds.ini`, which is also compiled into the C program. A kind
+  of your own is one configuration entry with the same keys:
 
       config :openagents_runtime,
         convex_kinds: [
@@ -16,23 +16,23 @@ defmodule OpenAgentsRuntime.Convex.Kinds do
           ]
         ]
 
-  | key | says |
+  | key | means |
   | --- | --- |
   | `prefix` | what the document id begins with; the entity's id comes after it |
-  | `entity` | `runtime_source.entity`, and the scope that rebuilds tell |
+  | `entity` | `runtime_source.entity`, and the scope that rebuilds report |
   | `id_field` | the name of the entity's id, in rows and documents |
-  | `mutation` | the function that writes one document; called only where `[sink] batch_mutation` is empty |
-  | `fields` | the columns of the row that the document copies; `name:map` becomes `{}` when it is absent |
-  | `min_interval_ms` | optional, 0 to 60,000: between two writes of one document to Convex, in place of `[delivery] min_interval_ms` |
+  | `mutation` | the function that writes one document; called only if `[sink] batch_mutation` is empty |
+  | `fields` | the columns of the row that the document copies; `name:map` becomes `{}` if it is absent |
+  | `min_interval_ms` | optional, 0 to 60,000: the minimum interval between two writes of one document to Convex, instead of `[delivery] min_interval_ms` |
 
-  From this one place it reaches a managed sidecar (as its section `[kind.invoice_summary]`) and all of
-  this VM: `Projector.project/3` and `project_async/3`, the look at everything after a start, rebuilds,
-  audit and repair, export, `Sidecars`, `DiskEventLog`, the mix tasks. The event log is then asked
-  for that kind too. An entry of the name of one of the runtime's kinds changes the keys it gives
+  This one entry configures a managed sidecar (as its section `[kind.invoice_summary]`) and all of
+  this VM: `Projector.project/3` and `project_async/3`, the catch-up after a start, rebuilds,
+  audit and repair, export, `Sidecars`, `DiskEventLog`, the mix tasks. The event log must then
+  serve that kind too. An entry named like one of the runtime's kinds overrides the keys it gives
   (`codex_worker_summary: [min_interval_ms: 1000]`: heartbeats are written once a second). An
   external sidecar needs the same section in its own file.
 
-  A bad entry is an `ArgumentError` that says what is wrong, and keeps
+  An invalid entry raises an `ArgumentError` that says what is wrong, and keeps
   `OpenAgentsRuntime.Convex.Sidecar` from starting.
   """
 
@@ -42,10 +42,10 @@ defmodule OpenAgentsRuntime.Convex.Kinds do
           entity: String.t(),
           id_field: atom(),
           mutation: String.t(),
-          # the document's columns; of those in `maps` nil becomes %{}
+          # the document's columns; in those named in `maps`, nil becomes %{}
           fields: [atom()],
           maps: [atom()],
-          # what of a row a document is made from, as atoms and as strings
+          # the columns of a row that a document needs, as atoms and as strings
           columns: [atom() | String.t()]
         }
 
@@ -75,7 +75,7 @@ defmodule OpenAgentsRuntime.Convex.Kinds do
   @spec all() :: [atom()]
   def all, do: elem(table(), 0)
 
-  @doc "The kind of that name, an atom or its text; `nil` when there is none."
+  @doc "The kind of that name, an atom or a string; `nil` if there is none."
   @spec find(atom() | String.t()) :: t() | nil
   def find(name) when is_atom(name), do: Map.get(elem(table(), 1), name)
 
@@ -86,7 +86,7 @@ defmodule OpenAgentsRuntime.Convex.Kinds do
          do: kinds[found]
   end
 
-  @doc "The kind of that name; raises `ArgumentError` when there is none."
+  @doc "The kind of that name; raises `ArgumentError` if there is none."
   @spec fetch!(atom()) :: t()
   def fetch!(name) do
     find(name) ||
@@ -95,7 +95,7 @@ defmodule OpenAgentsRuntime.Convex.Kinds do
               "config :openagents_runtime, convex_kinds: [...] (see #{inspect(__MODULE__)})"
   end
 
-  @doc "Whether the configured kinds can be used; if not, why, as the options of a sidecar say it."
+  @doc "Whether the configured kinds are valid; if not, why, in the form of an option error."
   @spec check() :: :ok | {:error, {:bad_option, :convex_kinds, String.t()}}
   def check do
     _ = table()
@@ -108,7 +108,7 @@ defmodule OpenAgentsRuntime.Convex.Kinds do
   @spec sections() :: [{String.t(), %{String.t() => String.t()}}]
   def sections, do: for({name, keys} <- read(given()), do: {"kind." <> name, keys})
 
-  # ---- the table: the names in order, and the kinds by name; made once for each configuration
+  # ---- the table: the names in order, and the kinds by name; built once for each configuration
 
   defp table do
     given = given()
@@ -169,7 +169,7 @@ defmodule OpenAgentsRuntime.Convex.Kinds do
       else: bad(name, "fields: #{inspect(word)} is no name")
   end
 
-  # ---- the configuration, as texts
+  # ---- the configuration, as strings
 
   defp read(given) do
     pairs(given, "convex_kinds must be a list of NAME: [prefix: ..., ...]")

@@ -1,7 +1,7 @@
 defmodule OpenAgentsRuntime.Convex.OwnModules do
   @moduledoc false
-  # Whether the modules that run are ours. The runtime that this library is made for has modules of the same
-  # names, and where both are there one wins silently, by the order of the code path.
+  # Checks that the loaded modules are this library's. The runtime that it is made for has modules with the same
+  # names, and if both are present, the order of the code path silently decides which one is loaded.
 
   @doc false
   @spec check(module()) :: :ok | {:error, {:modules_of_another, String.t()}}
@@ -17,7 +17,7 @@ defmodule OpenAgentsRuntime.Convex.OwnModules do
     if foreign == [], do: :ok, else: {:error, {:modules_of_another, text(foreign)}}
   end
 
-  # Nil for what has no file: not there, cover-compiled, loaded from memory.
+  # Nil for a module without a file: missing, cover-compiled, or loaded from memory.
   defp path(module) do
     case :code.which(module) do
       [_ | _] = path -> path |> List.to_string() |> Path.expand()

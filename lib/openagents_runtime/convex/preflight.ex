@@ -1,16 +1,16 @@
 defmodule OpenAgentsRuntime.Convex.Preflight do
   @moduledoc """
-  Asks Convex what a start of the sidecar would: whether it answers and takes the key, which functions are
-  deployed, whether a document of each kind would be taken, how far its clock is off. Nothing is started, and
-  no store is opened, so it may be asked beside a running sidecar.
+  Asks Convex what the sidecar asks when it starts: whether Convex answers and accepts the key, which functions are
+  deployed, whether a document of each kind would be accepted, and how far the clocks differ. It starts nothing
+  and opens no store, so it may run beside a running sidecar.
   """
 
   alias OpenAgentsRuntime.Convex.Sidecar
 
-  @typedoc "`:ok`; `:bad`: something is refused; `:unknown`: Convex does not answer; `:invalid`: the configuration"
+  @typedoc "`:ok`; `:bad`: something is refused; `:unknown`: Convex does not answer; `:invalid`: the configuration is invalid"
   @type outcome :: :ok | :bad | :unknown | :invalid
 
-  @doc "The outcome, and a line for each thing that was looked at; `opts` as of `Sidecar.start_link/1`."
+  @doc "The outcome, and a line for each check; `opts` as for `Sidecar.start_link/1`."
   @spec run(keyword()) :: {outcome(), String.t()}
   def run(opts \\ []) do
     case opts
@@ -30,7 +30,7 @@ defmodule OpenAgentsRuntime.Convex.Preflight do
   end
 
   defp ask(program, config) do
-    # What a start makes up for itself: no node is opened.
+    # A managed start generates these values; preflight opens no node.
     own = [{:node, :name, :"preflight@127.0.0.1"}, {:node, :cookie, :none}]
     ini = :convex_sidecar_config.ini(config.(), own)
 

@@ -6,44 +6,44 @@ defmodule OpenAgentsRuntime.Convex.Projector do
       runtime/run_summary:<run_id>
       runtime/codex_worker_summary:<worker_id>
 
-  Two forms. The call, `project_run/2`, waits for an answer (never longer than its timeout)
-  and gives the runtime's result. The asynchronous one, `project_run_async/2`, costs the
-  process that appended an event a table insert, and is what an append should end with:
+  There are two forms. The call, `project_run/2`, waits for an answer (never longer than its
+  timeout) and returns the runtime's result. The asynchronous form, `project_run_async/2`, costs
+  the process that appended an event one table insert, and is how an append should end:
   whatever Convex or the sidecar does, the event's entity is remembered until it is kept.
 
   ## Where documents go
 
   The sink is the option `:sink` or the configuration `convex_projection_sink`. With
-  `HttpSink`, or with none (or `NoopSink`) configured while a sidecar is, the request goes to
+  `HttpSink`, or with no sink (or `NoopSink`) while a sidecar is configured, the request goes to
   the sidecar: the row and the events it has not seen, however long the run. A sink of your
-  own (`FanoutSink` too) is called here, in the VM, with the whole document, as ever; the
-  event log is then read from its beginning; what it has been given already is skipped
-  (`OpenAgentsRuntime.Convex.SinkCheckpoints`). In tests see `OpenAgentsRuntime.Convex.Testing`.
+  own (also `FanoutSink`) is called in this VM with the whole document, as in the runtime. The
+  event log is then read from its beginning, and what the sink already has is skipped
+  (`OpenAgentsRuntime.Convex.SinkCheckpoints`). For tests see `OpenAgentsRuntime.Convex.Testing`.
 
   ## Options
 
-    * `:sink`, `:sink_opts` - the sink, and what it is given
+    * `:sink`, `:sink_opts` - the sink, and its options
     * `:now` (a `DateTime`), `:projection_version`
     * `:event_log` - a module with the behaviour `OpenAgentsRuntime.Convex.EventLog`
-    * `:sidecar` - the instance, or a list of them, by which the entities are shared out (see
+    * `:sidecar` - the instance, or a list of instances that share the entities (see
       `OpenAgentsRuntime.Convex.Sidecars`); `:ack` (`:kept` or `:written`), `:deadline_ms`, `:seq_range`,
-      `:timeout` (5000), `:wait` (`true`: wait within the timeout for a sidecar that is away or busy)
-    * `:async` - `true`: the asynchronous form in the shape of the call, `{:ok, %{write: "noted", summary: nil, ...}}` at
-      once, so that a caller's `case` stays as it is. For calls without `:ack`, `:wait`, `:timeout`, `:sink` or `:return` the
-      configuration `convex_projection_async: true` says so
-    * `:return` - `nil` leaves `summary` out of the result (`nil` there), which is cheaper
+      `:timeout` (5000), `:wait` (`true`: wait within the timeout for a sidecar that is down or busy)
+    * `:async` - `true`: the asynchronous form with the result of the call, `{:ok, %{write: "noted", summary: nil, ...}}` at
+      once, so that a caller's `case` need not change. The configuration `convex_projection_async: true` makes this the
+      default for calls without `:ack`, `:wait`, `:timeout`, `:sink` or `:return`
+    * `:return` - `nil` makes `summary` in the result `nil`, which is cheaper
 
   ## Results
 
   `{:ok, %{document_id, summary, write, reason, seq, lag_events, projection_hash}}`, where
-  `write` is `"queued"` (on the sidecar's disk; Convex will have it), `"applied"` (Convex, or
-  a sink of your own, has confirmed it), `"skipped"`, or `"noted"` (`async: true`), and `reason` is `nil` or one of the
-  words of the decision table. Or `{:error, reason}`:
+  `write` is `"queued"` (on the sidecar's disk, to be delivered), `"applied"` (Convex, or
+  a sink of your own, has confirmed it), `"skipped"`, or `"noted"` (`async: true`), and `reason` is `nil` or a
+  reason from the decision table. Or `{:error, reason}`:
 
-    * `:run_not_found`, `:worker_not_found`, of other kinds `:entity_not_found`
-    * `{:sink_write_failed, reason}` - the sidecar's words (`:unavailable`, `:timeout`, `:busy`,
-      `:draining`, `{:store, why}`, `:no_event_log`, ...) or the sink's. What the sidecar could not take at the
-      moment is handed to the asynchronous form as well, so it is not lost.
+    * `:run_not_found`, `:worker_not_found`, for other kinds `:entity_not_found`
+    * `{:sink_write_failed, reason}` - the sidecar's reason (`:unavailable`, `:timeout`, `:busy`,
+      `:draining`, `{:store, why}`, `:no_event_log`, ...) or the sink's. What the sidecar could not accept at the
+      moment is also handed to the asynchronous form, so it is not lost.
     * `{:invalid_summary, reason}` - the data breaks a rule, or the log has a hole
       (`{:gap, expected, got}`)
   """
@@ -74,7 +74,7 @@ defmodule OpenAgentsRuntime.Convex.Projector do
         }
 
   @sidecar_keys [:ack, :now, :projection_version, :seq_range, :deadline_ms, :timeout, :wait]
-  # Who says one of these wants an answer.
+  # A call with one of these options wants an answer.
   @waiting_keys [:ack, :wait, :timeout, :deadline_ms, :return, :sink, :reset, :force, :clear]
   @summary_words ~w(runtime_seq_missing projection_version_missing projected_at_missing projected_at_invalid)
 
@@ -99,8 +99,8 @@ defmodule OpenAgentsRuntime.Convex.Projector do
     do: project_async(:codex_worker_summary, worker_id, opts)
 
   @doc """
-  Look at every entity of a kind soon; what the sidecar has already is skipped. Where several
-  share the entities, each looks at its own (`sidecar: name`: that one alone).
+  Project every entity of a kind soon; what the sidecar already has is skipped. If several
+  sidecars share the entities, each gets its own (`sidecar: name`: only that one).
   """
   @spec project_all_async(atom(), keyword()) :: :ok | {:error, :unavailable | :busy | :no_event_log}
   def project_all_async(kind, opts \\ []) do
@@ -126,7 +126,7 @@ defmodule OpenAgentsRuntime.Convex.Projector do
   end
 
   @doc false
-  # Through which source each of the members looks at what is its own.
+  # The source through which each member gets its own entities.
   def sweep_sources(opts, origin) do
     log = EventLog.module!(opts)
     shared = Sidecars.configured()
@@ -150,16 +150,16 @@ defmodule OpenAgentsRuntime.Convex.Projector do
     do: Summary.document_id(:codex_worker_summary, worker_id)
 
   @doc """
-  Project an entity of any kind; what `project_run/2` and `project_codex_worker/2` stand on.
-  With `reset: true` from the first event, whatever was folded before (a rebuild); with
-  `force: true` as well it is written even if it is unchanged, which repairs whatever stands in
-  Convex, and with `clear: true` the document is removed first.
+  Project an entity of any kind; `project_run/2` and `project_codex_worker/2` call this.
+  `reset: true` folds from the first event, whatever was folded before (a rebuild). With
+  `force: true` as well, the document is written even if it is unchanged, which repairs whatever
+  Convex holds, and with `clear: true` the document is removed first.
   """
   @spec project(atom(), String.t(), keyword()) :: {:ok, result()} | {:error, term()}
   def project(kind, id, opts \\ []) when is_binary(id),
     do: if(async?(opts), do: noted(kind, id, opts), else: project_now(kind, id, opts, :call))
 
-  # The process that appends has an answer that its `case` knows.
+  # Gives the appending process a result that its `case` already handles.
   defp noted(kind, id, opts) do
     :ok = project_async(kind, id, Keyword.delete(opts, :async))
     document_id = Summary.document_id(kind, id)
@@ -189,9 +189,9 @@ defmodule OpenAgentsRuntime.Convex.Projector do
   end
 
   @doc """
-  An entity of any kind has changed; project it soon. Always `:ok`, since what has been appended
-  must not fail for it: that a sidecar was never started is told as a failure, that no event log is configured
-  once, as a warning, and a fault of the configuration is logged.
+  An entity of any kind has changed; project it soon. Always `:ok`, since the append must not
+  fail because of it. A sidecar that was never started is reported as a write failure, a missing event log as one
+  warning, and an invalid configuration is logged.
   """
   @spec project_async(atom(), String.t(), keyword()) :: :ok
   def project_async(kind, id, opts \\ []) when is_binary(id) do
@@ -213,7 +213,7 @@ defmodule OpenAgentsRuntime.Convex.Projector do
 
   defp marked(:manual, kind, id, opts), do: Testing.note(kind, id, opts)
 
-  # What fails there has been told.
+  # A failure there has already been reported.
   defp marked(:inline, kind, id, opts) do
     _ = project_now(kind, id, opts, :async)
     :ok
@@ -228,8 +228,8 @@ defmodule OpenAgentsRuntime.Convex.Projector do
     end
   end
 
-  # Between the choice of the owner and the mark, Sidecars.put may have moved the entity; its
-  # sweep comes after the change, so it has missed this event only if the change is seen now.
+  # Between the choice of the owner and the mark, Sidecars.put may have moved the entity. Its
+  # sweep starts after the change of members, so it can have missed this event only if the change is visible now.
   defp mark(kind, id, log, opts) do
     before = Sidecars.changed()
     members = Sidecars.members(opts)
@@ -239,11 +239,11 @@ defmodule OpenAgentsRuntime.Convex.Projector do
     if Sidecars.changed() == before, do: marked, else: mark(kind, id, log, opts)
   end
 
-  # An append pays for the document id only where there is a choice.
+  # The document id is only computed if there is a choice.
   defp owner([one], _kind, _id), do: one
   defp owner(members, kind, id), do: Sidecars.owner(members, Summary.document_id(kind, id))
 
-  # In tests what would go to a sidecar goes nowhere.
+  # In tests, what would go to a sidecar is not sent.
   defp route(opts) do
     case routed(opts) do
       :sidecar -> if Testing.mode() == :disabled, do: :sidecar, else: {:sink, NoopSink}
@@ -286,7 +286,7 @@ defmodule OpenAgentsRuntime.Convex.Projector do
         do: rebuild(server, source, kind, id, request, opts),
         else: :convex_sidecar_source.project(server, source, kind, id, request)
 
-    # The members changed meanwhile: what the old owner could not take is the new one's.
+    # The members changed meanwhile: what the old owner could not accept goes to the new one.
     if Sidecars.changed() != before and owner(Sidecars.members(opts), kind, id) != server,
       do: mark(kind, id, log, opts)
 
@@ -294,7 +294,7 @@ defmodule OpenAgentsRuntime.Convex.Projector do
   end
 
   @doc false
-  # The sidecar's answer with the errors of this module, for both forms.
+  # Translates the sidecar's errors into this module's, for both forms.
   def in_runtimes_words(kind, {:error, reason}), do: {:error, error(kind, reason)}
   def in_runtimes_words(_kind, answer), do: answer
 
@@ -365,7 +365,7 @@ defmodule OpenAgentsRuntime.Convex.Projector do
     end
   end
 
-  # A term that has no canonical form is nobody else's business: then nothing is the same.
+  # A document without a canonical form has no hash, so it never equals another.
   defp checkpoint(summary) do
     hash =
       try do
@@ -410,7 +410,7 @@ defmodule OpenAgentsRuntime.Convex.Projector do
 
   defp sink_opts(opts), do: Keyword.get(opts, :sink_opts, [])
 
-  # ---- what is said about it
+  # ---- telemetry and sources
 
   defp told(kind, id, outcome, duration_ms) do
     case outcome do
@@ -432,7 +432,7 @@ defmodule OpenAgentsRuntime.Convex.Projector do
     end
   end
 
-  # A sweep after too many marks looks at the ids of this owner alone.
+  # A sweep after too many marks reads only the ids of this owner.
   defp source(log, owner, members, opts) do
     Source.new(
       log,

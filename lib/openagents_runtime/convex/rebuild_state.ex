@@ -1,11 +1,11 @@
 defmodule OpenAgentsRuntime.Convex.RebuildState do
   @moduledoc """
-  Where a rebuild stands, in a small file, so that one that was ended goes on from there.
+  The position of a rebuild in a small file, so that an interrupted rebuild continues from there.
 
-  Entities are rebuilt in a fixed order; what is kept is the last one of which all before it are
-  done, and those among them that failed (they are tried again first). The file is replaced as a
-  whole, at most once a second, so whenever the VM dies it is at most a second behind, and the few
-  entities in between are rebuilt twice, which changes nothing.
+  Entities are rebuilt in a fixed order. The file holds the last entity up to which all are done,
+  and those among them that failed (they are tried again first). It is replaced as a whole, at most
+  once a second. So if the VM dies, the file is at most a second old, and the few entities in
+  between are rebuilt twice, which changes nothing.
   """
 
   @type entity :: {kind :: atom(), id :: String.t()}
@@ -21,12 +21,12 @@ defmodule OpenAgentsRuntime.Convex.RebuildState do
   defstruct [:path, :selection, :position, :saved_at, failed: MapSet.new(), done: 0]
 
   @save_ms 1000
-  # Beyond this the position stays: what comes then is rebuilt again rather than forgotten.
+  # Beyond this many failures the position does not advance: later entities are rebuilt again rather than forgotten.
   @max_failed 10_000
 
   @doc """
-  The state in `path` (`nil`: in no file), or a new one. `selection` is what is rebuilt; a file of
-  another rebuild is refused with an `ArgumentError`.
+  The state in `path` (`nil`: no file), or a new one. `selection` is what is rebuilt; a file of
+  another rebuild raises an `ArgumentError`.
   """
   @spec open(Path.t() | nil, term(), entity() | nil) :: t()
   def open(nil, selection, position), do: %__MODULE__{selection: selection, position: position}
@@ -35,7 +35,7 @@ defmodule OpenAgentsRuntime.Convex.RebuildState do
     new = %__MODULE__{path: path, selection: selection, position: position}
 
     case :file.consult(path) do
-      # What a machine that went down left of it: to begin anew costs time alone.
+      # Left empty by a machine that crashed: starting again only costs time.
       {:ok, []} -> new
       {:ok, terms} -> read(new, terms)
       {:error, :enoent} -> new
@@ -57,7 +57,7 @@ defmodule OpenAgentsRuntime.Convex.RebuildState do
     end
   end
 
-  @doc "An entity is done: the `:next` one in order, or one that had failed, `:again`."
+  @doc "Note that an entity is done: the `:next` one in order, or `:again` one that had failed."
   @spec note(t(), :next | :again, entity(), :ok | :error) :: t()
   def note(state, turn, entity, outcome) do
     full? = MapSet.size(state.failed) >= @max_failed
@@ -79,7 +79,7 @@ defmodule OpenAgentsRuntime.Convex.RebuildState do
   defp due?(%{saved_at: nil}), do: true
   defp due?(%{saved_at: at}), do: now_ms() - at >= @save_ms
 
-  @doc "The end: the file goes when everything is done, else it says where to go on."
+  @doc "End the rebuild: the file is removed if everything is done, else it keeps the position."
   @spec close(t(), whole? :: boolean()) :: :ok
   def close(%{path: nil}, _whole?), do: :ok
 
@@ -106,7 +106,7 @@ defmodule OpenAgentsRuntime.Convex.RebuildState do
 
     text = for term <- terms, do: :io_lib.format("~0tp.~n", [term])
     beside = state.path <> ".new"
-    # Not renamed before it is on disk: else a machine that goes down leaves an empty file.
+    # Synced before it is renamed: otherwise a machine that crashes leaves an empty file.
     File.open!(beside, [:write, :raw], fn file ->
       :ok = :file.write(file, :unicode.characters_to_binary(["%% coding: utf-8\n" | text]))
       :ok = :file.sync(file)

@@ -1,23 +1,23 @@
 defmodule OpenAgentsRuntime.Convex.Reprojection do
   @moduledoc """
-  Rebuilds documents from history: every event is folded again, and the document is written even if
-  the sidecar believes it to be what stands.
+  Rebuilds documents from history: every event is folded again, and the document is sent even if
+  the sidecar believes that Convex already has it.
 
-  That makes a rebuild a repair: Convex compares what it really has, and replaces it where it is
-  different, also when history was corrected to something shorter. Documents stay in place all the
-  while, and one that is right is not written. Option `force: false` writes only what the sidecar
+  So a rebuild is also a repair: Convex compares the document with what it really has, and replaces
+  what differs, even if history was corrected to something shorter. Documents remain readable
+  throughout, and a correct one is not written. Option `force: false` sends only what the sidecar
   knows to be different; `clear: true` removes each document first.
 
   A rebuild runs beside live projections, and the newest wins. Several entities are rebuilt at once
-  (option `:max_concurrency`, default 8). What the sidecar could not take is handed to the
-  asynchronous form, so that no document stays behind.
+  (option `:max_concurrency`, default 8). What the sidecar could not accept is handed to the
+  asynchronous form, so that no document is missed.
 
   With `dry_run: true` nothing is written or sent. Each result's `write` is `"dry"`, and its `reason` says what the sidecar
-  knows of that document: `"new"` (nothing), `"same"`, `"different"` (another row, version or history), or `"ahead"` (it has
-  a higher seq than the log). What Convex really holds is the audit's question.
+  has for that document: `"new"` (nothing), `"same"`, `"different"` (another row, version or history), or `"ahead"` (a
+  higher seq than the log). What Convex really holds is checked by the audit.
 
-  A new document version is rebuilt with `projection_version: "v2"`; the old documents keep serving
-  until theirs is written.
+  A new document version is rebuilt with `projection_version: "v2"`; clients read each old document
+  until its new one is written.
   """
 
   alias OpenAgentsRuntime.Convex.{BigNumbers, CanonicalJson, EventLog, Kinds, Projector}
@@ -32,7 +32,7 @@ defmodule OpenAgentsRuntime.Convex.Reprojection do
           duration_ms: non_neg_integer()
         }
 
-  @typedoc "What `:progress` is told: entities done, failed among them, in all; rate (a second), time left."
+  @typedoc "What `:progress` is called with: entities done, failed among them, in total; rate (per second), time left."
   @type progress :: %{
           done: non_neg_integer(),
           failed: non_neg_integer(),
@@ -42,7 +42,7 @@ defmodule OpenAgentsRuntime.Convex.Reprojection do
           left_ms: non_neg_integer() | nil
         }
 
-  @typedoc "Ends a rebuild from another process."
+  @typedoc "Cancels a rebuild from another process."
   @opaque canceller :: :atomics.atomics_ref()
 
   @doc "Rebuild one run; options as for `Projector.project_run/2`."
@@ -76,11 +76,11 @@ defmodule OpenAgentsRuntime.Convex.Reprojection do
     end
   end
 
-  @doc "What `cancel/1` takes; give it to `rebuild_all/1` as `:canceller`."
+  @doc "The argument of `cancel/1`; pass it to `rebuild_all/1` as `:canceller`."
   @spec canceller() :: canceller()
   def canceller, do: :atomics.new(1, [])
 
-  @doc "End the rebuild that has this canceller: entities under way are finished, no more begun."
+  @doc "Cancel the rebuild with this canceller: entities under way are finished, no more are started."
   @spec cancel(canceller()) :: :ok
   def cancel(canceller), do: :atomics.put(canceller, 1, 1)
 
@@ -88,19 +88,19 @@ defmodule OpenAgentsRuntime.Convex.Reprojection do
   Rebuild every entity of the event log, of all kinds or of `:kinds`; of runs and workers those of
   `:run_ids` and `:worker_ids` where these are given.
 
-  What has no list is rebuilt whole, as ever; give `[]` to leave it out. Kinds come in the order of
-  `Kinds.all/0` (runs first), each in the order of the log or the list. Options of
-  the projector go along; unless they say otherwise an entity waits (`wait: true, timeout: 30_000`),
-  since a long history on the link makes the next one's call `:busy`. And:
+  A kind without a list is rebuilt completely; give `[]` to leave it out. Kinds come in the order of
+  `Kinds.all/0` (runs first), each in the order of the log or the list. Options of the projector are
+  passed on. By default an entity waits (`wait: true, timeout: 30_000`), since a long history on the
+  connection makes the next call `:busy`. Further options:
 
     * `:max_concurrency` - entities at once (8)
-    * `:progress` - a function that is told a `t:progress/0` after every entity
-    * `:resume` - a file: where the rebuild stands is kept there, and when it is there already the
-      rebuild goes on from it, with what failed before first. It is removed at a good end.
-    * `:after` - `{kind, id}`: begin behind this entity
-    * `:canceller` - see `cancel/1`; the result has `cancelled: true` then
+    * `:progress` - a function that is called with a `t:progress/0` after every entity
+    * `:resume` - a file that keeps the rebuild's position; if it exists, the rebuild continues from
+      there, starting with what failed before. It is removed when all is done.
+    * `:after` - `{kind, id}`: start after this entity
+    * `:canceller` - see `cancel/1`; a cancelled rebuild has `cancelled: true` in its result
     * `:results` - `:all`, or `:failed` for a rebuild of very many entities
-    * `:dry_run` - `true`: write nothing; the answer has `reasons: %{"same" => 12, "different" => 3}` as well
+    * `:dry_run` - `true`: write nothing; the result has `reasons: %{"same" => 12, "different" => 3}` as well
   """
   @spec rebuild_all(keyword()) ::
           {:ok,
@@ -154,7 +154,7 @@ defmodule OpenAgentsRuntime.Convex.Reprojection do
     |> ended(cancelled?(canceller))
   end
 
-  # What a state file belongs to; of all kinds, as it was before there was a choice.
+  # Identifies the rebuild a state file belongs to; for all kinds, with the hash used before `:kinds` existed.
   defp selection(nil, rest), do: :erlang.phash2(rest)
   defp selection(kinds, rest), do: :erlang.phash2({kinds, rest})
 
@@ -206,7 +206,7 @@ defmodule OpenAgentsRuntime.Convex.Reprojection do
     tally
   end
 
-  # Entities that came while it ran may make it more than there were.
+  # Entities added while it ran may raise `done` above the initial total.
   defp told(%{done: done, failed: failed} = tally) do
     elapsed_ms = now_ms() - tally.started_at
     rate = done * 1000 / max(elapsed_ms, 1)
@@ -241,8 +241,9 @@ defmodule OpenAgentsRuntime.Convex.Reprojection do
   # ---- one entity
 
   @doc """
-  `rebuild_all/1` for a process of another node: it is sent `{:convex_rebuild, progress}`, and first
-  `{:convex_rebuild_canceller, pid}`, which cancels when it is sent `:cancel`, or when that process ends.
+  `rebuild_all/1` for a process on another node. That process is first sent
+  `{:convex_rebuild_canceller, pid}`, then `{:convex_rebuild, progress}` messages. The rebuild is cancelled when `pid`
+  is sent `:cancel`, or when that process ends.
   """
   @spec rebuild_all_for(pid(), keyword()) :: {:ok, map()}
   def rebuild_all_for(client, opts) do
@@ -268,7 +269,7 @@ defmodule OpenAgentsRuntime.Convex.Reprojection do
     answer
   end
 
-  # The document as the sidecar would make it, and what it knows of it.
+  # Compares the document that the sidecar would make with what the sidecar has.
   defp looked_at(kind, id, opts) do
     with log = EventLog.module!(opts),
          {:ok, row} <- log.row(kind, id),
@@ -303,7 +304,7 @@ defmodule OpenAgentsRuntime.Convex.Reprojection do
     end
   end
 
-  # An event log that fails for one entity must not end the rebuild of the others.
+  # A failure of the event log for one entity must not end the rebuild of the others.
   defp projected(kind, id, opts) do
     Projector.project(
       kind,

@@ -1,7 +1,7 @@
 defmodule OpenAgentsRuntime.Convex.RunningNode do
   @moduledoc false
-  # The VM of the application that runs beside an operator's command: a managed sidecar has one owner, so what an
-  # operator wants done is done there. Its name is found by epmd: a VM `app` has a sidecar `app_convex`.
+  # Finds the application's running VM for an operator's command: a managed sidecar has one owner, so the command runs
+  # there. Its name is found through epmd: a VM `app` has a sidecar `app_convex`.
 
   alias OpenAgentsRuntime.Convex.Sidecar
 
@@ -10,7 +10,7 @@ defmodule OpenAgentsRuntime.Convex.RunningNode do
   @doc false
   def switches, do: @switches
 
-  @doc "`nil`: this VM is it; else its name, connected. `app`: the application that has to run there."
+  @doc "`nil` if it is this VM, else its node name, connected. `app`: the application that has to run there."
   @spec find(keyword(), atom() | nil) :: {:ok, node() | nil} | {:error, String.t()}
   def find(opts, app \\ nil) do
     cond do
@@ -26,7 +26,7 @@ defmodule OpenAgentsRuntime.Convex.RunningNode do
   def call(nil, module, function, args), do: apply(module, function, args)
   def call(node, module, function, args), do: :erpc.call(node, module, function, args, :infinity)
 
-  # Tests and consoles: the instance has been started in this VM.
+  # Tests and consoles: the instance was started in this VM.
   defp here? do
     case Sidecar.server([]) do
       name when is_atom(name) -> :convex_sidecar_instance.lookup(name) != :error
@@ -34,7 +34,7 @@ defmodule OpenAgentsRuntime.Convex.RunningNode do
     end
   end
 
-  # Names at this machine's epmd that have a sidecar's name beside them.
+  # Names registered with this machine's epmd that have a matching sidecar name.
   defp candidates do
     case :erl_epmd.names({127, 0, 0, 1}) do
       {:ok, pairs} ->
@@ -90,7 +90,7 @@ defmodule OpenAgentsRuntime.Convex.RunningNode do
     end
   end
 
-  # epmd knows the name before the @ alone.
+  # epmd knows only the part before the @.
   defp reached(name, opts) do
     Enum.find_value([false, true], fn short? ->
       with :ok <- distributed(short?, opts) do

@@ -1,37 +1,37 @@
 defmodule OpenAgentsRuntime.Convex.Sidecar do
   @moduledoc """
-  The sidecar in the runtime's supervision tree, configured by the keys the runtime has.
+  The sidecar in the runtime's supervision tree, configured by the runtime's own keys.
 
       children = [OpenAgentsRuntime.Convex.Sidecar, ...]
 
   | key of `:openagents_runtime` | becomes |
   | --- | --- |
-  | `convex_projection_sink` | `NoopSink` or none: `[sink] type = noop` (none beside a `[sink] base_url` in `config`: `type = http`; beside a key alone: an error); else `type = http` (a sink of your own is called in the VM, and may call `HttpSink`) |
+  | `convex_projection_sink` | `NoopSink` or none: `[sink] type = noop` (none beside a `[sink] base_url` in `config`: `type = http`; beside a key alone: an error); otherwise `type = http` (a sink of your own is called in the VM, and may call `HttpSink`) |
   | `convex_http_sink`: `base_url`, `admin_key`, `request_timeout_ms` | the same keys of `[sink]` |
-  | ... `KIND_mutation_path` (`run_summary_mutation_path`, `codex_worker_summary_mutation_path`) | `[kind.KIND] mutation`; one that is not the kind's own also empties `[sink] batch_mutation`, so that it is called |
+  | ... `KIND_mutation_path` (`run_summary_mutation_path`, `codex_worker_summary_mutation_path`) | `[kind.KIND] mutation`; one that differs from the kind's default also empties `[sink] batch_mutation`, so that it is called |
   | `convex_kinds` | sections `[kind.KIND]`: kinds of your own (`OpenAgentsRuntime.Convex.Kinds`) |
   | `convex_projection_version` | `[projection] version` |
-  | `convex_sidecar` | the options below; sections in `config` win over the ones above |
+  | `convex_sidecar` | the options below; sections in `config` override those above |
   | `convex_sidecars` | see `OpenAgentsRuntime.Convex.Sidecars`: several of them |
 
   ## Options
 
-  They are those of `:convex_sidecar.start_link/1`, and `catch_up` (`true` or `false`). In the configuration
-  also `testing` (`:manual`, `:inline` or `:disabled`), with which nothing starts: `OpenAgentsRuntime.Convex.Testing`.
+  The options are those of `:convex_sidecar.start_link/1`, and `catch_up` (`true` or `false`). The configuration may
+  also have `testing` (`:manual`, `:inline` or `:disabled`); with the first two, nothing starts (`OpenAgentsRuntime.Convex.Testing`).
 
   #{:convex_sidecar_config.markdown()}
 
   Start-up waits for nothing: until the program is ready, projections are answered
-  `:unavailable`, and the asynchronous ones are remembered. So it is as well in a VM without
-  distribution (`mix test`, `RELEASE_DISTRIBUTION=none`): a warning says so, `health/1` does, no
-  program is started, and it begins by itself once the VM is distributed.
+  `:unavailable`, and the asynchronous ones are remembered. The same holds in a VM without
+  distribution (`mix test`, `RELEASE_DISTRIBUTION=none`): a warning and `health/1` say so, no
+  program is started, and it starts by itself once the VM is distributed.
 
-  After start, when an event log is configured, every entity of it is looked at once: the VM
+  After a start, if an event log is configured, every entity in it is projected once: the VM
   may have died between an append and its projection, and the marks of the asynchronous form
   died with it. An entity costs its row and its last event, and the sidecar answers
-  `idempotent` for what it has; it goes on in the background, after everything that changes
-  meanwhile. For a history of millions of entities, and where a document may stay behind
-  until the next event of its entity, say `catch_up: false`.
+  `idempotent` for what it has. This runs in the background, after everything that changes
+  meanwhile. For a history of millions of entities, where a document may be out of date
+  until the next event of its entity, set `catch_up: false`.
   """
 
   alias OpenAgentsRuntime.Convex.{
@@ -50,7 +50,7 @@ defmodule OpenAgentsRuntime.Convex.Sidecar do
 
   @http_keys [:base_url, :admin_key, :request_timeout_ms]
 
-  @doc "A child specification; `opts` win over the configuration `convex_sidecar`."
+  @doc "A child specification; `opts` override the configuration `convex_sidecar`."
   @spec child_spec(keyword()) :: Supervisor.child_spec()
   def child_spec(opts \\ []) do
     %{
@@ -61,7 +61,7 @@ defmodule OpenAgentsRuntime.Convex.Sidecar do
     }
   end
 
-  @doc "Start the instance. No secret stands in the arguments that supervisors print."
+  @doc "Start the instance. The arguments that supervisors print contain no secret."
   @spec start_link(keyword()) :: Supervisor.on_start() | {:error, {:bad_option, atom(), String.t()}}
   def start_link(opts \\ []) do
     {testing, options} = opts |> options() |> Map.pop(:testing, :disabled)
@@ -93,7 +93,7 @@ defmodule OpenAgentsRuntime.Convex.Sidecar do
     for kind <- Kinds.all(), do: :ok = Projector.project_all_async(kind, sidecar: name)
   end
 
-  # What is given to the program alone is not what rebuilds, export and the rows' columns go by.
+  # Kinds given only to the program are unknown to rebuilds, export and the columns that rows are cut down to.
   defp warn_of_kinds(config) do
     for {"kind." <> name, %{} = keys} <- by_name(given(config)),
         Map.keys(keys) -- ["mutation"] != [] do
@@ -112,9 +112,9 @@ defmodule OpenAgentsRuntime.Convex.Sidecar do
   def restart(opts \\ []), do: :convex_sidecar.restart(server(opts))
 
   @doc """
-  `:ok` when projections reach the sidecar, and it delivers or will by itself; else why not, and a sentence that says
-  what to do: `:stopped` and `:store_failing` want a person, the others are of the way to the sidecar.
-  For a health check of the application: nobody is asked, so it costs nothing.
+  `:ok` if projections reach the sidecar, and it delivers or will by itself; else why not, and a sentence that says
+  what to do: `:stopped` and `:store_failing` need a person, the others concern the connection to the sidecar.
+  For a health check of the application: it sends no request, so it costs almost nothing.
   """
   @spec health(keyword()) ::
           :ok
@@ -129,9 +129,9 @@ defmodule OpenAgentsRuntime.Convex.Sidecar do
   end
 
   @doc """
-  How everything stands as far as this VM has heard (nobody is asked): `:sidecar`, `:endpoint`, `:mending`, `:store`, and
-  `{:kind, name}` of each kind that was ever ill, each with `state`, `why`, `next` and `since` (monotonic milliseconds).
-  Each change is a line of the log and a telemetry event (`OpenAgentsRuntime.Convex.Telemetry`).
+  The state of everything, as this VM last heard it (it sends no request): `:sidecar`, `:endpoint`, `:mending`, `:store`,
+  and `{:kind, name}` for each kind that ever failed, each with `state`, `why`, `next` and `since` (monotonic
+  milliseconds). Each change is a log line and a telemetry event (`OpenAgentsRuntime.Convex.Telemetry`).
   """
   @spec state(keyword()) :: :convex_sidecar_state.shown()
   def state(opts \\ []), do: :convex_sidecar.state(server(opts))
@@ -140,7 +140,7 @@ defmodule OpenAgentsRuntime.Convex.Sidecar do
   @spec status(keyword()) :: {:ok, map()} | {:error, term()}
   def status(opts \\ []), do: :convex_sidecar.status(server(opts))
 
-  @doc "The instance that is steered: option `:sidecar`, or the configured name."
+  @doc "The instance to use: option `:sidecar`, or the configured name."
   @spec server(keyword()) :: :convex_sidecar.server()
   def server(opts), do: Keyword.get(opts, :sidecar) || name()
 
@@ -184,7 +184,7 @@ defmodule OpenAgentsRuntime.Convex.Sidecar do
   defp given(fun) when is_function(fun, 0), do: fun.()
   defp given(given), do: given || []
 
-  # Who names a deployment means it (`type` follows); a key alone leads nowhere.
+  # A base_url implies `type = http`; an admin key without one is an error.
   defp check_sink_type(keys) do
     key = Enum.find(["admin_key", "admin_key_file"], &is_map_key(keys, &1))
 
@@ -199,7 +199,7 @@ defmodule OpenAgentsRuntime.Convex.Sidecar do
 
   defp sink(none) when none in [nil, NoopSink], do: [{"sink", [type: :noop]}]
 
-  # A sink of the user's own may call HttpSink (FanoutSink does), so it has its deployment.
+  # A sink of the user's own may call HttpSink (FanoutSink does), so HttpSink's deployment is configured.
   defp sink(sink) do
     http = env(:convex_http_sink, [])
 

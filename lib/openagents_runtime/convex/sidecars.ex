@@ -1,26 +1,26 @@
 defmodule OpenAgentsRuntime.Convex.Sidecars do
   @moduledoc """
-  Several sidecars behind one projector: which of them an entity goes to.
+  Several sidecars for one projector: decides which of them an entity goes to.
 
       config :openagents_runtime, convex_sidecars: [:sidecar_a, :sidecar_b, :sidecar_c]
 
-  Each name is an instance in this VM (managed, or external for a sidecar that others use as
-  well), or `{registered_name, node}` of a sidecar that this VM is connected to. An entity goes
+  Each name is an instance in this VM (managed, or external for a sidecar that other VMs use
+  too), or `{registered_name, node}` of a sidecar that this VM is connected to. An entity goes
   to the member with the highest hash of (member, document id): rendezvous hashing. So it
-  stays with one sidecar, every VM with the same members chooses the same one, and a member
-  that comes or goes moves only the entities that are, or become, its own.
+  stays with one sidecar, every VM with the same members chooses the same one, and adding or
+  removing a member moves only the entities that it gains or loses.
 
-  The members do not depend on who is up: a sidecar that restarts keeps its entities, which
-  wait for it as with a single one (each instance has its dirty set). `put/2` changes the
-  members, for a machine that is gone for good, or new: what moves is projected again through
+  The members do not depend on which of them are up: a sidecar that restarts keeps its entities,
+  which wait for it as with a single one (each instance has its dirty set). `put/2` changes the
+  members when a machine is added or lost for good: what moves is projected again through
   its new sidecar, from the event log, so nothing depends on the old one's disk. The new
   sidecar has no fold of these entities; it answers `gap`, and is sent their whole history.
-  The configuration stays as it is, and counts again when the application starts anew.
+  The configuration is not changed, and applies again when the application restarts.
 
   Two sidecars may hold versions of one document for a moment. The guard in Convex orders
   them by (seq, projected_at), so the newer event wins whoever writes last. At the same seq
-  (a row that changed without an event) the later `projected_at` wins: clocks of machines
-  that share documents must agree better than rows change (NTP; see docs/CLUSTER.md).
+  (a row that changed without an event) the later `projected_at` wins. So keep clock skew between
+  machines that share documents below the interval between row updates (NTP; see docs/CLUSTER.md).
   """
 
   alias OpenAgentsRuntime.Convex.{EventLog, Kinds, Projector, Sidecar, Summary}
@@ -52,7 +52,7 @@ defmodule OpenAgentsRuntime.Convex.Sidecars do
   @spec owner_of(String.t(), keyword()) :: member
   def owner_of(document_id, opts), do: opts |> members() |> owner(document_id)
 
-  @doc "The members that `put/2` or the configuration names, or nil: there is one sidecar."
+  @doc "The members set by `put/2` or the configuration; `nil` if there is one sidecar."
   @spec configured() :: [member, ...] | nil
   def configured do
     configuration = Application.get_env(:openagents_runtime, :convex_sidecars)
@@ -63,12 +63,12 @@ defmodule OpenAgentsRuntime.Convex.Sidecars do
     end
   end
 
-  # What `put/2` has named, or nil: for a cheap look at whether it was called meanwhile.
+  # The members set by `put/2`, or nil: a cheap way to see whether it was called meanwhile.
   @doc false
   @spec changed() :: [member, ...] | nil
   def changed, do: :persistent_term.get(__MODULE__, nil)
 
-  # The application has stopped.
+  # Called when the application has stopped.
   @doc false
   @spec forget() :: :ok
   def forget do
@@ -79,15 +79,15 @@ defmodule OpenAgentsRuntime.Convex.Sidecars do
   @doc """
   Change the members in this VM, and project what moves through its new sidecar.
 
-  Instances of new members must have been started. Returns once all that moves is marked;
+  Instances of new members must have been started. Returns once everything that moves is marked;
   the work itself is asynchronous (`:convex_sidecar.settle/2` waits for it). Call it in every
   VM that projects; with `reproject: false` in all but one, as one sweep is enough. `:kinds`
-  and `:event_log` as elsewhere. A member that has been put out may then be stopped.
+  and `:event_log` as elsewhere. A member that was removed may then be stopped.
   """
   @spec put([member, ...], keyword()) :: {:ok, %{moved: non_neg_integer()}}
   def put([_ | _] = members, opts \\ []) do
     before = members([])
-    # First the members, then the sweep: see Projector.project_async.
+    # First the members, then the sweep: see mark/4 in Projector.
     :persistent_term.put(__MODULE__, members)
 
     if Keyword.get(opts, :reproject, true),
@@ -118,7 +118,7 @@ defmodule OpenAgentsRuntime.Convex.Sidecars do
     end)
   end
 
-  # What a member is called by everybody: an instance's name is this VM's own affair.
+  # A member's name for all VMs, since an instance's name is local to this VM.
   defp place(name) when is_atom(name) do
     case :convex_sidecar_instance.lookup(name) do
       {:ok, %{dest: dest}} -> dest

@@ -1,7 +1,7 @@
 defmodule OpenAgentsRuntime.Convex.Sink do
   @moduledoc """
-  Where finished documents go. The sidecar has its own sinks; this behaviour stays for those
-  of the runtime's users.
+  A destination of finished documents. The sidecar has its own sinks; this behaviour is for sinks
+  that the runtime's users write.
 
       defmodule MyApp.AuditSink do
         use OpenAgentsRuntime.Convex.Sink
@@ -10,19 +10,19 @@ defmodule OpenAgentsRuntime.Convex.Sink do
         def upsert(kind, document_id, summary, opts), do: ...
       end
 
-  A sink has `c:upsert/4`, or the older callbacks, one a kind. `use` makes these from `c:upsert/4`, for
-  those who call the sink by them.
+  A sink has `c:upsert/4`, or the older callbacks, one per kind. `use` derives these from `c:upsert/4`, for
+  callers that still use them.
   """
 
   @doc "Write a document of any kind; `opts` are the call's `:sink_opts`."
   @callback upsert(kind :: atom(), document_id :: String.t(), summary :: map(), opts :: keyword()) ::
               :ok | {:error, term()}
 
-  @doc "Write a run's document; asked of a sink without `c:upsert/4`."
+  @doc "Write a run's document; called on a sink without `c:upsert/4`."
   @callback upsert_run_summary(document_id :: String.t(), summary :: map(), opts :: keyword()) ::
               :ok | {:error, term()}
 
-  @doc "Write a codex worker's document; asked of a sink without `c:upsert/4`."
+  @doc "Write a codex worker's document; called on a sink without `c:upsert/4`."
   @callback upsert_codex_worker_summary(
               document_id :: String.t(),
               summary :: map(),
@@ -46,10 +46,10 @@ defmodule OpenAgentsRuntime.Convex.Sink do
   end
 
   @doc """
-  Call a sink and make its answer `:ok` or `{:error, reason}`: an exception is
+  Call a sink and return `:ok` or `{:error, reason}`: an exception becomes
   `{:sink_exception, exception}`, a throw or exit `{:sink_throw, {kind, reason}}`, any other
-  answer `{:invalid_sink_result, answer}`. `{:unsupported_kind, sentence}` when it has no callback
-  for the kind.
+  answer `{:invalid_sink_result, answer}`, and a missing callback for the kind
+  `{:unsupported_kind, sentence}`.
   """
   @spec write(module(), atom(), String.t(), map(), keyword()) :: :ok | {:error, term()}
   def write(sink, kind, document_id, summary, opts) do

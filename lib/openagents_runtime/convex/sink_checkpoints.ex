@@ -1,10 +1,11 @@
 defmodule OpenAgentsRuntime.Convex.SinkCheckpoints do
   @moduledoc """
-  What a sink that is called in this VM has written: seq, version and hash of each document, so that what is
-  the same is skipped, and lag and drift are told, by the rules of the sidecar (docs/DESIGN.md, "Write or skip").
+  What a sink that is called in this VM has written: seq, version and hash of each document, so that an unchanged
+  document is skipped, and lag and drift are reported, by the rules of the sidecar (docs/DESIGN.md, "Write or skip").
 
-  A sink with other `:sink_opts` is another place. In memory, at most `convex_sink_checkpoint_limit` documents (100,000; beyond that all are forgotten). What is
-  forgotten, by that or by a restart of the VM, is written once more.
+  A sink with other `:sink_opts` counts as another destination. The checkpoints are in memory, at most
+  `convex_sink_checkpoint_limit` documents (100,000; beyond that all are forgotten). A document that is forgotten, for
+  that reason or because the VM restarted, is written once more.
   """
 
   @limit 100_000
@@ -27,7 +28,7 @@ defmodule OpenAgentsRuntime.Convex.SinkCheckpoints do
     :ok
   end
 
-  @doc "What the sink has of the document."
+  @doc "The sink's checkpoint of the document."
   @spec find({module(), keyword()}, String.t()) :: checkpoint() | nil
   def find(sink_and_opts, document_id) do
     case :ets.lookup(__MODULE__, {sink_and_opts, document_id}) do
@@ -36,7 +37,7 @@ defmodule OpenAgentsRuntime.Convex.SinkCheckpoints do
     end
   end
 
-  @doc "The sink has this now."
+  @doc "Note that the sink has written this version."
   @spec put({module(), keyword()}, String.t(), checkpoint()) :: :ok
   def put(sink_and_opts, document_id, checkpoint) do
     limit = Application.get_env(:openagents_runtime, :convex_sink_checkpoint_limit, @limit)
@@ -45,14 +46,14 @@ defmodule OpenAgentsRuntime.Convex.SinkCheckpoints do
     :ok
   end
 
-  @doc "Forget all: the next projection of each document is written, whatever it is."
+  @doc "Forget all checkpoints: the next projection of each document is written, whatever it is."
   @spec forget_all() :: :ok
   def forget_all do
     :ets.delete_all_objects(__MODULE__)
     :ok
   end
 
-  @doc "Write or skip, and why; `:force` and `:reset` as in `Projector.project/3`."
+  @doc "Whether to write or skip, and why; `:force` and `:reset` as in `Projector.project/3`."
   @spec decide(checkpoint() | nil, checkpoint(), keyword()) :: decision()
   def decide(standing, coming, opts) do
     case compare(standing, coming) do

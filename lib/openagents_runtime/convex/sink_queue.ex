@@ -2,19 +2,19 @@ defmodule OpenAgentsRuntime.Convex.SinkQueue do
   @moduledoc """
   The asynchronous form for a sink that is called in this VM (a sink of your own).
 
-  An append marks an entity in a public table, and is done. A few workers (configuration
+  An append only marks an entity in a public table. A few workers (configuration
   `convex_sink_workers`, 4) take marks one by one, read the event log, and call the sink. An
-  entity that is marked again meanwhile has one more turn, however often it is marked, and
-  never two turns at once, so its documents keep their order. As ever, a sink that fails is
-  told (log, telemetry `write_failure`) and not asked again: retries are its own affair, or
-  the sidecar's.
+  entity that is marked again meanwhile is projected once more, however often it is marked, and
+  never by two workers at once, so its documents keep their order. As in the runtime, a failing
+  sink is reported (log, telemetry `write_failure`) and not called again: retrying is up to the
+  sink, or the sidecar.
 
-  Bounded: at most `convex_sink_queue_limit` marks (10,000). What is marked beyond becomes a
+  Bounded: at most `convex_sink_queue_limit` marks (10,000). Marks beyond that become a
   sweep: all ids of that kind are projected, page by page, as soon as no mark is left.
 
-  It is the sidecar's conveyor (`:convex_sidecar_conveyor`) with another hand-over: batches of
-  one entity, each projected by a process of its own. One for the VM, started with the
-  application; its marks end with it.
+  It is the sidecar's conveyor (`:convex_sidecar_conveyor`) with another way to hand batches over:
+  batches of one entity, each projected by a process of its own. A VM has one, started with the
+  application; its marks are lost when it ends.
   """
   use Supervisor
 
@@ -28,7 +28,7 @@ defmodule OpenAgentsRuntime.Convex.SinkQueue do
   def start_link(_opts), do: Supervisor.start_link(__MODULE__, nil, name: __MODULE__)
 
   @doc """
-  The entity has changed. Options as for `Projector.project/3` (`:now` is the worker's);
+  Mark an entity that has changed. Options as for `Projector.project/3` (`:now` is set by the worker);
   equal options share a mark. Never waits.
   """
   @spec mark(atom(), String.t(), keyword()) :: :ok | {:error, :unavailable | :busy}
@@ -48,7 +48,7 @@ defmodule OpenAgentsRuntime.Convex.SinkQueue do
     %{marks: marks, sweeps: sweeps, working: working}
   end
 
-  # The tables are this process's. Workers end with the conveyor, at once.
+  # This process owns the tables. Workers are linked to the conveyor and end with it.
   @impl Supervisor
   def init(nil) do
     tables = %{dest: {__MODULE__, node()}, dirty_limit: @limit, hint_limit: 1}
@@ -59,7 +59,7 @@ defmodule OpenAgentsRuntime.Convex.SinkQueue do
     Supervisor.init([%{id: :conveyor, start: start, shutdown: :brutal_kill}], strategy: :one_for_one)
   end
 
-  # What a sweep looks at.
+  # The ids of a sweep.
   @doc false
   def ids(kind, after_id, limit, opts),
     do: Source.ids(kind, after_id, limit, EventLog.module!(opts))

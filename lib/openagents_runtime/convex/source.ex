@@ -1,12 +1,12 @@
 defmodule OpenAgentsRuntime.Convex.Source do
   @moduledoc """
-  The projector's event log as the sidecar's client wants it (`:convex_sidecar_source`).
+  Adapts the projector's event log to the sidecar's client (`:convex_sidecar_source`).
 
-  The argument of the source is the `OpenAgentsRuntime.Convex.EventLog` module, or, where
-  several sidecars share the entities, `{module, member, members}`: its `ids` are those that
-  go to that member alone. A `projection_version` of the call goes along: `{:version, argument, version}`. Rows are cut down to the columns that the document copies, so that
-  a wide table costs no more than a narrow one, and what became of each entity is told as
-  telemetry.
+  The argument of the source is the `OpenAgentsRuntime.Convex.EventLog` module, or, if several
+  sidecars share the entities, `{module, member, members}`: its `ids` are only those of that
+  member. A call's `projection_version` is added as `{:version, argument, version}`. Rows are cut
+  down to the columns that the document copies, so that a wide table costs no more than a narrow
+  one, and the result for each entity is reported as telemetry.
   """
   @behaviour :convex_sidecar_source
 
@@ -14,7 +14,7 @@ defmodule OpenAgentsRuntime.Convex.Source do
 
   @doc """
   The source that reads `log` for one of several sidecars. `:configured` members are looked up
-  when ids are read, so that a sweep that waits follows a change of the members.
+  when ids are read, so that a waiting sweep follows a change of the members.
   """
   @spec new(module(), Sidecars.member(), [Sidecars.member(), ...] | :configured, String.t() | nil) ::
           :convex_sidecar.source()
@@ -24,7 +24,7 @@ defmodule OpenAgentsRuntime.Convex.Source do
   def new(log, member, members, version),
     do: {__MODULE__, with_version({log, member, members}, version)}
 
-  @doc "The same source, for looking at everything rather than at what has changed: it waits in the bulk lane."
+  @doc "The same source, for a catch-up or a sweep, whose documents wait in the bulk lane."
   @spec of(:convex_sidecar.source(), :catch_up | :sweep) :: :convex_sidecar.source()
   def of({__MODULE__, arg}, origin), do: {__MODULE__, {:origin, arg, origin}}
 
@@ -59,7 +59,7 @@ defmodule OpenAgentsRuntime.Convex.Source do
     for {id, row} <- log.rows(kind, ids), into: %{}, do: {id, sendable(kind, row, log)}
   end
 
-  # The version of the row goes beside its columns, under a name that no column has.
+  # The row's version is passed beside its columns, under a key that no column has.
   defp sendable(kind, row, log) do
     sent = kind |> Summary.columns(row) |> BigNumbers.sendable()
     version = if function_exported?(log, :version_of, 1), do: log.version_of(row)
@@ -75,14 +75,14 @@ defmodule OpenAgentsRuntime.Convex.Source do
   def ids(kind, after_id, limit, arg) do
     page = log(arg).ids(kind, after_id, limit)
 
-    # A page may hold none of this member's; an empty answer would be the end.
+    # Skips pages without ids of this member, since an empty answer would mean the end.
     case own(page, kind, arg) do
       [] when page != [] -> ids(kind, List.last(page), limit, arg)
       mine -> mine
     end
   end
 
-  # Those of other members are theirs.
+  # Leaves out the ids of other members.
   @impl :convex_sidecar_source
   def changed_since(kind, since_ms, limit, arg) do
     log = log(arg)
@@ -102,7 +102,7 @@ defmodule OpenAgentsRuntime.Convex.Source do
     end
   end
 
-  # A row that has gone is told by neither form.
+  # Neither form reports a deleted row.
   @impl :convex_sidecar_source
   def done(_kind, _id, {:error, :not_found}, _duration_ms, _arg), do: :ok
 
@@ -122,7 +122,7 @@ defmodule OpenAgentsRuntime.Convex.Source do
     end
   end
 
-  # Without what goes along.
+  # The argument without version and origin.
   defp plain({word, arg, _}) when word in [:version, :origin], do: plain(arg)
   defp plain(arg), do: arg
 end
