@@ -82,7 +82,7 @@ defmodule OpenAgentsRuntime.Convex.SinkQueue do
     {:ok, ref}
   end
 
-  # A worker that dies is logged by the VM; its entity is free again.
+  # The VM logs a worker that dies; its entity may be taken again.
   @impl :convex_sidecar_conveyor
   def answer({:DOWN, ref, :process, _pid, _reason}, ref), do: {:reply, {:ok, [:ok]}}
   def answer(_message, _ref), do: :no

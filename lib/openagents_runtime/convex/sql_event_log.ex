@@ -1,6 +1,6 @@
 defmodule OpenAgentsRuntime.Convex.SqlEventLog do
   @moduledoc """
-  An event log over PostgreSQL, on any function that runs a query.
+  An event log over PostgreSQL, through any function that runs a query.
 
       defmodule MyApp.EventLog do
         use OpenAgentsRuntime.Convex.SqlEventLog, query: &MyApp.Repo.query!/2
@@ -12,14 +12,14 @@ defmodule OpenAgentsRuntime.Convex.SqlEventLog do
 
   ## Options
 
-    * `:query` - a function of SQL and parameters that raises when the query fails: `&MyApp.Repo.query!/2`
-      of Ecto, `&Postgrex.query!(MyApp.DB, &1, &2)`, or one of your own. Its answer is a result with
-      `rows` (Postgrex, Ecto), that in `{:ok, _}`, the answer of p1_pgsql's `execute/3`, or the bare rows
-    * `:schema` - `"runtime"`; `nil`: as the connection's `search_path` has it
-    * `:kinds` - where the tables and columns are, for kinds that are elsewhere (below)
+    * `:query` - a function of SQL and parameters that raises if the query fails: Ecto's `&MyApp.Repo.query!/2`,
+      `&Postgrex.query!(MyApp.DB, &1, &2)`, or one of your own. It returns a result with
+      `rows` (Postgrex, Ecto), the same in `{:ok, _}`, what p1_pgsql's `execute/3` returns, or the bare rows
+    * `:schema` - `"runtime"`; `nil`: the connection's `search_path`
+    * `:kinds` - tables and columns of kinds that differ from the defaults (below)
     * `:in_transaction?` - `&MyApp.Repo.in_transaction?/0`; see `OpenAgentsRuntime.Convex.EventLog`
 
-  Tables and columns of a kind, with the defaults of `run_summary`, `codex_worker_summary`, and of a kind of
+  Tables and columns of a kind, with the defaults for `run_summary`, `codex_worker_summary`, and for a kind of
   your own (`entity` and `id_field` are those of `convex_kinds`):
 
   | key | run_summary | codex_worker_summary | any other |
@@ -30,19 +30,19 @@ defmodule OpenAgentsRuntime.Convex.SqlEventLog do
   | `event_id` | as `id` | as `id` | as `id` |
   | `seq`, `event_type`, `event_at` | `seq`, `event_type`, `inserted_at` | the same | the same |
   | `changed` | `updated_at` | the same | the same |
-  | `version` | none | none | none; a column that each change of the row raises: `c:OpenAgentsRuntime.Convex.EventLog.version_of/1` |
+  | `version` | none | none | none; a column that each change of the row increments: `c:OpenAgentsRuntime.Convex.EventLog.version_of/1` |
   | `columns` | the fields of the kind | the same | the same; `[amount: "total"]`: another column for a field |
 
       use OpenAgentsRuntime.Convex.SqlEventLog,
         query: &MyApp.Repo.query!/2,
         kinds: [invoice_summary: [table: "invoices", id: "id", events: nil, columns: [amount: "total"]]]
 
-  ## What it asks
+  ## Its queries
 
-  Every parameter goes over as text and is cast in SQL to the type that the column has (`($1::text)::uuid`), and every
-  answer comes back as text, so no driver's types matter and every index on the columns is used. The types are
-  asked of the database once (`pg_attribute`), when a kind is first read. Reads of a batch are two queries, one
-  for all rows and one for all events. What is needed: a unique index on `id`, and one on `event_id, seq`.
+  Every parameter is passed as text and cast in SQL to the column's type (`($1::text)::uuid`), and every result is
+  text, so no driver's types matter and every index on the columns is used. The types are read from the database
+  (`pg_attribute`) once, when a kind is first read. A batch takes two queries, one for all rows and one for all
+  events. It needs a unique index on `id`, and one on `event_id, seq`.
 
   Times are `DateTime`s in UTC with microseconds, from `timestamp` (taken as UTC, as Ecto does) and `timestamptz`
   alike; `jsonb` becomes maps, lists, and numbers as PostgreSQL has them.
@@ -234,7 +234,7 @@ defmodule OpenAgentsRuntime.Convex.SqlEventLog do
     ])
   end
 
-  # `to_jsonb` of a time: ISO 8601 whatever DateStyle is; with an offset, or without one.
+  # `to_jsonb` gives a time as ISO 8601, whatever DateStyle is, with or without an offset.
   defp time(nil), do: nil
 
   defp time(text) do
@@ -254,7 +254,7 @@ defmodule OpenAgentsRuntime.Convex.SqlEventLog do
 
   defp microseconds(%{microsecond: {us, _digits}} = at), do: %{at | microsecond: {us, 6}}
 
-  # What can be no id of that type is asked of nobody: the cast would fail, and with it the whole batch.
+  # An id that is invalid for the type is not queried: the cast would fail, and with it the whole batch.
   defp id?("uuid", id), do: id =~ ~r/\A[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\z/
 
   defp id?(type, id) when is_map_key(@integers, type) do
@@ -266,7 +266,7 @@ defmodule OpenAgentsRuntime.Convex.SqlEventLog do
 
   defp id?(_text, id), do: String.valid?(id) and not String.contains?(id, <<0>>)
 
-  # ---- the queries of a kind, made when it is first read
+  # ---- the queries of a kind, built when it is first read
 
   defp plan(%{module: module} = log, kind) do
     found = Kinds.fetch!(kind)
@@ -330,7 +330,7 @@ defmodule OpenAgentsRuntime.Convex.SqlEventLog do
       "ORDER BY t.#{seq} LIMIT ($2::text)::bigint) e"
   end
 
-  # The oldest change first: whoever gets a full page knows that there may be more.
+  # The oldest change first: a full page means that there may be more.
   defp changed(column, id, table, types) do
     if type = types[column] do
       at = "t.#{quoted(column)}"
@@ -344,7 +344,7 @@ defmodule OpenAgentsRuntime.Convex.SqlEventLog do
     end
   end
 
-  # The fields of the document, and latest_seq where there is one, which saves a read.
+  # The fields of the document, and latest_seq if the table has it, which saves a read.
   defp columns(log, kind, words, types) do
     fields = for field <- kind.fields, do: {field, word(words.columns[field] || field)}
     latest = word(words.columns[:latest_seq] || :latest_seq)
@@ -408,7 +408,7 @@ defmodule OpenAgentsRuntime.Convex.SqlEventLog do
       bad(log.module, "#{table} has no column #{column}; kinds: says how columns are called")
   end
 
-  # A cast to varchar(n) would cut.
+  # A cast to varchar(n) would truncate.
   defp cast(type) when type in ["character varying", "character", "name"], do: "text"
   defp cast(type), do: type
 

@@ -2,15 +2,15 @@ defmodule OpenAgentsRuntime.Convex.Summary do
   @moduledoc """
   Documents as pure functions, of any kind of `OpenAgentsRuntime.Convex.Kinds`.
 
-  The sidecar makes documents itself; this module makes the same ones for sinks of your own
-  (`OpenAgentsRuntime.Convex.Sink`), from the row and what is to be known of its events.
+  The sidecar builds documents itself; this module builds the same ones for sinks of your own
+  (`OpenAgentsRuntime.Convex.Sink`), from the row and its events.
   """
 
   import OpenAgentsRuntime.Convex.EventLog, only: [value: 2]
 
   alias OpenAgentsRuntime.Convex.Kinds
 
-  @typedoc "What a document says about the events: how many, and which is the last."
+  @typedoc "What a document needs of the events: how many there are, and the last one."
   @type events_info :: %{count: non_neg_integer(), latest: map() | nil}
 
   @default_projection_version "convex_summary_v1"
@@ -34,8 +34,8 @@ defmodule OpenAgentsRuntime.Convex.Summary do
   end
 
   @doc """
-  What of a row the sidecar needs: the columns of the kind's document, its id and `latest_seq`;
-  of a kind that only the sidecar knows, everything but a struct's own fields.
+  The columns of a row that the sidecar needs: those of the kind's document, its id and `latest_seq`;
+  for a kind that only the sidecar knows, everything but a struct's own fields.
   """
   @spec columns(atom(), map()) :: map()
   def columns(kind, row) do
@@ -70,7 +70,7 @@ defmodule OpenAgentsRuntime.Convex.Summary do
 
   @page 5000
 
-  @doc "How many events an entity has and which is the last, read page by page."
+  @doc "The number of events of an entity and the last one, read page by page."
   @spec events_info(module(), atom(), String.t()) :: events_info()
   def events_info(log, kind, id), do: events_info(log, kind, id, %{count: 0, latest: nil}, 0)
 
@@ -90,7 +90,7 @@ defmodule OpenAgentsRuntime.Convex.Summary do
   end
 
   @doc """
-  Whether a finished document says where it comes from: `:ok`, or
+  Whether a finished document has valid provenance fields: `:ok`, or
   `{:error, :runtime_seq_missing | :projection_version_missing | :projected_at_missing | :projected_at_invalid}`.
   """
   @spec validate(map()) :: :ok | {:error, atom()}

@@ -1,10 +1,10 @@
 defmodule OpenAgentsRuntime.Convex.Sweep do
   @moduledoc """
-  What is projected once more when the sidecar finds that Convex is not what it left there
-  (`:convex_sidecar_sweeper`): every entity of every kind, through the configured event log. It waits behind what
-  changes meanwhile, in the VM and in the sidecar, and what stands in Convex is answered `idempotent`.
+  The sources of the sweep that runs when the sidecar finds that Convex lost or changed documents
+  (`:convex_sidecar_sweeper`): every entity of every kind, through the configured event log. Changes that happen
+  meanwhile go first, in the VM and in the sidecar, and what is not doubtful is answered `idempotent`.
 
-  The application hears of it as telemetry (`OpenAgentsRuntime.Convex.Telemetry`).
+  It is reported as telemetry (`OpenAgentsRuntime.Convex.Telemetry`).
   """
   @behaviour :convex_sidecar_sweeper
 

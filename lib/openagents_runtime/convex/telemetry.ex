@@ -1,6 +1,6 @@
 defmodule OpenAgentsRuntime.Convex.Telemetry do
   @moduledoc """
-  The four events that users of the runtime already watch, and two of the sidecar's own.
+  The runtime's four events, and two of the sidecar's own.
 
   | event (`[:openagents_runtime, :convex, :projection, _]`) | measurements | metadata |
   | --- | --- | --- |
@@ -8,29 +8,29 @@ defmodule OpenAgentsRuntime.Convex.Telemetry do
   | `:write_failure` | `count` | `projection, reason_class, document_id, entity_id` |
   | `:drift` | `count` | `projection, reason_class, document_id, entity_id` |
   | `:replay` | `count, duration_ms` | `scope, result, reason_class` |
-  | `:sweep` (when Convex was found to be wiped, restored or another, and all is projected once more) | `count, duration_ms` | `instance, phase ("started", "done"), why` |
-  | `:state` (something stands otherwise than before) | `count, duration_ms` (in the state before) | `instance, scope, kind, state, was, why, next` |
+  | `:sweep` (Convex was found to be wiped, restored or another deployment, and everything is projected once more) | `count, duration_ms` | `instance, phase ("started", "done"), why` |
+  | `:state` (a state has changed) | `count, duration_ms` (in the state before) | `instance, scope, kind, state, was, why, next` |
 
-  `scope` of `:state` says what has changed; each change is one line of the log as well. `why` and `next` are sentences,
-  no tags.
+  `scope` of `:state` says what has changed; each change is also one log line. `why` and `next` are sentences,
+  not tags.
 
   | `scope` | `state`, `was` | |
   | --- | --- | --- |
   | `"sidecar"` | `"up"`, `"down"`, first `"starting"` | whether this VM reaches it |
-  | `"endpoint"` | `"running"`, `"waiting"`, `"stopped"`, `"paused"` | delivery to Convex; waiting passes by itself, stopped wants a person |
+  | `"endpoint"` | `"running"`, `"waiting"`, `"stopped"`, `"paused"` | delivery to Convex; waiting ends by itself, stopped needs a person |
   | `"kind"` | `"running"`, `"waiting"`, `"stopped"` | delivery of the kind in `kind` |
-  | `"mending"` | `"mending"`, `"running"` (done) | what was confirmed may be gone in Convex, and is sent again |
-  | `"store"` | `"running"`, `"stopped"` | its disk: nothing is taken while it fails |
+  | `"mending"` | `"mending"`, `"running"` (done) | what was confirmed may be missing in Convex, and is sent again |
+  | `"store"` | `"running"`, `"stopped"` | its disk: nothing is accepted while it fails |
 
-  They go to the `telemetry` library when it is loaded, and to a handler when one is
+  They go to the `telemetry` library if it is loaded, and to a handler if one is
   configured: a function of three arguments, or a module with `handle_event/4` (as a
   telemetry handler; its config is `nil`).
 
       config :openagents_runtime, convex_telemetry_handler: MyApp.ConvexEvents
 
-  A handler that fails is logged; it never fails a projection.
+  A handler's failure is logged; it never fails a projection.
 
-  For `Telemetry.Metrics`, `metrics/0` is the list of what these events measure; labels are of bounded variety.
+  For `Telemetry.Metrics`, `metrics/0` lists what these events measure; labels have low cardinality.
   """
 
   @behaviour :convex_sidecar_state
@@ -60,7 +60,7 @@ defmodule OpenAgentsRuntime.Convex.Telemetry do
 
       def metrics, do: OpenAgentsRuntime.Convex.Telemetry.metrics() ++ [...]
 
-  Durations are in milliseconds, as the events have them.
+  Durations are in milliseconds, as in the events.
   """
   @spec metrics() :: [struct()]
   def metrics do
@@ -104,7 +104,7 @@ defmodule OpenAgentsRuntime.Convex.Telemetry do
       :ok
   end
 
-  @doc "The events of one projection, from the sidecar's answer or a sink's; the same in both forms."
+  @doc "Emit the events of one projection, from the sidecar's answer or a sink's; the same in both forms."
   @spec projected(atom(), String.t(), {:ok, map()} | {:error, term()}, non_neg_integer()) :: :ok
   def projected(kind, id, outcome, duration_ms) do
     entity = %{
@@ -134,11 +134,11 @@ defmodule OpenAgentsRuntime.Convex.Telemetry do
     :ok
   end
 
-  @doc "An id as one word of a log line: quoted and escaped when it has blanks, line ends or the like."
+  @doc "An id as one word of a log line: quoted and escaped if it contains blanks, line ends or the like."
   @spec word(String.t()) :: String.t()
   def word(id), do: if(id =~ ~r/\A[!-~]+\z/, do: id, else: inspect(id, binaries: :as_strings))
 
-  @doc "The event of one rebuilt entity."
+  @doc "Emit the event of one rebuilt entity."
   @spec replayed(String.t(), String.t(), term(), non_neg_integer()) :: :ok
   def replayed(scope, result, reason, duration_ms) do
     execute(@prefix ++ [:replay], %{count: 1, duration_ms: duration_ms}, %{
@@ -148,7 +148,7 @@ defmodule OpenAgentsRuntime.Convex.Telemetry do
     })
   end
 
-  @doc "The event of a sweep that begins or is done."
+  @doc "Emit the event of a sweep that begins or is done."
   @spec swept(atom(), :started | :done, map()) :: :ok
   def swept(instance, phase, %{why: why, duration_ms: duration_ms}) do
     execute(@prefix ++ [:sweep], %{count: 1, duration_ms: duration_ms}, %{
@@ -158,7 +158,7 @@ defmodule OpenAgentsRuntime.Convex.Telemetry do
     })
   end
 
-  @doc "The event of a change of state."
+  @doc "Emit the event of a change of state."
   @impl :convex_sidecar_state
   @spec changed(atom(), :convex_sidecar_state.change()) :: :ok
   def changed(instance, %{duration_ms: duration_ms} = change) do
@@ -177,7 +177,7 @@ defmodule OpenAgentsRuntime.Convex.Telemetry do
   end
 
   @doc """
-  A reason as one word of bounded variety, for labels: `"none"`, the atom or text itself, the
+  A reason as one word of low cardinality, for labels: `"none"`, the atom or text itself, the
   first element of a tuple (`{:http_status, 500, _}` is `"http_status"`), else `"error"`.
   """
   @spec reason_class(term()) :: String.t()

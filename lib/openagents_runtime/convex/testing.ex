@@ -15,17 +15,17 @@ defmodule OpenAgentsRuntime.Convex.Testing do
 
   | `testing:` | the asynchronous form | the call |
   | --- | --- | --- |
-  | `:disabled` (default) | testing is off: as in production | the same |
-  | `:manual` | is noted, and done by `run_projections/0` | done in the calling process |
+  | `:disabled` (default) | as in production | as in production |
+  | `:manual` | noted, and done by `run_projections/0` | done in the calling process |
   | `:inline` | done at once, in the calling process | the same |
 
-  *Done* means: row and events are read through the event log by the calling process (so in its sandbox), the
-  document is made, skipped when it is what that test has projected already, and kept for the test instead
-  of being sent. A sink of your own (`convex_projection_sink`, or `sink:` of a call) is called with it. Telemetry is
-  as ever. In both modes `OpenAgentsRuntime.Convex.Sidecar` starts nothing (its child is `:ignore`).
+  *Done* means: the calling process reads row and events through the event log (so in its sandbox), and builds the
+  document. It is skipped if that test has already projected the same one, and kept for the test instead of being
+  sent. A sink of your own (`convex_projection_sink`, or `sink:` of a call) is called with it. Telemetry is unchanged.
+  In `:manual` and `:inline`, `OpenAgentsRuntime.Convex.Sidecar` starts nothing (its child is `:ignore`).
 
-  What is projected belongs to the process that asked, to its `$callers` (so to the test, from a `Task`), to those who
-  `allow/2` it, and, in `share/1`, to the one that shares; it is forgotten when its owner ends. So tests
+  A projection belongs to the process that asked for it, to its `$callers` (so to the test, from a `Task`), to the
+  owners that `allow/2` it, and to the process that called `share/1`; it is forgotten when its owner ends. So tests
   may be `async: true`.
   """
 
@@ -52,7 +52,7 @@ defmodule OpenAgentsRuntime.Convex.Testing do
   # ---- for tests
 
   @doc """
-  The entity was projected, or (`:manual`) is noted to be; gives the newest entry of it. `fields` must be in its
+  Assert that the entity was projected, or (`:manual`) noted; returns its newest entry. `fields` must be in its
   document: `assert_projected(:run_summary, "run_1", %{"status" => "succeeded"})`.
   """
   @spec assert_projected(atom(), String.t(), map() | keyword()) :: entry()
@@ -64,7 +64,7 @@ defmodule OpenAgentsRuntime.Convex.Testing do
       fail("expected #{kind} #{inspect(id)} to be projected#{with_fields(fields)}", of_it)
   end
 
-  @doc "The entity was not projected, nor noted to be (with these `fields`)."
+  @doc "Refute that the entity was projected or noted (with these `fields`)."
   @spec refute_projected(atom(), String.t(), map() | keyword()) :: :ok
   def refute_projected(kind, id, fields \\ %{}) do
     fields = Map.new(fields, fn {key, value} -> {to_string(key), value} end)
@@ -78,7 +78,7 @@ defmodule OpenAgentsRuntime.Convex.Testing do
     end
   end
 
-  @doc "All that this process's test has projected, oldest first; `kind:` and `id:` choose among it."
+  @doc "All projections of this process's test, oldest first; `kind:` and `id:` select some."
   @spec all_projected(keyword()) :: [entry()]
   def all_projected(only \\ []) do
     for entry <- Store.entries(self()),
@@ -87,7 +87,7 @@ defmodule OpenAgentsRuntime.Convex.Testing do
   end
 
   @doc """
-  Do what the asynchronous form has noted (`:manual`), each entity once, in the calling process; how
+  Do what the asynchronous form has noted (`:manual`), each entity once, in the calling process; returns how
   many were done, and what failed.
   """
   @spec run_projections() :: %{done: non_neg_integer(), failed: [{atom(), String.t(), term()}]}
@@ -113,20 +113,20 @@ defmodule OpenAgentsRuntime.Convex.Testing do
 
   defp entities(one), do: [one]
 
-  @doc "What `pid` (or a registered name) projects belongs to `owner`, too, as long as both live."
+  @doc "What `pid` (or a registered name) projects also belongs to `owner`, as long as both live."
   @spec allow(pid(), pid() | atom()) :: :ok
   def allow(owner \\ self(), pid)
   def allow(owner, name) when is_atom(name), do: allow(owner, Process.whereis(name))
   def allow(owner, pid) when is_pid(owner) and is_pid(pid), do: Store.allow(owner, pid)
 
   @doc """
-  What anybody projects belongs to `owner`, too, until it ends: for tests that are not async. As a setup:
+  What any process projects also belongs to `owner`, until that ends: for tests that are not async. As a setup:
   `setup do: OpenAgentsRuntime.Convex.Testing.share(self())`.
   """
   @spec share(pid()) :: :ok
   def share(owner \\ self()), do: Store.share(owner)
 
-  @doc "In this process (and its tasks) another mode; `testing:` must be `:manual` or `:inline` already."
+  @doc "Run `fun` with another mode in this process (and its tasks); `testing:` must already be `:manual` or `:inline`."
   @spec with_mode(:manual | :inline, (() -> result)) :: result when result: term()
   def with_mode(mode, fun) when mode in [:manual, :inline] do
     before = Process.put(__MODULE__, mode)
@@ -230,7 +230,7 @@ defmodule OpenAgentsRuntime.Convex.Testing do
     )
   end
 
-  # What this test has written of the document.
+  # The document as this test has last written it.
   @doc false
   def find({sink, _sink_opts}, document_id) do
     chain()
@@ -250,11 +250,11 @@ end
 
 defmodule OpenAgentsRuntime.Convex.Testing.Store do
   @moduledoc false
-  # What was projected, by owner. Started when it is first needed, under the application's supervisor;
-  # an owner's entries go when it does.
+  # Projections by owner. Started when first needed, under the application's supervisor; an
+  # owner's entries are removed when it ends.
   use GenServer
 
-  # Of a process that never ends (an application's own), the newest.
+  # The newest entries are kept of a process that never ends (an application's own).
   @max_entries 1000
 
   def record(owners, entry), do: call({:record, owners, entry})
@@ -296,7 +296,7 @@ defmodule OpenAgentsRuntime.Convex.Testing.Store do
   def handle_call({:entries, owner}, _from, state),
     do: {:reply, state.entries |> Map.get(owner, []) |> Enum.reverse(), state}
 
-  # Whoever owns it may do it, once.
+  # Any owner may take an entry, once.
   def handle_call({:take_noted, owner}, _from, state) do
     noted =
       for e <- Map.get(state.entries, owner, []),
@@ -349,7 +349,7 @@ defmodule OpenAgentsRuntime.Convex.Testing.Store do
     }
   end
 
-  # Who is dead already is told at once, and its entries go with that message.
+  # Monitoring a process that is already dead sends 'DOWN' at once, which removes its entries.
   defp know(state, pid) do
     if pid not in state.known, do: Process.monitor(pid)
     %{state | known: MapSet.put(state.known, pid)}
