@@ -1,11 +1,11 @@
 import type { AuthConfig } from "convex/server";
 
-// All that is used of Node's types, so that @types/node is not needed.
+// The only part of Node's types in use, so that @types/node is not needed.
 declare const process: { env: Record<string, string | undefined> };
 
 /**
- * Whose tokens are believed: OpenAgents' own issuer (Laravel mints short-lived JWTs at
- * /api/convex/token; docs/TOKENS.md says how). Set once a deployment:
+ * The issuer whose tokens are accepted: OpenAgents' own (Laravel mints short-lived JWTs at
+ * /api/convex/token; docs/TOKENS.md says how). Set these once for each deployment:
  *
  *   npm run convex -- env set OPENAGENTS_JWT_ISSUER   https://openagents.example
  *   npm run convex -- env set OPENAGENTS_JWT_AUDIENCE openagents-convex
@@ -13,8 +13,8 @@ declare const process: { env: Record<string, string | undefined> };
  *
  * `applicationID` must be in the token's `aud`; leaving it out would let any audience pass
  * (crates/authentication/src/lib.rs). The issuer is compared without trailing slashes; the JWKS
- * may also be a data: URI. Providers added here sign in too, but own no projections: summaries.ts
- * knows its readers by OPENAGENTS_JWT_ISSUER.
+ * may also be a data: URI. Users of other providers added here can sign in too, but own no projections:
+ * summaries.ts recognizes its readers by OPENAGENTS_JWT_ISSUER.
  */
 export default {
   providers: [

@@ -1,14 +1,14 @@
 /**
- * What documents look like, as validators: clients get their types from these (`Infer`, the return types of
+ * The shape of documents, as validators: clients get their types from these (`Infer`, the return types of
  * queries), and other languages from `npx convex function-spec`. kinds.ts has those of the runtime's own kinds.
  */
 import { type PropertyValidators, type Validator, v, type VString } from "convex/values";
 
-/** A column as the row has it: text, a time, or nothing. */
+/** A column as in the row: text, a time, or null. */
 export const text = v.union(v.string(), v.null());
-/** A user's id, as the runtime has it. */
+/** A user's id, as in the runtime. */
 export const userId = v.union(v.string(), v.number(), v.int64(), v.null());
-/** What a row keeps as it is, `{}` when it has none. */
+/** A column that is copied unchanged; `{}` if the row has none. */
 export const map = v.record(v.string(), v.any());
 
 /** The document of a kind: its own fields, and those that every document has (docs/PROTOCOL.md). */
@@ -43,8 +43,8 @@ export function documentOf<Kind extends string, Id extends string, Fields extend
 }
 
 /**
- * The same type, and whatever stands is let through: a document of a writer of one's own, or one of before a
- * field was added, may not keep its readers from all the others on the page.
+ * The same type, but any stored value passes: a document from a writer of your own, or one from before a
+ * field was added, must not keep its readers from the others on the page.
  */
 export const open = <V extends Validator<any, "required", any>>(document: V) =>
   v.union(document, v.record(v.string(), v.any())) as unknown as V;

@@ -1,28 +1,28 @@
 /**
- * The rows: the guard that every write passes, tombstones, and the few rows that are no documents.
- * The functions that are called are in runtime.ts; clients read through summaries.ts.
+ * The rows: the guard that every write passes, tombstones, and the few rows that are not documents.
+ * The functions that the sidecar calls are in runtime.ts; clients read through summaries.ts.
  */
 import { ConvexError, v } from "convex/values";
 import type { Doc } from "./_generated/dataModel.js";
 import type { MutationCtx, QueryCtx } from "./_generated/server.js";
 import { canonical, canonicalHash } from "./canonical.js";
 
-/** Who is there, for the sidecar: the deployment's id, and a mark for each store (docs/adr/0011). */
+/** The kind of the sidecar's own rows: the deployment's id, and a mark for each store (docs/adr/0011). */
 export const SIDECAR = "_sidecar";
-/** What is written to see whether writing works; read by nobody. */
+/** The kind of controls, which are written only to see whether writing works. */
 export const CONTROL = "_control";
-/** The owner of tombstones, so that `sweep` finds them; no token is ever read as this. */
+/** The owner of tombstones, so that `sweep` finds them; no token ever maps to it. */
 export const REMOVED = "removed";
 
-// Everything but the document may be left out: then it is read from the summary itself, so that a
-// writer that sends {document_id, summary} alone (the runtime's HttpSink) is guarded just the same.
+// Everything but the document may be left out, and is then read from the summary itself, so that the
+// guard also protects a writer that sends only {document_id, summary} (the runtime's HttpSink).
 export const itemFields = {
   document_id: v.string(),
   summary: v.optional(v.any()),
   seq: v.optional(v.number()),
   projected_at: v.optional(v.string()),
   content_hash: v.optional(v.string()),
-  // History was corrected: this version may go below what stands, ordered by projected_at alone.
+  // History was corrected: this version may lower the stored seq; only projected_at orders it.
   reset: v.optional(v.boolean()),
 };
 
@@ -53,13 +53,13 @@ export type Outcome = {
 
 type Row = Doc<"runtime_projections">;
 
-/** The codes of what apply and bury themselves find wrong with an item. */
+/** The codes of the faults that apply and bury themselves find in an item. */
 const FAULTS = ["BAD_SUMMARY", "BAD_SEQ", "BAD_PROJECTED_AT", "RESERVED_KIND"] as const;
 
 const fault = (code: (typeof FAULTS)[number], document_id: string) => new ConvexError({ code, document_id });
 
 /**
- * The database's word on one value. Paths are in get-convex/convex-backend, at 94a42c3:
+ * The database's errors about one value. Paths are in get-convex/convex-backend, at 94a42c3:
  *   crates/common/src/document.rs:584, crates/value/src/size.rs:47    over 1 MiB
  *   crates/common/src/document.rs:421 and 1328                        nested over 16
  *   crates/common/src/schemas/mod.rs:94                               against the schema
@@ -71,9 +71,9 @@ const REFUSALS = [
 ];
 
 /**
- * What `e` says of the item that was being written; null when it may be about anything else: the
- * limits of the whole transaction, an index that is missing, a bug. A list of what may be an item's
- * fault is the safe side: what is not on it fails the call, and the sidecar looks for the culprit.
+ * What `e` says about the item that was being written; null if it may be about anything else: the
+ * limits of the whole transaction, a missing index, a bug. Listing what may be an item's fault is the
+ * safe choice: what is not listed fails the call, and the sidecar searches for the item at fault.
  */
 export function itemFault(e: unknown): string | null {
   if (!(e instanceof Error)) return null;
@@ -81,7 +81,7 @@ export function itemFault(e: unknown): string | null {
   return own || REFUSALS.some((text) => text.test(e.message)) ? e.message : null;
 }
 
-/** An ISO 8601 time as a key that sorts as the time does, to the nanosecond; null for what is none. */
+/** An ISO 8601 time as a key that sorts as the time does, to the nanosecond; null if invalid. */
 function keyOf(text: unknown): string | null {
   const m = typeof text === "string" && /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d+))?(Z|[+-]\d\d:\d\d)$/.exec(text);
   const ms = m ? Date.parse(m[1] + m[3]) : NaN;
@@ -89,7 +89,7 @@ function keyOf(text: unknown): string | null {
   return String(ms / 1000).padStart(12, "0") + "." + (m[2] ?? "").padEnd(9, "0").slice(0, 9);
 }
 
-/** The same of what must be a time, if it is there at all; "" for none. */
+/** The same for a value that must be a time if it is present; "" if it is absent. */
 export function instant(text: unknown, document_id: string): string {
   const key = text === undefined || text === null ? "" : keyOf(text);
   if (key === null) throw fault("BAD_PROJECTED_AT", document_id);
@@ -98,7 +98,7 @@ export function instant(text: unknown, document_id: string): string {
 
 const millis = (key: string) => Number(key) * 1000;
 
-/** When the document last changed, in ms, by the log's own times; null where it tells none. */
+/** When the document last changed, in ms, by the log's own times; null if it has none. */
 function changedAt(summary: any): number | null {
   const times = [summary?.latest_event_at, summary?.updated_at].map(keyOf).filter((key) => key !== null);
   return times.length === 0 ? null : Math.max(...times.map(millis));
@@ -119,13 +119,13 @@ export const find = (ctx: Pick<QueryCtx, "db">, kind: string, document_id: strin
 
 type Content = { content_hash?: string; owner?: string; summary: any };
 
-// All that is used of Node's types, so that @types/node is not needed.
+// The only part of Node's types in use, so that @types/node is not needed.
 declare const process: { env: Record<string, string | undefined> };
 
 /**
- * A summary as it is kept: as it was written. Where OPENAGENTS_DERIVE_HASHES is 1, a hash that follows from the
- * rest of it is left out, since each byte is written again at every change: null stands in its place. Functions of
- * 0.1 do not know that null: this is for who does not go back to them.
+ * A summary as it is stored: unchanged. If OPENAGENTS_DERIVE_HASHES is 1, a hash that can be derived from the rest
+ * is replaced by null, since each byte is written again at every change. Functions of 0.1 do not know that null: set
+ * it only if you will not go back to them.
  */
 export async function lean(summary: any): Promise<any> {
   if (process.env.OPENAGENTS_DERIVE_HASHES !== "1") return summary;
@@ -138,9 +138,9 @@ export async function whole(summary: any): Promise<any> {
   return summary?.projection_hash === null ? { ...summary, projection_hash: await canonicalHash(summary) } : summary;
 }
 
-const FOLLOWS = "follows"; // from the content, whatever that is
+const FOLLOWS = "follows"; // derived from the content, whatever that is
 
-/** The hash that the writer promised: it stands in the summary, or beside it where that has none. */
+/** The hash that the writer promised: in the summary, or beside it if the summary has none. */
 function promise(row: Content): string | undefined {
   const own = row.summary?.projection_hash;
   return row.content_hash ?? (own === null ? FOLLOWS : typeof own === "string" ? own : undefined);
@@ -152,25 +152,25 @@ export async function promised(row: Content): Promise<string | undefined> {
   return hash === FOLLOWS ? canonicalHash(row.summary) : hash;
 }
 
-/** A summary as its hash sees it. */
+/** The part of a summary that its hash covers. */
 function content(summary: any): string {
   const { projected_at: _at, projection_hash: _hash, ...rest } = summary;
   return canonical(rest);
 }
 
 /**
- * Whether `next` stands in `row` already. An equal hash is a promise that the content itself keeps:
- * what was altered behind the writer's back is different, and is put right by a rebuild.
+ * Whether `row` already has `next`. An equal hash alone is not enough, so the content is compared too:
+ * a row that somebody else has altered differs, and a rebuild repairs it.
  */
 function stands(row: Row, next: Content): boolean {
   const changed = changedAt(next.summary);
-  if (changed !== null && changed !== row.updated_at_ms) return false; // a row of version 1, in the order of delivery
+  if (changed !== null && changed !== row.updated_at_ms) return false; // a row of version 1, whose updated_at_ms is the time of delivery
   const [was, is] = [promise(row), promise(next)];
   if (was === undefined || is === undefined) return canonical(next.summary) === canonical(row.summary);
   return is === was && next.owner === row.owner && content(next.summary) === content(row.summary);
 }
 
-/** Whether the row's own columns are what its document says: an edit of one of them alone shows here. */
+/** Whether the row's own columns agree with its document: this finds an edit of one of them alone. */
 export function intact(row: Row): boolean {
   const { summary } = row;
   const seq = summary?.runtime_source?.seq;
@@ -188,20 +188,20 @@ function seqOf({ seq, summary, document_id }: Item): number | undefined {
   return given;
 }
 
-/** By which versions of the entity's row are ordered, where its event log says so. */
+/** The version of the entity's row, if its event log provides one. */
 const rowVersionOf = (summary: any): number | undefined => {
   const given = summary?.runtime_source?.row_version;
   return typeof given === "number" ? given : undefined;
 };
 
-/** Whether `next` is older than `row`, of the same seq: by the versions of the entity's row, else by the clock. */
+/** Whether `next` is older than `row` at the same seq: by the versions of the entity's row, else by the clock. */
 function isOlder(next: { projected_at: string; summary: any }, row: Row): boolean {
   const [is, was] = [rowVersionOf(next.summary), rowVersionOf(row.summary)];
   if (is !== undefined && was !== undefined && is !== was) return is < was;
   return next.projected_at !== "" && next.projected_at < row.projected_at;
 }
 
-/** The row that `item` asks for, where `row` stands. */
+/** The row to store for `item`, given the stored `row`. */
 async function rowOf(kind: string, item: Item, row: Row | null) {
   const { document_id, summary } = item;
   const at = instant(item.projected_at ?? summary.projected_at, document_id);
@@ -222,9 +222,9 @@ async function rowOf(kind: string, item: Item, row: Row | null) {
 }
 
 /**
- * The guard: whatever is replayed, repeated, reordered or late, the newest version stands, and
- * writing the current one again writes nothing (no revision, no conflict, no client re-render).
- * It writes once and last, so an item that is refused has written nothing.
+ * The guard: whatever is replayed, repeated, reordered or late, the newest version remains, and
+ * sending the current one again writes nothing (no revision, no conflict, no client re-render).
+ * It writes once, as its last step, so a refused item has written nothing.
  */
 export async function apply(ctx: MutationCtx, kind: string, item: Item): Promise<Outcome> {
   checkKind(kind, item.document_id);
@@ -238,9 +238,9 @@ export async function apply(ctx: MutationCtx, kind: string, item: Item): Promise
   }
   const stale: Outcome = { outcome: "stale", seq: row.seq };
   if (at !== "" && row.floor !== undefined && at < row.floor) return stale;
-  // A control is there to be written, whatever its clock says: one that is not meets no schema.
+  // A control is always written, whatever its clock says: otherwise the schema would not check it.
   if (row.summary !== null && kind !== CONTROL) {
-    // A reset is how an edited row is put right, so it may not pass for what it should be.
+    // A reset repairs an edited row, so an edited row must not count as unchanged.
     const same = seq === row.seq && stands(row, next);
     if (same && !(item.reset && !intact(row))) return { outcome: "unchanged", seq };
     if (item.reset && at < row.projected_at) return stale;
@@ -252,8 +252,8 @@ export async function apply(ctx: MutationCtx, kind: string, item: Item): Promise
 }
 
 /**
- * A removed document leaves a tombstone, so that a call whose outcome was unknown and which commits
- * late cannot bring it back: everything projected before `projected_at` stays refused.
+ * A removed document leaves a tombstone, so that a call with an unknown outcome that commits late
+ * cannot bring it back: everything projected before `projected_at` remains refused.
  */
 export async function bury(ctx: MutationCtx, kind: string, item: Item): Promise<Outcome> {
   const { document_id } = item;
@@ -270,23 +270,23 @@ export async function bury(ctx: MutationCtx, kind: string, item: Item): Promise<
   return { outcome: "removed", seq };
 }
 
-// ------------------------------------------------------------------- rows that are no documents ----
+// ------------------------------------------------------------------- rows that are not documents ---
 
 const DEPLOYMENT = "deployment";
 
-/** `from` is what must stand (null: nothing) for `to` to stand afterwards. */
+/** `from` is the number that must be stored (null: none) for `to` to replace it. */
 export type Raise = { from: number | null; to: number };
 
 function checkStore(store: string): void {
   if (!/^[0-9a-f]{32}$/.test(store)) throw new ConvexError({ code: "BAD_STORE", message: "a store id is 32 hex digits" });
 }
 
-/** This deployment's id, for as long as its rows stand; "" before the first attach. */
+/** This deployment's id, for as long as its rows exist; "" before the first attach. */
 export async function deploymentOf(ctx: Pick<QueryCtx, "db">): Promise<string> {
   return (await find(ctx, SIDECAR, DEPLOYMENT))?.summary?.id ?? "";
 }
 
-/** The same, and `propose` from now on where there was none. */
+/** The same, or `propose` from now on if there was none. */
 export async function nameDeployment(ctx: MutationCtx, propose: string): Promise<string> {
   const id = await deploymentOf(ctx);
   if (id !== "") return id;
@@ -296,8 +296,8 @@ export async function nameDeployment(ctx: MutationCtx, propose: string): Promise
 }
 
 /**
- * The mark of `store`, after `raise` where that fits what stands; null: there is none. A restore is
- * never painted over: whoever raises from another number is told what stands.
+ * The mark of `store`, after `raise` if its `from` matches the stored number; null if there is none. This
+ * never hides a restore: a store that raises from another number is told the stored one.
  */
 export async function markOf(ctx: MutationCtx, store: string, raise?: Raise): Promise<number | null> {
   checkStore(store);
@@ -310,7 +310,7 @@ export async function markOf(ctx: MutationCtx, store: string, raise?: Raise): Pr
   return raise.to;
 }
 
-/** Marks and controls go with whatever is cleared: an emptied table is what marks are to show. */
+/** Clearing also removes marks and controls: marks exist to show that a table was emptied. */
 export async function forgetSidecars(ctx: MutationCtx): Promise<void> {
   for (const kind of [SIDECAR, CONTROL]) {
     const rows = ctx.db.query("runtime_projections").withIndex("by_kind_document_id", (q) => q.eq("kind", kind));

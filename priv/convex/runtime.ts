@@ -1,6 +1,6 @@
 /**
- * What the sidecar calls, version 2: writes with a guard, and the audit. All of it is internal:
- * reachable over HTTP only with `Authorization: Convex <admin key>`; to everybody else it does not
+ * The functions that the sidecar calls, version 2: guarded writes, and the audit. All are internal:
+ * reachable over HTTP only with `Authorization: Convex <admin key>`; to everybody else they do not
  * exist. What signed-in clients may call is in summaries.ts; the guard itself is in guard.ts.
  */
 import { ConvexError, getDocumentSize, v } from "convex/values";
@@ -13,18 +13,18 @@ import { CODEX_WORKER_SUMMARY, RUN_SUMMARY } from "./kinds.js";
 
 const FUNCTIONS = 2;
 
-/** What one call may read: the caller goes on from where it stopped. */
+/** What one call may read; the caller continues where it stopped. */
 const PAGE_ROWS = 1000;
 const PAGE_BYTES = 2 << 20;
 
-// ------------------------------------------------------------------------------- who is there ----
+// ------------------------------------------------------------------------------- identity --------
 
 const raise = v.object({ from: v.union(v.number(), v.null()), to: v.number() });
 const mark = v.union(v.number(), v.null());
 
 /**
- * Which functions these are, which deployment this is, and what it knows of the store that asks
- * (docs/adr/0011). The first one to ask names the deployment; `raise` is a comparison.
+ * The version of these functions, the deployment's id, and the mark of the store that asks
+ * (docs/adr/0011). The first store to ask names the deployment; `raise` is a compare-and-set.
  */
 export const attach = internalMutation({
   args: { store: v.string(), propose: v.string(), raise: v.optional(raise) },
@@ -38,8 +38,8 @@ export const attach = internalMutation({
   }),
 });
 
-// A caller that numbers its calls is told the number again, and who answered; nobody else sees a
-// difference to version 1.
+// A caller that numbers its calls gets the number back, and which deployment answered; for other callers
+// the answer is that of version 1.
 const callFields = { call: v.optional(v.number()), store: v.optional(v.string()) };
 const echoFields = {
   functions: v.optional(v.number()),
@@ -60,7 +60,7 @@ async function echo(ctx: MutationCtx, { call, store, raise }: Call) {
 
 /**
  * The mutation of one document of a kind, which the sidecar calls where sink.batch_mutation is "".
- * With `control` it writes what shows whether such a document would be taken.
+ * With `control` it writes a row that shows whether such a document would be accepted.
  */
 export const upsertOne = (kind: string) =>
   internalMutation({
@@ -78,12 +78,12 @@ export const upsertCodexWorkerSummary = upsertOne(CODEX_WORKER_SUMMARY);
 type Result = guard.Outcome | { outcome: "rejected"; error: string };
 
 /**
- * Many documents in one transaction, results in the order of the items. An item at fault itself
- * (guard.ts, itemFault) is reported and the rest commit. Everything else fails the call, and nothing
- * is written: a fault in the *arguments* (a bad field name, an array over 8192) before it starts, one
- * of the whole transaction (16 MiB read: each item reads its standing row twice; 1 s of time), or a
- * bug, half-way. How many items and bytes the sidecar sends is sink.batch_documents (64, at most
- * 1024) and sink.batch_bytes (1 MiB).
+ * Many documents in one transaction, with results in the order of the items. An item that is itself at
+ * fault (guard.ts, itemFault) is reported and the rest commit. Everything else fails the call, and nothing
+ * is written: a fault in the *arguments* (an invalid field name, an array over 8192) before it starts; a
+ * limit of the whole transaction (16 MiB read: each item reads its stored row twice; 1 s of time) or a
+ * bug, half-way. sink.batch_documents (64, at most 1024) and sink.batch_bytes (1 MiB) limit what the
+ * sidecar sends.
  */
 export const upsertBatch = internalMutation({
   args: {
@@ -112,7 +112,7 @@ export const upsertBatch = internalMutation({
   },
 });
 
-/** Remove one projection, unless a newer one stands; leaves a tombstone. */
+/** Remove one projection, unless a newer one is stored; leaves a tombstone. */
 export const remove = internalMutation({
   args: {
     kind: v.string(),
@@ -130,7 +130,7 @@ export const remove = internalMutation({
 
 type Rows = AsyncIterable<Doc<"runtime_projections">>;
 
-/** Delete what `rows` has, up to `limit` rows and 2 MiB of them. */
+/** Delete what `rows` yields, up to `limit` rows and 2 MiB. */
 async function deletePage(ctx: MutationCtx, rows: Rows, limit: number) {
   let deleted = 0;
   let bytes = 0;
@@ -144,8 +144,8 @@ async function deletePage(ctx: MutationCtx, rows: Rows, limit: number) {
 }
 
 /**
- * Wipe rows and tombstones alike, and what marks there are; call until is_done. For an operator who
- * starts over (docs/CONVEX.md): the sidecar itself clears one document at a time, with tombstones.
+ * Delete rows, tombstones and marks; call until is_done. For an operator who starts over
+ * (docs/CONVEX.md): the sidecar itself clears one document at a time, with tombstones.
  */
 export const clear = internalMutation({
   args: { kind: v.optional(v.string()), limit: v.optional(v.number()) },
@@ -158,7 +158,7 @@ export const clear = internalMutation({
   },
 });
 
-/** Tombstones of `kind` whose removal lies before `before` (ms) have had their time; call until is_done. */
+/** Delete tombstones of `kind` whose removal was before `before` (ms); call until is_done. */
 export const sweep = internalMutation({
   args: { kind: v.string(), before: v.number(), limit: v.optional(v.number()) },
   returns: v.object({ deleted: v.number(), is_done: v.boolean() }),
@@ -185,7 +185,7 @@ export const listProjections = internalQuery({
   },
 });
 
-/** One row, as the drift audit looks at it. */
+/** One row, as the drift audit compares it. */
 async function digestOf(row: Doc<"runtime_projections">, verify: boolean) {
   const { document_id, seq, summary } = row;
   const at = row.floor !== undefined && row.floor > row.projected_at ? row.floor : row.projected_at;
@@ -196,13 +196,13 @@ async function digestOf(row: Doc<"runtime_projections">, verify: boolean) {
 }
 
 /**
- * Key-set pages of what stands, in byte order of document_id, tombstones left out: the drift audit
- * merges them with the checkpoints and can resume from any key. With `verify` the hash is computed
- * anew from the document, so that an edit behind the sidecar's back shows; `projected_at` is then
- * what a version must not lie before to be taken (as a sortable key, see `instant`).
+ * Keyset pages of the stored rows, in byte order of document_id, without tombstones: the drift audit
+ * merges them with the checkpoints and can resume from any key. With `verify` the hash is recomputed
+ * from the document, so that somebody else's edit shows; `projected_at` is then the earliest time that
+ * a version may have to be accepted (as a sortable key, see `instant`).
  *
- * With `document_ids` just these (200 at most), in that order, tombstones included: the second look
- * of the audit.
+ * With `document_ids` only these (200 at most), in that order, with tombstones: the audit compares
+ * them a second time.
  */
 export const listDigests = internalQuery({
   args: {
@@ -224,7 +224,7 @@ export const listDigests = internalQuery({
         intact: v.optional(v.boolean()),
       }),
     ),
-    // The last id that was looked at; null = the end was reached.
+    // The last id that was read; null = the end was reached.
     next: v.union(v.string(), v.null()),
   }),
   handler: async (ctx, { kind, after, limit, verify, document_ids }) => {

@@ -1,10 +1,10 @@
 /**
  * What signed-in clients may call (Bearer JWT or websocket): their own documents, nothing else.
- * Nobody can write: all writing functions are internal (runtime.ts).
+ * Clients cannot write: all writing functions are internal (runtime.ts).
  *
  * A document belongs to the user whose id is the token's `sub`, or to the guest whose scope is the
  * token's claim `guest_scope`, when OPENAGENTS_JWT_ISSUER issued the token. Ids are that issuer's own:
- * the "42" of a second auth provider is somebody else, who owns nothing here.
+ * the "42" of another auth provider is a different user, who owns nothing here.
  */
 import { ConvexError, type Validator, v } from "convex/values";
 import { paginationOptsValidator, paginationResultValidator } from "convex/server";
@@ -13,13 +13,13 @@ import { open } from "./documents.js";
 import { whole } from "./guard.js";
 import { CODEX_WORKER_SUMMARY, RUN_SUMMARY, codexWorkerSummary, runSummary } from "./kinds.js";
 
-// All that is used of Node's types, so that @types/node is not needed.
+// The only part of Node's types in use, so that @types/node is not needed.
 declare const process: { env: Record<string, string | undefined> };
 
-/** An issuer as Convex compares it with auth.config.ts: with a protocol, without slashes at the end. */
+/** An issuer as Convex compares it with auth.config.ts: with a protocol, without trailing slashes. */
 const plain = (issuer: string) => (/^https?:\/\//.test(issuer) ? issuer : `https://${issuer}`).replace(/\/+$/, "");
 
-/** The owner this caller reads as; null for one who can own nothing here. Throws for anonymous callers. */
+/** The owner that this caller reads as; null for a caller that can own nothing here. Throws for anonymous callers. */
 async function reader(ctx: QueryCtx): Promise<string | null> {
   const identity = await ctx.auth.getUserIdentity();
   if (identity === null) throw new ConvexError({ code: "UNAUTHENTICATED", message: "sign in first" });
@@ -38,8 +38,8 @@ type Document = Validator<any, "required", any>;
 const anything: Validator<any, "required", any> = v.any();
 
 /**
- * The query of one document of a kind, or null: one that is not there and one that is somebody else's look alike.
- * `document` says what it looks like (`documentOf`), and so of what type it is for those who call.
+ * The query for one document of a kind, or null: a missing document and somebody else's look the same.
+ * `document` is its validator (`documentOf`), which also gives callers its type.
  */
 export const getOwn = <V extends Document = typeof anything>(kind: string, document: V = anything as V) =>
   query({
@@ -56,7 +56,7 @@ export const getOwn = <V extends Document = typeof anything>(kind: string, docum
     },
   });
 
-/** The query of the reader's own documents of a kind, the last changed first, page by page (usePaginatedQuery). */
+/** The query for the reader's own documents of a kind, the last changed first, page by page (usePaginatedQuery). */
 export const listOwn = <V extends Document = typeof anything>(kind: string, document: V = anything as V) =>
   query({
     args: { paginationOpts: paginationOptsValidator },
