@@ -1,7 +1,7 @@
-# A small runtime: runs are commands of this machine, whose start, output lines and exit become run
-# events; beside them a codex worker lives its life. After each append the projector is told. In the
-# middle the sidecar is killed with -9, and its supervisor brings it back. At the end every document
-# must say what the event log says.
+# A small runtime: runs are commands on this machine, whose start, output lines and exit become run
+# events; a codex worker runs beside them. Each append marks its entity for projection. Halfway
+# through, the sidecar is killed with SIGKILL and restarted by its supervisor. At the end every
+# document must match the event log.
 alias OpenAgentsRuntime.Convex.{CanonicalJson, DiskEventLog, HttpSink, Projector, Sidecar, Summary}
 
 if System.get_env("LOG") == "postgres", do: Code.require_file("postgres_log.exs", __DIR__)
@@ -27,7 +27,7 @@ defmodule Demo do
 
   def worker, do: @worker
 
-  # One run: an operating-system process whose life is appended, line by line.
+  # One run: an operating-system process whose start, output lines and exit are appended.
   def run({run_id, name, command}, owner \\ 42) do
     columns = %{thread_id: name, status: "running", owner_user_id: owner}
     :ok = @log.create_run(run_id, columns)
@@ -224,7 +224,7 @@ sink =
     [sink: [type: :file, file: Path.join(dir, "documents.jsonl")]]
   end
 
-# With SERVE=1 the live page looks at the sidecar's /status.
+# With SERVE=1 the live page reads the sidecar's /status.
 serve? = System.get_env("DEMO_OBSERVE", "") != ""
 observe = if serve?, do: [observe: [port: System.fetch_env!("DEMO_OBSERVE")]], else: []
 
@@ -260,14 +260,14 @@ end
 
 Task.await_many(tasks, 60_000)
 
-# ---- everything is appended: let it settle
+# ---- everything is appended: wait until it is delivered
 :ok = :convex_sidecar.settle(:convex_sidecar, 20_000)
 {:ok, %{pending: 0}} = :convex_sidecar.flush(:convex_sidecar, 20_000)
 Demo.progress(started)
 {:ok, status} = Sidecar.status()
 status.pid != before.pid || Demo.fail("the sidecar was not replaced")
 
-# ---- what the log says, for whoever checks
+# ---- write out what the log says, for the check
 history =
   for {kind, id} = entity <- Demo.entities() do
     {:ok, row} = Demo.log().row(kind, id)
@@ -286,14 +286,14 @@ File.write!(
   })
 )
 
-# ---- when all was read back (demo/run), the page goes on living, until somebody ends it
+# ---- once demo/run has read everything back, the live page continues until it is interrupted
 if serve? do
   File.write!(Path.join(dir, "settled"), "")
   Demo.wait(fn -> File.exists?(Path.join(dir, "checked")) end, 60_000, "the check")
   Demo.live()
 end
 
-# ---- with Node the documents are read back by Convex's own client (test/convex/readback.mjs)
+# ---- with Node, Convex's own client reads the documents back (test/convex/readback.mjs)
 unless http? do
   lines = dir |> Path.join("documents.jsonl") |> File.stream!() |> Enum.map(&String.trim_trailing/1)
 

@@ -1,4 +1,4 @@
-# The event log of the demonstration with LOG=postgres: the runtime's tables in a PostgreSQL of its own, written
+# The event log of the demo with LOG=postgres: the runtime's tables in a PostgreSQL server of its own, written
 # as the runtime writes them, and read by SqlEventLog.
 Code.require_file("../test/support/postgres.ex", __DIR__)
 
@@ -36,7 +36,7 @@ defmodule Demo.PostgresLog do
     update(kind, id, columns)
   end
 
-  # The row counts, so appenders of one entity take turns; the event stands with the row's new number or not at all.
+  # The row holds the counter, so appends to one entity are serialized; event and counter are written together or not at all.
   defp append(kind, id, type, payload, opts) do
     {table, events, key} = @tables[kind]
 

@@ -1,6 +1,6 @@
-// serve.mjs: the live page (make demo SERVE=1), on a free port of loopback. Bundles page/ with the esbuild of
-// test/convex, gives the page its tokens (the stand-in's issuer mints them; docs/TOKENS.md is how an application does)
-// and passes the sidecar's /status on.
+// serve.mjs: the live page (make demo SERVE=1), on a free loopback port. Bundles page/ with the esbuild of
+// test/convex, gives the page its tokens (minted by the stand-in's issuer; for an application see docs/TOKENS.md)
+// and forwards the sidecar's /status.
 //
 // Environment: STANDIN_STATE (folder with ready.json), DEMO_OBSERVE (the sidecar's [observe] port), PORT (0 = any free one).
 // Prints "page URL" when it is ready.
@@ -24,7 +24,7 @@ const files = {
   "/page.css": ["text/css", () => read("page.css")],
   "/page.js": ["text/javascript", () => script.contents],
 };
-// Nothing from outside: the browser itself refuses it.
+// No outside resources: the browser itself refuses them.
 const convex = `${info.url} ${info.url.replace("http", "ws")}`;
 const policy = `default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; connect-src 'self' ${convex}; form-action 'none'; base-uri 'none'; frame-ancestors 'none'`;
 
@@ -53,7 +53,7 @@ const server = http.createServer(async (req, res) => {
   const path = new URL(req.url, "http://page").pathname;
   const answer = (status, type, body) => res.writeHead(status, { "content-type": type, "content-security-policy": policy, "cache-control": "no-store", "x-content-type-options": "nosniff" }).end(body);
   if (req.method === "GET" && files[path]) return answer(200, files[path][0], files[path][1]());
-  // Calls come from this page alone: no other site can send that header.
+  // Accept calls from this page only: no other site can send that header.
   if (req.method === "POST" && calls[path] && req.headers["x-demo"] === "1") {
     let body = "";
     for await (const chunk of req) if ((body += chunk).length > 1000) return answer(413, "text/plain", "");

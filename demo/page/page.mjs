@@ -1,12 +1,12 @@
-// The live page: what a web client of the projections looks like. Convex's own client subscribes to two queries as the
-// signed-in user; whenever a run's or a worker's document changes in Convex, it is here. Beside it the sidecar's own status.
+// The live page: an example of a web client of the projections. Convex's own client subscribes to two queries as the
+// signed-in user, and receives each change of a run's or a worker's document. The page also shows the sidecar's status.
 //
-// What arrives is only noted; the page is painted ten times a second, however many changes that are.
+// An update is only stored; the page is redrawn ten times a second, however many updates arrive.
 import { ConvexClient } from "convex/browser";
 import { anyApi as api } from "convex/server";
 
 const $ = (id) => document.getElementById(id);
-const FIRST = 20; // documents a list asks for
+const FIRST = 20; // documents that a list requests
 const SHOWN = 15, PAINT_MS = 100, FLASH_MS = 700, WATCH_MS = 150;
 const BINS = 40, BIN_MS = 500; // a run's activity
 const SVG = "http://www.w3.org/2000/svg";
@@ -32,7 +32,7 @@ function chart(svg, values) {
 const CHART = 120;
 const keep = (list, value, n) => { list.push(value); if (list.length > n) list.shift(); };
 
-// ---- from the append to here: the age of a document's latest event when the document arrives
+// ---- latency: the age of a document's latest event when the document arrives
 const latencies = [];
 function arrived(document) {
   const age = Date.now() - Date.parse(document.latest_event_at);
@@ -83,12 +83,12 @@ class Row {
   }
 }
 const rows = new Map();
-let ofUser = null, workersOfUser = []; // as they came last; null = nothing came yet
+let ofUser = null, workersOfUser = []; // as last received; null = nothing received yet
 function runsCame(page) {
   for (const d of page) if (rows.has(d.document_id)) rows.get(d.document_id).update(d); else rows.set(d.document_id, new Row(d));
   ofUser = page;
 }
-/** Those that run first, the latest begun on top; then those that ended, the latest ended on top. */
+/** Running ones first, the latest started on top; then the ended ones, the latest ended on top. */
 function order(a, b) {
   const ended = (d) => (d.terminal_at ? Date.parse(d.terminal_at) : Infinity);
   return (ended(a) === ended(b) ? 0 : ended(b) - ended(a)) || b.run_id.localeCompare(a.run_id, "en", { numeric: true });
@@ -96,12 +96,12 @@ function order(a, b) {
 function paintRuns(now) {
   const documents = [...(ofUser ?? [])].sort(order), wanted = documents.slice(0, SHOWN).map((d) => rows.get(d.document_id));
   for (const row of wanted) row.paint(now);
-  // Only what moved is moved.
+  // Move only the elements whose position changed.
   let at = $("runs").firstChild;
   for (const { element } of wanted) if (element === at) at = at.nextSibling; else $("runs").insertBefore(element, at);
   while (at) { const next = at.nextSibling; at.remove(); at = next; }
   $("none").hidden = ofUser === null || documents.length > 0;
-  // Of those, too, that others have pushed off the list: the number only grows.
+  // Counts runs that have left the list too, so the number only grows.
   show($("events"), number([...rows.values()].reduce((n, row) => n + row.seen.event_count, 0)));
 }
 
@@ -142,7 +142,7 @@ async function live() {
   signIn();
 }
 
-// ---- the sidecar, as its /status says
+// ---- the sidecar's /status
 const total = { kept: 0, delivered: 0, coalesced: 0 }, base = { ...total };
 const pending = [];
 let known = null, awaySince = null;
@@ -157,7 +157,7 @@ function sidecar(s) {
   }
   const now = { kept: s.metrics.kept_total, delivered: s.metrics.delivered_total, coalesced: s.metrics.coalesced_total };
   if (known !== null && s.pid !== known) {
-    Object.assign(base, total); // counters begin anew with each process
+    Object.assign(base, total); // counters restart with each process
     note(`process ${s.pid} took over${awaySince === null ? "" : ` in ${((Date.now() - awaySince) / 1000).toFixed(1)} s`}`);
   }
   [known, awaySince] = [s.pid, null];

@@ -1,7 +1,7 @@
-// The live page (demo/page) in a real Chromium, fed by the real sidecar from a real BEAM: `make demo SERVE=1` runs, and
-// the browser looks. With PICTURE=file it leaves a picture there (the README's is demo/live.png).
+// The live page (demo/page) in a real Chromium, fed by the real sidecar from a real BEAM: runs `make demo SERVE=1` and
+// checks the page. With PICTURE=file it saves a screenshot there (the README's is demo/live.png).
 //
-// Runs with BROWSER=1 or CI=true, and installs Debian's chromium then. Prints "N passed, N failed".
+// Runs only with BROWSER=1 or CI=true, and then installs Debian's chromium. Prints "N passed, N failed".
 import { spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";

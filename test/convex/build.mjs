@@ -1,5 +1,5 @@
-// Bundles the deployable functions (../../priv/convex; v1/ has those of 0.1), those of the stand-in
-// alone (convex/) and a lightly patched convex-test into .build/ (no vitest, no import.meta.glob).
+// Bundles the deployable functions (../../priv/convex; v1/ has those of 0.1), the stand-in's own
+// (convex/) and a lightly patched convex-test into .build/ (no vitest, no import.meta.glob).
 import * as esbuild from "esbuild";
 import { readFileSync, readdirSync, rmSync } from "node:fs";
 import { join, dirname } from "node:path";
@@ -10,7 +10,7 @@ function patch(src) {
   const swap = (a, b) => { if (!src.includes(a)) throw new Error(`convex-test changed; patch site missing:\n${a}`); src = src.replace(a, () => b); };
   // never touch import.meta.glob
   swap("specifiedModules ?? import.meta.glob(\"../../../convex/**/*.*s\")", "specifiedModules");
-  // finished queries are forgotten (upstream keeps every result for ever)
+  // drop finished queries (upstream keeps every result for ever)
   swap("        if (results === undefined) {\n            throw new Error(\"Bad queryId\");", "        if (results === undefined) {\n            if (queryId < this._nextQueryId) return { value: null, done: true };\n            throw new Error(\"Bad queryId\");");
   swap("        if (done) {\n            return { value: null, done: true };", "        if (done) {\n            delete this._queryResults[queryId];\n            return { value: null, done: true };");
   swap("case \"1.0/queryCleanup\": {\n                return", "case \"1.0/queryCleanup\": {\n                delete db._queryResults[args.queryId];\n                return");

@@ -1,4 +1,4 @@
-// What the tests here share: counting, the running stand-in, waiting for a condition.
+// Shared by the tests here: counting, the running stand-in, waiting for a condition.
 import { readFileSync } from "node:fs";
 import { ConvexHttpClient } from "convex/browser";
 import { anyApi as api } from "convex/server";
@@ -14,7 +14,7 @@ export function counter() {
   return { eq, finish };
 }
 
-/** Whether `f` came true in time. */
+/** Whether `f` became true in time. */
 export async function until(f, ms = 10000) {
   const end = Date.now() + ms;
   while (!(await f())) {
@@ -24,7 +24,7 @@ export async function until(f, ms = 10000) {
   return true;
 }
 
-/** The stand-in that STANDIN_STATE names: {info, control, token, admin, put}. */
+/** The stand-in of STANDIN_STATE: {info, control, token, admin, put}. */
 export function standin() {
   const info = JSON.parse(readFileSync(new URL(`${process.env.STANDIN_STATE ?? ".state"}/ready.json`, import.meta.url)));
   const control = (method, path, body) => fetch(`${info.url}/__standin/${path}`, { method, body: body && JSON.stringify(body) }).then((r) => r.json());

@@ -1,5 +1,5 @@
-// What an update costs at Convex: the bytes of one by part (document, indexes, log), of the bench's document
-// (Bench.Source, test/bench/kit.exs) as the sidecar sends it, with the functions of 0.1 and with those of today, and
+// What an update costs in Convex: its bytes by part (document, indexes, log) for the bench's document
+// (Bench.Source, test/bench/kit.exs) as the sidecar sends it, with the functions of 0.1 and with the current ones, and
 // how many updates a second a deployment can take with each. Prints the table, then "N passed, N failed".
 //
 //   tools/with-standin node test/convex/cost.mjs [RUN_ID]
@@ -29,7 +29,7 @@ function item(seq) {
 const put = async (seq) => (await admin.mutation(api.runtime.upsertBatch, { items: [item(seq)] })).results[0].outcome;
 const bytes = async () => (await control("GET", "stats")).bytes;
 
-/** An update's bytes by part, with the functions of a version, which keep all hashes, or derive those that follow. */
+/** An update's bytes by part, with the functions of a version, which store all hashes or derive them. */
 async function update(functions, derive_hashes) {
   await control("POST", "reset");
   await control("POST", "config", { derive_hashes });

@@ -1,9 +1,9 @@
-// Programs that only some tests need: there already, or installed from Debian where that was asked for.
+// Programs that only some tests need: already installed, or installed from Debian on request.
 import { spawnSync } from "node:child_process";
 
 const has = (program) => spawnSync("sh", ["-c", `command -v ${program}`]).status === 0;
 
-/** Whether `program` is there; with `install` its package is brought by apt. Says so when a test is skipped for it. */
+/** Whether `program` is available; with `install`, apt installs its package. Reports a test that is skipped without it. */
 export function program(program, pkg, { install = process.env.CI === "true", test, how = `apt-get install ${pkg}, or CI=true` } = {}) {
   if (has(program)) return true;
   if (install) {

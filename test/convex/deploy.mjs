@@ -1,6 +1,6 @@
 // The real Convex CLI, typecheck enabled, against a recorder of the deployment API (deployment.mjs): priv/ alone, and
-// the app of template/ that has a convex/ folder of its own; and that nobody's functions are deleted by mistake.
-// Where this Node is too old for the CLI, npm lends another one. Prints "N passed, N failed".
+// the app of template/ that has a convex/ folder of its own; and a check that no functions are deleted by mistake.
+// If this Node is too old for the CLI, npm provides another one. Prints "N passed, N failed".
 import { spawn, spawnSync } from "node:child_process";
 import { appendFileSync, cpSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -34,7 +34,7 @@ function modules(folder) {
 }
 async function run(folder, deployment, ...args) {
   const { CONVEX_DEPLOYMENT, CONVEX_DEPLOY_KEY, NODE_OPTIONS, ...inherited } = process.env;
-  // CI: the CLI reports nothing home. All that it asks goes to the recorder, which answers, however slow this machine is.
+  // CI: the CLI sends no telemetry. All its requests go to the recorder, which answers, however slow this machine is.
   const env = { ...inherited, HOME: work, CI: "1", CONVEX_ASK_SECONDS: "900", CONVEX_VERSION_API_ORIGIN: deployment.url, CONVEX_SELF_HOSTED_URL: deployment.url, CONVEX_SELF_HOSTED_ADMIN_KEY: deployment.adminKey, ...deployment.env };
   const child = spawn(node, args, { cwd: folder, env, stdio: ["ignore", "pipe", "pipe"] });
   let text = "";
@@ -50,7 +50,7 @@ const listed = ({ functions }) => Object.entries(functions).flatMap(([path, m]) 
 const tables = ({ schema }) => schema.tables.map((t) => [t.tableName, t.indexes.map((i) => i.fields.join(" "))]).sort();
 const ok = (name, { status, text }) => eq(`${name}${status === 0 ? "" : `:\n${text}`}`, status, 0);
 
-// What the source says it exports, told apart from what the CLI makes of it.
+// What the source exports, read independently of the CLI.
 const makers = (text) => text.replace(/ = (get|list)Own\(/g, " = query(").replace(/ = upsertOne\(/g, " = internalMutation(");
 const written = (file) => [...makers(readFileSync(join(priv, "convex", file), "utf8")).matchAll(/^export const (\w+) = (internal)?(query|mutation)\(/gim)].map(([, name, internal, type]) => `${internal ? "internal" : "public"} ${type.replace(/^./, (c) => c.toUpperCase())} ${file.replace(".ts", "")}:${name}`);
 const ours = [...written("runtime.ts"), ...written("summaries.ts")].sort();
@@ -82,7 +82,7 @@ seen = await run(alone, d, "deploy.cjs", "deploy", ...typechecked);
 eq("the typecheck is on", [seen.status === 0, /TS2322/.test(seen.text)], [false, true]);
 cpSync(join(priv, "convex/canonical.ts"), join(alone, "convex/canonical.ts"));
 
-// ---- onto somebody else's functions: nothing happens, and it says what to do
+// ---- onto somebody else's functions: nothing is deployed, and the error says what to do
 const theirs = await record({ standing: [{ identifier: "messages.js:list", functionType: "Query", visibility: { kind: "public" } }, { identifier: "runtime.js:theirOwn", functionType: "Mutation", visibility: { kind: "public" } }, { functionType: "HttpAction", method: "GET", path: "/hook" }] });
 Object.assign(theirs.variables, settings);
 const pushes = () => theirs.calls.filter((c) => c.includes("push"));
@@ -112,7 +112,7 @@ ok("deploy of the app", await run(app, a, cli, "deploy", ...typechecked));
 eq("both sides' functions", listed(a.deployed), [...ours, "public Mutation notes:add", "public Query notes:ofRun", "public Query invoices:get", "public Query invoices:list"].sort());
 eq("both sides' tables and indexes", tables(a.deployed), [["notes", ["run"]], projections]);
 eq("both sides' auth providers", a.deployed.auth, [provider, { domain: "https://users.example", applicationID: "convex" }]);
-// The types arrive, too: what is wrong here is found.
+// The types are deployed too: a type error here is found.
 writeFileSync(join(app, "convex/wrong.ts"), `import { internal } from "./_generated/api.js";\nimport type { FunctionArgs } from "convex/server";\nconst args: FunctionArgs<typeof internal.runtime.upsertBatch> = { items: [{ kind: "run_summary", document_id: 5 }] };\nvoid args;\n`);
 seen = await run(app, a, cli, "deploy", ...typechecked);
 eq("the functions are typed for the app", [seen.status === 0, /wrong\.ts.*TS2322/s.test(seen.text)], [false, true]);

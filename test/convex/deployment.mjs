@@ -1,9 +1,9 @@
 // A recorder of the deployment API: it answers what the real Convex CLI asks of a self-hosted deployment (deploy, env
-// set, function-spec) and remembers all of it. What is pushed is looked at as the backend does
+// set, function-spec) and records all of it. A push is analysed as in the backend
 // (crates/application/src/deploy_config.rs, crates/isolate): modules are imported in a context that has only what the
 // isolate has, functions and schema export themselves, auth.config is evaluated with the deployment's variables.
 //
-// Wants `node --experimental-vm-modules`. It is not the backend's V8, and keeps no data.
+// Needs `node --experimental-vm-modules`. It is not the backend's V8, and keeps no data.
 import http from "node:http";
 import vm from "node:vm";
 import zlib from "node:zlib";
@@ -26,7 +26,7 @@ function isolate(variables, reads) {
   return vm.createContext(Object.assign(globals, { globalThis: globals, self: globals }));
 }
 
-/** Import the wanted modules out of all that were pushed: {namespaces by path, variables read}. */
+/** Import the wanted modules of all that were pushed: {namespaces by path, variables read}. */
 async function load(pushed, wanted, variables = {}) {
   const reads = [], context = isolate(variables, reads), known = new Map(pushed.map((m) => [m.path, m])), made = new Map();
   const module = (path) => {

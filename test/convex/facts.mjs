@@ -1,5 +1,5 @@
-// docs/CONVEX.md against the sources it names: the functions, the sidecar's defaults, the stand-in's knobs, the npm
-// packages; and, where CONVEX_BACKEND names a clone of get-convex/convex-backend, against its source (say at 94a42c3).
+// Checks docs/CONVEX.md against the sources it names: the functions, the sidecar's defaults, the stand-in's knobs, the npm
+// packages; and, if CONVEX_BACKEND names a clone of get-convex/convex-backend, its source (for example at 94a42c3).
 // Prints "N passed, N failed".
 import { existsSync, readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
@@ -48,7 +48,7 @@ has("outcomes", doc, `**Outcomes.** ${[...outcomes.slice(0, 2), outcomes[4]].joi
 eq("there are five", outcomes, ["inserted", "updated", "unchanged", "stale", "removed"]);
 eq("functions of version", /FUNCTIONS = (\d)/.exec(runtime)[1], /\*\*Functions of version (\d)\*\*/.exec(doc)[1]);
 
-// ---- answers: the codes that a row names are given with that status by the stand-in
+// ---- answers: the stand-in gives the codes that a row names with that status
 const answers = table("| answer | verdict | because |");
 const statusOf = (code) => [...server.matchAll(new RegExp(`new Http\\((\\d+), "${code}"`, "g"))].map(([, s]) => s).concat(new RegExp(`badRequest\\("${code}"`).test(server) ? ["400"] : []);
 for (const [status, code] of [["400", "BadJsonBody"], ["401", "BadAdminKey"], ["403", "BadDeployKey"], ["404", "FunctionPathNotFound"], ["429", "TooManyConcurrentRequests"], ["429", "TooManyWrites"]]) {
@@ -67,7 +67,7 @@ const locked = JSON.parse(read("priv/package-lock.json")).packages["node_modules
 has("the locked CLI", doc, `locks the Convex CLI at ${locked.version}, which needs Node ${locked.engines.node.replace(/^>=(\d+).*/, ">= $1")}`);
 eq("the tests run the same convex", JSON.parse(modules("convex/package.json")).version, locked.version);
 
-// ---- the backend's source, if there is a clone
+// ---- the backend's source, if a clone exists
 const backend = process.env.CONVEX_BACKEND;
 const paths = [...new Set([...doc.matchAll(/\b((?:[a-z_]+\/)+src\/(?:\{[\w,]+\}|[\w/]+)\.rs)/g)].map(([, path]) => path))];
 eq("files of the backend are named", paths.length > 8, true);

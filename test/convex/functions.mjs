@@ -1,5 +1,5 @@
-// The deployed functions (../../priv/convex) against what docs/CONVEX.md promises of them: the guard,
-// tombstones, resets, hashes, and who may read what. Drives a running stand-in with ConvexHttpClient.
+// Checks the deployed functions (../../priv/convex) against docs/CONVEX.md: the guard, tombstones, resets,
+// hashes, and who may read what. Drives a running stand-in with ConvexHttpClient.
 import { readFileSync } from "node:fs";
 import { createHash } from "node:crypto";
 import { ConvexHttpClient } from "convex/browser";
@@ -50,7 +50,7 @@ const version = (s, row_version) => ({ ...doc(3, s, { runtime_source: { seq: 3, 
 eq("same seq, versions of the row", [await put(version(9, 1)), await put(version(6, 2)), await put(version(8, 1)), await put(version(5, 2))], ["updated", "updated", "stale", "unchanged"]);
 eq("the same version of the row, by time", [await put({ ...version(5, 2), content_hash: "z" }), await put({ ...version(7, 2), content_hash: "z" })], ["stale", "updated"]);
 
-// ---- reset: history was corrected, a lower seq must stand, and nothing late may undo it
+// ---- reset: history was corrected, a lower seq must be stored, and no late call may undo it
 eq("reset goes below", await put({ ...doc(2, 10), reset: true }), "updated");
 eq("a late write from before the reset", await put(doc(9, 9)), "stale");
 eq("the reset again", await put({ ...doc(2, 10), reset: true }), "unchanged");
@@ -71,7 +71,7 @@ eq("still nothing from before", await put(doc(99, 19)), "stale");
 eq("removing what was never there", (await admin.mutation(ref("runtime:upsertBatch"), { items: [{ kind: "run_summary", op: "remove", document_id: "ghost", projected_at: at(30) }] })).results[0].outcome, "removed");
 eq("its late write", await put({ ...doc(1, 29), document_id: "ghost" }), "stale");
 
-// ---- a limit of the whole transaction (16 MiB read, each row twice) is no item's fault
+// ---- a limit of the whole transaction (16 MiB read, each row twice) is not an item's fault
 const batch = (items) => admin.mutation(ref("runtime:upsertBatch"), { items });
 const rows = (kind, n, seq, bytes, from = 0) => Array.from({ length: n }, (_, i) => ({ kind, document_id: `${kind}${from + i}`, seq, projected_at: at(seq), summary: { seq, text: "x".repeat(bytes) } }));
 const pages = async (kind, limit) => { const all = []; let after = null; do { const page = await admin.query(ref("runtime:listDigests"), { kind, limit, after }); all.push(page.digests); after = page.next; } while (after !== null); return all; };
@@ -91,7 +91,7 @@ const mixed = (await batch([...rows("fits", 1, 1, 1), ...rows("huge", 1, 1, 1 <<
 eq("an item too large by itself is still its own fault", mixed.map((r) => r.outcome), ["inserted", "rejected", "inserted"]);
 await control("POST", "config", { MAX_BYTES_WRITTEN_PER_SECOND: 4 << 20 });
 
-// ---- one document a call, as the runtime's HttpSink sends it: guarded by what the summary says
+// ---- one document a call, as the runtime's HttpSink sends it: guarded by the summary's own fields
 const single = (summary) => admin.mutation(ref("runtime:upsertRunSummary"), { document_id: "s", summary }).then((r) => r.outcome);
 const plain = (seq, s) => ({ runtime_source: { entity: "run", run_id: "s", seq }, projected_at: at(s), projection_hash: `${seq}` });
 eq("single", await single(plain(5, 1)), "inserted");
@@ -100,7 +100,7 @@ eq("single, again", await single(plain(5, 3)), "unchanged");
 await refused("a seq that is none", single({ ...plain(1.5, 1) }), /BAD_SEQ/);
 await refused("a time that is none", single({ ...plain(6, 1), projected_at: "yesterday" }), /BAD_PROJECTED_AT/);
 
-// ---- hashes made anew in Convex: canonical JSON, int64, keys in UTF-16 order
+// ---- hashes recomputed in Convex: canonical JSON, int64, keys in UTF-16 order
 const body = { b: 1, a: [1.5, null, true, "ü\n\u0001"], "": {}, big: 9007199254740993n, projected_at: at(1), projection_hash: "left out" };
 const canonical = `{"":{},"a":[1.5,null,true,"ü\\n\\u0001"],"b":1,"big":{"$integer":"AQAAAAAAIAA="}}`;
 const hash = createHash("sha256").update(canonical).digest("hex");
@@ -110,7 +110,7 @@ const key = (s) => `${String(Date.parse(at(s)) / 1000).padStart(12, "0")}.000000
 const digest = { actual_hash: hash, content_hash: hash, document_id: "h", intact: true, projected_at: key(1), seq: 1 };
 eq("verify", (await digests()).digests, [digest]);
 
-// ---- the second look of the audit: just these, tombstones too, and what somebody edited
+// ---- the audit's second comparison: only the given ids, with tombstones and edited rows
 await admin.mutation(ref("runtime:upsertBatch"), { items: [{ kind: "hashes", op: "remove", document_id: "gone", projected_at: at(9) }] });
 eq("by id, in their order", await digests({ document_ids: ["never", "h", "gone"] }), { digests: [digest, { content_hash: null, document_id: "gone", projected_at: key(9), removed: true, seq: 0 }], next: null });
 eq("by id, in parts", await digests({ document_ids: ["h", "gone"], limit: 1 }), { digests: [digest], next: "h" });
@@ -128,7 +128,7 @@ for (const patch of [{ owner: "user:666" }, { projected_at: key(1) }, { summary:
 }
 eq("the same reset again writes nothing", await mend(3), "unchanged");
 
-// ---- what is not an item's fault fails the call; what is, is told beside the rest
+// ---- a fault that is not an item's fails the call; an item's is reported beside the other results
 const standing = async (kind) => (await control("GET", "docs?all")).filter((row) => row.kind === kind);
 const refusing = async (what, fault, work) => { await control("POST", "faults", fault); try { await work(); } finally { await control("DELETE", "faults"); } };
 await refusing("an index", { kind: "index_building" }, () =>
@@ -141,7 +141,7 @@ const deep = JSON.parse(`${"[".repeat(16)}1${"]".repeat(16)}`);
 const bad = (await batch([{ ...rows("faults", 1, 1, 1)[0], summary: { deep } }, { kind: "faults", document_id: "no-summary" }, { kind: "faults", document_id: "no-seq", seq: 1.5, summary: {} }, { kind: "faults", document_id: "no-time", projected_at: "now", summary: {} }, { kind: "_faults", document_id: "reserved", summary: {} }, { kind: "_sidecar", op: "remove", document_id: "deployment", projected_at: at(1) }])).results;
 eq("faults of items", bad.map((r) => r.outcome === "rejected" && /too nested|[A-Z]+_[A-Z_]+/.exec(r.error)[0]), ["too nested", "BAD_SUMMARY", "BAD_SEQ", "BAD_PROJECTED_AT", "RESERVED_KIND", "RESERVED_KIND"]);
 
-// ---- attach: which functions, which deployment, what mark
+// ---- attach: the version, the deployment's id, the mark
 const store = "0123456789abcdef0123456789abcdef", other = store.replace("0", "f");
 const attach = (more) => admin.mutation(ref("runtime:attach"), { store, propose: "first", ...more });
 const controls = ["runtime:upsertRunSummary", "runtime:upsertCodexWorkerSummary"];
@@ -152,14 +152,14 @@ eq("a raise is a comparison", await marks([3, 4], [null, 1], [null, 5], [1, 2], 
 eq("a mark is of its store", (await attach({ store: other })).mark, null);
 await refused("a store that is none", attach({ store: "deployment" }), /BAD_STORE/);
 
-// ---- a call that is numbered is told so; one that is not sees version 1
+// ---- a numbered call gets its number back; one without gets the answer of version 1
 const call = 2 ** 53 - 1;
 eq("a batch", await admin.mutation(ref("runtime:upsertBatch"), { items: rows("calls", 1, 1, 1), call, store, raise: { from: 2, to: 7 } }), { call, deployment: "first", functions: 2, mark: 7, results: [{ outcome: "inserted", seq: 1 }] });
 eq("one document", await admin.mutation(ref("runtime:upsertRunSummary"), { document_id: "c", summary: plain(1, 1), call, store }), { call, deployment: "first", functions: 2, mark: 7, outcome: "inserted", seq: 1 });
 eq("a removal", await admin.mutation(ref("runtime:remove"), { kind: "run_summary", document_id: "c", projected_at: at(9), call, store: other }), { call, deployment: "first", functions: 2, mark: null, outcome: "removed", seq: 1 });
 eq("without a number", [await batch(rows("calls", 1, 1, 1)), await admin.mutation(ref("runtime:upsertRunSummary"), { document_id: "e", summary: plain(1, 1) })], [{ results: [{ outcome: "unchanged", seq: 1 }] }, { outcome: "inserted", seq: 1 }]);
 
-// ---- controls are written each time, and are nobody's document
+// ---- controls are written each time, and no client can read them
 const controlItem = (s) => ({ kind: "_control", document_id: store, projected_at: at(s), summary: { kind: "run_summary" } });
 const controlled = async (s) => (await batch([controlItem(s)])).results[0].outcome;
 eq("controls in a batch", [await controlled(1), await controlled(2)], ["inserted", "updated"]);
@@ -179,12 +179,12 @@ eq("or the last update, if it is later", await listed(), ["third", "first", "sec
 eq("in ms, with a fraction", (await put({ ...dated("fine", 5), summary: { owner_user_id: 78, projected_at: at(50), latest_event_at: "2026-02-19T20:00:05.123456Z" } })) && (await standing("run_summary")).find((row) => row.document_id === "fine").updated_at_ms, Date.parse(at(5)) + 123.456);
 eq("the same once more", await put(dated("first", 3)), "unchanged");
 
-// ---- a hash stands once
+// ---- a hash is stored once
 const hashes = async (id) => { const row = (await standing("run_summary")).find((r) => r.document_id === id); return [row.content_hash ?? null, row.summary.projection_hash ?? null]; };
 const once = (id, content_hash, projection_hash) => put({ kind: "run_summary", document_id: id, seq: 1, content_hash, summary: { projected_at: at(1), ...(projection_hash && { projection_hash }) } });
 await once("h1", "same", "same"), await once("h2", "beside"), await once("h3", "another", "own");
 eq("only where the summary does not have it", [await hashes("h1"), await hashes("h2"), await hashes("h3")], [[null, "same"], ["beside", null], ["another", "own"]]);
-// one that follows from the rest is kept as it was written; or as null, where the deployment says so, and read as it was written
+// one that can be derived is stored unchanged, or as null if the deployment says so; either way it is read as written
 const following = (s) => { const rest = { owner_user_id: 81, run_id: "f" }; const projection_hash = createHash("sha256").update(JSON.stringify(rest)).digest("hex"); return { owner_user_id: 81, projected_at: at(s), projection_hash, run_id: "f" }; };
 const follow = (s, content_hash) => put({ kind: "run_summary", document_id: "f", seq: 1, content_hash, summary: following(s) });
 const followHash = following(1).projection_hash;
@@ -201,7 +201,7 @@ await control("POST", "config", { derive_hashes: false });
 const told = (await admin.query(ref("runtime:listDigests"), { kind: "run_summary", document_ids: ["h1", "h2", "h3"] })).digests.map((d) => d.content_hash);
 eq("digests tell it all the same", told, ["same", "beside", "another"]);
 
-// ---- sweeping: tombstones that had their time
+// ---- sweeping: expired tombstones
 const bury = (id, s) => ({ kind: "graves", op: "remove", document_id: id, projected_at: at(s) });
 await batch([...rows("graves", 1, 1, 1), bury("old", 10), bury("older", 9), bury("young", 30)]);
 const sweep = (more) => admin.mutation(ref("runtime:sweep"), { kind: "graves", before: Date.parse(at(20)), ...more });
@@ -209,7 +209,7 @@ eq("a page of them", await sweep({ limit: 1 }), { deleted: 1, is_done: false });
 eq("the rest", await sweep(), { deleted: 1, is_done: true });
 eq("what stays", (await standing("graves")).map((row) => [row.document_id, row.owner ?? null]).sort(), [["graves0", null], ["young", "removed"]]);
 
-// ---- pages have an end: rows and bytes
+// ---- pages are bounded by rows and bytes
 const many = (from, n) => rows("many", n, 1, 1, from);
 for (let from = 0; from < 1200; from += 600) await batch(many(from, 600));
 eq("digests", (await pages("many", 5000)).map((p) => p.length), [1000, 200]);
@@ -264,7 +264,7 @@ eq("the issuer is compared as Convex does", await list(actingAs({ issuer: `${inf
 for (const issuer of [undefined, "", "https://other.test", `${info.issuer}.evil.test`, info.issuer.replace("https", "http")])
   eq(`42 of ${issuer}`, await list(actingAs({ issuer, subject: "42" })), []);
 
-// ---- which tokens are believed
+// ---- which tokens are accepted
 const now = Math.floor(Date.now() / 1000);
 const reads = async (claims, provider) => { try { return await get(client(await token(claims, provider)), "mine"); } catch (e) { return /"code":"(\w+)"/.exec(e.message)?.[1] ?? e.message; } };
 for (const [what, claims] of Object.entries({

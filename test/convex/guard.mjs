@@ -1,5 +1,5 @@
-// The guard (../../priv/convex/guard.ts) and the canonical form by themselves: each comparison, with a table of rows in
-// place of a deployment. What they do in one is functions.mjs's; this one is quick. Prints "N passed, N failed".
+// The guard (../../priv/convex/guard.ts) and the canonical form by themselves: each comparison, with a table of rows
+// instead of a deployment. functions.mjs tests them in a deployment; this test is quick. Prints "N passed, N failed".
 import { mkdirSync, rmSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import * as esbuild from "esbuild";
@@ -10,7 +10,7 @@ const out = fileURLToPath(new URL(`.build/guard-${process.pid}/`, import.meta.ur
 mkdirSync(out, { recursive: true });
 process.on("exit", () => rmSync(out, { recursive: true, force: true }));
 const entry = (name) => fileURLToPath(new URL(`../../priv/convex/${name}.ts`, import.meta.url));
-// One bundle, so that both have the same ConvexError; it finds convex beside it.
+// One bundle, so that both have the same ConvexError; it resolves convex from its own folder.
 await esbuild.build({
   stdin: { contents: `export * as guard from ${JSON.stringify(entry("guard"))}; export * as canonical from ${JSON.stringify(entry("canonical"))}; export { ConvexError } from "convex/values";`, resolveDir: fileURLToPath(new URL(".", import.meta.url)) },
   bundle: true, format: "esm", platform: "node", outfile: `${out}/all.mjs`, logLevel: "error", nodePaths: [fileURLToPath(new URL("node_modules", import.meta.url))],
@@ -71,7 +71,7 @@ eq("no seq goes on where it stands", await (async () => { const t = await start(
 for (const none of [undefined, null]) eq(`a summary that is ${none}`, await put(table(), { seq: 1, summary: none }), "BAD_SUMMARY");
 eq("reserved kinds", [await put(table(), item(1, 1), "_x"), await put(table(), item(1, 1), "_control"), await put(table(), item(1, 1), "x"), await bury(table(), {}, "_sidecar"), await bury(table(), {}, "x")], ["RESERVED_KIND", "inserted", "inserted", "RESERVED_KIND", "removed"]);
 
-// ---- what stands, and what may take its place: [what stands, what comes, the outcome]
+// ---- what may replace a stored row: [the stored row, the item, the outcome]
 const V = (row_version, more = {}) => ({ runtime_source: { seq: 3, row_version }, ...more });
 for (const [name, was, next, want] of [
   ["again", item(3, 5), item(3, 5), "unchanged"],
@@ -161,7 +161,7 @@ for (const text of ["Value is too large (1.2 MiB > maximum size 1 MiB)", "x Docu
 for (const text of ["Too many bytes read", "Value is too large", "nonsense"]) eq(text, fault(text), null);
 eq("what it says itself", [guard.itemFault(new ConvexError({ code: "BAD_SEQ" })) !== null, guard.itemFault(new ConvexError({ code: "OTHER" })), guard.itemFault(new ConvexError("BAD_SEQ")), guard.itemFault("text"), guard.itemFault(Object.assign(new Error("x"), { data: { code: "BAD_SEQ" } }))], [true, null, null, null, null]);
 
-// ---- hashes that follow from the content are not kept
+// ---- hashes that can be derived from the content are not stored
 const content = { a: 1, projected_at: at(1) }, follows = { ...content, projection_hash: await canonicalHash(content) };
 eq("kept as it was written", await guard.lean(follows), follows);
 process.env.OPENAGENTS_DERIVE_HASHES = "1";

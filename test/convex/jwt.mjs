@@ -1,5 +1,5 @@
 // customJwt providers: crates/authentication/src/lib.rs validate_id_token, crates/common/src/auth.rs, and
-// the library that judges there, biscuit (src/lib.rs RegisteredClaims, src/jws/compact.rs decode_with_jwks)
+// its JWT library, biscuit (src/lib.rs RegisteredClaims, src/jws/compact.rs decode_with_jwks)
 import { createPublicKey, createSign, generateKeyPairSync, verify } from "node:crypto";
 const un = (s) => Buffer.from(s, "base64url");
 export class Unauthenticated extends Error { constructor(code, msg) { super(msg); this.code = code; } }
@@ -8,7 +8,7 @@ const proto = (s) => (/^https?:\/\//.test(s) ? s : `https://${s}`).replace(/\/+$
 
 const text = (v) => v === undefined || v === null || typeof v === "string";
 const seconds = (v) => v === undefined || v === null || Number.isSafeInteger(v);
-/** The claims that the backend's JWT library (biscuit) knows, of the types it parses; a null is no claim. */
+/** The claims that the backend's JWT library (biscuit) knows, with the types it parses; null counts as absent. */
 function registered(payload) {
   if (payload === null || typeof payload !== "object" || Array.isArray(payload)) throw 0;
   const { iss, sub, jti, aud, exp, nbf, iat } = payload;
@@ -57,7 +57,7 @@ export function validate(token, providers, nowS = Date.now() / 1000, redact = fa
   // As in the backend (sync_types/src/types/json.rs), a claim called "issuer" or "subject" hides the real one.
   return { issuer: iss, subject: sub, tokenIdentifier: `${iss}|${sub}`, ...flat(custom) };
 }
-/** Nested claims are known by their path: {"a": {"b": 1}} is the claim "a.b" (keybroker/src/broker.rs). */
+/** Nested claims are named by their path: {"a": {"b": 1}} is the claim "a.b" (keybroker/src/broker.rs). */
 function flat(claims, path = "") {
   const nested = (v) => v !== null && typeof v === "object" && !Array.isArray(v);
   return Object.assign({}, ...Object.entries(claims).map(([k, v]) => (nested(v) ? flat(v, `${path}${k}.`) : { [path + k]: v })));
