@@ -36,7 +36,7 @@ await listed(["d:1"]);
 await put("d", 2, 42);
 eq("and changes", await d.shows(2), true);
 
-// ---- what concerns nobody wakes nobody: the next change is the next thing seen
+// ---- a change outside every result wakes no client: the next update is the next visible change
 await put("other", 1, 42); await other.shows(1);
 const [n, before] = [d.seen.length, await syncStats()];
 await put("d", 2, 42);
@@ -49,14 +49,14 @@ const written = await syncStats();
 await put("d", 2, 42);
 eq("nothing is run again after a write that wrote nothing", (await syncStats()).queries - written.queries, 0);
 
-// ---- a document that is given away vanishes
+// ---- a document that gets another owner disappears
 await put("d", 3, 43);
 eq("given to another owner: gone", await d.shows(null), true);
 await listed(["other:2"]);
 await put("d", 4, 42);
 eq("given back", await d.shows(4), true);
 
-// ---- nobody writes over the websocket
+// ---- no client can write over the websocket
 const refusal = (promise) => promise.then(() => "done", (e) => (/Could not find public function/.test(e.message) ? "not found" : e.message));
 const anonymous = connect().client;
 for (const [who, c] of [["a user", client], ["anonymous", anonymous]]) {
@@ -71,7 +71,7 @@ const nobody = watch(anonymous, "d");
 eq("anonymous reads nothing", await nobody.shows("UNAUTHENTICATED"), true);
 await anonymous.close();
 
-// ---- other people
+// ---- other users
 const b = connect(() => token({ sub: "43" })), theirs = watch(b.client, "d");
 eq("another user sees null", await theirs.shows(null), true);
 const second = connect(() => token({ sub: "42" }, "jwt?second")), foreign = watch(second.client, "d");
@@ -82,8 +82,8 @@ eq("a wrong audience is not signed in", await until(() => wrong.signedIn === fal
 eq("and reads nothing", await watch(wrong.client, "d").shows("UNAUTHENTICATED"), true);
 for (const c of [b, second, wrong]) await c.client.close();
 
-// ---- a token that runs out is renewed, and the subscription goes on
-let given = 0; // the first is taken for one out of a cache, and exchanged at once
+// ---- an expiring token is renewed, and the subscription continues
+let given = 0; // the client treats the first as cached, and replaces it at once
 const now = () => Math.floor(Date.now() / 1000);
 const renewed = connect(() => token(given++ < 2 ? { sub: "42", iat: now() - 100, exp: now() - 3 } : { sub: "42" }));
 const r = watch(renewed.client, "d");
@@ -102,7 +102,7 @@ eq("the client comes back", await until(async () => { try { return (await syncSt
 await put("d", ++seq, 42);
 eq("and sees what is written then", await d.shows(seq), true);
 
-// ---- what is not watched is not looked at
+// ---- queries that nobody watches are not run
 d.stop(); other.stop();
 eq("unsubscribed", await until(async () => { const a = (await syncStats()).queries; await put("d", ++seq, 42); await listed([`d:${seq}`, "other:2"]); return (await syncStats()).queries - a === 1; }), true);
 await client.close();

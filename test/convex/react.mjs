@@ -5,7 +5,7 @@ import WebSocket from "ws";
 import { anyApi as api } from "convex/server";
 import { counter, standin, until } from "./checks.mjs";
 
-// A browser's globals, before react-dom looks for them.
+// A browser's globals, set before react-dom reads them.
 const dom = new JSDOM("<div id=root></div>", { url: "http://localhost/", pretendToBeVisual: true });
 for (const name of ["window", "document", "navigator", "HTMLElement", "HTMLIFrameElement", "Node", "Event"])
   Object.defineProperty(globalThis, name, { value: name === "window" ? dom.window : dom.window[name], configurable: true, writable: true });
@@ -51,7 +51,7 @@ const sorted = () => rows().sort().join();
 await shows("signed in, the first page", () => text("p") === "r1:1" && text("b") === "CanLoadMore" && rows().length === 3);
 await put("r1", 2, 42);
 await shows("useQuery follows", () => text("p") === "r1:2");
-loadMore(2); // r1 came to the front of the first
+loadMore(2); // r1 has moved to the front of the first page
 await shows("a second page", () => text("b") === "CanLoadMore" && rows().length >= 6 && new Set(rows()).size === rows().length);
 loadMore(9);
 await shows("all of it, once each", () => text("b") === "Exhausted" && sorted() === all(2, 1, 1, 1, 1, 1, 1));

@@ -1,5 +1,5 @@
-// read.mjs [KIND...]: every document of these kinds, or of all of priv/kinds.ini, as ConvexHttpClient reads it, a
-// line each: id, a tab, the canonical JSON (int64 as {"$integer"}). For tests that have no JSON reader.
+// read.mjs [KIND...]: prints every document of these kinds, or of all in priv/kinds.ini, as ConvexHttpClient reads it, a
+// line each: id, a tab, the canonical JSON (int64 as {"$integer"}). For tests without a JSON parser.
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { ConvexHttpClient } from "convex/browser";

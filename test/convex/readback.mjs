@@ -1,6 +1,6 @@
 // readback.mjs HISTORY [SUMMARY]: reads every document back with ConvexHttpClient and compares it, field
-// by field, with what the event history says; the expected document and its hash are made here, apart
-// from the sidecar's code. Prints a table; ends with 1 when anything differs, lacks, or is too many.
+// by field, with the event history; the expected document and its hash are made here, independently of
+// the sidecar's code. Prints a table; exits with 1 if a document differs, is missing, or is unexpected.
 //
 // HISTORY: JSON lines {"kind","id","row":{...},"events":[{"seq","event_type","inserted_at"}, ...]}
 import { createHash } from "node:crypto";
@@ -11,7 +11,7 @@ import { makeFunctionReference as ref } from "convex/server";
 
 const [historyFile, summaryFile] = process.argv.slice(2);
 const info = JSON.parse(readFileSync(join(process.env.STANDIN_STATE, "ready.json")));
-// What a kind is made of, from priv/kinds.ini; how, is written here once more.
+// The fields of a kind come from priv/kinds.ini; the rules for building it are implemented here again.
 const KINDS = {};
 for (const line of readFileSync(new URL("../../priv/kinds.ini", import.meta.url), "utf8").split("\n")) {
   const [, kind, key, value] = line.match(/^\[kind\.(\w+)\]|^(\w+) = (.*)/) ?? [];

@@ -74,17 +74,17 @@ globalThis.crypto ??= webcrypto; // Node 18, Debian 12's, has it under another n
 
 // ------------------------------------------------------------ functions ----
 const { out, versions } = await build();
-// Beside the deployed provider a second one, as an app with users of its own has: it signs in, and owns nothing here.
+// A second provider besides the deployed one, as in an app with its own users: they can sign in, and own nothing here.
 const second = jwt.makeIssuer({ issuer: "https://second.standin.test", kid: "second", algorithm: "ES256" });
 const providers = [...(await import(join(out, "convex/auth.config.js"))).default.providers, second.provider];
 const { convexTest } = await import(join(out, "convex-test.mjs"));
 const { convexToJson, jsonToConvex } = await import("convex/values");
 const run = new AsyncLocalStorage();
 
-/** Milliseconds by the clock on the wall, and of the processor's time. */
+/** Milliseconds of wall-clock time, and of CPU time. */
 const clocks = () => { const { user, system } = process.cpuUsage(); return { wall: performance.now(), cpu: (user + system) / 1000 }; };
 const since = (t0) => { const now = clocks(); return { wall: now.wall - t0.wall, cpu: now.cpu - t0.cpu }; };
-const timed = new Set(); // functions whose time is counted; those of the stand-in are in every version
+const timed = new Set(); // functions whose time is measured; the stand-in's own are in every version
 /** {schema, modules, functions: Map "runtime.js:upsertRunSummary" -> {type, internal, args}} */
 async function load(paths) {
   const loaded = {}, functions = new Map();
@@ -100,7 +100,7 @@ async function load(paths) {
         fn._handler = async (ctx, args) => {
           const clock0 = clocks(), store = run.getStore(), sys0 = { ...store?.sys };
           const r = await handler(ctx, args);
-          // user time: neither the database's share counts, nor what others on this machine took
+          // user time: without the database's share, and without the time that other processes took
           const ms = Math.min(...Object.entries(since(clock0)).map(([clock, ms]) => ms - ((store?.sys[clock] ?? 0) - (sys0[clock] ?? 0))));
           const limit = K.DATABASE_UDF_USER_TIMEOUT_SECONDS;
           if (type !== "Action" && ms > limit * 1000) throw new SystemLimit(timedOut());
@@ -117,9 +117,9 @@ const timedOut = () => `Function execution timed out (maximum duration: ${K.DATA
 class SystemLimit extends Error {} // a JsError made by the backend, not thrown by JS
 const releases = Object.fromEntries(await Promise.all(Object.entries(versions).map(async ([v, paths]) => [v, await load(paths)])));
 let version, functions, t, db;
-const indexesOf = {}; // of a table: the fields of each
+const indexesOf = {}; // by table: the fields of each index
 const empty = (release) => { for (const [name, table] of Object.entries(release.schema.tables)) indexesOf[name] = table.export().indexes.map((i) => i.fields); t = convexTest({ schema: release.schema, modules: release.modules, transactionLimits: true }); db = globalThis.__standinDb; };
-/** Other functions and another schema over the rows that stand; throws when a row does not fit. */
+/** Deploy other functions and another schema over the existing rows; throws if a row does not match. */
 function deploy(v) {
   const release = releases[v];
   if (release === undefined) throw new Error(`there are functions ${Object.keys(releases)}`);
@@ -133,7 +133,7 @@ function deploy(v) {
   if (_nextDocId !== undefined) take(rows, { _nextDocId, _lastCreationTime });
   [version, functions] = [Number(v), release.functions];
 }
-/** Rows as they were: a restored backup, or (none) a deployment made anew. */
+/** Replace all rows: with a restored backup, or (none) as a new deployment. */
 const putRows = (rows) => { const { _nextDocId, _lastCreationTime } = db; empty(releases[version]); take(rows, { _nextDocId, _lastCreationTime }); };
 function take(rows, clocks) {
   Object.assign(db, { _documents: rows, ...clocks });
@@ -144,10 +144,10 @@ function take(rows, clocks) {
   }
 }
 const fresh = () => { db = undefined; deploy(version ?? 2); };
-let kept = {}; // by the control `snapshot`
+let kept = {}; // set by the control `snapshot`
 fresh();
 
-// convex-test counts what a transaction reads and writes as the backend does, but says it in other words
+// convex-test counts what a transaction reads and writes as the backend does, but with other error texts
 const LIMIT_TEXT = [
   [/^Wrote too much data in a single function execution \(limit: (\d+) bytes\).*/s, (n) => `Too many bytes written in a single function execution (limit: ${V.human(Number(n))})`],
   [/^Wrote too many documents in a single function execution \(limit: (\d+)\).*/s, (n) => `Too many writes in a single function execution (limit: ${n})`],
@@ -167,7 +167,7 @@ const inConvexWords = (e) => { for (const [re, f] of LIMIT_TEXT) { const m = re.
   };
 }
 
-// faults that are met inside a function: at a document that is written, at an index that is read
+// faults inside a function: when a document is written, or an index is read
 const notSchema = (why) => `Failed to insert or update a document in table "runtime_projections" because it does not match the schema: ${why}`;
 const INSIDE = new Set(["refuse_item", "index_building"]);
 const meet = (f) => { bump(stats.faults, f.kind); return f; };
@@ -176,7 +176,7 @@ function indexFault() {
   if (f) throw new Error(`Index runtime_projections.${meet(f).index ?? "by_kind_document_id"} is currently backfilling and not available to query yet.`);
 }
 globalThis.__standinCheckDocument = (table, doc) => {
-  const kind = doc.kind === "_control" ? doc.summary?.kind : doc.kind; // a control is as one of its kind
+  const kind = doc.kind === "_control" ? doc.summary?.kind : doc.kind; // a control counts as a document of its kind
   const f = standing().find((f) => f.kind === "refuse_item" && globMatch(f.match?.document_id ?? "*", doc.document_id ?? "") && globMatch(f.match?.kind ?? "*", kind ?? ""));
   if (f) throw new Error(meet(f).message ?? notSchema("this document is refused"));
   const full = convexToJson({ ...doc, _id: "x".repeat(32), _creationTime: 1.5 });
@@ -187,7 +187,7 @@ globalThis.__standinCheckDocument = (table, doc) => {
   const s = run.getStore(); if (s && doc.document_id !== undefined && isDocument(doc)) s.writes.push({ kind: doc.kind, document_id: doc.document_id, seq: doc.seq, projected_at: doc.projected_at, content_hash: doc.content_hash ?? hashOf(doc.summary), removed: doc.summary === null, arrived_us: s.arrived_us });
 };
 
-// what a commit counts against the write throughput
+// what a commit counts towards the write-throughput limit
 globalThis.__standinWritten = (table, before, after) => {
   const s = run.getStore();
   if (!s) return;
@@ -196,13 +196,13 @@ globalThis.__standinWritten = (table, before, after) => {
   if (isDocument(after ?? before)) for (const part of Object.keys(bytes)) stats.bytes[part] += bytes[part];
 };
 
-/** The hash of a summary that stands: its own, or the one that follows from it (guard.ts, `lean`). */
+/** The hash of a stored summary: its own, or the derived one (guard.ts, `lean`). */
 function hashOf(summary) {
   if (summary?.projection_hash !== null) return summary?.projection_hash ?? null;
   const { projected_at, projection_hash, ...content } = summary;
   return createHash("sha256").update(releases[version].canonical(content)).digest("hex");
 }
-const isDocument = (row) => !row.kind?.startsWith("_"); // and no mark or control
+const isDocument = (row) => !row.kind?.startsWith("_"); // not a mark or control
 // console.log inside functions -> logLines
 const show = (x) => typeof x === "string" ? `'${x}'` : typeof x === "bigint" ? `${x}n` : Array.isArray(x) ? `[ ${x.map(show).join(", ")} ]` : x && typeof x === "object" ? `{ ${Object.entries(x).map(([k, y]) => `${k}: ${show(y)}`).join(", ")} }` : String(x);
 for (const [m, tag] of [["log", "LOG"], ["info", "INFO"], ["warn", "WARN"], ["error", "ERROR"], ["debug", "DEBUG"]]) {
@@ -349,12 +349,12 @@ function throughputOk() {
   return writes.total <= (K.MAX_BYTES_WRITTEN_PER_SECOND * K.WRITE_THROUGHPUT_WINDOW) / 1000;
 }
 const recordWrite = (bytes) => { writes.log.push([Date.now(), bytes]); writes.total += bytes; };
-// convex-test runs one function at a time; queue here rather than in its herd of waiters
+// convex-test runs one function at a time; queue here rather than among its waiters
 let tail = Promise.resolve();
 const serially = (f) => { const p = tail.then(f); tail = p.then(() => {}, () => {}); return p; };
 
 // -------------------------------------------------------------- execute ----
-const HISTORY_MAX = 2000000, history = []; // every version of every document that was committed, in commit order
+const HISTORY_MAX = 2000000, history = []; // every committed version of every document, in commit order
 const noBytes = () => ({ document: 0, indexes: 0, log: 0 });
 const stats = { requests: 0, documentsWritten: 0, bytes: noBytes(), byStatus: {}, byCode: {}, functions: {}, commits: 0, faults: {}, startedMs: Date.now() };
 const bump = (o, k) => { o[k] = (o[k] ?? 0) + 1; };
@@ -426,7 +426,7 @@ async function execute(want, path, argsText, identity, held = false, arrived_us 
   }
 }
 
-// crates/udf/src/validation.rs: what a deployment that does not run says, whatever is asked
+// crates/udf/src/validation.rs: a deployment that is not running gives this answer to every request
 const STATES = {
   running: "",
   paused: "Cannot run functions while this deployment is paused. Resume the deployment in the dashboard settings to allow functions to run.",
@@ -516,7 +516,7 @@ async function callRoute(req, res, url, type) {
   if (kind === "says") return says(fault.message ?? "injected");
   if (kind === "not_deployed") return says(`Could not find public function for '${path.stripped}'. Did you forget to run \`npx convex dev\` or \`npx convex deploy\`?`);
   if (kind === "status") return send(res, fault.status ?? 403, fault.body ?? "<html><body>Request blocked.</body></html>", { "content-type": fault.type ?? "text/html" });
-  if (kind === "stall") { // a function that hangs: it holds its permit, then Convex ends it
+  if (kind === "stall") { // a function that hangs: it holds its permit until Convex ends it
     const limiter = limiters[type ?? "Mutation"];
     await limiter.acquire();
     try { await sleep(fault.ms ?? K.DATABASE_UDF_USER_TIMEOUT_SECONDS * 1000); } finally { limiter.release(); }
@@ -526,14 +526,14 @@ async function callRoute(req, res, url, type) {
   const timer = setTimeout(() => { if (!res.headersSent) send(res, 408, ""); }, K.HTTP_SERVER_TIMEOUT_SECONDS * 1000);
   const r = await execute(type, path, body.argsText, identity, false, arrived_us).finally(() => clearTimeout(timer));
   if (res.headersSent) return;
-  // As in the backend, `format` is looked at only now: a bad one is a 400 *after* the commit.
+  // As in the backend, `format` is only checked here: an invalid one is a 400 *after* the commit.
   const fmt = body.format === undefined && isRun ? V.cleanText : format(body.format, cv);
   const text = response(r, fmt, requestId);
   if (kind === "reset_after") { bump(stats.byStatus, "reset"); return void req.socket.resetAndDestroy(); }
   if (kind === "close_after") { bump(stats.byStatus, "closed"); return void req.socket.destroy(); }
   if (kind === "hang") { bump(stats.byStatus, "hang"); return; }
   if (kind === "late") await sleep(fault.ms ?? 1000);
-  if (kind === "twice") { // the same answer once more, on the same connection, that nobody asked for
+  if (kind === "twice") { // the same answer again, unsolicited, on the same connection
     const { socket } = req, again = `HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: ${Buffer.byteLength(text)}\r\n\r\n${text}`;
     res.once("finish", () => setTimeout(() => socket.writable && socket.write(again), fault.ms ?? 0));
   }
@@ -546,7 +546,7 @@ async function callRoute(req, res, url, type) {
   send(res, 200, text);
 }
 
-/** Documents that are not what kinds.ts says of their kind: [[id, why], ...]. */
+/** Documents that do not match kinds.ts: [[id, why], ...]. */
 async function misfits() {
   const shapes = Object.values(releases[version].kinds).filter((x) => x?.isConvexValidator).map((x) => [x.fields.kind.value, x.json]);
   const why = ({ kind, summary }) => { const shape = shapes.find(([k]) => k === kind); return summary === null || !shape ? null : V.validate(shape[1], convexToJson({ ...summary, projection_hash: hashOf(summary) ?? undefined })); };
@@ -618,14 +618,14 @@ async function control(req, res, url) {
     }
     case "POST /__standin/state": { const b = await body(); if (!(b.state in STATES)) return send(res, 400, JSON.stringify(Object.keys(STATES))); state = b.state; return send(res, 200, "{}"); }
     case "POST /__standin/snapshot": await serially(() => { kept = { ...db._documents }; }); return send(res, 200, JSON.stringify({ rows: Object.keys(kept).length }));
-    case "POST /__standin/import": await serially(() => { // every second row as it was kept, and the sidecar's own: half of an old export
+    case "POST /__standin/import": await serially(() => { // every second row of the snapshot, and the sidecar's own: half of an old export
       const rows = Object.entries(kept).filter(([, row], i) => i % 2 === 0 || row.kind === "_sidecar");
       putRows({ ...db._documents, ...Object.fromEntries(rows) });
     }); sync.changed(); return send(res, 200, "{}");
     case "POST /__standin/restore": case "POST /__standin/wipe": await serially(() => putRows(url.pathname.endsWith("wipe") ? {} : { ...kept })); sync.changed(); return send(res, 200, "{}");
     case "GET /__standin/docs": return send(res, 200, `[${(await dump(url.searchParams.has("all"))).map((d) => V.cleanText(convexToJson(d))).join(",\n")}]`);
     case "GET /__standin/misfits": return send(res, 200, JSON.stringify(await misfits()));
-    case "POST /__standin/away": { // a restart as clients see it: connections cut, new ones refused; what is under way commits unheard
+    case "POST /__standin/away": { // a restart as clients see it: connections are cut, new ones refused; calls under way commit without an answer
       const { ms = 500 } = await body(), { port } = server.address();
       send(res, 200, "{}");
       res.once("close", () => { server.close(); server.closeAllConnections(); sync.closeAll(); setTimeout(() => server.listen(port, HOST, 256), ms); });
@@ -667,4 +667,4 @@ server.once("listening", () => {
 });
 server.listen(env("PORT", 3210), HOST, 256);
 for (const s of ["SIGINT", "SIGTERM"]) process.on(s, () => { server.close(() => process.exit(0)); server.closeIdleConnections(); sync.closeAll(); setTimeout(() => process.exit(0), 500).unref(); });
-if (process.env.STANDIN_LIFELINE) process.stdin.resume().on("end", () => process.exit(0)); // whoever started it is gone
+if (process.env.STANDIN_LIFELINE) process.stdin.resume().on("end", () => process.exit(0)); // the process that started it has ended

@@ -1,7 +1,7 @@
 // The status page of a real sidecar in a real Chromium, in each state: fresh, running, waiting, a kind stopped, stopped by
-// the key, dead letters, mending after a new destination, paused, draining, a disk that is full, gone. With PICTURES=folder it leaves a picture of each there.
+// the key, dead letters, mending after a new destination, paused, draining, a disk that is full, gone. With PICTURES=folder it saves a screenshot of each there.
 //
-// Runs with BROWSER=1 or CI=true, and installs Debian's chromium then. Prints "N passed, N failed".
+// Runs only with BROWSER=1 or CI=true, and then installs Debian's chromium. Prints "N passed, N failed".
 import { spawn, spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
@@ -28,14 +28,14 @@ const key = join(dir, "key");
 const setKey = (text) => writeFileSync(key, text, { mode: 0o600 });
 const words = (...args) => spawnSync(sidecarProgram, [...args, "--store", store], { env: environment, encoding: "utf8" });
 let runs = 0;
-/** Documents of `count` runs, through the command line. */
+/** Send the documents of `count` runs through the command line. */
 function feed(count, id = (n) => `run_${n}`) {
   const file = join(dir, "history.jsonl"), now = new Date().toISOString();
   writeFileSync(file, Array.from({ length: count }, () => JSON.stringify({ kind: "run_summary", id: id(++runs), row: { status: "running" }, events: [{ seq: 1, event_type: "run.started", inserted_at: now }] })).join("\n"));
   return words("rebuild", "--from", file);
 }
 
-/** The same of workers. */
+/** The same for workers. */
 function feedWorkers(count) {
   const file = join(dir, "workers.jsonl"), now = new Date().toISOString();
   writeFileSync(file, Array.from({ length: count }, (_, i) => JSON.stringify({ kind: "codex_worker_summary", id: `w${i}`, row: { status: "running" }, events: [{ seq: 1, event_type: "worker.started", inserted_at: now }] })).join("\n"));
@@ -59,7 +59,7 @@ async function clean() {
   rmSync(dir, { recursive: true, force: true });
 }
 
-/** An hour that looks like one and ends as ${metrics} say: for the pictures, as a test does not wait so long. */
+/** A made-up hour that ends at `metrics`: for the screenshots, since a test does not run that long. */
 function hour(step, metrics) {
   const now = Math.floor(Date.now() / 1000), columns = ["t", "kept", "delivered", "calls", "refused", "pending", "oldest", "dead", "call_p50", "call_p99", "confirmed_p50", "confirmed_p99", "stopped"];
   const samples = Array.from({ length: 360 }, (_, i) => {
@@ -100,7 +100,7 @@ try {
   const value = (name) => page.locator("#tiles li", { has: page.locator(".name", { hasText: new RegExp(`^${name}$`) }) }).locator(".value").textContent();
   const fact = (name) => page.$$eval("#list dt", (all, wanted) => all.find((e) => e.textContent === wanted)?.nextElementSibling.textContent, name);
   const shows = async (name, f, ms = 20000) => { const ok = await until(f, ms); eq(`${name}${ok ? "" : `; the page says ${(await page.innerText("body")).replace(/\s+/g, " ")}`}`, ok, true); };
-  // Down to the kinds, or all of it; the rest is the same in each.
+  // Down to the kinds, or the whole page; the rest is the same in each state.
   const picture = async (name, of = page, last = "#kinds") => {
     if (!process.env.PICTURES) return;
     await of.evaluate(() => document.activeElement?.blur());
@@ -125,7 +125,7 @@ try {
   await page.keyboard.press("Escape");
   await shows("and out of it", async () => (await page.$$("#rates svg .cursor")).length === 0);
   await shows("its kind, with how many came", async () => (await page.$$eval("#kinds tbody tr", (rows) => rows.map((r) => [...r.cells].map((c) => c.textContent).join(" ")))).some((row) => /^run_summary running [\d.]+ 40 0$/.test(row)));
-  if (process.env.PICTURES) for (let i = 0; i < 40; i++) { feed(3); if (i % 4 === 0) feedWorkers(2); await new Promise((r) => setTimeout(r, 150)); } // for numbers that look like some
+  if (process.env.PICTURES) for (let i = 0; i < 40; i++) { feed(3); if (i % 4 === 0) feedWorkers(2); await new Promise((r) => setTimeout(r, 150)); } // for realistic numbers
   await picture("running", page, "footer");
   const dark = await open({ colorScheme: "dark" }), phone = await open({ viewport: { width: 390, height: 844 }, deviceScaleFactor: 2, isMobile: true, hasTouch: true });
   for (const [name, other] of [["dark", dark], ["phone", phone]]) {
@@ -153,7 +153,7 @@ try {
   words("resume");
   await shows("served again", async () => (await mood("good")) && (await value("pending")) === "0", 60000);
 
-  // What status says while a new destination is mended.
+  // The status while a new destination is being mended.
   let left = 5200;
   const doubt = () => ({ since: new Date(Date.now() - 90000).toISOString(), why: "another deployment answers than the one that had confirmed", counted: true, swept: false, documents: left, documents_without_log: 12, first_without_log: ["runtime/run_summary:by_hand"] });
   await page.route("**/status", async (route) => { try { const s = await (await route.fetch()).json(); await route.fulfill({ json: { ...s, destination: { ...s.destination, swept_by: "app@127.0.0.1", eta_s: 170, doubt: doubt() } } }); } catch { await route.abort().catch(() => {}); } });
@@ -206,7 +206,7 @@ try {
   await plain.context().close();
   await end();
 
-  // ---- a disk that is full: no file may grow beyond what it has
+  // ---- a full disk: no file may grow beyond its present size
   const grown = spawnSync("stat", ["-c", "%s", join(store, "data.mdb")], { encoding: "utf8" }).stdout.trim();
   const full = join(dir, "full");
   writeFileSync(full, `#!/bin/sh\nulimit -f ${Math.ceil(Number(grown) / 512)}\nexec ${sidecarProgram} run\n`, { mode: 0o755 });

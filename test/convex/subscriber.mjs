@@ -1,6 +1,6 @@
-// The subscriber of test/bench/subscriber.exs: a ConvexClient signed in as user 42 that watches the documents named. It says
-// "ready" once it sees them all; then, for each file of stamps ("document seq microseconds" a line) named on standard
-// input, how long those took to the POST (the stand-in's history) and to this client.
+// The subscriber of test/bench/subscriber.exs: a ConvexClient signed in as user 42 that watches the given documents. It
+// prints "ready" once it sees them all. Then, for each file of stamps (lines of "document seq microseconds") named on
+// standard input, it prints their latency to the POST (the stand-in's history) and to this client.
 import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { ConvexClient } from "convex/browser";
@@ -14,12 +14,12 @@ const client = new ConvexClient(info.url, { webSocketConstructor: WebSocket, log
 client.setAuth(() => token({ sub: "42" }));
 const seen = new Map(watched.map((id) => [id, []])); // [seq, when], rising
 for (const document_id of watched) client.onUpdate(api.summaries.getRun, { document_id }, (run) => { if (run) seen.get(document_id).push([run.latest_seq, now()]); });
-const PATIENCE_MS = 300000; // what is late is measured, not given up
+const PATIENCE_MS = 300000; // a late update is measured, not given up
 if (!(await until(() => [...seen.values()].every((s) => s.length > 0), PATIENCE_MS))) process.exit(1);
 console.log("ready");
 
 const percentile = (times, p) => times.sort((a, b) => a - b)[Math.min(times.length - 1, Math.floor(times.length * p))];
-/** Of each stamp the time until the first of `events` of its document that has it. */
+/** For each stamp, the time until the first of its document's `events` that includes it. */
 function delays(stamps, events) {
   const at = new Map();
   const out = [];

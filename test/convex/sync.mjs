@@ -4,8 +4,8 @@
 //
 // A session holds an identity and a set of queries. Both have versions; each change of either, and each commit that
 // changes a result, is answered by one Transition from the version that the client has to the next one. All results
-// of a Transition are read at the same moment. What the server cannot go on with ends the session: FatalError (the
-// client's fault, not to be tried again) or AuthError (get another token and come back).
+// of a Transition are read at the same moment. An error that the server cannot handle ends the session: FatalError (the
+// client's fault, not to be retried) or AuthError (the client needs another token).
 //
 // Simpler than the backend: after a commit every query of every session runs again, where the backend runs those
 // that read what was written; a client sees the same. Transitions over 5 MB are not cut into chunks.
@@ -16,7 +16,7 @@ const MAX_MESSAGE = 1 << 24;
 const encodeTs = (ts) => { const b = Buffer.alloc(8); b.writeBigUInt64LE(ts); return b.toString("base64"); };
 const encodeVersion = (v) => ({ querySet: v.querySet, identity: v.identity, ts: encodeTs(v.ts) });
 
-/** A reason to end a session, as the last message tells it. */
+/** A reason to end a session, sent as its last message. */
 class End extends Error { constructor(last) { super(last.error); this.last = last; } }
 const fatal = (error) => new End({ type: "FatalError", error });
 
@@ -29,7 +29,7 @@ export function attach(server, deps) {
   const sockets = new WebSocketServer({ noServer: true, maxPayload: MAX_MESSAGE, perMessageDeflate: false });
   const sessions = new Set();
   const stats = { sessions: 0, queries: 0, transitions: 0, updates: 0, authErrors: 0 };
-  // The clock of commits: nanoseconds, never twice the same.
+  // The commit clock: nanoseconds, strictly increasing.
   let clock = 0n;
   const tick = () => { const now = BigInt(Date.now()) * 1000000n; return (clock = now > clock ? now : clock + 1n); };
 
@@ -44,7 +44,7 @@ export function attach(server, deps) {
   class Session {
     constructor(ws) {
       Object.assign(this, { ws, queries: new Map(), token: {}, version: { querySet: 0, identity: 0, ts: 0n }, looking: false, again: false });
-      this.turn = Promise.resolve(); // one thing after the other
+      this.turn = Promise.resolve(); // one message after the other
       stats.sessions++;
       const heartbeat = setInterval(() => this.send({ type: "Ping" }), HEARTBEAT_MS);
       ws.on("close", () => { sessions.delete(this); clearInterval(heartbeat); });
@@ -57,7 +57,7 @@ export function attach(server, deps) {
       const theirs = e instanceof End || (e.status >= 400 && e.status < 500);
       if (e instanceof End) this.send(e.last);
       else if (theirs) this.send({ type: "FatalError", error: `${e.code}: ${e.message}` });
-      else console.error(e); // ours: the client comes back by itself
+      else console.error(e); // a bug of the stand-in: the client reconnects by itself
       this.ws.close(theirs ? 1008 : 1011);
     }
 
@@ -82,7 +82,7 @@ export function attach(server, deps) {
       this.token = token;
       return this.transition({ identity: m.baseVersion + 1 });
     }
-    /** Who the token says it is, at this moment: one that has run out meanwhile ends the session. */
+    /** The token's identity at this moment: an expired token ends the session. */
     believe(token, authUpdateAttempted) {
       try { return deps.authenticate(token); } catch (e) {
         if (e.status !== 401) throw e;
@@ -109,10 +109,10 @@ export function attach(server, deps) {
       return this.transition({}, [], true);
     }
 
-    /** Run one query; what the client must be told, or null when that is what it has. */
+    /** Run one query; returns what the client must be told, or null if it already has that result. */
     async look(queryId, q, identity) {
       let { args } = q;
-      // The journal keeps the end of a page where it was, so that pages neither overlap nor gape while rows come and go.
+      // The journal keeps the end of a page where it was, so that pages neither overlap nor leave gaps while rows are added and removed.
       const page = args[0]?.paginationOpts;
       if (q.journal !== null && page && page.endCursor == null) args = [{ ...args[0], paginationOpts: { ...page, endCursor: JSON.parse(q.journal).endCursor } }];
       const r = await deps.execute("Query", q.path, JSON.stringify(args), identity, true);
@@ -138,7 +138,7 @@ export function attach(server, deps) {
       stats.transitions++;
       this.send({ type: "Transition", startVersion: encodeVersion(from), endVersion: encodeVersion(this.version), modifications, serverTs: Date.now() });
     }
-    /** Something was committed. Many commits while one look is under way need one look more. */
+    /** Something was committed. Any number of commits during one run need only one more run. */
     async changed() {
       this.again = true;
       if (this.looking) return;

@@ -1,4 +1,4 @@
-// docs/convex-token.php mints, the functions believe: a stand-in of its own is told that issuer and its JWKS.
+// Tokens minted by docs/convex-token.php are accepted by the functions: a stand-in of its own gets that issuer and its JWKS.
 // Skipped without PHP (Debian's php-cli; installed with CI=true).  Prints "N passed, N failed".
 import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, utimesSync } from "node:fs";
@@ -42,7 +42,7 @@ eq("a new key is published", kids().length, 2);
 eq("and does not sign yet", first.includes(kid(php("token", keys, "42"))), true);
 const jwks = php("jwks", keys);
 
-// ---- a deployment that is told of both
+// ---- a deployment configured with both
 const env = { ...process.env, ...issuer, OPENAGENTS_JWKS: `data:application/json;base64,${Buffer.from(jwks).toString("base64")}`, PORT: "0", STANDIN_STATE: join(folder, "state"), STANDIN_BUILD: `.build/tokens-${process.pid}`, STANDIN_LIFELINE: "1" };
 const standin = spawn(process.execPath, [join(here, "server.mjs")], { env, stdio: ["pipe", "pipe", "inherit"] });
 const info = await new Promise((resolve, reject) => {

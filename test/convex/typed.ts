@@ -1,4 +1,4 @@
-// The types that clients get, seen by the compiler alone (types.mjs): a mistake that it would not notice is an error here.
+// The types that clients get, only compiled (types.mjs): an unused @ts-expect-error means that the compiler missed a mistake.
 import type { RegisteredQuery } from "convex/server";
 import { v } from "convex/values";
 import { documentOf, text } from "../../priv/convex/documents.js";
@@ -17,9 +17,9 @@ export const kind: "run_summary" = run.kind;
 run.sttaus;
 // @ts-expect-error it may be null
 export const certain: string = run.status;
-// @ts-expect-error a run is no worker
+// @ts-expect-error a run is not a worker
 run.worker_id;
-// @ts-expect-error null is a document that is not there
+// @ts-expect-error null means that there is no such document
 export const there: typeof run = null as Returned<typeof getRun>;
 
 const invoice = documentOf("invoice_summary", "invoice_id", { status: text, amount: v.number() });
@@ -28,5 +28,5 @@ declare const mine: NonNullable<Returned<typeof getInvoice>>;
 export const amount: number = mine.amount + (null as unknown as Returned<typeof listInvoices>).page[0].amount;
 // @ts-expect-error it is a number
 export const wrong: string = mine.amount;
-// Without a document it is whatever you say.
+// Without `document` the type is any.
 export const any: boolean = (null as unknown as NonNullable<Returned<typeof getUntyped>>).whatever;

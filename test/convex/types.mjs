@@ -1,5 +1,5 @@
-// What a user meets before a deploy: the functions' types without @types/node, and the sentence that
-// an old Node gets instead of the CLI's stack trace; and kinds.ts, which is written from kinds.ini.  Prints "N passed, N failed".
+// What a user sees before a deploy: the functions' types without @types/node, and the message that an
+// old Node gets instead of the CLI's stack trace; and kinds.ts, which is generated from kinds.ini.  Prints "N passed, N failed".
 import { spawnSync } from "node:child_process";
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -31,7 +31,7 @@ for (const typescript of ["typescript", "typescript-6"]) {
 const kinds = spawnSync("awk", ["-v", "to=ts", "-f", "tools/kinds.awk", "priv/kinds.ini"], { encoding: "utf8", cwd: join(here, "../..") });
 check("priv/convex/kinds.ts is that of priv/kinds.ini; if not: make kinds", kinds.status === 0 && kinds.stdout === readFileSync(join(priv, "convex/kinds.ts"), "utf8"), kinds.stdout + kinds.stderr);
 
-// ---- which convex, on which Node
+// ---- the version of convex, by Node version
 const wants = JSON.parse(readFileSync(join(priv, "package.json")));
 const lock = JSON.parse(readFileSync(join(priv, "package-lock.json"))).packages;
 const locked = lock["node_modules/convex"];

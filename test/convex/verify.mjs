@@ -147,7 +147,7 @@ await fault({ kind: "chunked" }); r = await post("/api/mutation", ok, admin); eq
 await fault({ kind: "truncate" }); await throws("truncate", post("/api/mutation", ok, admin), () => pass++);
 await fault({ kind: "html502" }); r = await post("/api/mutation", ok, admin); eq("html502", [r.status, r.json], [502, undefined]);
 
-// ---- faults of later learning: what is said, and whether it was committed
+// ---- faults added later: the answer, and whether the call was committed
 const one = (id, more) => ({ ...ok, args: { document_id: id, summary: {}, ...more } });
 const outcomes = async (id) => (await c.mutation(up, { document_id: id, summary: {} })).outcome;
 for (const state of ["paused", "suspended", "disabled", "disabled_paid", "usage_limit"]) {
@@ -189,7 +189,7 @@ await ctl("POST", "config", { latency: "2000", APPLICATION_FUNCTION_RUNNER_SEMAP
 const many = await Promise.all(Array.from({ length: 20 }, (_, i) => post("/api/mutation", { ...ok, args: { document_id: `c${i}`, summary: {} } }, admin)));
 eq("16 run, the rest time out with 429", [many.filter((x) => x.status === 200).length, many.filter((x) => x.json?.code === "TooManyConcurrentRequests").length], [16, 4]);
 await ctl("POST", "config", { latency: "0", APPLICATION_FUNCTION_RUNNER_SEMAPHORE_TIMEOUT: 5000 });
-// ---- the write-throughput limit: 4 MiB, in a window that is not over before the test is
+// ---- the write-throughput limit: 4 MiB, in a window longer than the test
 await ctl("POST", "reset");
 await ctl("POST", "config", { WRITE_THROUGHPUT_WINDOW: 600000, MAX_BYTES_WRITTEN_PER_SECOND: (4 << 20) / 600 });
 const chunk = "w".repeat(900000), codes = {};

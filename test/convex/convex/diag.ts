@@ -14,9 +14,9 @@ export const throwError = mutation({ args: { message: v.string() }, handler: asy
 export const throwConvexError = mutation({ args: { data: v.any() }, handler: async (_ctx, { data }) => { throw new ConvexError(data); } });
 export const logs = mutation({ args: {}, handler: async () => { console.log("hello", 1, { a: [true] }); console.warn("careful"); return null; } });
 const busy = () => { const { user, system } = process.cpuUsage(); return (user + system) / 1000; };
-// So many milliseconds of the processor's time, however long others on this machine keep it (server.mjs counts the same).
+// Uses so many milliseconds of CPU time, whatever else this machine runs (server.mjs measures the same).
 export const spin = internalMutation({ args: { ms: v.number() }, handler: async (_ctx, { ms }) => { const end = busy() + ms; while (busy() < end); return null; } });
-// The database works for so long, and then others on this machine do: a function is charged with neither.
+// The database works for so long, then other processes on this machine: neither counts for the function.
 export const search = internalQuery({ args: { ms: v.number() }, handler: async (ctx, { ms }) => {
   const end = busy() + ms;
   while (busy() < end) await ctx.db.query("runtime_projections").first(); // of all rows, by no index
@@ -24,8 +24,8 @@ export const search = internalQuery({ args: { ms: v.number() }, handler: async (
   return null;
 } });
 export const act = action({ args: {}, handler: async () => "acted" });
-// What somebody with a database console might do behind the sidecar's back: edit one row (the given
-// columns, no guard), delete it (patch null), or add it (when there is none).
+// What a user of a database console could do without the sidecar's knowledge: edit one row (the given
+// columns, no guard), delete it (patch null), or add it (if there is none).
 export const tamper = internalMutation({
   args: { kind: v.string(), document_id: v.string(), patch: v.any() },
   handler: async (ctx, { kind, document_id, patch }) => {

@@ -1,4 +1,4 @@
-// A kind of the app's own (convex_kinds), which the sidecar writes and clients read as they do runs.
+// A kind of the app's own (convex_kinds), which the sidecar writes and clients read in the same way as runs.
 import { v } from "convex/values";
 import { documentOf, map, text } from "convex-sidecar-functions/documents";
 import { getOwn, listOwn } from "convex-sidecar-functions/summaries";

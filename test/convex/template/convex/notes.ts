@@ -15,7 +15,7 @@ export const add = mutation({
 export const ofRun = query({
   args: { document_id: v.string() },
   handler: async (ctx, { document_id }): Promise<{ status: string | null; notes: string[] } | null> => {
-    // Through the query that knows who may read: null for what is not the caller's.
+    // Through the query that checks the reader: null for what is not the caller's.
     const run = await ctx.runQuery(api.summaries.getRun, { document_id });
     if (run === null) return null;
     const notes = await ctx.db.query("notes").withIndex("by_run", (q) => q.eq("run", document_id)).collect();
