@@ -1,5 +1,5 @@
 # kinds.awk: priv/kinds.ini for C (-v to=c: the rows of built_in in c_src/projection/kinds.c) and for
-# TypeScript (-v to=ts: priv/convex/kinds.ts).  A line it does not understand ends it.
+# TypeScript (-v to=ts: priv/convex/kinds.ts).  An invalid line is an error.
 function fail(why) { print FILENAME ":" FNR ": " why >"/dev/stderr"; failed = 1; exit 1 }
 # The validator of the kind's document, "runSummary" of run_summary.
 function document(fields,    n, i, words, name, names) {

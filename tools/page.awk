@@ -1,10 +1,10 @@
-# page.awk: the files of the status page as strings for C, one after another.
+# page.awk: prints the files of the status page as C strings, one after another.
 FNR == 1 {
     if (NR > 1) print "    ;"
     name = FILENAME; sub(/.*\//, "", name); sub(/\./, "_", name)
     print "static const char " name "[] ="
 }
-# By hand: what backslashes in a replacement mean, each awk says for itself (Debian 13's is not Debian 12's).
+# Not with gsub: the meaning of backslashes in a replacement differs between awks (Debian 12's and 13's).
 {
     line = ""
     for (i = 1; i <= length($0); i++) { c = substr($0, i, 1); line = line (c == "\\" || c == "\"" ? "\\" : "") c }
