@@ -10,8 +10,9 @@
  *   no socket can be made    logged with what to do; the sidecar runs without
  *   another user             told so, and closed
  *   no slot is free          the longest silent client that waits for no answer is closed, if it
- * has been silent for SILENT_MS; else the new one is told so, and closed a call too large drained;
- * its caller gets an error a malformed frame        its connection ends
+ *                            has been silent for SILENT_MS; else the new one is told so, and closed
+ *   a call too large         drained; its caller gets an error
+ *   a malformed frame        its connection ends
  *
  * Threads: one accepts, and joins threads that have ended; one for each client.
  */
