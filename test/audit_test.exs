@@ -403,7 +403,7 @@ defmodule AuditTest do
     end
   end
 
-  test "what cannot be: options, kinds, a key that is none, functions that are not there", c do
+  test "what cannot be: options, kinds, an invalid key, functions that are not there", c do
     assert {:error, {:unknown_kind, "nope"}} = Audit.audit(:nope)
     assert {:error, {:invalid, "opts.x", _}} = :convex_sidecar.audit(c.name, :all, %{x: 1})
     assert {:error, {:invalid, "opts.repair", _}} = :convex_sidecar.audit(c.name, :all, repair: 1)

@@ -400,8 +400,7 @@ static bool judge_batch(const json_t *value, struct verdict *overall, struct ver
             return false;
         }
         snprintf(overall->why, sizeof overall->why,
-                 "the batch mutation answered an outcome that is none of ours for document %zu",
-                 i + 1);
+                 "the batch mutation answered an unknown outcome for document %zu", i + 1);
     } else if (json_is_array(results)) {
         snprintf(overall->why, sizeof overall->why,
                  "the batch mutation answered %zu results for %zu documents",

@@ -243,7 +243,7 @@ static void walk_leaf(struct walk *w, uint64_t no, const uint8_t *page, int n)
         if (w->table >= 0 && (page_u16(node + 4) & ~NODE_BIG) != 0)
             damaged(w, no, "has an entry of a kind that no table has");
         if ((w->flags & INTEGER_KEY) && w->table >= 0 && key_of(node).len != sizeof(uint64_t))
-            damaged(w, no, "has a number that is none");
+            damaged(w, no, "has an invalid number");
         if (w->table >= 0)
             check_order(w, no, key_of(node));
         w->found++;

@@ -202,7 +202,7 @@ static bool take(struct survey *s, struct tree *t, MDB_val key, MDB_val value)
         return false;
     if (key.mv_size == 0 || key.mv_size > STORE_MAX_KEY ||
         (t->is_numbered && key.mv_size != sizeof(uint64_t))) {
-        damaged(s, "%s: page %zu has a key that is none", t->name, no);
+        damaged(s, "%s: page %zu has an invalid key", t->name, no);
         return false;
     }
     if (t->found > 1 && !is_after(t, key))

@@ -97,8 +97,8 @@ const plain = (seq, s) => ({ runtime_source: { entity: "run", run_id: "s", seq }
 eq("single", await single(plain(5, 1)), "inserted");
 eq("single, older", await single(plain(4, 2)), "stale");
 eq("single, again", await single(plain(5, 3)), "unchanged");
-await refused("a seq that is none", single({ ...plain(1.5, 1) }), /BAD_SEQ/);
-await refused("a time that is none", single({ ...plain(6, 1), projected_at: "yesterday" }), /BAD_PROJECTED_AT/);
+await refused("an invalid seq", single({ ...plain(1.5, 1) }), /BAD_SEQ/);
+await refused("an invalid time", single({ ...plain(6, 1), projected_at: "yesterday" }), /BAD_PROJECTED_AT/);
 
 // ---- hashes recomputed in Convex: canonical JSON, int64, keys in UTF-16 order
 const body = { b: 1, a: [1.5, null, true, "ü\n\u0001"], "": {}, big: 9007199254740993n, projected_at: at(1), projection_hash: "left out" };

@@ -441,11 +441,11 @@ TEST(odd_results_make_the_whole_batch_unknown)
          "\"updated\"}]}",
          "the batch mutation answered 3 results for 2 documents"},
         {"{\"results\":[{\"outcome\":\"updated\"},{\"outcome\":\"eaten\"}]}",
-         "the batch mutation answered an outcome that is none of ours for document 2"},
+         "the batch mutation answered an unknown outcome for document 2"},
         {"{\"results\":[null,{\"outcome\":\"updated\"}]}",
-         "the batch mutation answered an outcome that is none of ours for document 1"},
+         "the batch mutation answered an unknown outcome for document 1"},
         {"{\"results\":[{\"outcome\":1},{\"outcome\":\"updated\"}]}",
-         "the batch mutation answered an outcome that is none of ours for document 1"},
+         "the batch mutation answered an unknown outcome for document 1"},
     };
     struct verdict overall, v[3];
 
