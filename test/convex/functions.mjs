@@ -197,7 +197,10 @@ eq("and listed", (await client(await token({ sub: "81" })).query(ref("summaries:
 const [followed] = (await admin.query(ref("runtime:listDigests"), { kind: "run_summary", document_ids: ["f"], verify: true })).digests;
 eq("and told", [followed.content_hash, followed.actual_hash, followed.intact], [followHash, followHash, true]);
 eq("a hash that promises something else stays", [await put({ kind: "run_summary", document_id: "f", seq: 2, summary: { ...following(5), more: 1 } }), await hashes("f")], ["updated", [null, followHash]]);
+const again = (s) => put({ kind: "run_summary", document_id: "f2", seq: 1, summary: following(s) });
+await again(6);
 await control("POST", "config", { derive_hashes: false });
+eq("unset, the next write of the same keeps it again", [await hashes("f2"), await again(7), await hashes("f2")], [[null, null], "updated", [null, followHash]]);
 const told = (await admin.query(ref("runtime:listDigests"), { kind: "run_summary", document_ids: ["h1", "h2", "h3"] })).digests.map((d) => d.content_hash);
 eq("digests tell it all the same", told, ["same", "beside", "another"]);
 
